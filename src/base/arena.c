@@ -1,0 +1,90 @@
+#include "base/arena.h"
+
+#include <stdalign.h>
+#include <stdlib.h>
+
+enum { BLOCK_SIZE = 4096 };
+
+struct arena_block {
+        struct arena_block *next;
+        size_t room;
+        alignas(max_align_t) char data[];
+};
+
+#define BLOCK_ROOM (BLOCK_SIZE - sizeof(struct arena_block))
+
+static void free_blocks(struct arena_block *b)
+{
+        while (b) {
+                struct arena_block *next = b->next;
+
+                free(b);
+                b = next;
+        }
+}
+
+void arena_clear(struct arena *a)
+{
+        if (a->blocks) {
+                free_blocks(a->blocks->next);
+                a->blocks->next = NULL;
+                if (a->blocks->room > BLOCK_ROOM) {
+                        free(a->blocks);
+                        a->blocks = NULL;
+                }
+        }
+        a->used = a->held = 0;
+}
+
+void arena_done(struct arena *a)
+{
+        free_blocks(a->blocks);
+        *a = ARENA_INIT(a->size_max);
+}
+
+static int add_block(struct arena *a, size_t n)
+{
+        size_t room = n > BLOCK_ROOM ? n : BLOCK_ROOM;
+        struct arena_block *b = malloc(sizeof *b + room);
+
+        if (!b)
+                return -1;
+        b->next = a->blocks;
+        b->room = room;
+        a->blocks = b;
+        a->used = 0;
+        return 0;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+        const size_t align = alignof(max_align_t);
+        char *p;
+
+        if (n > a->size_max || a->held > a->size_max - n)
+                return NULL;
+        n = (n + align - 1) / align * align;
+        if (!a->blocks || a->blocks->room - a->used < n)
+                if (add_block(a, n) < 0)
+                        return NULL;
+        p = a->blocks->data + a->used;
+        a->used += n;
+        a->held += n;
+        return memset(p, 0, n);
+}
+
+struct span arena_copy(struct arena *a, struct span s)
+{
+        char *p = arena_string(a, s);
+
+        return (struct span) {p, p ? s.len : 0};
+}
+
+char *arena_string(struct arena *a, struct span s)
+{
+        char *p = arena_alloc(a, s.len + 1);
+
+        if (p && s.len)
+                memcpy(p, s.p, s.len);
+        return p;
+}

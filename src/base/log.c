@@ -1,0 +1,130 @@
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static char process_name[32] = "hayauma";
+static enum log_level level_max = LOG_INFO;
+
+static const char *const level_names[] = {
+        [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+        [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+};
+enum { LEVEL_COUNT = sizeof level_names / sizeof level_names[0] };
+
+void log_set_process(const char *name)
+{
+        snprintf(process_name, sizeof process_name, "%s", name);
+}
+
+void log_set_level(enum log_level level)
+{
+        level_max = level;
+}
+
+enum log_level log_get_level(void)
+{
+        return level_max;
+}
+
+const char *log_level_name(enum log_level level)
+{
+        return level_names[level];
+}
+
+int log_level_parse(struct span name)
+{
+        for (int i = 0; i < LEVEL_COUNT; i++)
+                if (span_equal_nocase(name, span_from_string(level_names[i])))
+                        return i;
+        return -1;
+}
+
+struct line {
+        char text[LOG_LINE_MAX];
+        size_t len;
+};
+
+/* Leaves room for the closing quote and the line end. */
+static void put(struct line *l, char c)
+{
+        if (l->len < LOG_LINE_MAX - 2)
+                l->text[l->len++] = c;
+}
+
+static void put_string(struct line *l, const char *s)
+{
+        while (*s)
+                put(l, *s++);
+}
+
+static bool needs_quotes(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++) {
+                const unsigned char c = (unsigned char) s.p[i];
+
+                if (c <= ' ' || c == 127 || c == '"' || c == '\\' || c == '=')
+                        return true;
+        }
+        return s.len == 0;
+}
+
+static void put_value(struct line *l, struct span s)
+{
+        static const char digits[] = "0123456789abcdef";
+
+        if (!needs_quotes(s)) {
+                for (size_t i = 0; i < s.len; i++)
+                        put(l, s.p[i]);
+                return;
+        }
+        put(l, '"');
+        for (size_t i = 0; i < s.len; i++) {
+                const unsigned char c = (unsigned char) s.p[i];
+
+                if (c == '"' || c == '\\') {
+                        put(l, '\\');
+                        put(l, (char) c);
+                } else if (c < ' ' || c == 127) {
+                        put_string(l, "\\x");
+                        put(l, digits[c >> 4]);
+                        put(l, digits[c & 15]);
+                } else {
+                        put(l, (char) c);
+                }
+        }
+        l->text[l->len++] = '"';
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields,
+               size_t field_count)
+{
+        struct line l = {.len = 0};
+
+        if (level > level_max)
+                return;
+        put_string(&l, level_names[level]);
+        put(&l, ' ');
+        put_string(&l, process_name);
+        put(&l, ' ');
+        put_string(&l, event);
+        for (size_t i = 0; i < field_count; i++) {
+                put(&l, ' ');
+                put_string(&l, fields[i].name);
+                put(&l, '=');
+                if (fields[i].is_number) {
+                        char number[24];
+
+                        snprintf(number, sizeof number, "%" PRIu64, fields[i].number);
+                        put_string(&l, number);
+                } else {
+                        put_value(&l, fields[i].text);
+                }
+        }
+        l.text[l.len++] = '\n';
+        /* Nothing sensible can be done about a log that cannot be written. */
+        if (write(STDERR_FILENO, l.text, l.len) < 0)
+                return;
+}

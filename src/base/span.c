@@ -1,0 +1,74 @@
+#include "base/span.h"
+
+#include <stdint.h>
+
+bool span_equal_nocase(struct span a, struct span b)
+{
+        if (a.len != b.len)
+                return false;
+        for (size_t i = 0; i < a.len; i++)
+                if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
+                        return false;
+        return true;
+}
+
+bool span_starts_with_nocase(struct span s, struct span prefix)
+{
+        return s.len >= prefix.len && span_equal_nocase(span_first(s, prefix.len), prefix);
+}
+
+bool span_ends_with_nocase(struct span s, struct span suffix)
+{
+        return s.len >= suffix.len && span_equal_nocase(span_skip(s, s.len - suffix.len), suffix);
+}
+
+size_t span_find(struct span s, char c)
+{
+        const char *found = s.len ? memchr(s.p, c, s.len) : NULL;
+
+        return found ? (size_t) (found - s.p) : SIZE_MAX;
+}
+
+size_t span_find_last(struct span s, char c)
+{
+        const char *found = s.len ? memrchr(s.p, c, s.len) : NULL;
+
+        return found ? (size_t) (found - s.p) : SIZE_MAX;
+}
+
+static bool is_blank(char c)
+{
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct span span_trim(struct span s)
+{
+        while (s.len && is_blank(s.p[0]))
+                s = span_skip(s, 1);
+        while (s.len && is_blank(s.p[s.len - 1]))
+                s.len--;
+        return s;
+}
+
+bool span_split(struct span *s, char separator, struct span *ret_word)
+{
+        size_t at;
+
+        if (!s->p)
+                return false;
+        at = span_find(*s, separator);
+        if (at == SIZE_MAX) {
+                *ret_word = *s;
+                *s = (struct span) {NULL, 0};
+        } else {
+                *ret_word = span_first(*s, at);
+                *s = (struct span) {s->p + at + 1, s->len - at - 1};
+        }
+        return true;
+}
+
+void ascii_lower_copy(char *out, struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                out[i] = ascii_lower(s.p[i]);
+}

@@ -1,0 +1,125 @@
+/* The configuration, parsed and checked: one struct that every process reads.
+ *
+ * Each field is set by exactly one row of the option table (options.c), from
+ * which parser, defaults, manual page and `check --effective` come. A field
+ * has the name of its option, with the section in front. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/span.h"
+
+enum role { ROLE_GATEWAY, ROLE_RELAY, ROLE_MAILBOX, ROLE_BACKUP_MX, ROLE_FALLBACK };
+
+/* A list of texts; empty is {NULL, 0}. */
+struct config_list {
+        struct span *items;
+        size_t count;
+};
+
+/* An IPv4 or IPv6 network: IPv4 as ::ffff:a.b.c.d, prefix 96 and up. */
+struct config_network {
+        unsigned char address[16];
+        unsigned prefix;
+};
+struct config_networks {
+        struct config_network *items;
+        size_t count;
+};
+
+/* One entry of `listen`: "smtp://127.0.0.1:2525". */
+enum listen_protocol {
+        LISTEN_SMTP, LISTEN_SUBMISSION, LISTEN_SUBMISSIONS, LISTEN_LMTP, LISTEN_IMAP, LISTEN_IMAPS,
+        LISTEN_POP3, LISTEN_POP3S, LISTEN_HTTP,
+        LISTEN_LOCAL,   /* run_dir/submit: submission by local users; always there in edges */
+        LISTEN_CONTROL, /* run_dir/keeper, run_dir/supervisor: the command line */
+};
+struct config_listen {
+        enum listen_protocol protocol;
+        struct span text; /* as written */
+        struct span host; /* "*", an address without brackets, or a path */
+        uint16_t port;
+        bool is_unix;
+};
+struct config_listens {
+        struct config_listen *items;
+        size_t count;
+};
+
+struct config {
+        /* who we are */
+        struct span hostname;
+        enum role role;
+        struct span state_dir, run_dir, user;
+        struct {
+                unsigned edge, relay, access, worker;
+        } processes;
+        struct config_list domains, relay_domains;
+        struct config_networks relay_networks;
+        struct span smart_host, fallback_mx, local_relay;
+        struct config_listens listen;
+        struct {
+                struct span mailertable, access, aliases, virtusertable, genericstable;
+        } tables;
+        struct {
+                struct config_list servers;
+                struct span trust_anchor;
+                unsigned port; /* where MX hosts listen: 25; labs use another */
+        } dns;
+        struct {
+                struct span certificate, key, ca;
+        } tls;
+        struct {
+                struct span file;
+                bool auto_create;
+        } users;
+        struct {
+                uint64_t message_size;  /* octets; 0 = no limit, here and below */
+                unsigned recipients;    /* of one message */
+                unsigned line_length;   /* command line, octets */
+                unsigned connections, connections_per_client;
+                unsigned messages_per_connection;
+                unsigned errors;        /* bad commands before we hang up */
+                unsigned received_hops; /* RFC 5321 section 6.3 */
+                uint64_t command_timeout_ms, data_timeout_ms;
+                uint64_t header_size;
+        } limits;
+        struct {
+                uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
+                unsigned concurrency_per_destination;
+                unsigned recipients_per_transaction;
+        } queue;
+        uint64_t trace_days, trace_size;
+        uint64_t drain_ms;
+        struct span log_level;
+
+        struct config_private *private; /* where values came from; memory */
+};
+
+/* Parses the file at `path`. 0, or negative with, in `error` (appended), one
+ * line "hayauma.conf:12: …" for each thing that is wrong, with what to do. */
+int config_read(const char *path, struct config **ret_config, struct buffer *error);
+
+/* The same from text already read; `name` stands in messages. */
+int config_parse(struct span text, const char *name, struct config **ret_config,
+                 struct buffer *error);
+
+struct config *config_free(struct config *c);
+
+/* Where an option's value came from: "hayauma.conf:12", "role mailbox" or
+ * "default". `option` as in the manual: "limits.message_size". */
+const char *config_origin(const struct config *c, const char *option);
+
+/* The whole as text for another process: every option with value and origin.
+ * config_decode() reads it back to an equal struct. */
+int config_encode(const struct config *c, struct buffer *b);
+int config_decode(struct span encoded, struct config **ret_config);
+
+/* `hayauma check --effective`: a line an option, "name = value   # origin". */
+int config_print_effective(const struct config *c, struct buffer *b);
+
+/* Is this address (16 octets, IPv4 mapped) in one of the networks? */
+bool config_networks_contain(const struct config_networks *n, const unsigned char address[16]);

@@ -1,0 +1,38 @@
+/* The snapshot: tables compiled for reading, one sealed memfd that every edge
+ * maps. Look-ups cost no system call and no allocation; a reload swaps the
+ * whole. Written by the compiler process (config/snapshot_build.h). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+struct snapshot;
+
+/* The tables in a snapshot. Keys are in lower case; numbers are stored. */
+enum snapshot_table {
+        SNAPSHOT_DOMAINS = 1,       /* local domains; value empty */
+        SNAPSHOT_RELAY_DOMAINS = 2, /* accepted and passed on; ".example.jp" for subdomains */
+        SNAPSHOT_USERS = 3,         /* "user@example.jp"; value: canonical account address */
+        SNAPSHOT_MAILERTABLE = 4,
+        SNAPSHOT_ACCESS = 5,
+        SNAPSHOT_ALIASES = 6,
+        SNAPSHOT_VIRTUSERTABLE = 7,
+        SNAPSHOT_GENERICSTABLE = 8,
+        SNAPSHOT_TABLE_END,
+};
+
+/* Maps and checks (magic, format, size, checksum) what is in `fd`; the fd is
+ * not needed afterwards. 0, -EBADMSG, -errno. */
+int snapshot_open(int fd, struct snapshot **ret_s);
+struct snapshot *snapshot_close(struct snapshot *s);
+
+/* The value of a key (any case; compared without ASCII case), and where it
+ * stands: "users:17" is file users, line 17. False when there is none. Borrows
+ * from the map. `ret_line` may be NULL. */
+bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct span key,
+                  struct span *ret_value, uint32_t *ret_line);
+
+uint32_t snapshot_count(const struct snapshot *s, enum snapshot_table table);
+uint64_t snapshot_generation(const struct snapshot *s);

@@ -1,0 +1,291 @@
+/* The messages that processes send each other: one table makes the structs,
+ * both encoders and both decoders (message.h), so the two ends cannot differ.
+ *
+ * A row of IPC_MESSAGES is M(number, name); its fields are IPC_FIELDS_name.
+ * A field is F(kind, name, size_max, item):
+ *
+ *   U8 U16 U32 U64   unsigned integers
+ *   BOOL             0 or 1; anything else is refused
+ *   OCTETS           at most size_max octets; borrowed from the frame
+ *   ITEMS            at most size_max items of the kind `item`, whose fields
+ *                    are IPC_FIELDS_item; see ipc_items in message.h
+ *
+ * Numbers are never reused; the two ends are always one binary, so there are
+ * no optional fields: unknown, missing, doubled and overlong ones are refused.
+ *
+ * Sizes: a frame's payload is at most IPC_PAYLOAD_MAX octets. What may be
+ * larger (configuration, certificates, snapshot, large bodies) goes as a
+ * sealed memfd or file descriptor beside the frame: "+fd" below. */
+#pragma once
+
+enum {
+        IPC_PAYLOAD_MAX = 256 * 1024,
+        IPC_BODY_PART_MAX = 64 * 1024, /* message octets in one frame */
+        IPC_ADDRESS_MAX = 1024,        /* an address with every octet quoted */
+        IPC_TEXT_MAX = 1024,           /* a reply or reason for people */
+        IPC_RECIPIENTS_MAX = 1000,     /* RFC 5321 section 4.5.3.1.8 asks for 100 */
+        IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
+};
+
+#define IPC_MESSAGES(M)                                                                            \
+        /* supervisor to process; the order at start: start, then what it needs, then go */       \
+        M(1, start)                                                                                \
+        M(2, listener)                                                                             \
+        M(3, peer)                                                                                 \
+        M(4, snapshot)                                                                             \
+        M(5, tls)                                                                                  \
+        M(6, go)                                                                                   \
+        M(7, reload)                                                                               \
+        M(8, stop)                                                                                 \
+        M(9, status_query)                                                                         \
+        M(14, table) /* to compiler */                                                             \
+        /* process to supervisor */                                                                \
+        M(10, ready)                                                                               \
+        M(11, status)                                                                              \
+        M(12, reloaded)                                                                            \
+        M(13, users_changed)                                                                       \
+        M(15, compiled) /* from compiler */                                                        \
+        /* edge to keeper, and its answers */                                                      \
+        M(20, body)                                                                                \
+        M(21, commit)                                                                              \
+        M(22, committed)                                                                           \
+        M(23, lend)                                                                                \
+        M(24, lent)                                                                                \
+        M(25, drop)                                                                                \
+        M(26, refused)                                                                             \
+        M(27, intake)                                                                              \
+        /* keeper to relay, and its answers */                                                     \
+        M(30, job)                                                                                 \
+        M(31, outcome)                                                                             \
+        M(32, job_cancel)                                                                          \
+        /* anyone to resolver, and its answers */                                                  \
+        M(40, mx_query)                                                                            \
+        M(41, mx_answer)                                                                           \
+        /* keeper to worker, and its answers */                                                    \
+        M(50, dsn_order)                                                                           \
+        M(51, dsn_text)                                                                            \
+        /* control socket: command line to keeper or supervisor, and back */                       \
+        M(60, control)                                                                             \
+        M(61, control_input)                                                                       \
+        M(62, control_row)                                                                         \
+        M(63, control_octets)                                                                      \
+        M(64, control_done)
+
+/* What you are. +fd: the configuration as text (config_encode), memfd.
+ * The state folder follows as a descriptor in `peer` of kind PROCESS_STATE. */
+#define IPC_FIELDS_start(F)                                                                        \
+        F(U8, kind, 0, _)      /* enum process_kind */                                             \
+        F(U8, number, 0, _)    /* which of its kind, from 0 */                                     \
+        F(U64, generation, 0, _) /* counts restarts of this place, from 1 */                       \
+        F(BOOL, is_privileged, 0, _) /* started by root: change uid, chroot */                     \
+        F(U32, uid, 0, _)                                                                          \
+        F(U32, gid, 0, _)
+
+/* +fd: a listening socket. `address` as in the option listen, or "local:" (the
+ * submission socket of local users in run_dir) or "control:". */
+#define IPC_FIELDS_listener(F)                                                                     \
+        F(OCTETS, address, 256, _)
+
+/* +fd: our end of a channel to that process, replacing an earlier one to it;
+ * or, for kind PROCESS_STATE, the state folder opened O_PATH|O_DIRECTORY. */
+#define IPC_FIELDS_peer(F)                                                                         \
+        F(U8, kind, 0, _)                                                                          \
+        F(U8, number, 0, _)                                                                        \
+        F(U64, generation, 0, _)
+
+/* +fd: sealed memfd, see config/snapshot.h. */
+#define IPC_FIELDS_snapshot(F)                                                                     \
+        F(U64, generation, 0, _)
+
+/* +fd: memfd with the certificate chain and the private key, both PEM. */
+#define IPC_FIELDS_tls(F)                                                                          \
+        F(OCTETS, name, 256, _) /* SNI; empty: the default */
+
+#define IPC_FIELDS_go(F) F(U8, reserved, 0, _)
+#define IPC_FIELDS_ready(F) F(U8, reserved, 0, _)
+
+/* +fd: the new configuration; tls and snapshot frames came before it. */
+#define IPC_FIELDS_reload(F) F(U64, generation, 0, _)
+#define IPC_FIELDS_reloaded(F) F(U64, generation, 0, _)
+
+#define IPC_FIELDS_stop(F) F(U32, drain_ms, 0, _)
+#define IPC_FIELDS_users_changed(F) F(U8, reserved, 0, _)
+
+/* supervisor to compiler, after start (+fd configuration), one each, then go.
+ * +fd: the table's text, read only. */
+#define IPC_FIELDS_table(F)                                                                        \
+        F(U8, table, 0, _)      /* enum snapshot_table */                                          \
+        F(OCTETS, name, 256, _) /* in messages: "users:17: …" */
+/* The compiler's one answer. +fd: the sealed snapshot where status is 0. */
+#define IPC_FIELDS_compiled(F)                                                                     \
+        F(U32, status, 0, _)       /* 0 or a positive errno */                                     \
+        F(OCTETS, text, 64 * 1024, _) /* what is wrong, a line each, with file:line */
+
+#define IPC_FIELDS_status_query(F) F(U64, query, 0, _)
+#define IPC_FIELDS_status(F)                                                                       \
+        F(U64, query, 0, _)                                                                        \
+        F(ITEMS, metrics, 200, metric)
+#define IPC_FIELDS_metric(F)                                                                       \
+        F(OCTETS, name, 64, _)                                                                     \
+        F(U64, value, 0, _)
+
+/* A part of a message body that comes before its commit, in order. Also
+ * keeper to relay, behind a job. */
+#define IPC_FIELDS_body(F)                                                                         \
+        F(U64, message_id, 0, _)                                                                   \
+        F(OCTETS, octets, IPC_BODY_PART_MAX, _)
+
+/* Make this message durable. The body is what `body` frames brought, then
+ * `octets`; or, where a file was lent for it, that file, `octets` empty. */
+#define IPC_FIELDS_commit(F)                                                                       \
+        F(U64, message_id, 0, _) /* made by edge; a resubmitted commit has the same */             \
+        F(U64, arrived_us, 0, _)                                                                   \
+        F(U32, flags, 0, _)      /* enum envelope_flag */                                          \
+        F(OCTETS, mail_from, IPC_ADDRESS_MAX, _) /* without <>, empty for the null path */         \
+        F(OCTETS, envid, 100, _)                                                                   \
+        F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
+        F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
+        F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
+        F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
+        F(OCTETS, record, IPC_RECORD_MAX, _) /* decision_encode() */                               \
+        F(OCTETS, octets, IPC_BODY_PART_MAX, _)
+#define IPC_FIELDS_recipient(F)                                                                    \
+        F(U32, index, 0, _)    /* of the recipient in the decision record */                       \
+        F(U8, kind, 0, _)      /* enum route_kind */                                               \
+        F(U8, notify, 0, _)    /* enum notify_flag, RFC 3461 section 4.1 */                        \
+        F(OCTETS, rcpt_to, IPC_ADDRESS_MAX, _)                                                     \
+        F(OCTETS, orcpt, 500, _)                                                                   \
+        F(OCTETS, account, IPC_ADDRESS_MAX, _)  /* ROUTE_LOCAL: whose mailbox, canonical */        \
+        F(OCTETS, mailbox, 256, _)              /* ROUTE_LOCAL: "INBOX" where nothing says else */ \
+        F(OCTETS, next_hop, 512, _)             /* ROUTE_RELAY: "smtp:[192.0.2.1]:25" */
+
+/* The answer. status of enum commit_status; text for the SMTP reply where it
+ * is not COMMIT_DURABLE. Results only where recipients differ. */
+#define IPC_FIELDS_committed(F)                                                                    \
+        F(U64, message_id, 0, _)                                                                   \
+        F(U8, status, 0, _)                                                                        \
+        F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
+#define IPC_FIELDS_result(F)                                                                       \
+        F(U32, index, 0, _)                                                                        \
+        F(U16, code, 0, _)                                                                         \
+        F(OCTETS, enhanced, 16, _)                                                                 \
+        F(OCTETS, text, IPC_TEXT_MAX, _)
+
+/* A file for a body above 256 KiB, and the answer (+fd, O_WRONLY, when status
+ * is 0, else a positive errno). */
+#define IPC_FIELDS_lend(F) F(U64, message_id, 0, _) F(U64, size_hint, 0, _)
+#define IPC_FIELDS_lent(F) F(U64, message_id, 0, _) F(U32, status, 0, _)
+
+/* Forget what came for this message: the client went away. */
+#define IPC_FIELDS_drop(F) F(U64, message_id, 0, _)
+
+/* The decision record of a refusal: kept lazily, never answered. */
+#define IPC_FIELDS_refused(F)                                                                      \
+        F(U64, message_id, 0, _)                                                                   \
+        F(OCTETS, record, IPC_RECORD_MAX, _)
+
+/* keeper to edges: whether new mail may come in, and why not. */
+#define IPC_FIELDS_intake(F)                                                                       \
+        F(BOOL, is_open, 0, _)                                                                     \
+        F(OCTETS, reason, IPC_TEXT_MAX, _)
+
+/* Deliver to these recipients of one message behind one next hop. `body`
+ * frames for the same message follow until body_len octets have come; or +fd:
+ * a file to read [body_offset, body_offset + body_len) from. */
+#define IPC_FIELDS_job(F)                                                                          \
+        F(U64, job, 0, _)                                                                          \
+        F(U64, message_id, 0, _)                                                                   \
+        F(U32, flags, 0, _)                                                                        \
+        F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
+        F(OCTETS, envid, 100, _)                                                                   \
+        F(ITEMS, recipients, IPC_RECIPIENTS_MAX, target)                                           \
+        F(U64, body_offset, 0, _)                                                                  \
+        F(U64, body_len, 0, _)                                                                     \
+        F(OCTETS, octets, IPC_BODY_PART_MAX, _) /* the body's first part, all of it if short */
+#define IPC_FIELDS_target(F)                                                                       \
+        F(U32, index, 0, _)                                                                        \
+        F(U8, notify, 0, _)                                                                        \
+        F(OCTETS, rcpt_to, IPC_ADDRESS_MAX, _)                                                     \
+        F(OCTETS, orcpt, 500, _)
+
+/* What became of a job's recipients; every recipient is answered exactly once
+ * over one or several frames. code 0: no reply was had (text says why). */
+#define IPC_FIELDS_outcome(F)                                                                      \
+        F(U64, job, 0, _)                                                                          \
+        F(U64, message_id, 0, _)                                                                   \
+        F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
+        F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
+        F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
+
+#define IPC_FIELDS_job_cancel(F) F(U64, job, 0, _)
+
+/* Where a domain's mail goes (RFC 5321 section 5.1), or a host's addresses. */
+#define IPC_FIELDS_mx_query(F)                                                                     \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, name, 255, _) /* A-labels */                                                     \
+        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */
+#define IPC_FIELDS_mx_answer(F)                                                                    \
+        F(U64, query, 0, _)                                                                        \
+        F(U8, status, 0, _) /* enum dns_status */                                                  \
+        F(BOOL, is_secure, 0, _)                                                                   \
+        F(U32, ttl_s, 0, _)                                                                        \
+        F(ITEMS, hosts, 64, mx_host)
+#define IPC_FIELDS_mx_host(F)                                                                      \
+        F(U16, preference, 0, _)                                                                   \
+        F(BOOL, is_secure, 0, _)                                                                   \
+        F(OCTETS, name, 255, _)                                                                    \
+        F(OCTETS, ipv4, 64, _)  /* 4 octets an address */                                          \
+        F(OCTETS, ipv6, 256, _) /* 16 octets an address */
+
+/* Write a delivery status notification (RFC 3464). +fd where the original's
+ * octets exceed one frame. */
+#define IPC_FIELDS_dsn_order(F)                                                                    \
+        F(U64, order, 0, _)                                                                        \
+        F(U64, message_id, 0, _)                                                                   \
+        F(U64, arrived_us, 0, _)                                                                   \
+        F(U64, retry_until_us, 0, _) /* delayed: when we give up; 0 otherwise */                   \
+        F(U32, flags, 0, _)                                                                        \
+        F(U8, action, 0, _) /* enum dsn_action */                                                  \
+        F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
+        F(OCTETS, envid, 100, _)                                                                   \
+        F(ITEMS, recipients, 100, dsn_recipient)                                                   \
+        F(OCTETS, original, IPC_BODY_PART_MAX, _) /* its header, and body as RET asks, cut */
+#define IPC_FIELDS_dsn_recipient(F)                                                                \
+        F(OCTETS, rcpt_to, IPC_ADDRESS_MAX, _)                                                     \
+        F(OCTETS, orcpt, 500, _)                                                                   \
+        F(OCTETS, host, 300, _)                                                                    \
+        F(U16, code, 0, _)                                                                         \
+        F(OCTETS, enhanced, 16, _)                                                                 \
+        F(OCTETS, text, IPC_TEXT_MAX, _)
+#define IPC_FIELDS_dsn_text(F)                                                                     \
+        F(U64, order, 0, _)                                                                        \
+        F(OCTETS, octets, 160 * 1024, _) /* the whole message, CRLF */
+
+/* `hayauma queue list …`: the verb is "queue.list". */
+#define IPC_FIELDS_control(F)                                                                      \
+        F(OCTETS, verb, 64, _)                                                                     \
+        F(ITEMS, arguments, 100, argument)
+#define IPC_FIELDS_argument(F)                                                                     \
+        F(OCTETS, name, 64, _)                                                                     \
+        F(OCTETS, value, 4096, _)
+/* Octets the command reads (a message to import); an empty one ends them. */
+#define IPC_FIELDS_control_input(F) F(OCTETS, octets, IPC_BODY_PART_MAX, _)
+/* One row of a listing, a JSON object; the command line formats it. */
+#define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
+/* Raw octets: a part of a message, or one whole decision record (`why`). */
+#define IPC_FIELDS_control_octets(F) F(OCTETS, octets, IPC_RECORD_MAX, _)
+/* The end: an exit status of sysexits.h and, when not 0, what to tell. */
+#define IPC_FIELDS_control_done(F)                                                                 \
+        F(U8, status, 0, _)                                                                        \
+        F(OCTETS, text, IPC_TEXT_MAX, _)
+
+/* The kinds of items that messages carry. */
+#define IPC_ITEM_KINDS(I)                                                                          \
+        I(metric)                                                                                  \
+        I(recipient)                                                                               \
+        I(result)                                                                                  \
+        I(target)                                                                                  \
+        I(mx_host)                                                                                 \
+        I(dsn_recipient)                                                                           \
+        I(argument)

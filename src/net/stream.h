@@ -1,0 +1,76 @@
+/* A connection with a peer we do not trust: a non-blocking socket, TLS or not,
+ * input handed over as it comes, output buffered within a limit.
+ *
+ * An idle stream holds no input or output memory: octets are read into one
+ * buffer of the loop's and only what the owner leaves is kept. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "net/loop.h"
+#include "net/tls/tls.h"
+
+struct stream;
+
+struct stream_handler {
+        /* Octets came. Returns how many of `in` were used; the rest is shown
+         * again in front of the next ones, or after stream_resume(). The stream
+         * may be closed or freed in here; the return value then counts no more. */
+        size_t (*input)(struct stream *s, void *arg, struct span in);
+        /* The output buffer fell below half of its limit after having been
+         * above it, or became empty. May be NULL. */
+        void (*drained)(struct stream *s, void *arg);
+        /* The TLS handshake ended well; see stream_tls(). May be NULL. */
+        void (*secured)(struct stream *s, void *arg);
+        /* reason: 0 end of input by the peer; -ECONNRESET and the like; -EPROTO
+         * TLS trouble (stream_error() says it in words); -ETIMEDOUT. No further
+         * callback comes; free the stream. */
+        void (*closed)(struct stream *s, void *arg, int reason);
+};
+
+struct stream_limits {
+        size_t input_max;  /* octets kept unread; reading pauses at it */
+        size_t output_max; /* stream_write() refuses above it */
+};
+
+/* Takes over `fd` (connected, or connecting for a client: `connecting` true;
+ * then `drained` tells when the connection stands). 0 or negative errno. */
+int stream_new(struct loop *l, int fd, bool connecting, const struct stream_limits *limits,
+               const struct stream_handler *handler, void *arg, struct stream **ret_s);
+
+/* Closes at once; queued output is lost. Accepts NULL. Safe in any callback. */
+struct stream *stream_free(struct stream *s);
+
+/* Queues octets; everything of one round leaves with as few writes as may be.
+ * 0, -ENOBUFS (output_max), -EPIPE. */
+int stream_write(struct stream *s, struct span octets);
+
+/* Octets not yet taken by the kernel, and how many more may be queued. */
+size_t stream_output_len(const struct stream *s);
+size_t stream_output_room(const struct stream *s);
+
+/* Stops and resumes calling `input`. Resuming shows kept octets again, from a
+ * deferred call, never from within stream_resume(). */
+void stream_pause(struct stream *s);
+void stream_resume(struct stream *s);
+
+/* Sends what is queued, then closes (TLS close_notify, shutdown), then calls
+ * `closed` with 0; at most `timeout_ms` later. No more input is shown. */
+void stream_finish(struct stream *s, uint64_t timeout_ms);
+
+/* `closed` with -ETIMEDOUT when nothing was read or written for that long; 0
+ * switches it off. */
+void stream_set_idle_timeout(struct stream *s, uint64_t ms);
+
+/* TLS on this stream, after what is queued has been sent. Octets read but not
+ * used are discarded: whoever sent them before the handshake was not entitled
+ * to (RFC 3207 section 4.2). Server: `server_name` empty. */
+int stream_start_tls(struct stream *s, struct tls_context *context, struct span server_name);
+
+/* The TLS session, or NULL while there is none. */
+struct tls_session *stream_tls(struct stream *s);
+
+int stream_fd(const struct stream *s);
+const char *stream_error(const struct stream *s); /* never NULL */

@@ -1,0 +1,78 @@
+/* What every process but the supervisor is made of: one skeleton.
+ *
+ *     hayauma process edge 0
+ *
+ * finds its channel to the supervisor on descriptor 3, gets its place, the
+ * configuration and descriptors, warms up, is confined, says ready, and runs
+ * its loop until the supervisor's channel ends or says stop. A role fills in
+ * struct process_role and nothing else. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "config/snapshot.h"
+#include "ipc/channel.h"
+#include "net/loop.h"
+#include "net/tls/tls.h"
+
+enum process_kind { /* numbers travel in IPC; the order is that of starting */
+        PROCESS_SUPERVISOR = 0,
+        PROCESS_RESOLVER = 1,
+        PROCESS_DIRECTORY = 2,
+        PROCESS_WORKER = 3,
+        PROCESS_KEEPER = 4,
+        PROCESS_RELAY = 5,
+        PROCESS_EDGE = 6,
+        PROCESS_ACCESS = 7,
+        PROCESS_KIND_END,
+        PROCESS_STATE = 100, /* not a process: the state folder, in `peer` */
+};
+
+struct process {
+        enum process_kind kind;
+        unsigned number;
+        uint64_t generation;
+        struct loop *loop;
+        struct config *config;         /* replaced on reload */
+        struct snapshot *snapshot;     /* NULL where the kind gets none */
+        struct tls_context *tls;       /* NULL where none is configured */
+        struct channel *supervisor;
+        int state_fd;                  /* keeper: the state folder; else -1 */
+        void *role;                    /* the role's own state */
+};
+
+struct process_role {
+        enum process_kind kind;
+        /* Before confinement: open and warm up what needs the file system.
+         * 0 or negative errno (said in the log by the role). May be NULL. */
+        int (*prepare)(struct process *p);
+        /* After confinement: everything else. Listeners and peers follow. */
+        int (*start)(struct process *p);
+        /* A listening socket; the role owns it. */
+        void (*listener)(struct process *p, const struct config_listen *listen, int fd);
+        /* A (new) channel end to another process; the role owns the fd and
+         * replaces what it had to that one. */
+        void (*peer)(struct process *p, enum process_kind kind, unsigned number,
+                     uint64_t generation, int fd);
+        /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
+         * after this returns. */
+        void (*reloaded)(struct process *p);
+        /* Finish within drain_ms, then call process_end(). */
+        void (*stop)(struct process *p, uint64_t drain_ms);
+        /* Adds name/value pairs for `hayauma status`. */
+        void (*status)(struct process *p, struct buffer *items, struct ipc_items *ret);
+};
+
+/* Runs the role; returns the exit status (sysexits). */
+int process_run(const struct process_role *role, unsigned number);
+
+/* Ends the loop: the process exits with 0. */
+void process_end(struct process *p);
+
+const char *process_kind_name(enum process_kind kind); /* "edge" */
+
+/* What each role is: process/edge/edge.c and so on. */
+extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
+        worker_role;

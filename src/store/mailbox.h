@@ -1,0 +1,99 @@
+/* Accounts and their mailboxes on top of the store.
+ *
+ * An account is a partition: a list of mailboxes (64-bit ids, never reused;
+ * the name stands only here), and for each the messages in packed runs of up
+ * to 256, with flags, modseq (RFC 7162) and the id of the body. UIDs grow and
+ * are never reused (RFC 9051 section 2.3.1.1).
+ *
+ * What is committed but not yet durable is kept here, so that two deliveries
+ * in one group get two UIDs. Accounts in use are cached; the rest is read when
+ * needed. All on the keeper's loop. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "store/store.h"
+
+struct mailboxes; /* all accounts of a store */
+struct account;   /* one in use */
+
+int mailboxes_new(struct store *s, struct mailboxes **ret_m);
+struct mailboxes *mailboxes_free(struct mailboxes *m);
+
+enum message_flag { /* RFC 9051 section 2.3.2 */
+        MESSAGE_SEEN = 1,
+        MESSAGE_ANSWERED = 2,
+        MESSAGE_FLAGGED = 4,
+        MESSAGE_DELETED = 8,
+        MESSAGE_DRAFT = 16,
+};
+
+struct message_entry {
+        uint32_t uid;
+        uint32_t flags;
+        uint64_t modseq;
+        uint64_t arrived_us; /* INTERNALDATE */
+        uint64_t saved_us;   /* SAVEDATE, RFC 8514 */
+        uint64_t blob_id;
+        uint64_t size;       /* octets of the body, local prefix included */
+        uint32_t keywords;   /* bits by the mailbox's keyword table */
+};
+
+struct mailbox_status {
+        uint64_t mailbox_id;
+        struct span name; /* UTF-8, "/" between levels; INBOX in capitals */
+        uint32_t uid_validity, uid_next, message_count, unseen_count;
+        uint64_t highest_modseq, size;
+};
+
+/* Opens an account by its canonical address (lower case), creating nothing:
+ * `done` gets it, empty if it was never written. Hold it until
+ * account_release(). 0 or the store's errors. */
+typedef void account_open_fn(void *arg, int result, struct account *a);
+void account_open(struct mailboxes *m, struct span address, account_open_fn *done, void *arg);
+void account_release(struct account *a);
+
+/* Ready to deliver into without asking the disk, or NULL: the cache. A hit
+ * must be released too. */
+struct account *account_cached(struct mailboxes *m, struct span address);
+
+/* Adds one message to a mailbox in the batch account_commit() will send;
+ * INBOX comes into being by itself, others with `may_create`. The batch also
+ * requires that `delivery_key` (may be empty) was never used in this account:
+ * 0 with *ret_uid; -ENOENT (no such mailbox); -EEXIST (that key is known to be
+ * used: already delivered); -EDQUOT; -ENOMEM. The body comes by
+ * store_blob_put() or store_blob_reference() in a batch of the same commit. */
+struct delivery {
+        struct span mailbox;
+        struct span delivery_key;
+        struct message_entry entry; /* uid, modseq, saved_us are filled in */
+        bool may_create;
+};
+int account_deliver(struct account *a, const struct delivery *d, struct store_batch *batch,
+                    uint32_t *ret_uid);
+
+/* A batch for this account's partition, with the sequence it must have.
+ * Everything put into it is part of the account's state at once; when the
+ * commit fails, call account_forget(), which drops the cached state. */
+struct store_batch *account_batch(struct account *a);
+void account_forget(struct account *a);
+
+/* Mailboxes by name; the spans live until the next change. Returns how many
+ * there are in all. */
+size_t account_mailboxes(const struct account *a, struct mailbox_status *ret, size_t room);
+int account_mailbox(const struct account *a, struct span name, struct mailbox_status *ret);
+
+/* Puts the change into the batch. -EEXIST, -ENOENT, -EINVAL (a name that is
+ * not UTF-8, has controls or empty levels, > 255 octets). */
+int account_create_mailbox(struct account *a, struct span name, struct store_batch *batch);
+int account_rename_mailbox(struct account *a, struct span from, struct span to,
+                           struct store_batch *batch);
+int account_delete_mailbox(struct account *a, struct span name, struct store_batch *batch);
+
+/* Messages with uid_from <= uid, in order, a page at a time. */
+typedef void account_list_fn(void *arg, int result, const struct message_entry *entries,
+                             size_t count, bool has_more);
+void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, size_t limit,
+                  account_list_fn *done, void *arg);

@@ -1,0 +1,137 @@
+/* The SMTP server protocol engine, receiving side of RFC 5321 and, as a
+ * dialect, of LMTP (RFC 2033).
+ *
+ * Pure: octets go in, events come out; the role (process/edge) decides and
+ * answers, and writes what stands in `output` to the client. No I/O, no clock,
+ * no policy. The engine knows grammar, order of commands, pipelining, line and
+ * transaction limits; each command has a file of its own (smtp_server_mail.c …)
+ * and a row in the table of smtp_server_commands.c.
+ *
+ *         ┌── feed ──► events ──► role ──► smtp_server_reply() ──► output
+ *
+ * Loop of a role:
+ *
+ *     used = smtp_server_feed(s, in, &event);
+ *
+ * takes octets until something happened. SMTP_EVENT_NONE: all octets are used
+ * and more are needed. An event that wants an answer (marked "answer") stops
+ * the engine: feeding takes no octets and gives SMTP_EVENT_WAIT until
+ * smtp_server_reply(). Answers may come later; pipelined commands stay with
+ * the role, unread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/span.h"
+#include "message/address.h"
+
+enum smtp_dialect { SMTP_DIALECT_SMTP, SMTP_DIALECT_LMTP };
+
+/* What EHLO offers beside PIPELINING, 8BITMIME, SIZE, ENHANCEDSTATUSCODES. */
+enum smtp_offer {
+        SMTP_OFFER_STARTTLS = 1,
+        SMTP_OFFER_DSN = 2,       /* RFC 3461 */
+        SMTP_OFFER_SMTPUTF8 = 4,  /* RFC 6531 */
+        SMTP_OFFER_CHUNKING = 8,  /* RFC 3030 */
+        SMTP_OFFER_AUTH = 16,     /* RFC 4954 */
+};
+
+struct smtp_server_options {
+        enum smtp_dialect dialect;
+        unsigned offers;            /* enum smtp_offer */
+        struct span hostname;       /* in greeting and EHLO; outlives the engine */
+        uint64_t message_size_max;  /* SIZE=, and enforced; 0 = no limit */
+        unsigned recipients_max;
+        unsigned command_length_max; /* octets of a command line with CRLF, ≥ 512 */
+        unsigned errors_max;        /* refused commands in a row before 421; 0 = no limit */
+        unsigned messages_max;      /* transactions a connection before 421; 0 = no limit */
+};
+
+enum smtp_event_kind {
+        SMTP_EVENT_NONE,     /* more octets are needed */
+        SMTP_EVENT_WAIT,     /* the answer to the last event is still owed */
+        SMTP_EVENT_HELO,     /* answer: 250 (or NULL text for the default), or refuse. `helo_name`,
+                              * `is_extended` */
+        SMTP_EVENT_STARTTLS, /* answer 220: then, after output is sent, start TLS, drop every octet
+                              * already read, and call smtp_server_secured() */
+        SMTP_EVENT_MAIL,     /* answer. `mail` */
+        SMTP_EVENT_RCPT,     /* answer. `rcpt` */
+        SMTP_EVENT_DATA,     /* answer 354 to go on, or refuse */
+        SMTP_EVENT_BODY,     /* `octets`: message text, transparency undone; no answer */
+        SMTP_EVENT_END,      /* answer: the message is whole. Under LMTP one answer a recipient,
+                              * in order: smtp_server_reply() once each. `body_error` is set when
+                              * the message must be refused (text of the reply to send) */
+        SMTP_EVENT_VRFY,     /* answer. `argument` */
+        SMTP_EVENT_RESET,    /* the transaction is gone (RSET, EHLO, TLS); no answer */
+        SMTP_EVENT_CLOSE,    /* send the output and close: QUIT, too many errors */
+};
+
+enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
+enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
+
+struct smtp_mail {
+        struct span path;       /* as written between < and >; empty: null reverse-path */
+        struct address address; /* unset when path is empty */
+        uint64_t size;          /* SIZE=, 0: not given */
+        enum smtp_body body;
+        bool smtputf8;
+        enum smtp_ret ret;      /* RFC 3461 section 4.3 */
+        struct span envid;      /* xtext, still encoded */
+};
+
+struct smtp_rcpt {
+        unsigned index; /* of this transaction, from 0, accepted ones only */
+        struct span path;
+        struct address address;
+        uint8_t notify; /* bits NEVER 1, SUCCESS 2, FAILURE 4, DELAY 8 */
+        struct span orcpt;
+};
+
+struct smtp_event {
+        enum smtp_event_kind kind;
+        struct span helo_name; /* spans of events live until the next RESET or END is answered */
+        bool is_extended;      /* EHLO or LHLO */
+        struct smtp_mail mail;
+        struct smtp_rcpt rcpt;
+        struct span octets;    /* lives until the next feed */
+        struct span argument;
+        const char *body_error; /* NULL, or the reply: "552 5.3.4 Message too big" */
+};
+
+struct smtp_server;
+
+/* Queues the greeting only when smtp_server_greet() is called. NULL: no memory. */
+struct smtp_server *smtp_server_new(const struct smtp_server_options *o);
+struct smtp_server *smtp_server_free(struct smtp_server *s);
+
+/* "220 host ESMTP" and the like; or another code (554, 421) to refuse. */
+void smtp_server_greet(struct smtp_server *s, unsigned code, const char *text);
+
+/* Feeds octets; returns how many were taken. */
+size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event *ret_event);
+
+/* Answers the event that waits. `enhanced` "2.1.5" or NULL; `text` may have
+ * several lines, separated by '\n', is cleaned of CR and controls, and is cut
+ * at 512 octets a line. A refusal of MAIL or RCPT leaves the transaction as it
+ * was. */
+void smtp_server_reply(struct smtp_server *s, unsigned code, const char *enhanced,
+                       const char *text);
+
+/* The connection is now under TLS: forgets all that was said before
+ * (RFC 3207 section 4.2) and stops offering STARTTLS. */
+void smtp_server_secured(struct smtp_server *s);
+
+/* Says 421 and ends the session at the next boundary between commands; if it
+ * is idle, `output` has the reply at once and feed gives CLOSE. */
+void smtp_server_shut(struct smtp_server *s, const char *text);
+
+/* Octets for the client; consume what was written. */
+struct buffer *smtp_server_output(struct smtp_server *s);
+
+bool smtp_server_is_idle(const struct smtp_server *s);         /* between transactions */
+unsigned smtp_server_recipients(const struct smtp_server *s);  /* accepted in this one */
+const char *smtp_server_protocol(const struct smtp_server *s); /* "ESMTPS", RFC 3848 */
