@@ -19,7 +19,7 @@
 #pragma once
 
 enum {
-        IPC_PAYLOAD_MAX = 256 * 1024,
+        IPC_PAYLOAD_MAX = 1024 * 1024,
         IPC_BODY_PART_MAX = 64 * 1024, /* message octets in one frame */
         IPC_ADDRESS_MAX = 1024,        /* an address with every octet quoted */
         IPC_TEXT_MAX = 1024,           /* a reply or reason for people */
