@@ -159,6 +159,13 @@ enum {
         F(OCTETS, mailbox, 256, _)              /* ROUTE_LOCAL: "INBOX" where nothing says else */ \
         F(OCTETS, next_hop, 512, _)             /* ROUTE_RELAY: "smtp:[192.0.2.1]:25" */
 
+enum commit_status {
+        COMMIT_DURABLE = 0,   /* every recipient not named in results: accepted */
+        COMMIT_TEMPORARY = 1, /* nothing was kept: 451, the client tries again */
+        COMMIT_FULL = 2,      /* nothing was kept: 452, no room */
+        COMMIT_REFUSED = 3,   /* nothing was kept, and never will be: 554 */
+};
+
 /* The answer. status of enum commit_status; text for the SMTP reply where it
  * is not COMMIT_DURABLE. Results only where recipients differ. */
 #define IPC_FIELDS_committed(F)                                                                    \
