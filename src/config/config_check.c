@@ -1,0 +1,144 @@
+#include "config/config_check.h"
+
+#include "config/options.h"
+
+struct check {
+        const struct config *c;
+        const struct syntax_setting *settings;
+        struct syntax_errors *errors;
+        struct arena *arena;
+};
+
+/* The line an option is set in; 0 when it is not. */
+static unsigned line_of(const struct check *k, const char *option)
+{
+        return k->settings[option_find(span_from_string(option)) - options].line;
+}
+
+#define WRONG(k, option, ...)                                                                      \
+        syntax_error_add((k)->errors, (k)->arena, line_of((k), (option)), __VA_ARGS__)
+
+static void check_identity(const struct check *k)
+{
+        const struct config *c = k->c;
+        enum { RUN_DIR_MAX = 90 };
+
+        if (!k->settings[option_find(SPAN_LITERAL("hostname")) - options].is_set)
+                WRONG(k, "hostname", "hostname is not set; write hostname = \"mx1.example.jp\" with "
+                      "the full name of this machine");
+        if (c->run_dir.len > RUN_DIR_MAX)
+                WRONG(k, "run_dir", "run_dir: the path may have at most %d octets; choose a shorter "
+                      "one", RUN_DIR_MAX);
+}
+
+static void check_role(const struct check *k)
+{
+        const struct config *c = k->c;
+        const bool has_route = c->relay_domains.count || c->smart_host.len || c->local_relay.len ||
+                               c->tables.mailertable.len;
+
+        switch (c->role) {
+        case ROLE_MAILBOX:
+                if (c->domains.count == 0)
+                        WRONG(k, "domains", "domains is empty, so this mailbox server would take "
+                              "mail for nobody; write domains = { \"example.jp\" }");
+                break;
+        case ROLE_GATEWAY:
+        case ROLE_RELAY:
+                if (!has_route && c->domains.count == 0)
+                        WRONG(k, "relay_domains", "role %s has nowhere to pass mail on to; set "
+                              "relay_domains, smart_host or tables.mailertable", role_name(c->role));
+                break;
+        case ROLE_BACKUP_MX:
+                if (c->relay_domains.count == 0)
+                        WRONG(k, "relay_domains", "relay_domains is empty; name the domains this "
+                              "machine is the backup MX of");
+                break;
+        case ROLE_FALLBACK:
+                if (c->relay_networks.count == 0)
+                        WRONG(k, "relay_networks", "relay_networks is empty; name the servers whose "
+                              "mail this fallback takes");
+                break;
+        }
+}
+
+static bool same_place(const struct config_listen *a, const struct config_listen *b)
+{
+        return a->is_unix == b->is_unix && a->port == b->port && span_equal(a->host, b->host);
+}
+
+static void check_listen(const struct check *k)
+{
+        const struct config_listens *l = &k->c->listen;
+
+        if (l->count == 0)
+                WRONG(k, "listen", "listen is empty, so no mail could come in; write listen = { "
+                      "\"smtp://*:25\" }");
+        for (size_t i = 0; i < l->count; i++) {
+                const struct config_listen *item = &l->items[i];
+
+                if (listen_protocol_is_tls(item->protocol) && !k->c->tls.certificate.len)
+                        WRONG(k, "listen", "listen: \"%.*s\" begins with TLS; set tls.certificate, "
+                              "or take it out", (int) item->text.len, item->text.p);
+                for (size_t j = 0; j < i; j++)
+                        if (same_place(item, &l->items[j]))
+                                WRONG(k, "listen", "listen: \"%.*s\" and \"%.*s\" are the same "
+                                      "place; take one out", (int) l->items[j].text.len,
+                                      l->items[j].text.p, (int) item->text.len, item->text.p);
+        }
+}
+
+static bool list_has(const struct config_list *list, struct span name)
+{
+        for (size_t i = 0; i < list->count; i++)
+                if (span_equal(list->items[i], name))
+                        return true;
+        return false;
+}
+
+static void check_domains(const struct check *k)
+{
+        const struct config_list *d = &k->c->domains;
+
+        for (size_t i = 0; i < d->count; i++)
+                if (list_has(&k->c->relay_domains, d->items[i]))
+                        WRONG(k, "relay_domains", "relay_domains: \"%.*s\" is in domains too; a "
+                              "domain is either delivered here or passed on",
+                              (int) d->items[i].len, d->items[i].p);
+}
+
+static void check_tls(const struct check *k)
+{
+        if (k->c->tls.key.len && !k->c->tls.certificate.len)
+                WRONG(k, "tls.key", "tls.key is set without tls.certificate; set both");
+}
+
+static void check_queue(const struct check *k)
+{
+        const struct config *c = k->c;
+
+        if (c->queue.retry_min_ms > c->queue.retry_max_ms)
+                WRONG(k, "queue.retry_min", "queue.retry_min is more than queue.retry_max; make it "
+                      "less");
+        if (c->queue.warn_after_ms && c->queue.warn_after_ms >= c->queue.lifetime_ms)
+                WRONG(k, "queue.warn_after", "queue.warn_after is not before the end of "
+                      "queue.lifetime; make it less, or 0 for no warning");
+        if (c->limits.message_size && c->limits.header_size > c->limits.message_size)
+                WRONG(k, "limits.header_size", "limits.header_size is more than "
+                      "limits.message_size; make it less");
+}
+
+void config_check(const struct config *c, const struct syntax_setting *settings,
+                  struct syntax_errors *errors, struct arena *arena)
+{
+        const struct check k = {.c = c, .settings = settings, .errors = errors, .arena = arena};
+
+        if (errors->count)
+                return; /* what could not be read would seem to be missing */
+        check_identity(&k);
+        check_role(&k);
+        check_listen(&k);
+        check_domains(&k);
+        check_tls(&k);
+        check_queue(&k);
+}
