@@ -235,8 +235,8 @@ static int verify_crypt(struct span text, struct secret *s)
         if (!data)
                 return -ENOMEM;
         snprintf(stored, sizeof stored, "%.*s", (int) text.len, text.p);
-        made = crypt_r(s->text, stored, data);
-        if (made && made[0] != '*') {
+        made = crypt_rn(s->text, stored, data, sizeof *data);
+        if (made) {
                 const size_t len = strlen(made);
 
                 r = len == text.len && sodium_memcmp(made, stored, len) == 0 ? 0 : -EACCES;
