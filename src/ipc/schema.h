@@ -19,7 +19,7 @@
 #pragma once
 
 enum {
-        IPC_PAYLOAD_MAX = 256 * 1024,
+        IPC_PAYLOAD_MAX = 1024 * 1024,
         IPC_BODY_PART_MAX = 64 * 1024, /* message octets in one frame */
         IPC_ADDRESS_MAX = 1024,        /* an address with every octet quoted */
         IPC_TEXT_MAX = 1024,           /* a reply or reason for people */
@@ -158,6 +158,13 @@ enum {
         F(OCTETS, account, IPC_ADDRESS_MAX, _)  /* ROUTE_LOCAL: whose mailbox, canonical */        \
         F(OCTETS, mailbox, 256, _)              /* ROUTE_LOCAL: "INBOX" where nothing says else */ \
         F(OCTETS, next_hop, 512, _)             /* ROUTE_RELAY: "smtp:[192.0.2.1]:25" */
+
+enum commit_status {
+        COMMIT_DURABLE = 0,   /* every recipient not named in results: accepted */
+        COMMIT_TEMPORARY = 1, /* nothing was kept: 451, the client tries again */
+        COMMIT_FULL = 2,      /* nothing was kept: 452, no room */
+        COMMIT_REFUSED = 3,   /* nothing was kept, and never will be: 554 */
+};
 
 /* The answer. status of enum commit_status; text for the SMTP reply where it
  * is not COMMIT_DURABLE. Results only where recipients differ. */

@@ -1,0 +1,76 @@
+/* The active queue: entries that may be tried now, by destination.
+ *
+ * A destination is a next hop with a health of its own. How many jobs it may
+ * have at once grows by one on success and halves on failure; when its host
+ * fails it is blocked for a while, and what waits for it is handed back to be
+ * deferred: a dead host occupies no slots. Destinations take turns, so a long
+ * queue for one never stands in the way of another.
+ *
+ * Only what is being worked on is in here, at most `active_max` entries; all
+ * others lie in the store's due index. No I/O, no clock. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/span.h"
+#include "base/table.h"
+#include "queue/entry.h"
+
+struct destination {
+        struct table_node by_next_hop;
+        struct list_node in_turn; /* linked while it has something that may start */
+        struct list_node waiting; /* entries, oldest first */
+        size_t waiting_count;
+        unsigned in_flight, concurrency;
+        unsigned failures; /* of the host, in a row */
+        uint64_t blocked_until_us;
+        struct span next_hop; /* own copy, behind the struct */
+};
+
+struct queue {
+        struct table entries, destinations;
+        struct list_node turn;
+        size_t active_count; /* waiting and in flight */
+        size_t active_max;
+        unsigned concurrency_max;
+        uint64_t block_min_us, block_max_us;
+};
+
+void queue_init(struct queue *q, size_t active_max, unsigned concurrency_max);
+
+/* Frees all entries (their `body` is given to `drop_body`, which may be NULL). */
+void queue_done(struct queue *q, void (*drop_body)(struct queue_entry *e));
+
+static inline bool queue_has_room(const struct queue *q)
+{
+        return q->active_count < q->active_max;
+}
+
+/* The active entry with this key, or NULL. */
+struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint16_t group);
+
+/* Takes the entry over. 0, -EEXIST (it is active already), -ENOMEM. */
+int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us);
+
+/* The next entry to start: its destination's turn, not blocked, below its
+ * concurrency. It counts as in flight. NULL when there is none. */
+struct queue_entry *queue_take(struct queue *q, uint64_t now_us);
+
+/* Takes an entry out of the queue for good, waiting or in flight: it is the
+ * caller's again. For one in flight, `queue_report()` first. */
+void queue_remove(struct queue *q, struct queue_entry *e);
+
+/* How an attempt went for the destination as such. */
+enum queue_health { QUEUE_HOST_GOOD, QUEUE_HOST_FAILED, QUEUE_HOST_UNKNOWN };
+void queue_report(struct queue *q, struct queue_entry *e, enum queue_health health,
+                  uint64_t now_us);
+
+/* An entry that waits at a blocked destination, or NULL: defer it to
+ * `destination->blocked_until_us` and remove it. */
+struct queue_entry *queue_blocked(struct queue *q, struct destination *d, uint64_t now_us);
+
+/* Lifts a block, as `queue retry` asks for. */
+void queue_unblock(struct queue *q, struct span next_hop);
