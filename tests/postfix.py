@@ -29,7 +29,8 @@ meta_directory = {peer}/etc/postfix
 mail_owner = {owner}
 setgid_group = {group}
 default_privs = nobody
-import_environment = MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME LD_LIBRARY_PATH
+import_environment = MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME
+    LD_LIBRARY_PATH
 maillog_file_prefixes = {folder}
 maillog_file = {folder}/log
 myhostname = {hostname}
