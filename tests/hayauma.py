@@ -57,7 +57,7 @@ class Hayauma:
         self.options, self.tls = options, tls
         self.ports = {protocol: port or ports.free_port() for protocol, port in
                       (listen or {"smtp": 0, "lmtp": 0}).items()}
-        self.process, self.killed = None, 0
+        self.process, self.killed, self._before_kill = None, 0, {}
         if not self.binary.exists():
             raise AssertionError(f"there is no {self.binary}: run `make check`")
         if tls:
@@ -205,9 +205,14 @@ class Hayauma:
                 found["/".join(words[2:4])] = int(entry.name)
         return found
 
+    def children_left(self):
+        """Of the processes there were when kill() was called last, those that run."""
+        return [pid for pid in self._before_kill.values() if is_running(pid)]
+
     def kill(self, name, number=signal.SIGKILL):
         """Kills one process ("edge/0") or "supervisor"; its pid."""
-        pid = self.process.pid if name == "supervisor" else self.children()[name]
+        self._before_kill = self.children()
+        pid = self.process.pid if name == "supervisor" else self._before_kill[name]
         self.killed += 1
         os.kill(pid, number)
         if name == "supervisor":
