@@ -5,15 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/list.h"
 #include "base/log.h"
 #include "process/confine.h"
+#include "process/sealed.h"
 
 enum {
         SUPERVISOR_FD = 3,
@@ -75,32 +74,6 @@ int process_kind_parse(struct span name)
         return -1;
 }
 
-int process_map(int fd, size_t size_max, struct span *ret_octets)
-{
-        struct stat st;
-        void *map;
-
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if ((uint64_t) st.st_size > size_max)
-                return -EMSGSIZE;
-        if (st.st_size == 0) {
-                *ret_octets = (struct span) {0};
-                return 0;
-        }
-        map = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED)
-                return -errno;
-        *ret_octets = span_make(map, (size_t) st.st_size);
-        return 0;
-}
-
-void process_unmap(struct span octets)
-{
-        if (octets.len)
-                munmap((void *) (uintptr_t) octets.p, octets.len);
-}
-
 /* ---- the end ---- */
 
 static void end_with(struct skeleton *s, int exit_status)
@@ -125,12 +98,12 @@ static void fail(struct skeleton *s, const char *what, int r)
 static int take_config(int fd, struct config **ret_config)
 {
         struct span text;
-        int r = process_map(fd, CONFIG_SIZE_MAX, &text);
+        int r = sealed_map(fd, CONFIG_SIZE_MAX, &text);
 
         if (r < 0)
                 return r;
         r = config_decode(text, ret_config);
-        process_unmap(text);
+        sealed_unmap(text);
         return r;
 }
 
@@ -188,13 +161,13 @@ static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, in
         struct tls_context *tls = NULL;
         char error[TLS_ERROR_MAX] = "";
         struct span pem;
-        int r = process_map(*fd, PEM_SIZE_MAX, &pem);
+        int r = sealed_map(*fd, PEM_SIZE_MAX, &pem);
 
         (void) ch;
         (void) m;
         if (r == 0) {
                 r = tls_context_new_server(pem, &tls, error);
-                process_unmap(pem);
+                sealed_unmap(pem);
         }
         if (r < 0) {
                 log_event(LOG_ERROR, "certificate_refused", LOG_ERRNO("error", r),

@@ -77,13 +77,6 @@ void process_end(struct process *p);
 const char *process_kind_name(enum process_kind kind); /* "edge" */
 int process_kind_parse(struct span name);              /* -1: there is none of that name */
 
-/* What came in a sealed memfd (configuration, certificate, table), mapped for
- * reading; process_unmap() gives it back. Every process that was sent the same
- * memfd shares its file position, so nobody reads it with read(). 0, -EMSGSIZE
- * over `size_max`, or a negative errno. */
-int process_map(int fd, size_t size_max, struct span *ret_octets);
-void process_unmap(struct span octets);
-
 /* By kind; NULL where this program has no such role (roles.c). */
 extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
