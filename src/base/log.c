@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static char process_name[32] = "hayauma";
 static enum log_level level_max = LOG_INFO;
+static bool has_clock;
 
 static const char *const level_names[] = {
         [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
@@ -17,6 +20,11 @@ enum { LEVEL_COUNT = sizeof level_names / sizeof level_names[0] };
 void log_set_process(const char *name)
 {
         snprintf(process_name, sizeof process_name, "%s", name);
+}
+
+void log_set_clock(bool with_time)
+{
+        has_clock = with_time;
 }
 
 void log_set_level(enum log_level level)
@@ -105,6 +113,12 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 
         if (level > level_max)
                 return;
+        if (has_clock) {
+                char time[CLOCK_DATE_MAX];
+
+                put_string(&l, clock_format_iso(clock_now_us(), time));
+                put(&l, ' ');
+        }
         put_string(&l, level_names[level]);
         put(&l, ' ');
         put_string(&l, process_name);

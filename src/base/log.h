@@ -12,6 +12,7 @@
  * log path. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,10 @@ enum log_level log_get_level(void);
 /* "notice", … and back; -1 when it is none of them. */
 const char *log_level_name(enum log_level level);
 int log_level_parse(struct span name);
+
+/* Whether each line begins with the time, "2026-11-22T04:25:03.123456Z ": for
+ * the supervisor, whose lines nobody else stamps. False at start. */
+void log_set_clock(bool with_time);
 
 /* Writes one line of at most LOG_LINE_MAX bytes (longer ones are cut), with
  * one write(2). */

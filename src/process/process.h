@@ -26,6 +26,7 @@ enum process_kind { /* numbers travel in IPC; the order is that of starting */
         PROCESS_RELAY = 5,
         PROCESS_EDGE = 6,
         PROCESS_ACCESS = 7,
+        PROCESS_COMPILER = 8, /* started when tables are compiled, ends when they are */
         PROCESS_KIND_END,
         PROCESS_STATE = 100, /* not a process: the state folder, in `peer` */
 };
@@ -40,6 +41,7 @@ struct process {
         struct tls_context *tls;       /* NULL where none is configured */
         struct channel *supervisor;
         int state_fd;                  /* keeper: the state folder; else -1 */
+        const char *state_path;        /* keeper: its path as seen after confinement: "/" or whole */
         void *role;                    /* the role's own state */
 };
 
@@ -50,7 +52,9 @@ struct process_role {
         int (*prepare)(struct process *p);
         /* After confinement: everything else. Listeners and peers follow. */
         int (*start)(struct process *p);
-        /* A listening socket; the role owns it. */
+        /* A listening socket; the role owns it. `listen` is of p->config and as
+         * short-lived. The role closes by itself, in `reloaded`, those whose text
+         * is not in p->config->listen any more; new ones follow `reloaded`. */
         void (*listener)(struct process *p, const struct config_listen *listen, int fd);
         /* A (new) channel end to another process; the role owns the fd and
          * replaces what it had to that one. */
@@ -59,7 +63,7 @@ struct process_role {
         /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
          * after this returns. */
         void (*reloaded)(struct process *p);
-        /* Finish within drain_ms, then call process_end(). */
+        /* Finish within drain_ms, then call process_end(). NULL: end at once. */
         void (*stop)(struct process *p, uint64_t drain_ms);
         /* Adds name/value pairs for `hayauma status`. */
         void (*status)(struct process *p, struct buffer *items, struct ipc_items *ret);
@@ -72,6 +76,10 @@ int process_run(const struct process_role *role, unsigned number);
 void process_end(struct process *p);
 
 const char *process_kind_name(enum process_kind kind); /* "edge" */
+int process_kind_parse(struct span name);              /* -1: there is none of that name */
+
+/* By kind; NULL where this program has no such role (roles.c). */
+extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
 /* What each role is: process/edge/edge.c and so on. */
 extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
