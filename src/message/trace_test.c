@@ -41,7 +41,7 @@ static const struct {
           "\t" DATE "\r\n" },
         { "from here",
           { .note = SPAN("from uid 1000"), .hostname = SPAN("mx"), .id = SPAN("1") },
-          "Received: by mx (Hayauma, from uid 1000) id 1;\r\n\t" DATE "\r\n" },
+          "Received: by mx (Hayauma, from uid 1000) id 1; " DATE "\r\n" },
         { "recipient with a blank is not named",
           { .hostname = SPAN("mx"), .id = SPAN("1"), .rcpt_to = SPAN("\"a b\"@x") },
           "Received: by mx id 1; " DATE "\r\n" },
