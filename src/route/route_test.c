@@ -80,7 +80,8 @@ static const struct {
         { PLAIN, "PostMaster", "local postmaster@example.jp postmaster default" },
         { PLAIN, "Postmaster@[127.0.0.1]", "local postmaster@example.jp postmaster default" },
         { PLAIN, "abuse+x@example.jp", "local abuse@example.jp abuse default" },
-        { PLAIN, "postmaster@mx1.example.jp", "local postmaster@mx1.example.jp postmaster default" },
+        { PLAIN, "postmaster@mx1.example.jp",
+          "local postmaster@mx1.example.jp postmaster default" },
         { PLAIN, "jiro@example.jp", "error 550 5.1.1" },
         { PLAIN, "taro@mx1.example.jp", "error 550 5.1.1" },
         /* Routes hidden in a local part are local parts. */
