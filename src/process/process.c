@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -305,6 +306,26 @@ static int prepare_and_confine(struct skeleton *s, const char **ret_what)
         return confine_apply(s->role->kind, &s->identity, ret_what);
 }
 
+/* The state folder's path after confinement: as configured, or the root, where
+ * the process was shut into it. */
+static int find_state_path(struct skeleton *s)
+{
+        const struct span configured = s->p.config->state_dir;
+        struct stat by_path, by_fd;
+        char *path;
+
+        if (s->p.state_fd < 0)
+                return 0;
+        path = strndup(configured.p, configured.len);
+        if (!path)
+                return -ENOMEM;
+        if (fstat(s->p.state_fd, &by_fd) < 0 || stat(path, &by_path) < 0 ||
+            by_fd.st_dev != by_path.st_dev || by_fd.st_ino != by_path.st_ino)
+                path[0] = '\0';
+        s->p.state_path = path;
+        return 0;
+}
+
 static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct skeleton *s = arg;
@@ -326,7 +347,9 @@ static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int
                 fail(s, what, r);
                 return;
         }
-        r = s->role->start ? s->role->start(&s->p) : 0;
+        r = find_state_path(s);
+        if (r == 0 && s->role->start)
+                r = s->role->start(&s->p);
         if (r < 0) {
                 fail(s, "start", r);
                 return;
