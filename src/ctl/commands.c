@@ -4,9 +4,14 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "ctl/run.h"
+
 static int run_version(int argc, char **argv);
 
 const struct command commands[] = {
+        { "run", "run [-c FILE]", "Run the mail system in the foreground.", run_command },
+        { "process", "process KIND NUMBER", "One of its processes (started by run).",
+          run_process_command },
         { "version", "version", "Print the version.", run_version },
 };
 const size_t command_count = sizeof commands / sizeof commands[0];
