@@ -55,6 +55,7 @@ struct skeleton {
         /* Of the start or reload that is under way. */
         struct tls_context *next_tls;
         struct snapshot *next_snapshot;
+        struct deferred log_flush; /* one write for the lines of a round */
 };
 
 static struct skeleton *skeleton_of(struct process *p)
@@ -465,12 +466,26 @@ static void ignore_signals(void)
                 signal(ignored[i], SIG_IGN);
 }
 
+static void flush_log(struct deferred *d)
+{
+        (void) d;
+        log_flush();
+}
+
+static void request_log_flush(void *arg)
+{
+        struct skeleton *s = arg;
+
+        loop_defer(s->p.loop, &s->log_flush);
+}
+
 int process_run(const struct process_role *role, unsigned number)
 {
         struct skeleton s = {
                 .p = {.kind = role->kind, .number = number, .state_fd = -1},
                 .role = role,
                 .exit_status = EX_SOFTWARE,
+                .log_flush.run = flush_log,
         };
         char name[32];
         int r;
@@ -487,7 +502,9 @@ int process_run(const struct process_role *role, unsigned number)
                           LOG_TEXT("do", "processes are started by: hayauma run"));
                 return EX_OSERR;
         }
+        log_set_buffered(request_log_flush, &s);
         loop_run(s.p.loop);
+        log_set_buffered(NULL, NULL);
         channel_flush(s.p.supervisor, 100);
         /* Not exit(): threads of libraries still run, and their destructors
          * would pull the ground from under them. The system takes it all back. */
