@@ -293,6 +293,20 @@ static void give_early(struct skeleton *s)
         }
 }
 
+static void on_table(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+        int r = -EPROTO;
+
+        (void) ch;
+        if (s->phase == STARTED && s->role->table && *fd >= 0)
+                r = s->role->table(&s->p, (enum snapshot_table) m->table.table, m->table.name, *fd);
+        if (r < 0)
+                fail(s, "table", r);
+        else
+                *fd = -1;
+}
+
 static int prepare_and_confine(struct skeleton *s, const char **ret_what)
 {
         int r = confine_warm_up(s->role->kind, ret_what);
@@ -448,6 +462,7 @@ static const struct channel_handler handler = {
                 [IPC_peer] = on_peer,
                 [IPC_snapshot] = on_snapshot,
                 [IPC_tls] = on_tls,
+                [IPC_table] = on_table,
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
                 [IPC_stop] = on_stop,
