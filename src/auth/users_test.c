@@ -132,10 +132,11 @@ static void check_format(const struct users *u, const char *want)
 
 TEST(lookup_is_by_any_address_in_any_case)
 {
-        struct users *u = parse("Alice@Example.JP:" HASH ":addresses=Info@Example.JP quota=1G\n");
+        struct users *u = parse("Alice@Example.JP:{sha512-crypt}$6$salt$abc:addresses=Info@Example.JP quota=1G\n");
         const struct users_account *a = users_find(u, SPAN_LITERAL("ALICE@example.jp"));
 
         CHECK(a && span_equal(a->address, SPAN_LITERAL("alice@example.jp")), "account");
+        CHECK(span_equal(a->hash, SPAN_LITERAL(HASH)), "our name of the scheme");
         CHECK(a->quota == (uint64_t) 1 << 30 && a->line == 1, "fields");
         CHECK(users_owner(u, SPAN_LITERAL("info@example.JP")) == a, "owner");
         CHECK(!users_find(u, SPAN_LITERAL("info@example.jp")), "not an account");

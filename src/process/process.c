@@ -488,7 +488,8 @@ int process_run(const struct process_role *role, unsigned number)
                 return EX_OSERR;
         }
         loop_run(s.p.loop);
-        /* The system takes back what is left; the last words must get out. */
         channel_flush(s.p.supervisor, 100);
-        return s.exit_status;
+        /* Not exit(): threads of libraries still run, and their destructors
+         * would pull the ground from under them. The system takes it all back. */
+        _exit(s.exit_status);
 }

@@ -69,7 +69,8 @@ struct process_role {
         void (*status)(struct process *p, struct buffer *items, struct ipc_items *ret);
 };
 
-/* Runs the role; returns the exit status (sysexits). */
+/* Runs the role and ends the program; returns an exit status (sysexits) only
+ * where there is no supervisor to serve. */
 int process_run(const struct process_role *role, unsigned number);
 
 /* Ends the loop: the process exits with 0. */
