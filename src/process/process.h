@@ -41,7 +41,7 @@ struct process {
         struct tls_context *tls;       /* NULL where none is configured */
         struct channel *supervisor;
         int state_fd;                  /* keeper: the state folder; else -1 */
-        const char *state_path;        /* keeper: its path as seen after confinement: "/" or whole */
+        const char *state_path;        /* its path after confinement, "" for the root; else NULL */
         void *role;                    /* the role's own state */
 };
 
@@ -72,7 +72,8 @@ struct process_role {
         void (*status)(struct process *p, struct buffer *items, struct ipc_items *ret);
 };
 
-/* Runs the role; returns the exit status (sysexits). */
+/* Runs the role and ends the program; returns an exit status (sysexits) only
+ * where there is no supervisor to serve. */
 int process_run(const struct process_role *role, unsigned number);
 
 /* Ends the loop: the process exits with 0. */

@@ -108,11 +108,10 @@ static unsigned edge_count(const struct supervisor *s)
 
 static void send_tables(const struct supervisor *s, struct place *p)
 {
-        if (p->kind != PROCESS_EDGE)
-                return;
-        if (s->settings.tls_fd >= 0)
+        if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
                 CHANNEL_SEND(p->channel, tls, s->settings.tls_fd, .name = {0});
-        if (s->settings.snapshot_fd >= 0)
+        /* The keeper routes the notifications it sends. */
+        if ((p->kind == PROCESS_EDGE || p->kind == PROCESS_KEEPER) && s->settings.snapshot_fd >= 0)
                 CHANNEL_SEND(p->channel, snapshot, s->settings.snapshot_fd,
                              .generation = s->reload_generation);
 }
@@ -824,6 +823,7 @@ int supervisor_run(const char *config_path)
                 .lock_fd = -1, .state_fd = -1, .submit_fd = -1, .keeper_control_fd = -1,
         };
         log_set_process("supervisor/0");
+        log_set_clock(true);
         control_access_init();
         raise_file_limit();
         r = set_up(&s, &error);
@@ -832,7 +832,6 @@ int supervisor_run(const char *config_path)
                 buffer_done(&error);
                 return r;
         }
-        log_set_clock(true);
         log_event(LOG_NOTICE, "starting", LOG_TEXT("version", HAYAUMA_VERSION));
         s.first.run = on_first_round;
         loop_defer(s.loop, &s.first);
