@@ -8,22 +8,22 @@
 enum { COLUMNS = 96, TAB = 8, PARAGRAPH_MAX = 4096 };
 
 static const char *const type_texts[] = {
-        [OPTION_HOSTNAME] = "a full domain name",
-        [OPTION_USER] = "an account name",
-        [OPTION_PATH] = "a whole path",
-        [OPTION_NEXT_HOP] = "a next hop",
-        [OPTION_LOG_LEVEL] = "a word",
-        [OPTION_ROLE] = "a word",
-        [OPTION_BOOL] = "yes or no",
-        [OPTION_NUMBER] = "a number",
-        [OPTION_COUNT] = "a number",
-        [OPTION_SIZE] = "a size",
-        [OPTION_DURATION] = "a time",
-        [OPTION_DOMAINS] = "a list of domain names",
-        [OPTION_PATTERNS] = "a list of domain names",
-        [OPTION_SERVERS] = "a list of addresses",
-        [OPTION_NETWORKS] = "a list of networks",
-        [OPTION_LISTENS] = "a list of listeners",
+        [OPTION_HOSTNAME] = "A full domain name",
+        [OPTION_USER] = "An account name",
+        [OPTION_PATH] = "A whole path",
+        [OPTION_NEXT_HOP] = "A next hop",
+        [OPTION_LOG_LEVEL] = "A word",
+        [OPTION_ROLE] = "A word",
+        [OPTION_BOOL] = "Yes or no",
+        [OPTION_NUMBER] = "A number",
+        [OPTION_COUNT] = "A number",
+        [OPTION_SIZE] = "A size",
+        [OPTION_DURATION] = "A time",
+        [OPTION_DOMAINS] = "A list of domain names",
+        [OPTION_PATTERNS] = "A list of domain names",
+        [OPTION_SERVERS] = "A list of addresses",
+        [OPTION_NETWORKS] = "A list of networks",
+        [OPTION_LISTENS] = "A list of listeners",
 };
 
 /* Appends words, breaking lines before COLUMNS, each line behind `prefix`. With
@@ -92,11 +92,11 @@ static size_t range_text(const struct option *o, char *out, size_t out_len)
         return 0;
 }
 
-/* "A size, 64K to 1T, or 0. Default: 50M; for the role x: y. Takes effect …" */
+/* "A size, 64K to 1T, or 0. Default: 50M; for the role x: y. Changed by …" */
 static void facts_text(const struct option *o, char *out, size_t out_len)
 {
         char text[512];
-        size_t len = (size_t) snprintf(out, out_len, "It is %s", type_texts[o->type]);
+        size_t len = (size_t) snprintf(out, out_len, "%s", type_texts[o->type]);
 
         len += range_text(o, out + len, out_len - len);
         default_text(o, o->value, text, sizeof text);
@@ -110,8 +110,8 @@ static void facts_text(const struct option *o, char *out, size_t out_len)
                 len += (size_t) snprintf(out + len, out_len - len, "; for the role %s: %s",
                                          role_name((enum role) role), text);
         }
-        snprintf(out + len, out_len - len, ". A new value takes effect with hayauma %s.",
-                 o->change == OPTION_RELOAD ? "reload" : "run, after a stop");
+        snprintf(out + len, out_len - len, ". Changed by a %s.",
+                 o->change == OPTION_RELOAD ? "reload" : "restart");
 }
 
 static bool is_of_section(const struct option *o, const char *section)

@@ -12,7 +12,6 @@
 #include "base/file.h"
 #include "base/test.h"
 #include "config/config.h"
-#include "config/manual_paths.h"
 #include "config/options.h"
 
 #define BEGIN "; options: made from the option table\n"
@@ -45,7 +44,7 @@ static void compare_or_write(const char *path, struct span have, struct span wan
 
 TEST(manual_page_agrees_with_the_table)
 {
-        const char *path = MANUAL_SOURCE_ROOT "/man/hayauma.conf.5.scd";
+        const char *path = HAYAUMA_SOURCE_ROOT "/man/hayauma.conf.5.scd";
         struct buffer have = read_file(path), want = BUFFER_INIT(1 << 20);
         const struct span text = buffer_span(&have);
         const size_t begin = find(text, BEGIN) + strlen(BEGIN), end = find(text, END);
@@ -61,7 +60,7 @@ TEST(manual_page_agrees_with_the_table)
 
 TEST(sample_of_all_options_agrees_with_the_table)
 {
-        const char *path = MANUAL_SOURCE_ROOT "/conf/samples/options.conf";
+        const char *path = HAYAUMA_SOURCE_ROOT "/conf/samples/options.conf";
         struct buffer want = BUFFER_INIT(1 << 20);
         struct buffer have = BUFFER_INIT(1 << 20);
 
@@ -76,7 +75,7 @@ TEST(sample_of_all_options_agrees_with_the_table)
  * option; only that the sample names tables is refused. */
 TEST(sample_of_all_options_is_well_formed)
 {
-        struct buffer b = read_file(MANUAL_SOURCE_ROOT "/conf/samples/options.conf");
+        struct buffer b = read_file(HAYAUMA_SOURCE_ROOT "/conf/samples/options.conf");
         struct buffer error = BUFFER_INIT(1 << 16), text = BUFFER_INIT(1 << 20);
         struct span rest = buffer_span(&b), line;
         struct config *c = NULL;
@@ -111,7 +110,7 @@ TEST(samples_can_be_used)
                 struct config *c = NULL;
                 char path[4096];
 
-                snprintf(path, sizeof path, "%s/conf/%s", MANUAL_SOURCE_ROOT, names[i]);
+                snprintf(path, sizeof path, "%s/conf/%s", HAYAUMA_SOURCE_ROOT, names[i]);
                 if (config_read(path, &c, &error) < 0)
                         fail_msg("%.*s", (int) error.len, buffer_span(&error).p);
                 config_free(c);
@@ -121,7 +120,7 @@ TEST(samples_can_be_used)
 /* hayauma.conf(5) shows whole files before the rules: each must be good. */
 TEST(examples_in_the_manual_can_be_used)
 {
-        struct buffer b = read_file(MANUAL_SOURCE_ROOT "/man/hayauma.conf.5.scd");
+        struct buffer b = read_file(HAYAUMA_SOURCE_ROOT "/man/hayauma.conf.5.scd");
         struct span rest = span_first(buffer_span(&b), find(buffer_span(&b), BEGIN));
         unsigned count = 0;
         const char *at;
