@@ -398,6 +398,23 @@ int config_print_effective(const struct config *c, struct buffer *b)
         return r;
 }
 
+int config_visit(const struct config *c, config_visit_fn *visit, void *arg)
+{
+        struct arena arena = ARENA_INIT(CONFIG_MEMORY_MAX);
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < option_count; i++) {
+                struct config_list texts;
+
+                r = option_format(&options[i], c, &arena, &texts);
+                if (r == 0)
+                        visit(arg, options[i].name, &texts, option_is_list(&options[i]),
+                              c->private->origins[i]);
+        }
+        arena_done(&arena);
+        return r;
+}
+
 bool config_networks_contain(const struct config_networks *n, const unsigned char address[16])
 {
         for (size_t i = 0; i < n->count; i++) {
