@@ -125,16 +125,22 @@ class Hayauma:
         return self.rows("queue", "list")
 
     def messages(self, address, mailbox="INBOX"):
-        """Every message of a mailbox, as octets."""
+        """Every message of a mailbox, as octets with lines that end in LF."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="export-", dir=self.folder))
         maildir = folder / "Maildir"
         done = self.run("mailbox", "export", address, mailbox, "--maildir", str(maildir),
                         check=False)
-        found = [p.read_bytes() for p in sorted(maildir.rglob("*")) if p.is_file()]
+        found = [p.read_bytes().replace(b"\r\n", b"\n")
+                 for p in sorted(maildir.rglob("*")) if p.is_file()]
         shutil.rmtree(folder)
         if done.returncode != 0 and found:
             raise AssertionError(f"mailbox export: {done.stderr}")
         return found
+
+    def message(self, address, uid=1, mailbox="INBOX"):
+        """One message, each octet as it is stored."""
+        return subprocess.run([self.binary, "mailbox", "show", address, mailbox, str(uid), "-c",
+                               self.config], check=True, capture_output=True, timeout=60).stdout
 
     def wait_for_messages(self, address, count, mailbox="INBOX", timeout=20):
         def there():
