@@ -45,12 +45,13 @@ def program():
 class Hayauma:
     """`listen` maps a protocol to its port (0: a free one); `options` is text
     for the end of hayauma.conf; `users` are made before the start, all with
-    PASSWORD. With `tls`, there is a self-signed certificate."""
+    PASSWORD. With `tls`, there is a self-signed certificate. The server's own
+    folder is made in `folder`, else where temporary files are."""
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
-                 listen=None, tls=False, binary=None, role="mailbox"):
+                 listen=None, tls=False, binary=None, role="mailbox", folder=None):
         self.binary = pathlib.Path(binary or program())
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-", dir=folder))
         self.folder.chmod(0o755)
         self.config, self.log_path = self.folder / "hayauma.conf", self.folder / "log"
         self.hostname, self.domains, self.users, self.role = hostname, domains, users, role
