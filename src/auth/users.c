@@ -157,7 +157,11 @@ static const char *parse_line(struct arena *arena, struct span text, struct user
         if (!is_word(a->hash, ":"))
                 return "a hash has no blanks in it";
         switch (password_import(a->hash, hash, &ignored, &why)) {
-        case 0:
+        case 0: /* other names of a scheme become ours */
+                if (!span_equal(a->hash, span_from_string(hash)))
+                        a->hash = arena_copy(arena, span_from_string(hash));
+                if (!a->hash.p)
+                        return "there is not enough memory";
                 break;
         case 1:
                 return "a password must not stand here in plain text: set it with \"hayauma user "

@@ -366,7 +366,7 @@ static int print_option(const struct config *c, size_t i, struct arena *arena, s
         int r = option_format(o, c, arena, &texts);
 
         if (r == 0)
-                r = buffer_printf(b, "%s = %s", o->name, is_list ? "{ " : "");
+                r = buffer_printf(b, "%s = %s", o->name, is_list ? (texts.count ? "{ " : "{}") : "");
         for (size_t j = 0; r == 0 && j < texts.count; j++) {
                 if (j)
                         r = buffer_append_string(b, ", ");
@@ -375,8 +375,8 @@ static int print_option(const struct config *c, size_t i, struct arena *arena, s
         }
         if (r == 0 && texts.count == 0 && !is_list)
                 r = buffer_append_string(b, "\"\"");
-        if (r == 0 && is_list)
-                r = buffer_append_string(b, texts.count ? " }" : "}");
+        if (r == 0 && is_list && texts.count)
+                r = buffer_append_string(b, " }");
         if (r == 0) {
                 const size_t width = b->len - start;
 

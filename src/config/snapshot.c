@@ -38,15 +38,13 @@ static bool is_within(const struct snapshot *s, uint64_t at, uint64_t len)
 
 static bool table_is_sound(const struct snapshot *s, const struct snapshot_table_header *t)
 {
-        const uint64_t slots = t->slot_count;
-
         if (t->source_len && !is_within(s, t->source, t->source_len))
                 return false;
-        if (slots == 0)
+        if (t->cell_count == 0)
                 return t->count == 0;
-        return (slots & (slots - 1)) == 0 && t->count < slots &&
-               t->slots % SNAPSHOT_SLOTS_ALIGN == 0 &&
-               is_within(s, t->slots, slots * sizeof(struct snapshot_slot));
+        return t->count <= t->cell_count && t->home_count <= t->cell_count &&
+               t->cells % SNAPSHOT_CELL_ALIGN == 0 &&
+               is_within(s, t->cells, t->cell_count * (uint64_t) sizeof(struct snapshot_cell));
 }
 
 static bool is_sound(const struct snapshot *s)
@@ -105,25 +103,6 @@ struct snapshot *snapshot_close(struct snapshot *s)
         return NULL;
 }
 
-/* The record at a slot's place, its key and value. Bounds are looked at here and
- * not when the map is opened: that costs nothing beside the cache miss, and an
- * edge need not walk a million records before it may answer. */
-static bool read_record(const struct snapshot *s, uint32_t place, struct snapshot_record *ret_record,
-                        const char **ret_octets)
-{
-        const uint64_t at = (uint64_t) place * SNAPSHOT_RECORD_ALIGN;
-        uint64_t room;
-
-        if (!is_within(s, at, sizeof *ret_record))
-                return false;
-        memcpy(ret_record, s->map + at, sizeof *ret_record);
-        room = s->size - at - sizeof *ret_record;
-        if (ret_record->key_len > room || ret_record->value_len > room - ret_record->key_len)
-                return false;
-        *ret_octets = s->map + at + sizeof *ret_record;
-        return true;
-}
-
 /* ASCII lower case, eight octets at a time: a look-up is little more than this
  * and two cache misses. */
 static void lower(char *out, struct span in)
@@ -146,36 +125,49 @@ static void lower(char *out, struct span in)
                 out[i] = ascii_lower(in.p[i]);
 }
 
+/* Where a cell's key and value are. Bounds are looked at here and not when the
+ * map is opened: that costs nothing beside the cache miss, and an edge need not
+ * walk a million cells before it may answer. */
+static const char *cell_text(const struct snapshot *s, const struct snapshot_cell *cell)
+{
+        const uint64_t len = cell->key_len + (cell->value_is_key ? 0 : (uint64_t) cell->value_len);
+        uint64_t at;
+
+        if (cell->value_is_key && cell->value_len != cell->key_len)
+                return NULL;
+        if (cell->kind == SNAPSHOT_CELL_NEAR)
+                return len <= SNAPSHOT_NEAR_MAX ? cell->text : NULL;
+        memcpy(&at, cell->text, sizeof at);
+        return is_within(s, at, len) ? s->map + at : NULL;
+}
+
 bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct span key,
                   struct span *ret_value, uint32_t *ret_line)
 {
         const struct snapshot_table_header *t = &s->header->tables[table];
-        const struct snapshot_slot *slots;
+        const struct snapshot_cell *cells;
         char key_lower[SNAPSHOT_KEY_MAX];
-        uint64_t hash;
-        uint32_t at;
+        uint32_t tag;
 
         if (t->count == 0 || key.len > sizeof key_lower)
                 return false;
         lower(key_lower, key);
-        slots = (const struct snapshot_slot *) (const void *) (s->map + t->slots);
-        hash = XXH3_64bits_withSeed(key_lower, key.len, s->header->seed);
-        at = (uint32_t) hash;
-        /* Bounded, since a damaged table might have no empty slot. */
-        for (uint32_t i = 0; i < t->slot_count; i++, at++) {
-                const struct snapshot_slot *slot = &slots[at & (t->slot_count - 1)];
-                struct snapshot_record record;
-                const char *octets;
+        tag = (uint32_t) (XXH3_64bits_withSeed(key_lower, key.len, s->header->seed) >> 32);
+        cells = (const struct snapshot_cell *) (const void *) (s->map + t->cells);
+        for (uint32_t at = snapshot_home(tag, t->home_count); at < t->cell_count; at++) {
+                const struct snapshot_cell *cell = &cells[at];
+                const char *text;
 
-                if (slot->record == 0)
+                if (cell->kind == SNAPSHOT_CELL_EMPTY || cell->tag > tag)
                         return false;
-                if (slot->tag != (uint32_t) (hash >> 32) ||
-                    !read_record(s, slot->record, &record, &octets) ||
-                    record.key_len != key.len || memcmp(octets, key_lower, key.len) != 0)
+                if (cell->tag != tag || cell->key_len != key.len)
                         continue;
-                *ret_value = span_make(octets + record.key_len, record.value_len);
+                text = cell_text(s, cell);
+                if (!text || memcmp(text, key_lower, key.len) != 0)
+                        continue;
+                *ret_value = span_make(cell->value_is_key ? text : text + key.len, cell->value_len);
                 if (ret_line)
-                        *ret_line = record.line;
+                        *ret_line = cell->line;
                 return true;
         }
         return false;

@@ -11,13 +11,12 @@
 #include "base/hash.h"
 #include "config/snapshot_format.h"
 
-/* What a u32 counted in SNAPSHOT_RECORD_ALIGN could reach is more than this:
- * the bound keeps a mistaken table from taking the machine's memory. */
+/* A bound that keeps a mistaken table from taking the machine's memory. */
 #define WHOLE_MAX (UINT64_C(4) << 30)
 
 struct row {
-        uint64_t hash;
-        uint32_t record; /* as in a slot */
+        struct snapshot_cell cell;
+        uint32_t order; /* in which it was added */
 };
 
 struct build_table {
@@ -28,14 +27,20 @@ struct build_table {
 
 struct snapshot_build {
         uint64_t generation, seed;
-        struct buffer whole; /* header and records; later all of it */
+        struct buffer whole; /* header and far texts; then all of it */
         struct build_table tables[SNAPSHOT_TABLE_END];
 };
 
+/* The buffer's "full" is the whole table's "too big". */
+static int too_big(int r)
+{
+        return r == -EMSGSIZE ? -E2BIG : r;
+}
+
 int snapshot_build_new(uint64_t generation, uint64_t seed, struct snapshot_build **ret_b)
 {
+        const struct snapshot_header room = {.magic = 0};
         struct snapshot_build *b = calloc(1, sizeof *b);
-        const struct snapshot_header nothing = {.magic = 0};
         int r;
 
         if (!b)
@@ -43,7 +48,7 @@ int snapshot_build_new(uint64_t generation, uint64_t seed, struct snapshot_build
         b->generation = generation;
         b->seed = seed;
         b->whole = BUFFER_INIT(WHOLE_MAX);
-        r = buffer_append(&b->whole, &nothing, sizeof nothing);
+        r = buffer_append(&b->whole, &room, sizeof room);
         if (r < 0) {
                 snapshot_build_free(b);
                 return r;
@@ -79,19 +84,6 @@ int snapshot_build_source(struct snapshot_build *b, enum snapshot_table table, s
         return 0;
 }
 
-/* The buffer's "full" is the whole table's "too big". */
-static int too_big(int r)
-{
-        return r == -EMSGSIZE ? -E2BIG : r;
-}
-
-static int pad(struct buffer *b, size_t align)
-{
-        static const char zeros[SNAPSHOT_SLOTS_ALIGN];
-
-        return too_big(buffer_append(b, zeros, (align - b->len % align) % align));
-}
-
 static int make_room(struct build_table *t)
 {
         const size_t room = t->room ? t->room * 2 : 64;
@@ -109,14 +101,36 @@ static int make_room(struct build_table *t)
         return 0;
 }
 
+/* Puts the texts into the cell, or behind the others in `whole`. */
+static int put_text(struct snapshot_build *b, struct snapshot_cell *cell, struct span key,
+                    struct span value)
+{
+        const size_t len = key.len + (cell->value_is_key ? 0 : value.len);
+        const uint64_t at = b->whole.len;
+        char *to = cell->text;
+
+        cell->kind = SNAPSHOT_CELL_NEAR;
+        if (len > SNAPSHOT_NEAR_MAX) {
+                int r = too_big(buffer_reserve(&b->whole, len, &to));
+
+                if (r < 0)
+                        return r;
+                cell->kind = SNAPSHOT_CELL_FAR;
+                memcpy(cell->text, &at, sizeof at);
+                buffer_commit(&b->whole, len);
+        }
+        memcpy(to, key.p, key.len);
+        if (len > key.len)
+                memcpy(to + key.len, value.p, value.len);
+        return 0;
+}
+
 int snapshot_build_add(struct snapshot_build *b, enum snapshot_table table, struct span key,
                        struct span value, uint32_t line)
 {
         struct build_table *t = &b->tables[table];
-        struct snapshot_record record = {
-                .line = line, .value_len = (uint32_t) value.len, .key_len = (uint32_t) key.len};
-        const size_t len = sizeof record + key.len + value.len;
-        char *to;
+        char lower[SNAPSHOT_KEY_MAX];
+        struct row row = {.order = (uint32_t) t->count};
         int r;
 
         if (key.len == 0 || key.len > SNAPSHOT_KEY_MAX)
@@ -124,85 +138,125 @@ int snapshot_build_add(struct snapshot_build *b, enum snapshot_table table, stru
         if (value.len > SNAPSHOT_VALUE_MAX)
                 return -EMSGSIZE;
         r = make_room(t);
-        if (r == 0)
-                r = pad(&b->whole, SNAPSHOT_RECORD_ALIGN);
-        if (r == 0)
-                r = too_big(buffer_reserve(&b->whole, len, &to));
         if (r < 0)
                 return r;
-        memcpy(to, &record, sizeof record);
-        ascii_lower_copy(to + sizeof record, key);
-        t->rows[t->count++] = (struct row) {
-                .hash = hash_span(span_make(to + sizeof record, key.len), b->seed),
-                .record = (uint32_t) (b->whole.len / SNAPSHOT_RECORD_ALIGN)};
-        if (value.len)
-                memcpy(to + sizeof record + key.len, value.p, value.len);
-        buffer_commit(&b->whole, len);
-        return 0;
+        ascii_lower_copy(lower, key);
+        key.p = lower;
+        row.cell = (struct snapshot_cell) {.tag = (uint32_t) (hash_span(key, b->seed) >> 32),
+                                           .line = line,
+                                           .value_len = (uint32_t) value.len,
+                                           .key_len = (uint16_t) key.len,
+                                           .value_is_key = span_equal(key, value)};
+        r = put_text(b, &row.cell, key, value);
+        if (r == 0)
+                t->rows[t->count++] = row;
+        return r;
 }
 
-static struct span record_key(const struct snapshot_build *b, uint32_t place, uint32_t *ret_line)
+static struct span row_key(const struct snapshot_build *b, const struct row *row)
 {
-        const char *at = buffer_span(&b->whole).p + (uint64_t) place * SNAPSHOT_RECORD_ALIGN;
-        struct snapshot_record record;
+        uint64_t at;
 
-        memcpy(&record, at, sizeof record);
-        *ret_line = record.line;
-        return span_make(at + sizeof record, record.key_len);
+        if (row->cell.kind == SNAPSHOT_CELL_NEAR)
+                return span_make(row->cell.text, row->cell.key_len);
+        memcpy(&at, row->cell.text, sizeof at);
+        return span_make(b->whole.data + at, row->cell.key_len);
 }
 
-/* False when the row's key is in the slots already; says so. */
-static bool put_row(const struct snapshot_build *b, const struct build_table *t, size_t row,
-                    struct snapshot_slot *slots, uint32_t slot_count, struct buffer *error)
+static int compare_rows(const void *a, const void *b)
 {
-        const struct row *new = &t->rows[row];
-        const uint32_t tag = (uint32_t) (new->hash >> 32);
-        uint32_t at = (uint32_t) new->hash, line, first;
-        const struct span key = record_key(b, new->record, &line);
+        const struct row *left = a, *right = b;
 
-        for (;; at++) {
-                struct snapshot_slot *slot = &slots[at & (slot_count - 1)];
+        if (left->cell.tag != right->cell.tag)
+                return left->cell.tag < right->cell.tag ? -1 : 1;
+        return left->order < right->order ? -1 : 1; /* the earlier line first */
+}
 
-                if (slot->record == 0) {
-                        *slot = (struct snapshot_slot) {.tag = tag, .record = new->record};
-                        return true;
+struct double_key {
+        const struct row *first, *second;
+};
+
+static int compare_doubles(const void *a, const void *b)
+{
+        const struct double_key *left = a, *right = b;
+
+        return left->second->order < right->second->order ? -1 : 1;
+}
+
+/* Says which keys stand twice in a table whose rows are sorted; how many. */
+static size_t report_doubles(const struct snapshot_build *b, const struct build_table *t,
+                             struct buffer *error)
+{
+        struct double_key found[SNAPSHOT_DUPLICATES_MAX];
+        size_t count = 0;
+
+        for (size_t i = 1; i < t->count && count < SNAPSHOT_DUPLICATES_MAX; i++) {
+                const struct row *row = &t->rows[i];
+
+                for (const struct row *other = row; other > t->rows; other--) {
+                        if (other[-1].cell.tag != row->cell.tag)
+                                break;
+                        if (!span_equal(row_key(b, other - 1), row_key(b, row)))
+                                continue;
+                        found[count++] = (struct double_key) {.first = other - 1, .second = row};
+                        break;
                 }
-                if (slot->tag != tag || !span_equal(key, record_key(b, slot->record, &first)))
-                        continue;
+        }
+        qsort(found, count, sizeof found[0], compare_doubles);
+        for (size_t i = 0; i < count; i++) {
+                const struct span key = row_key(b, found[i].second);
+
                 /* What does not fit any more is not said: many were. */
                 buffer_printf(error, "%.*s:%u: \"%.*s\" is there a second time, after line %u; "
                               "remove one\n", (int) t->source.len, t->source.len ? t->source.p : "",
-                              line, (int) key.len, key.p, first);
-                return false;
+                              found[i].second->cell.line, (int) key.len, key.p,
+                              found[i].first->cell.line);
         }
+        return count;
 }
 
-static int lay_table(struct snapshot_build *b, struct build_table *t, struct buffer *error,
+static int pad(struct buffer *b, size_t align)
+{
+        static const char zeros[SNAPSHOT_CELL_ALIGN];
+
+        return too_big(buffer_append(b, zeros, (align - b->len % align) % align));
+}
+
+/* The cell of a row: its home, or the first free one behind it. */
+static uint64_t next_cell(const struct row *row, uint32_t home_count, uint64_t first_free)
+{
+        const uint64_t home = snapshot_home(row->cell.tag, home_count);
+
+        return home > first_free ? home : first_free;
+}
+
+static int lay_table(struct snapshot_build *b, const struct build_table *t,
                      struct snapshot_table_header *ret_t)
 {
-        struct snapshot_slot *slots;
-        uint64_t slot_count = 8;
-        unsigned duplicates = 0;
-        int r;
+        const uint32_t home_count = (uint32_t) (t->count * 10 / 6 + 1);
+        uint64_t cell_count = 0, at = 0;
+        char *to;
+        int r = pad(&b->whole, SNAPSHOT_CELL_ALIGN);
 
-        if (t->count == 0)
-                return 0;
-        while (slot_count * 7 < (uint64_t) t->count * 10)
-                slot_count *= 2;
-        slots = calloc(slot_count, sizeof *slots);
-        if (!slots)
-                return -ENOMEM;
-        for (size_t i = 0; i < t->count && duplicates < SNAPSHOT_DUPLICATES_MAX; i++)
-                duplicates += !put_row(b, t, i, slots, (uint32_t) slot_count, error);
-        r = duplicates ? -EEXIST : pad(&b->whole, SNAPSHOT_SLOTS_ALIGN);
-        if (r == 0) {
-                ret_t->slots = b->whole.len;
-                ret_t->slot_count = (uint32_t) slot_count;
-                ret_t->count = (uint32_t) t->count;
-                r = too_big(buffer_append(&b->whole, slots, slot_count * sizeof *slots));
+        for (size_t i = 0; i < t->count; i++)
+                cell_count = next_cell(&t->rows[i], home_count, cell_count) + 1;
+        if (cell_count < home_count)
+                cell_count = home_count;
+        if (r == 0)
+                r = too_big(buffer_reserve(&b->whole, cell_count * sizeof t->rows->cell, &to));
+        if (r < 0)
+                return r;
+        memset(to, 0, cell_count * sizeof t->rows->cell);
+        for (size_t i = 0; i < t->count; i++, at++) {
+                at = next_cell(&t->rows[i], home_count, at);
+                memcpy(to + at * sizeof t->rows->cell, &t->rows[i].cell, sizeof t->rows->cell);
         }
-        free(slots);
-        return r;
+        *ret_t = (struct snapshot_table_header) {.cells = b->whole.len,
+                                                 .home_count = home_count,
+                                                 .cell_count = (uint32_t) cell_count,
+                                                 .count = (uint32_t) t->count};
+        buffer_commit(&b->whole, cell_count * sizeof t->rows->cell);
+        return 0;
 }
 
 static int lay_out(struct snapshot_build *b, struct buffer *error)
@@ -212,22 +266,28 @@ static int lay_out(struct snapshot_build *b, struct buffer *error)
                                          .table_count = SNAPSHOT_TABLE_END,
                                          .generation = b->generation,
                                          .seed = b->seed};
-        int result = 0, r;
+        size_t doubles = 0;
+        int r = 0;
 
         for (size_t i = 0; i < SNAPSHOT_TABLE_END; i++) {
-                r = lay_table(b, &b->tables[i], error, &header.tables[i]);
-                if (r == -EEXIST)
-                        result = r; /* the other tables' duplicates are said too */
-                else if (r < 0)
-                        return r;
+                struct build_table *t = &b->tables[i];
+
+                if (t->count)
+                        qsort(t->rows, t->count, sizeof *t->rows, compare_rows);
+                doubles += report_doubles(b, t, error);
         }
-        for (size_t i = 0; result == 0 && i < SNAPSHOT_TABLE_END; i++) {
+        if (doubles)
+                return -EEXIST;
+        for (size_t i = 0; r == 0 && i < SNAPSHOT_TABLE_END; i++)
+                if (b->tables[i].count)
+                        r = lay_table(b, &b->tables[i], &header.tables[i]);
+        for (size_t i = 0; r == 0 && i < SNAPSHOT_TABLE_END; i++) {
                 header.tables[i].source = b->whole.len;
                 header.tables[i].source_len = (uint32_t) b->tables[i].source.len;
-                result = too_big(buffer_append_span(&b->whole, b->tables[i].source));
+                r = too_big(buffer_append_span(&b->whole, b->tables[i].source));
         }
-        if (result < 0)
-                return result;
+        if (r < 0)
+                return r;
         header.size = b->whole.len;
         memcpy(b->whole.data, &header, sizeof header);
         header.checksum = snapshot_checksum(buffer_span(&b->whole));

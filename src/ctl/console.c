@@ -28,6 +28,62 @@ int console_fail(int status, const char *format, ...)
         return status;
 }
 
+/* The option that `word` is, and the text behind "=" if there is one. */
+static const struct console_option *find_option(const char *word,
+                                                const struct console_option *options, size_t count,
+                                                const char **ret_text)
+{
+        const bool is_short = word[1] != '-';
+        const char *name = word + (is_short ? 1 : 2);
+        const char *equals = is_short ? NULL : strchr(name, '=');
+        const size_t len = equals ? (size_t) (equals - name) : strlen(name);
+
+        for (size_t i = 0; i < count; i++) {
+                if (options[i].is_short == is_short && strlen(options[i].name) == len &&
+                    memcmp(options[i].name, name, len) == 0) {
+                        *ret_text = equals ? equals + 1 : NULL;
+                        return &options[i];
+                }
+        }
+        return NULL;
+}
+
+int console_options(int argc, char **argv, const struct console_option *options, size_t count)
+{
+        int words = 0;
+
+        for (int i = 1; i < argc; i++) {
+                const struct console_option *o;
+                const char *text;
+
+                if (strcmp(argv[i], "--") == 0) {
+                        while (++i < argc)
+                                argv[++words] = argv[i];
+                        break;
+                }
+                if (argv[i][0] != '-' || argv[i][1] == '\0') {
+                        argv[++words] = argv[i];
+                        continue;
+                }
+                o = find_option(argv[i], options, count, &text);
+                if (!o || (text && o->is_set)) {
+                        console_fail(0, "there is no option %s here: --help says which there are",
+                                     argv[i]);
+                        return -1;
+                }
+                if (o->is_set) {
+                        *o->is_set = true;
+                        continue;
+                }
+                if (!text && i + 1 == argc) {
+                        console_fail(0, "the option %s wants a value behind it", argv[i]);
+                        return -1;
+                }
+                *o->value = text ? text : argv[++i];
+        }
+        return words;
+}
+
 int console_config(const char *path, struct config **ret_config)
 {
         struct buffer error = BUFFER_INIT(64 * 1024);
@@ -107,7 +163,8 @@ void console_text(struct span s)
         for (size_t i = 0; i < s.len; i++) {
                 const unsigned char c = (unsigned char) s.p[i];
                 /* C1 controls in UTF-8 are 0xc2 and 0x80 to 0x9f. */
-                const bool is_c1 = c >= 0x80 && c < 0xa0 && i && (unsigned char) s.p[i - 1] == 0xc2;
+                const bool is_c1 = c >= 0x80 && c < 0xa0 && i > 0 &&
+                                   (unsigned char) s.p[i - 1] == 0xc2;
 
                 putchar(c < ' ' || c == 0x7f || is_c1 ? '?' : c);
         }

@@ -19,6 +19,22 @@ void console_set_name(const char *name);
  * what to do. Returns `status`, for `return console_fail(EX_…, …)`. */
 int console_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* One option of a command line: "--quota 10G", "--quota=10G" or, with
+ * is_short, "-c FILE". Exactly one of `value` and `is_set` is not NULL. */
+struct console_option {
+        const char *name; /* "quota", or "c" */
+        bool is_short;
+        const char **value;
+        bool *is_set;
+};
+#define CONSOLE_OPTION_CONFIG(at) { "c", true, (at), NULL }
+#define CONSOLE_OPTION_JSON(at) { "json", false, NULL, (at) }
+
+/* Takes the options out of argv[1 … argc - 1], wherever they stand; "--" ends
+ * them. Returns how many words are left; they then stand from argv[1] on. -1: a
+ * wrong option, which was said on standard error: return EX_USAGE. */
+int console_options(int argc, char **argv, const struct console_option *options, size_t count);
+
 /* Reads the configuration at `path`, or, if NULL, at CONSOLE_CONFIG_FILE.
  * EX_OK, or, said on standard error, EX_NOINPUT or EX_CONFIG. */
 int console_config(const char *path, struct config **ret_config);

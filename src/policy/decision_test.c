@@ -14,7 +14,7 @@ static const struct {
         { "received",
           {.at_us = 1795310703123456, .recipient = DECISION_MESSAGE, .kind = DECISION_RECEIVED,
            .host = SPAN("[192.0.2.1]:40001"),
-           .detail = SPAN("helo=mail.example.jp protocol=ESMTPS mail_from=a@example.jp size=4096")} },
+           .detail = SPAN("helo_name=mail.example.jp protocol=ESMTPS mail_from=a@example.jp")} },
         { "accepted, recipient 0",
           {.at_us = 1795310703123456, .recipient = 0, .kind = DECISION_ACCEPTED, .code = 250,
            .rule = SPAN("local user"), .origin = SPAN("users:17"),

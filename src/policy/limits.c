@@ -34,10 +34,8 @@ struct verdict limits_hops(const struct config *c, unsigned received_fields)
         return (struct verdict) {0};
 }
 
-struct verdict limits_header(const struct config *c, uint64_t header_len)
+struct verdict limits_header(const struct config *c)
 {
-        if (c->limits.header_size && header_len > c->limits.header_size)
-                return refuse(c, 552, SPAN_LITERAL("5.3.4 Header section too large"),
-                              "limits.header_size");
-        return (struct verdict) {0};
+        return refuse(c, 552, SPAN_LITERAL("5.3.4 Header section too large"),
+                      "limits.header_size");
 }

@@ -18,5 +18,5 @@ struct verdict limits_connection(const struct config *c, unsigned total, unsigne
  * circles (RFC 5321 section 6.3). 554 5.4.6. */
 struct verdict limits_hops(const struct config *c, unsigned received_fields);
 
-/* Octets of the header section. 552 5.3.4. */
-struct verdict limits_header(const struct config *c, uint64_t header_len);
+/* A header section above limits.header_size. 552 5.3.4. */
+struct verdict limits_header(const struct config *c);

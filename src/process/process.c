@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -55,6 +56,7 @@ struct skeleton {
         /* Of the start or reload that is under way. */
         struct tls_context *next_tls;
         struct snapshot *next_snapshot;
+        struct deferred log_flush; /* one write for the lines of a round */
 };
 
 static struct skeleton *skeleton_of(struct process *p)
@@ -292,6 +294,20 @@ static void give_early(struct skeleton *s)
         }
 }
 
+static void on_table(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+        int r = -EPROTO;
+
+        (void) ch;
+        if (s->phase == STARTED && s->role->table && *fd >= 0)
+                r = s->role->table(&s->p, (enum snapshot_table) m->table.table, m->table.name, *fd);
+        if (r < 0)
+                fail(s, "table", r);
+        else
+                *fd = -1;
+}
+
 static int prepare_and_confine(struct skeleton *s, const char **ret_what)
 {
         int r = confine_warm_up(s->role->kind, ret_what);
@@ -306,6 +322,26 @@ static int prepare_and_confine(struct skeleton *s, const char **ret_what)
         s->identity.config = s->p.config;
         s->identity.name = s->name;
         return confine_apply(s->role->kind, &s->identity, ret_what);
+}
+
+/* The state folder's path after confinement: as configured, or the root, where
+ * the process was shut into it. */
+static int find_state_path(struct skeleton *s)
+{
+        const struct span configured = s->p.config->state_dir;
+        struct stat by_path, by_fd;
+        char *path;
+
+        if (s->p.state_fd < 0)
+                return 0;
+        path = strndup(configured.p, configured.len);
+        if (!path)
+                return -ENOMEM;
+        if (fstat(s->p.state_fd, &by_fd) < 0 || stat(path, &by_path) < 0 ||
+            by_fd.st_dev != by_path.st_dev || by_fd.st_ino != by_path.st_ino)
+                path[0] = '\0';
+        s->p.state_path = path;
+        return 0;
 }
 
 static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -329,7 +365,9 @@ static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int
                 fail(s, what, r);
                 return;
         }
-        r = s->role->start ? s->role->start(&s->p) : 0;
+        r = find_state_path(s);
+        if (r == 0 && s->role->start)
+                r = s->role->start(&s->p);
         if (r < 0) {
                 fail(s, "start", r);
                 return;
@@ -427,6 +465,7 @@ static const struct channel_handler handler = {
                 [IPC_peer] = on_peer,
                 [IPC_snapshot] = on_snapshot,
                 [IPC_tls] = on_tls,
+                [IPC_table] = on_table,
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
                 [IPC_stop] = on_stop,
@@ -445,12 +484,26 @@ static void ignore_signals(void)
                 signal(ignored[i], SIG_IGN);
 }
 
+static void flush_log(struct deferred *d)
+{
+        (void) d;
+        log_flush();
+}
+
+static void request_log_flush(void *arg)
+{
+        struct skeleton *s = arg;
+
+        loop_defer(s->p.loop, &s->log_flush);
+}
+
 int process_run(const struct process_role *role, unsigned number)
 {
         struct skeleton s = {
                 .p = {.kind = role->kind, .number = number, .state_fd = -1},
                 .role = role,
                 .exit_status = EX_SOFTWARE,
+                .log_flush.run = flush_log,
         };
         int r;
 
@@ -466,7 +519,9 @@ int process_run(const struct process_role *role, unsigned number)
                           LOG_TEXT("do", "processes are started by: hayauma run"));
                 return EX_OSERR;
         }
+        log_set_buffered(request_log_flush, &s);
         loop_run(s.p.loop);
+        log_set_buffered(NULL, NULL);
         channel_flush(s.p.supervisor, 100);
         /* Not exit(): threads of libraries still run, and their destructors
          * would pull the ground from under them. The system takes it all back. */

@@ -41,7 +41,7 @@ struct process {
         struct tls_context *tls;       /* NULL where none is configured */
         struct channel *supervisor;
         int state_fd;                  /* keeper: the state folder; else -1 */
-        const char *state_path;        /* keeper: its path as seen after confinement: "/" or whole */
+        const char *state_path;        /* its path after confinement, "" for the root; else NULL */
         void *role;                    /* the role's own state */
 };
 
@@ -63,6 +63,9 @@ struct process_role {
          * replaces what it had to that one. */
         void (*peer)(struct process *p, enum process_kind kind, unsigned number,
                      uint64_t generation, int fd);
+        /* A table's text, before `prepare`; compiler only. On success the role
+         * owns the fd. 0 or negative errno. NULL: none is taken. */
+        int (*table)(struct process *p, enum snapshot_table table, struct span name, int fd);
         /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
          * after this returns. */
         void (*reloaded)(struct process *p);
@@ -87,4 +90,4 @@ extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
 /* What each role is: process/edge/edge.c and so on. */
 extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
-        worker_role;
+        worker_role, compiler_role;

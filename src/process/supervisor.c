@@ -108,11 +108,10 @@ static unsigned edge_count(const struct supervisor *s)
 
 static void send_tables(const struct supervisor *s, struct place *p)
 {
-        if (p->kind != PROCESS_EDGE)
-                return;
-        if (s->settings.tls_fd >= 0)
+        if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
                 CHANNEL_SEND(p->channel, tls, s->settings.tls_fd, .name = {0});
-        if (s->settings.snapshot_fd >= 0)
+        /* The keeper routes the notifications it sends. */
+        if ((p->kind == PROCESS_EDGE || p->kind == PROCESS_KEEPER) && s->settings.snapshot_fd >= 0)
                 CHANNEL_SEND(p->channel, snapshot, s->settings.snapshot_fd,
                              .generation = s->reload_generation);
 }

@@ -96,7 +96,9 @@ static int parse_host(struct span text, struct next_hop *hop)
                 hop->host = span_skip(text, 5);
                 hop->is_unix = hop->is_host = true;
                 hop->port = 0;
-                return hop->host.p[0] == '/' && span_find(hop->host, '\0') == SIZE_MAX ? 0 : -EINVAL;
+                if (hop->host.p[0] != '/' || span_find(hop->host, '\0') != SIZE_MAX)
+                        return -EINVAL;
+                return 0;
         }
         if (text.len && text.p[0] == '[')
                 return parse_bracketed(text, hop);

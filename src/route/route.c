@@ -35,19 +35,25 @@ static int refuse(struct routing *t, uint16_t code, const char *enhanced, const 
 }
 
 /* "users:17" */
-static int set_table_origin(struct routing *t, const char *table, uint32_t line)
+static int set_table_origin(struct routing *t, enum snapshot_table table, uint32_t line)
 {
-        char text[64];
-        size_t len = strlen(table), digits = 1;
+        const struct span name = snapshot_source(t->snapshot, table);
+        char digits[11];
+        size_t at = sizeof digits;
+        char *text = arena_alloc(t->arena, name.len + sizeof digits);
 
-        for (uint32_t n = line; n >= 10; n /= 10)
-                digits++;
-        memcpy(text, table, len);
-        text[len] = ':';
-        for (size_t i = digits; i-- > 0; line /= 10)
-                text[len + 1 + i] = (char) ('0' + line % 10);
-        t->route.origin = arena_copy(t->arena, span_make(text, len + 1 + digits));
-        return t->route.origin.p ? 0 : -ENOMEM;
+        if (!text)
+                return -ENOMEM;
+        do {
+                digits[--at] = (char) ('0' + line % 10);
+                line /= 10;
+        } while (line);
+        digits[--at] = ':';
+        if (name.len)
+                memcpy(text, name.p, name.len);
+        memcpy(text + name.len, digits + at, sizeof digits - at);
+        t->route.origin = span_make(text, name.len + sizeof digits - at);
+        return 0;
 }
 
 /* Puts the parts one behind the other. p == NULL without memory. */
@@ -327,7 +333,7 @@ static int route_local(struct routing *t)
                         return -ENOMEM;
                 if (snapshot_get(t->snapshot, SNAPSHOT_USERS, key, &value, &line)) {
                         (void) set_local(t, value.len ? value : key, "local user");
-                        return set_table_origin(t, "users", line);
+                        return set_table_origin(t, SNAPSHOT_USERS, line);
                 }
                 if (name.len == 0 || name.len == local.len)
                         break;
@@ -386,6 +392,9 @@ int route_recipient(const struct config *c, const struct snapshot *s, struct spa
         int r;
 
         t.route.rcpt_to = rcpt_to;
+        /* "example.jp." is no Domain in mail, but what it means is plain. */
+        if (rcpt_to.len && rcpt_to.p[rcpt_to.len - 1] == '.' && span_find(rcpt_to, '@') != SIZE_MAX)
+                rcpt_to.len--;
         if (address_parse(rcpt_to, true, &t.address) < 0)
                 r = refuse(&t, 553, "5.1.3", "Not a mailbox address");
         else

@@ -13,6 +13,7 @@
 #include "process/keeper/keeper_control.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
+#include "route/route.h"
 
 enum { INTAKE_CHECK_MS = 2000 };
 
@@ -150,7 +151,7 @@ static int prepare(struct process *p)
         struct keeper *k = calloc(1, sizeof *k);
         const struct group *g = getgrnam("hayauma");
 
-        if (!k)
+        if (!k || route_warm_up() < 0)
                 return -ENOMEM;
         p->role = k;
         k->process = p;

@@ -146,6 +146,16 @@ size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event
 void smtp_server_reply(struct smtp_server *s, unsigned code, const char *enhanced,
                        const char *text);
 
+/* "552 5.3.4 Message too big" in its parts: body_error, and what tables say. A
+ * text that starts with no code is one of 451; one without an enhanced code
+ * has `enhanced` empty. `text` borrows from `reply`. */
+struct smtp_reply_text {
+        unsigned code;
+        char enhanced[12];
+        const char *text;
+};
+void smtp_server_split_reply(const char *reply, struct smtp_reply_text *ret);
+
 /* The connection is now under TLS: forgets all that was said before
  * (RFC 3207 section 4.2) and stops offering STARTTLS. */
 void smtp_server_secured(struct smtp_server *s);

@@ -57,6 +57,7 @@ SMTP_COMMAND_FUNCTION(bdat)
                         drop_chunk(s, 503, "5.5.1", "Say RCPT first");
         } else if (!s->is_chunked) {
                 s->is_chunked = true;
+                s->is_after_cr = false;
                 ev->is_chunked = true;
                 smtp_server_wait(s, ev, SMTP_EVENT_DATA);
         }
@@ -76,6 +77,31 @@ void smtp_server_answer_chunk(struct smtp_server *s, unsigned code, const char *
         drop_chunk(s, 0, NULL, NULL);
 }
 
+/* A message that is not BINARYMIME has lines however it comes (RFC 3030 section
+ * 3 changes that for BINARYMIME alone). One with a bare CR or LF, passed on by
+ * DATA, could end in its middle. */
+static void check_line_ends(struct smtp_server *s, struct span text)
+{
+        size_t at = 0;
+
+        if (s->body == SMTP_BODY_BINARYMIME || text.len == 0)
+                return;
+        if (s->is_after_cr && text.p[at++] != '\n')
+                s->body_error = SMTP_SERVER_BAD_LINE_END;
+        s->is_after_cr = text.len > at && text.p[text.len - 1] == '\r';
+        if (s->is_after_cr)
+                text.len--;
+        while (at < text.len) {
+                const char *line = text.p + at;
+                const char *cr = memchr(line, '\r', text.len - at);
+                const size_t len = cr ? (size_t) (cr - line) : text.len - at;
+
+                if (memchr(line, '\n', len) || (cr && cr[1] != '\n'))
+                        s->body_error = SMTP_SERVER_BAD_LINE_END;
+                at += len + 2;
+        }
+}
+
 void smtp_server_finish_chunk(struct smtp_server *s, struct smtp_event *ev)
 {
         char text[64];
@@ -87,13 +113,16 @@ void smtp_server_finish_chunk(struct smtp_server *s, struct smtp_event *ev)
                 return;
         }
         if (s->is_chunk_last) {
+                if (s->is_after_cr)
+                        s->body_error = SMTP_SERVER_BAD_LINE_END;
                 s->answers = 0;
                 s->is_any_accepted = false;
                 ev->body_error = s->body_error;
                 smtp_server_wait(s, ev, SMTP_EVENT_END);
         } else if (s->body_error) {
                 s->is_chunk_failed = true;
-                smtp_server_refuse(s, 552, "5.3.4", "Message too big");
+                s->errors++;
+                smtp_server_say_error(s, s->body_error);
         } else {
                 snprintf(text, sizeof text, "%llu octets received",
                          (unsigned long long) s->body_len);
@@ -110,6 +139,8 @@ size_t smtp_server_feed_chunk(struct smtp_server *s, struct span in, struct smtp
                 return 0;
         }
         s->chunk_left -= n;
+        if (!s->is_chunk_dropped)
+                check_line_ends(s, span_first(in, n));
         if (n && !s->is_chunk_dropped && smtp_server_count_body(s, n)) {
                 ev->kind = SMTP_EVENT_BODY;
                 ev->octets = span_first(in, n);

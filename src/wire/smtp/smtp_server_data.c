@@ -51,13 +51,11 @@ bool smtp_server_count_body(struct smtp_server *s, size_t n)
         return !s->body_error;
 }
 
-/* The end of the mail data was read. Of the registered codes, X.6.0 is for a
- * message whose content nothing more exact describes; X.5.2, which others send
- * for a bare line end, is said of commands. */
+/* The end of the mail data was read. */
 static void end_body(struct smtp_server *s, struct smtp_event *ev)
 {
         if (s->decoder.bad_line_end)
-                s->body_error = "554 5.6.0 A line ends with a bare CR or LF (RFC 5321 section 2.3.8)";
+                s->body_error = SMTP_SERVER_BAD_LINE_END;
         s->state = SMTP_STATE_COMMAND;
         s->answers = 0;
         s->is_any_accepted = false;

@@ -75,7 +75,7 @@ struct smtp_server {
         uint16_t chunk_code;        /* why a chunk is dropped */
         const char *chunk_enhanced; /* a literal, as chunk_text */
         const char *chunk_text;
-        const char *body_error; /* NULL or a literal */
+        const char *body_error; /* NULL or a literal: "552 5.3.4 …" */
         enum smtp_body body;
         bool is_secured, is_authenticated;
         bool is_extended, candidate_is_extended;
@@ -83,6 +83,7 @@ struct smtp_server {
         bool is_chunked;       /* BDAT was used in this transaction */
         bool is_chunk_failed;  /* and refused: RSET is due */
         bool is_chunk_last, is_chunk_dropped;
+        bool is_after_cr; /* the last octet of a chunk was a CR: an LF must follow */
         bool is_refusing;      /* greeted with 554 */
         bool is_line_long;     /* dropping octets up to the LF */
         bool is_reset_due, is_clear_due, is_shut_due;
@@ -123,6 +124,8 @@ bool smtp_server_has_offer(const struct smtp_server *s, unsigned offer);
 void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced, const char *text);
 void smtp_server_refuse(struct smtp_server *s, unsigned code, const char *enhanced,
                         const char *text);
+/* As say(), of one text "552 5.3.4 Message too big". */
+void smtp_server_say_error(struct smtp_server *s, const char *error);
 /* As say(), and ends the session. */
 void smtp_server_close(struct smtp_server *s, unsigned code, const char *enhanced,
                        const char *text);
@@ -172,6 +175,11 @@ void smtp_server_answer_data(struct smtp_server *s, unsigned code, const char *e
                              const char *text);
 void smtp_server_answer_chunk(struct smtp_server *s, unsigned code, const char *enhanced,
                               const char *text);
+/* What is said of a bare CR or LF. Of the registered codes, X.6.0 is for a
+ * message whose content nothing more exact describes; X.5.2, which others send
+ * for it, is said of commands. */
+#define SMTP_SERVER_BAD_LINE_END                                                                   \
+        "554 5.6.0 A line ends with a bare CR or LF (RFC 5321 section 2.3.8)"
 /* Counts body octets: false once the message is too large. */
 bool smtp_server_count_body(struct smtp_server *s, size_t n);
 /* There is a recipient, or the command was refused (503, 554). */

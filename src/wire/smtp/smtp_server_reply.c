@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "base/number.h"
 #include "base/utf8.h"
 #include "wire/smtp/smtp_server_engine.h"
 
@@ -99,6 +100,32 @@ void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced,
                         rest = (struct span) {NULL, 0};
                 append_line(s, code, e, !rest.p, line);
         }
+}
+
+void smtp_server_split_reply(const char *reply, struct smtp_reply_text *ret)
+{
+        struct span rest = span_from_string(reply), word;
+        struct smtp_reply_text t = {.code = 451, .text = reply};
+        uint64_t code;
+
+        if (span_split(&rest, ' ', &word) && word.len == 3 && number_parse(word, 599, &code) == 0
+            && code >= 200) {
+                t.code = (unsigned) code;
+                t.text = rest.p ? rest.p : "";
+                if (span_split(&rest, ' ', &word) && is_enhanced(word, t.code)) {
+                        memcpy(t.enhanced, word.p, word.len);
+                        t.text = rest.p ? rest.p : "";
+                }
+        }
+        *ret = t;
+}
+
+void smtp_server_say_error(struct smtp_server *s, const char *error)
+{
+        struct smtp_reply_text t;
+
+        smtp_server_split_reply(error, &t);
+        smtp_server_say(s, t.code, t.enhanced, t.text);
 }
 
 void smtp_server_refuse(struct smtp_server *s, unsigned code, const char *enhanced,
