@@ -27,7 +27,8 @@ static const struct {
         { "no line feed at the end", "a@example.jp:" HASH, NULL, 1 },
         { "CRLF", "a@example.jp:" HASH "\r\nb@example.jp:" HASH "\r\n", NULL, 2 },
         { "comments and blank lines", "# x\n\n  # y\na@example.jp:" HASH "\n", NULL, 1 },
-        { "all fields", "a@example.jp:" HASH ":" SCRAM " addresses=b@x.jp,c@x.jp quota=10G flags=z\n",
+        { "all fields",
+          "a@example.jp:" HASH ":" SCRAM " addresses=b@x.jp,c@x.jp quota=10G flags=z\n",
           NULL, 1 },
         { "no fields behind the colon", "a@example.jp:" HASH ":\n", NULL, 1 },
         { "upper case", "Alice@Example.JP:" HASH "\n", NULL, 1 },
@@ -44,7 +45,8 @@ static const struct {
         { "bad quota", "a@example.jp:" HASH ":quota=much\n", "users:1: quota is", 0 },
         { "bad scram", "a@example.jp:" HASH ":scram-sha-256=1,2,3,4\n", "users:1: scram", 0 },
         { "bad addresses", "a@example.jp:" HASH ":addresses=b\n", "users:1: addresses is", 0 },
-        { "empty address", "a@example.jp:" HASH ":addresses=b@x.jp,\n", "users:1: addresses is", 0 },
+        { "empty address", "a@example.jp:" HASH ":addresses=b@x.jp,\n", "users:1: addresses is",
+          0 },
         { "bad flags", "a@example.jp:" HASH ":flags=a,,b\n", "users:1: flags is", 0 },
         { "blank inside", "a @example.jp:" HASH "\n", "users:1: an account starts", 0 },
         { "twice", "a@example.jp:" HASH "\n#\nA@EXAMPLE.JP:" HASH "\n", "users:3: an account above",
@@ -132,7 +134,8 @@ static void check_format(const struct users *u, const char *want)
 
 TEST(lookup_is_by_any_address_in_any_case)
 {
-        struct users *u = parse("Alice@Example.JP:{sha512-crypt}$6$salt$abc:addresses=Info@Example.JP quota=1G\n");
+        struct users *u = parse("Alice@Example.JP:{sha512-crypt}$6$salt$abc"
+                                ":addresses=Info@Example.JP quota=1G\n");
         const struct users_account *a = users_find(u, SPAN_LITERAL("ALICE@example.jp"));
 
         CHECK(a && span_equal(a->address, SPAN_LITERAL("alice@example.jp")), "account");
@@ -180,7 +183,8 @@ TEST(a_bad_put_changes_nothing)
                 { "plain", { .address = SPAN("x@x.jp"), .hash = SPAN("{PLAIN}x") }, -EINVAL },
                 { "a line feed", { .address = SPAN("x@x.jp"), .hash = SPAN(HASH "\n") }, -EINVAL },
                 { "a second line in flags",
-                  { .address = SPAN("x@x.jp"), .hash = SPAN(HASH), .flags = SPAN("a\nb@x.jp:" HASH) },
+                  { .address = SPAN("x@x.jp"), .hash = SPAN(HASH),
+                    .flags = SPAN("a\nb@x.jp:" HASH) },
                   -EINVAL },
                 { "another's address", { .address = SPAN("B@x.jp"), .hash = SPAN(HASH) }, -EEXIST },
                 { "another's account",

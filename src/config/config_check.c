@@ -1,5 +1,8 @@
 #include "config/config_check.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "config/options.h"
 
 struct check {
@@ -24,18 +27,19 @@ static void check_identity(const struct check *k)
         enum { RUN_DIR_MAX = 90 };
 
         if (!k->settings[option_find(SPAN_LITERAL("hostname")) - options].is_set)
-                WRONG(k, "hostname", "hostname is not set; write hostname = \"mx1.example.jp\" with "
+                WRONG(k, "hostname", "hostname is not set; write hostname = \"mx1.example.jp\" "
+                                     "with "
                       "the full name of this machine");
         if (c->run_dir.len > RUN_DIR_MAX)
-                WRONG(k, "run_dir", "run_dir: the path may have at most %d octets; choose a shorter "
+                WRONG(k, "run_dir", "run_dir: the path may have at most %d octets; choose a "
+                                    "shorter "
                       "one", RUN_DIR_MAX);
 }
 
 static void check_role(const struct check *k)
 {
         const struct config *c = k->c;
-        const bool has_route = c->relay_domains.count || c->smart_host.len || c->local_relay.len ||
-                               c->tables.mailertable.len;
+        const bool has_route = c->relay_domains.count || c->smart_host.len || c->local_relay.len;
 
         switch (c->role) {
         case ROLE_MAILBOX:
@@ -47,7 +51,7 @@ static void check_role(const struct check *k)
         case ROLE_RELAY:
                 if (!has_route && c->domains.count == 0)
                         WRONG(k, "relay_domains", "role %s has nowhere to pass mail on to; set "
-                              "relay_domains, smart_host or tables.mailertable", role_name(c->role));
+                              "relay_domains, smart_host or local_relay", role_name(c->role));
                 break;
         case ROLE_BACKUP_MX:
                 if (c->relay_domains.count == 0)
@@ -56,7 +60,8 @@ static void check_role(const struct check *k)
                 break;
         case ROLE_FALLBACK:
                 if (c->relay_networks.count == 0)
-                        WRONG(k, "relay_networks", "relay_networks is empty; name the servers whose "
+                        WRONG(k, "relay_networks", "relay_networks is empty; name the servers "
+                                                   "whose "
                               "mail this fallback takes");
                 break;
         }
@@ -65,6 +70,13 @@ static void check_role(const struct check *k)
 static bool same_place(const struct config_listen *a, const struct config_listen *b)
 {
         return a->is_unix == b->is_unix && a->port == b->port && span_equal(a->host, b->host);
+}
+
+/* A port that is open and answers nobody would be worse than this message. */
+static bool is_served(enum listen_protocol protocol)
+{
+        return protocol == LISTEN_SMTP || protocol == LISTEN_SUBMISSION ||
+               protocol == LISTEN_SUBMISSIONS || protocol == LISTEN_LMTP;
 }
 
 static void check_listen(const struct check *k)
@@ -77,7 +89,11 @@ static void check_listen(const struct check *k)
         for (size_t i = 0; i < l->count; i++) {
                 const struct config_listen *item = &l->items[i];
 
-                if (listen_protocol_is_tls(item->protocol) && !k->c->tls.certificate.len)
+                if (!is_served(item->protocol))
+                        WRONG(k, "listen", "listen: \"%.*s\": this version does not serve %s; take "
+                              "it out", (int) item->text.len, item->text.p,
+                              listen_protocol_name(item->protocol));
+                else if (listen_protocol_is_tls(item->protocol) && !k->c->tls.certificate.len)
                         WRONG(k, "listen", "listen: \"%.*s\" begins with TLS; set tls.certificate, "
                               "or take it out", (int) item->text.len, item->text.p);
                 for (size_t j = 0; j < i; j++)
@@ -88,23 +104,68 @@ static void check_listen(const struct check *k)
         }
 }
 
-static bool list_has(const struct config_list *list, struct span name)
+/* One domain and which option names it: sorted, doubles stand side by side. */
+struct named {
+        struct span domain;
+        const char *option;
+};
+
+static int compare_named(const void *a, const void *b)
 {
-        for (size_t i = 0; i < list->count; i++)
-                if (span_equal(list->items[i], name))
-                        return true;
-        return false;
+        const struct named *left = a, *right = b;
+        const size_t len = left->domain.len < right->domain.len ? left->domain.len
+                                                                : right->domain.len;
+        const int order = len ? memcmp(left->domain.p, right->domain.p, len) : 0;
+
+        if (order)
+                return order;
+        if (left->domain.len != right->domain.len)
+                return left->domain.len < right->domain.len ? -1 : 1;
+        return strcmp(left->option, right->option); /* domains before relay_domains */
 }
 
 static void check_domains(const struct check *k)
 {
-        const struct config_list *d = &k->c->domains;
+        const struct config_list *lists[] = {&k->c->domains, &k->c->relay_domains};
+        static const char *const names[] = {"domains", "relay_domains"};
+        const size_t count = lists[0]->count + lists[1]->count;
+        struct named *all = arena_alloc(k->arena, (count + 1) * sizeof *all);
+        size_t n = 0;
 
-        for (size_t i = 0; i < d->count; i++)
-                if (list_has(&k->c->relay_domains, d->items[i]))
-                        WRONG(k, "relay_domains", "relay_domains: \"%.*s\" is in domains too; a "
-                              "domain is either delivered here or passed on",
-                              (int) d->items[i].len, d->items[i].p);
+        if (!all) {
+                WRONG(k, "domains", "domains: there is not enough memory to compare them");
+                return;
+        }
+        for (size_t l = 0; l < 2; l++)
+                for (size_t i = 0; i < lists[l]->count; i++)
+                        all[n++] = (struct named) {lists[l]->items[i], names[l]};
+        qsort(all, count, sizeof *all, compare_named);
+        for (size_t i = 1; i < count; i++) {
+                const struct span domain = all[i].domain;
+
+                if (!span_equal(domain, all[i - 1].domain))
+                        continue;
+                if (all[i].option == all[i - 1].option)
+                        WRONG(k, all[i].option, "%s: \"%.*s\" is named twice; remove one",
+                              all[i].option, (int) domain.len, domain.p);
+                else
+                        WRONG(k, all[i].option, "relay_domains: \"%.*s\" is in domains too; a "
+                              "domain is either delivered here or passed on", (int) domain.len,
+                              domain.p);
+        }
+}
+
+static void check_tables(const struct check *k)
+{
+        static const char *const tables[] = {"tables.mailertable", "tables.access",
+                                             "tables.aliases", "tables.virtusertable",
+                                             "tables.genericstable"};
+
+        /* Better no start than an access table that is believed to be in force. */
+        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+                if (k->settings[option_find(span_from_string(tables[i])) - options].is_set)
+                        WRONG(k, tables[i], "%s: this version does not read this table; take the "
+                              "option out", tables[i]);
 }
 
 static void check_tls(const struct check *k)
@@ -139,6 +200,7 @@ void config_check(const struct config *c, const struct syntax_setting *settings,
         check_role(&k);
         check_listen(&k);
         check_domains(&k);
+        check_tables(&k);
         check_tls(&k);
         check_queue(&k);
 }

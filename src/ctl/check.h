@@ -1,4 +1,4 @@
-/* `hayauma check`. */
+/* `hayauma check`: the configuration, read as the server would read it. */
 #pragma once
 
 extern const char check_help[];

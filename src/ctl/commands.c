@@ -6,16 +6,31 @@
 
 #include "ctl/check.h"
 #include "ctl/console.h"
+#include "ctl/mailbox.h"
+#include "ctl/queue.h"
 #include "ctl/run.h"
+#include "ctl/status.h"
 #include "ctl/user.h"
+#include "ctl/why.h"
 
 static int run_version(int argc, char **argv);
 static int run_help(int argc, char **argv);
 
 const struct command commands[] = {
         { "run", "run", "Start the server, in the foreground.", run_command, NULL },
-        { "check", "check [--effective]", "Say whether the configuration is good, and what it is.",
+        { "check", "check [--effective] [--json]", "Say whether the configuration is good, and what it is.",
           check_run, check_help },
+        { "status", "status [--json]", "How every process of the running server is.", status_run,
+          status_help },
+        { "reload", "reload", "Make the running server read its configuration again.", reload_run,
+          reload_help },
+        { "stop", "stop", "Stop the running server.", stop_run, stop_help },
+        { "queue", "queue list|show|retry|hold|release|drop", "What waits to be delivered.",
+          queue_run, queue_help },
+        { "why", "why ID|MESSAGE-ID|ADDRESS", "What became of a message, and by which rules.",
+          why_run, why_help },
+        { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
+          mailbox_run, mailbox_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
         { "version", "version", "Print the version.", run_version, NULL },
         { "help", "help [COMMAND]", "Print this, or what a command does.", run_help, NULL },

@@ -163,7 +163,8 @@ void console_text(struct span s)
         for (size_t i = 0; i < s.len; i++) {
                 const unsigned char c = (unsigned char) s.p[i];
                 /* C1 controls in UTF-8 are 0xc2 and 0x80 to 0x9f. */
-                const bool is_c1 = c >= 0x80 && c < 0xa0 && i && (unsigned char) s.p[i - 1] == 0xc2;
+                const bool is_c1 = c >= 0x80 && c < 0xa0 && i > 0 &&
+                                   (unsigned char) s.p[i - 1] == 0xc2;
 
                 putchar(c < ' ' || c == 0x7f || is_c1 ? '?' : c);
         }
@@ -183,8 +184,9 @@ struct span console_row_text(const json_t *row, const char *name)
 {
         const json_t *value = json_object_get(row, name);
 
-        return json_is_string(value) ? span_make(json_string_value(value), json_string_length(value))
-                                     : (struct span) {"", 0};
+        if (!json_is_string(value))
+                return (struct span) {"", 0};
+        return span_make(json_string_value(value), json_string_length(value));
 }
 
 uint64_t console_row_number(const json_t *row, const char *name)

@@ -87,7 +87,8 @@ TEST(what_is_written_is_read_back_in_order)
         CHECK(maildir_list(m, &count) == 0 && count == 3, "list");
         for (uint32_t i = 0; i < 3; i++) {
                 CHECK(maildir_read(m, i, &message, &at_us, &flags) == 0, "read");
-                CHECK(span_equal(buffer_span(&message), SPAN_LITERAL("A: b\r\n\r\n.c\r\n")), "text");
+                CHECK(span_equal(buffer_span(&message), SPAN_LITERAL("A: b\r\n\r\n.c\r\n")),
+                      "text");
                 CHECK(at_us == AT_US + i * 1000000, "date");
                 CHECK(flags == i * MESSAGE_FLAGGED, "flags");
                 CHECK(strstr(maildir_name(m, i), ".m\\057x\\0721"), maildir_name(m, i));

@@ -6,13 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "auth/password.h"
 #include "base/clock.h"
 #include "ctl/console.h"
 
-enum { JOBS_MAX = 256, MANY_PASSWORDS = 200, SAY_EVERY_US = 10 * 1000000 };
+enum { JOBS_MAX = 256, MANY_PASSWORDS = 200, SAY_EVERY_US = 10 * 1000000,
+       LOOK_EVERY_NS = 20 * 1000000 };
 
 /* Stands for the hash of a {PLAIN} password while the rest is checked. */
 static const char stand_in[] = "{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -199,7 +201,7 @@ static void watch(const struct lines *l, uint64_t began_us)
                                 done, l->plain_count, left_s / 60);
                         said_us = now_us;
                 }
-                usleep(20000);
+                nanosleep(&(struct timespec) {.tv_nsec = LOOK_EVERY_NS}, NULL);
         }
 }
 

@@ -48,6 +48,7 @@ enum phase { WAITING, STARTED, RUNNING, STOPPING };
 struct skeleton {
         struct process p;
         const struct process_role *role;
+        char name[32]; /* "edge/0" */
         enum phase phase;
         int exit_status;
         struct confine_identity identity;
@@ -55,6 +56,7 @@ struct skeleton {
         /* Of the start or reload that is under way. */
         struct tls_context *next_tls;
         struct snapshot *next_snapshot;
+        struct deferred log_flush; /* one write for the lines of a round */
 };
 
 static struct skeleton *skeleton_of(struct process *p)
@@ -292,6 +294,20 @@ static void give_early(struct skeleton *s)
         }
 }
 
+static void on_table(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+        int r = -EPROTO;
+
+        (void) ch;
+        if (s->phase == STARTED && s->role->table && *fd >= 0)
+                r = s->role->table(&s->p, (enum snapshot_table) m->table.table, m->table.name, *fd);
+        if (r < 0)
+                fail(s, "table", r);
+        else
+                *fd = -1;
+}
+
 static int prepare_and_confine(struct skeleton *s, const char **ret_what)
 {
         int r = confine_warm_up(s->role->kind, ret_what);
@@ -303,6 +319,8 @@ static int prepare_and_confine(struct skeleton *s, const char **ret_what)
         if (r < 0)
                 return r;
         s->identity.state_fd = s->p.state_fd;
+        s->identity.config = s->p.config;
+        s->identity.name = s->name;
         return confine_apply(s->role->kind, &s->identity, ret_what);
 }
 
@@ -447,6 +465,7 @@ static const struct channel_handler handler = {
                 [IPC_peer] = on_peer,
                 [IPC_snapshot] = on_snapshot,
                 [IPC_tls] = on_tls,
+                [IPC_table] = on_table,
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
                 [IPC_stop] = on_stop,
@@ -465,18 +484,31 @@ static void ignore_signals(void)
                 signal(ignored[i], SIG_IGN);
 }
 
+static void flush_log(struct deferred *d)
+{
+        (void) d;
+        log_flush();
+}
+
+static void request_log_flush(void *arg)
+{
+        struct skeleton *s = arg;
+
+        loop_defer(s->p.loop, &s->log_flush);
+}
+
 int process_run(const struct process_role *role, unsigned number)
 {
         struct skeleton s = {
                 .p = {.kind = role->kind, .number = number, .state_fd = -1},
                 .role = role,
                 .exit_status = EX_SOFTWARE,
+                .log_flush.run = flush_log,
         };
-        char name[32];
         int r;
 
-        snprintf(name, sizeof name, "%s/%u", process_kind_name(role->kind), number);
-        log_set_process(name);
+        snprintf(s.name, sizeof s.name, "%s/%u", process_kind_name(role->kind), number);
+        log_set_process(s.name);
         ignore_signals();
         list_init(&s.early);
         s.p.loop = loop_new();
@@ -487,8 +519,11 @@ int process_run(const struct process_role *role, unsigned number)
                           LOG_TEXT("do", "processes are started by: hayauma run"));
                 return EX_OSERR;
         }
+        log_set_buffered(request_log_flush, &s);
         loop_run(s.p.loop);
-        /* The system takes back what is left; the last words must get out. */
+        log_set_buffered(NULL, NULL);
         channel_flush(s.p.supervisor, 100);
-        return s.exit_status;
+        /* Not exit(): threads of libraries still run, and their destructors
+         * would pull the ground from under them. The system takes it all back. */
+        _exit(s.exit_status);
 }

@@ -47,10 +47,13 @@ struct process {
 
 struct process_role {
         enum process_kind kind;
-        /* Before confinement: open and warm up what needs the file system.
+        /* Before confinement: open and warm up what needs the file system. Starts
+         * no thread: Landlock would not hold it. As root it still is root.
          * 0 or negative errno (said in the log by the role). May be NULL. */
         int (*prepare)(struct process *p);
-        /* After confinement: everything else. Listeners and peers follow. */
+        /* After confinement: everything else. Listeners and peers follow. What may
+         * be done from here on is the kind's row in confine.c; the keeper's
+         * current folder is the state folder. */
         int (*start)(struct process *p);
         /* A listening socket; the role owns it. `listen` is of p->config and as
          * short-lived. The role closes by itself, in `reloaded`, those whose text
@@ -60,6 +63,9 @@ struct process_role {
          * replaces what it had to that one. */
         void (*peer)(struct process *p, enum process_kind kind, unsigned number,
                      uint64_t generation, int fd);
+        /* A table's text, before `prepare`; compiler only. On success the role
+         * owns the fd. 0 or negative errno. NULL: none is taken. */
+        int (*table)(struct process *p, enum snapshot_table table, struct span name, int fd);
         /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
          * after this returns. */
         void (*reloaded)(struct process *p);
@@ -69,7 +75,8 @@ struct process_role {
         void (*status)(struct process *p, struct buffer *items, struct ipc_items *ret);
 };
 
-/* Runs the role; returns the exit status (sysexits). */
+/* Runs the role and ends the program; returns an exit status (sysexits) only
+ * where there is no supervisor to serve. */
 int process_run(const struct process_role *role, unsigned number);
 
 /* Ends the loop: the process exits with 0. */
@@ -83,4 +90,4 @@ extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
 /* What each role is: process/edge/edge.c and so on. */
 extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
-        worker_role;
+        worker_role, compiler_role;

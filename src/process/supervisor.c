@@ -823,6 +823,7 @@ int supervisor_run(const char *config_path)
                 .lock_fd = -1, .state_fd = -1, .submit_fd = -1, .keeper_control_fd = -1,
         };
         log_set_process("supervisor/0");
+        log_set_clock(true);
         control_access_init();
         raise_file_limit();
         r = set_up(&s, &error);
@@ -831,7 +832,6 @@ int supervisor_run(const char *config_path)
                 buffer_done(&error);
                 return r;
         }
-        log_set_clock(true);
         log_event(LOG_NOTICE, "starting", LOG_TEXT("version", HAYAUMA_VERSION));
         s.first.run = on_first_round;
         loop_defer(s.loop, &s.first);

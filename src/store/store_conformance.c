@@ -386,7 +386,7 @@ TEST(groups_are_atomic)
         }
         for (size_t i = 0; i < 6; i++)
                 p[i] = partition_of(i & 1 ? PARTITION_ACCOUNT : PARTITION_QUEUE,
-                                    span_make("abcdef" + i, 1));
+                                    span_make(&"abcdef"[i], 1));
         for (int is_bad = 1; is_bad >= 0; is_bad--) {
                 for (size_t i = 0; i < 6; i++) {
                         b[i] = batch_at(&p[i], i == 5 && is_bad ? 7 : 0);

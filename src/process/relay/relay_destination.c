@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "net/dns/dns_status.h"
+#include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
 #include "route/route.h"
 
@@ -242,11 +242,12 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
                 unsigned code;
                 const char *enhanced, *text;
         } troubles[] = {
-                [DNS_NO_NAME] = {550, "5.1.2", "the domain %s does not exist (DNS)"},
-                [DNS_NO_ADDRESS] = {550, "5.1.2", "the domain %s has no host for mail (DNS)"},
-                [DNS_NULL_MX] = {556, "5.1.10", "the domain %s takes no mail (null MX, RFC 7505)"},
-                [DNS_UNREACHABLE] = {0, "4.4.3", "looking up %s in the DNS failed"},
+                [DNS_NXDOMAIN] = {550, "5.1.2", "the domain %s does not exist (DNS)"},
+                [DNS_NODATA] = {550, "5.1.2", "the domain %s has no host for mail (DNS)"},
+                [DNS_SERVFAIL] = {0, "4.4.3", "the DNS servers for %s failed"},
+                [DNS_TIMEOUT] = {0, "4.4.3", "no DNS server answered for %s in time"},
                 [DNS_BOGUS] = {0, "4.4.3", "the DNS answer for %s is forged (DNSSEC)"},
+                [DNS_NULL_MX] = {556, "5.1.10", "the domain %s takes no mail (null MX, RFC 7505)"},
         };
         const struct ipc_mx_answer *a = &m->mx_answer;
         struct relay *r = arg;
@@ -262,9 +263,9 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
         d = TABLE_OBJECT(n, struct relay_destination, by_query);
         table_remove(&r->queries, n);
         d->query = 0;
-        if (a->status != DNS_FOUND) {
-                size_t i = a->status < sizeof troubles / sizeof troubles[0] ? a->status
-                                                                            : DNS_UNREACHABLE;
+        if (a->status != DNS_OK) {
+                size_t i = a->status < DNS_STATUS_END ? a->status : DNS_SERVFAIL;
+
                 fail_waiting(d, troubles[i].code, troubles[i].enhanced, troubles[i].text);
                 return;
         }
