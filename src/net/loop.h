@@ -13,7 +13,8 @@
 
 struct loop;
 
-/* NULL without memory. */
+/* NULL without memory. From then on the process ignores SIGPIPE. Everything
+ * made with a loop is freed before it. */
 struct loop *loop_new(void);
 struct loop *loop_free(struct loop *l);
 
@@ -27,6 +28,11 @@ void loop_run_once(struct loop *l, int timeout_ms);
 
 /* Monotonic, as of the beginning of this round: cheap. */
 uint64_t loop_now_ms(const struct loop *l);
+
+/* One buffer that all streams of the loop read into: its contents live until
+ * the callback that read returns. LOOP_READ_BUFFER_SIZE octets. */
+enum { LOOP_READ_BUFFER_SIZE = 64 * 1024 };
+char *loop_read_buffer(struct loop *l);
 
 /* Work put off to the end of this round, before the loop sleeps: many small
  * writes become one. Scheduling one that is already scheduled does nothing. */

@@ -24,14 +24,15 @@ struct stream_handler {
         void (*drained)(struct stream *s, void *arg);
         /* The TLS handshake ended well; see stream_tls(). May be NULL. */
         void (*secured)(struct stream *s, void *arg);
-        /* reason: 0 end of input by the peer; -ECONNRESET and the like; -EPROTO
+        /* reason: 0 end of input by the peer, told as soon as it is seen (not
+         * while the stream is paused), kept octets or not; -ECONNRESET and the like; -EPROTO
          * TLS trouble (stream_error() says it in words); -ETIMEDOUT. No further
          * callback comes; free the stream. */
         void (*closed)(struct stream *s, void *arg, int reason);
 };
 
 struct stream_limits {
-        size_t input_max;  /* octets kept unread; reading pauses at it */
+        size_t input_max;  /* octets kept unused, and most in one read; reading pauses at it */
         size_t output_max; /* stream_write() refuses above it */
 };
 
@@ -56,8 +57,10 @@ size_t stream_output_room(const struct stream *s);
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 
-/* Sends what is queued, then closes (TLS close_notify, shutdown), then calls
- * `closed` with 0; at most `timeout_ms` later. No more input is shown. */
+/* Sends what is queued, then closes (TLS close_notify, shutdown), waits for the
+ * peer's end, then calls `closed` with 0; at most `timeout_ms` later. No more
+ * input is shown. (Closing at once would destroy the last reply on its way
+ * where the peer is still sending.) */
 void stream_finish(struct stream *s, uint64_t timeout_ms);
 
 /* `closed` with -ETIMEDOUT when nothing was read or written for that long; 0

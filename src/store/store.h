@@ -35,7 +35,9 @@ enum {
 struct store;
 struct store_batch;
 
-/* 16 octets: SHA-256 of a kind and a name, cut; see partition_of(). */
+/* 16 octets: the kind, then SHA-256 of the name, cut; see partition_of(). So a
+ * kind's partitions lie together, and those of kind K are listed by starting
+ * behind {K, 0, …} and stopping at the first of another kind. */
 struct partition {
         unsigned char octets[16];
 };
@@ -44,9 +46,15 @@ struct partition partition_of(enum partition_kind kind, struct span name);
 
 /* Results are 0 or:
  *   -ENOENT    no such key, blob, partition
- *   -EEXIST    store_require_absent() failed: nothing was changed
+ *   -EEXIST    store_require_absent() failed, or a blob of that id is there:
+ *              nothing was changed
  *   -ESTALE    the partition's sequence is not the expected one
- *   -ENOSPC    refused before anything was written
+ *   -E2BIG     over one of the bounds
+ *   -EINVAL    a blob's references would fall below zero
+ *   -EBUSY     an adopted file still has a writer; -EOPNOTSUPP: the file system
+ *              cannot tell (no leases)
+ *   -ENOSPC    refused before anything was written. Under the reserve only
+ *              commits with bodies are refused; below a quarter of it all are
  *   -EIO       the driver no longer knows what is durable: it takes no more
  *              commits (store_state() says so); nothing of it was acknowledged
  *   -EBADMSG   what was read is damaged

@@ -1,0 +1,388 @@
+#include "net/tls/tls.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "net/tls/session.h"
+
+struct tls_context {
+        SSL_CTX *ctx;
+        unsigned refs;
+        bool is_server;
+        bool is_verifying; /* a client with CA certificates */
+};
+
+struct tls_session {
+        SSL *ssl;
+        struct tls_context *context;
+        int last_error; /* of SSL_get_error() */
+        int last_errno;
+        char text[TLS_ERROR_MAX];
+};
+
+/* A key with a password would make OpenSSL ask on the terminal. */
+static int no_password(char *out, int size, int is_writing, void *arg)
+{
+        (void) out;
+        (void) size;
+        (void) is_writing;
+        (void) arg;
+        return -1;
+}
+
+static int fail(char *ret_error, const char *text)
+{
+        const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+        snprintf(ret_error, TLS_ERROR_MAX, "%s%s%s", text, reason ? ": " : "",
+                 reason ? reason : "");
+        ERR_clear_error();
+        return -EINVAL;
+}
+
+static struct tls_context *context_new(bool is_server, char *ret_error)
+{
+        struct tls_context *c = calloc(1, sizeof *c);
+
+        if (c)
+                c->ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+        if (!c || !c->ctx) {
+                free(c);
+                fail(ret_error, "there is no memory for a TLS context");
+                return NULL;
+        }
+        c->refs = 1;
+        c->is_server = is_server;
+        SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION); /* RFC 8996 */
+        /* Mail ends are marked in the mail protocols, not by the end of the
+         * connection, and many peers do not say close_notify. */
+        SSL_CTX_set_options(c->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
+                                    | SSL_OP_IGNORE_UNEXPECTED_EOF
+                                    | SSL_OP_CIPHER_SERVER_PREFERENCE);
+        SSL_CTX_set_mode(c->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE
+                                 | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+                                 | SSL_MODE_RELEASE_BUFFERS);
+        SSL_CTX_set_read_ahead(c->ctx, 1); /* one read(2) a record, not two */
+        return c;
+}
+
+static BIO *bio_of(struct span pem)
+{
+        return BIO_new_mem_buf(pem.p ? pem.p : "", (int) pem.len);
+}
+
+static EVP_PKEY *read_key(struct span pem)
+{
+        BIO *bio = bio_of(pem);
+        EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
+
+        BIO_free(bio);
+        return key;
+}
+
+/* All certificates in `pem`, in their order; empty where there are none. */
+static STACK_OF(X509) *read_certificates(struct span pem)
+{
+        STACK_OF(X509) *all = sk_X509_new_null();
+        BIO *bio = bio_of(pem);
+        X509 *certificate;
+
+        while (all && bio && (certificate = PEM_read_bio_X509(bio, NULL, no_password, NULL)))
+                if (sk_X509_push(all, certificate) == 0)
+                        X509_free(certificate);
+        BIO_free(bio);
+        ERR_clear_error(); /* "no start line": the end of the text */
+        return all;
+}
+
+/* The certificate of our key is the leaf; all others are its chain. */
+static int use_pair(SSL_CTX *ctx, STACK_OF(X509) *all, EVP_PKEY *key, char *ret_error)
+{
+        X509 *leaf = NULL;
+        int r = 0;
+
+        for (int i = 0; i < sk_X509_num(all) && !leaf; i++)
+                if (X509_check_private_key(sk_X509_value(all, i), key) == 1)
+                        leaf = sk_X509_delete(all, i);
+        ERR_clear_error();
+        if (!leaf)
+                return fail(ret_error, "no certificate belongs to the private key");
+        if (SSL_CTX_use_cert_and_key(ctx, leaf, key, all, 1) != 1)
+                r = fail(ret_error, "the certificate or its key cannot be used");
+        X509_free(leaf);
+        return r;
+}
+
+int tls_context_new_server(struct span pem, struct tls_context **ret_c, char *ret_error)
+{
+        struct tls_context *c = context_new(true, ret_error);
+        STACK_OF(X509) *all;
+        EVP_PKEY *key;
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        ERR_clear_error();
+        key = read_key(pem);
+        all = read_certificates(pem);
+        if (!key)
+                r = fail(ret_error, "there is no private key, or it needs a password");
+        else if (sk_X509_num(all) <= 0)
+                r = fail(ret_error, "there is no certificate");
+        else
+                r = use_pair(c->ctx, all, key, ret_error);
+        EVP_PKEY_free(key);
+        sk_X509_pop_free(all, X509_free);
+        if (r < 0) {
+                tls_context_unref(c);
+                return r;
+        }
+        /* Sessions resume by tickets, sealed with a key of this process. */
+        SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
+        *ret_c = c;
+        return 0;
+}
+
+static int use_authorities(SSL_CTX *ctx, struct span ca_pem, char *ret_error)
+{
+        STACK_OF(X509) *all = read_certificates(ca_pem);
+        int r = sk_X509_num(all) > 0 ? 0 : fail(ret_error, "there is no CA certificate");
+
+        for (int i = 0; i < sk_X509_num(all) && r == 0; i++)
+                if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), sk_X509_value(all, i)) != 1)
+                        r = fail(ret_error, "a CA certificate cannot be used");
+        sk_X509_pop_free(all, X509_free);
+        return r;
+}
+
+int tls_context_new_client(struct span ca_pem, struct tls_context **ret_c, char *ret_error)
+{
+        struct tls_context *c = context_new(false, ret_error);
+
+        if (!c)
+                return -ENOMEM;
+        ERR_clear_error();
+        if (ca_pem.len && use_authorities(c->ctx, ca_pem, ret_error) < 0) {
+                tls_context_unref(c);
+                return -EINVAL;
+        }
+        c->is_verifying = ca_pem.len > 0;
+        SSL_CTX_set_verify(c->ctx, c->is_verifying ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+        if (!c->is_verifying)
+                SSL_CTX_set_security_level(c->ctx, 1); /* weak is better than none: RFC 7435 */
+        *ret_c = c;
+        return 0;
+}
+
+struct tls_context *tls_context_ref(struct tls_context *c)
+{
+        c->refs++;
+        return c;
+}
+
+struct tls_context *tls_context_unref(struct tls_context *c)
+{
+        if (!c || --c->refs > 0)
+                return NULL;
+        SSL_CTX_free(c->ctx);
+        free(c);
+        return NULL;
+}
+
+int tls_warm_up(void)
+{
+        unsigned char octet;
+        struct tls_context *c;
+        char error[TLS_ERROR_MAX];
+        EVP_PKEY *key;
+
+        /* A client context loads the default provider and every algorithm that
+         * a handshake fetches by name; a key seeds the random generators. */
+        if (OPENSSL_init_ssl(0, NULL) != 1 || RAND_bytes(&octet, 1) != 1
+            || tls_context_new_client((struct span) {NULL, 0}, &c, error) < 0)
+                return -EIO;
+        tls_context_unref(c);
+        key = EVP_EC_gen("P-256");
+        if (!key)
+                return -EIO;
+        EVP_PKEY_free(key);
+        return 0;
+}
+
+static int set_server_name(struct tls_session *t, struct span server_name)
+{
+        X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+        unsigned char raw[16];
+        char name[256];
+
+        if (server_name.len == 0)
+                return 0;
+        if (server_name.len >= sizeof name || memchr(server_name.p, 0, server_name.len))
+                return -EINVAL;
+        memcpy(name, server_name.p, server_name.len);
+        name[server_name.len] = 0;
+        if (inet_pton(AF_INET, name, raw) == 1 || inet_pton(AF_INET6, name, raw) == 1) {
+                X509_VERIFY_PARAM_set1_ip_asc(param, name);
+                return 0;
+        }
+        if (SSL_set_tlsext_host_name(t->ssl, name) != 1)
+                return -EINVAL;
+        if (t->context->is_verifying && SSL_set1_host(t->ssl, name) != 1)
+                return -EINVAL;
+        return 0;
+}
+
+int tls_session_new(struct tls_context *c, int fd, struct span server_name,
+                    struct tls_session **ret_t)
+{
+        struct tls_session *t = calloc(1, sizeof *t);
+        int r;
+
+        if (!t)
+                return -ENOMEM;
+        t->context = tls_context_ref(c);
+        t->ssl = SSL_new(c->ctx);
+        if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1) {
+                tls_session_free(t);
+                return -ENOMEM;
+        }
+        if (c->is_server) {
+                SSL_set_accept_state(t->ssl);
+        } else {
+                SSL_set_connect_state(t->ssl);
+                r = set_server_name(t, server_name);
+                if (r < 0) {
+                        tls_session_free(t);
+                        return r;
+                }
+        }
+        *ret_t = t;
+        return 0;
+}
+
+struct tls_session *tls_session_free(struct tls_session *t)
+{
+        if (!t)
+                return NULL;
+        SSL_free(t->ssl);
+        tls_context_unref(t->context);
+        free(t);
+        return NULL;
+}
+
+static enum tls_want want(struct tls_session *t, int returned)
+{
+        t->last_errno = errno;
+        t->last_error = SSL_get_error(t->ssl, returned);
+        switch (t->last_error) {
+        case SSL_ERROR_NONE:
+                return TLS_DONE;
+        case SSL_ERROR_WANT_READ:
+                return TLS_WANT_READ;
+        case SSL_ERROR_WANT_WRITE:
+                return TLS_WANT_WRITE;
+        case SSL_ERROR_ZERO_RETURN:
+                return TLS_END;
+        default:
+                return TLS_FAILED;
+        }
+}
+
+enum tls_want tls_session_handshake(struct tls_session *t)
+{
+        ERR_clear_error();
+        return want(t, SSL_do_handshake(t->ssl));
+}
+
+enum tls_want tls_session_read(struct tls_session *t, char *out, size_t size, size_t *ret_len)
+{
+        ERR_clear_error();
+        return want(t, SSL_read_ex(t->ssl, out, size, ret_len));
+}
+
+enum tls_want tls_session_write(struct tls_session *t, struct span octets, size_t *ret_len)
+{
+        ERR_clear_error();
+        return want(t, SSL_write_ex(t->ssl, octets.p, octets.len, ret_len));
+}
+
+void tls_session_shutdown(struct tls_session *t)
+{
+        ERR_clear_error();
+        SSL_shutdown(t->ssl);
+        ERR_clear_error();
+}
+
+/* OpenSSL's words for the commonest troubles do not say whose fault it is. */
+static const struct {
+        int reason;
+        const char *text;
+} reasons[] = {
+        { SSL_R_WRONG_VERSION_NUMBER, "what the peer sent is not TLS" },
+        { SSL_R_HTTP_REQUEST, "the peer sent an HTTP request, not TLS" },
+        { SSL_R_NO_SHARED_CIPHER, "the peer and we have no cipher in common" },
+        { SSL_R_UNSUPPORTED_PROTOCOL, "the peer offers only TLS versions older than 1.2" },
+        { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "the peer does not take TLS 1.2 or 1.3" },
+        { SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, "the peer refused all we offered" },
+        { SSL_R_TLSV1_ALERT_UNKNOWN_CA, "the peer does not trust our certificate" },
+        { SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, "the peer does not take our certificate" },
+        { SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, "the peer does not take our certificate" },
+        { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, "the peer says our certificate has expired" },
+        { SSL_R_UNEXPECTED_EOF_WHILE_READING, "the peer closed the connection" },
+};
+
+static const char *reason_text(unsigned long code)
+{
+        const char *text;
+
+        if (ERR_GET_LIB(code) == ERR_LIB_SSL)
+                for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+                        if (ERR_GET_REASON(code) == reasons[i].reason)
+                                return reasons[i].text;
+        text = ERR_reason_error_string(code);
+        return text ? text : "for a reason that OpenSSL does not tell";
+}
+
+const char *tls_session_error(struct tls_session *t, int *ret_reason)
+{
+        unsigned long code = ERR_peek_error();
+        long verified = SSL_get_verify_result(t->ssl);
+        const char *when = SSL_is_init_finished(t->ssl) ? "TLS ended" : "the TLS handshake failed";
+
+        *ret_reason = -EPROTO;
+        if (t->last_error == SSL_ERROR_SYSCALL && code == 0 && t->last_errno != 0) {
+                *ret_reason = -t->last_errno;
+                snprintf(t->text, sizeof t->text, "%s: %s", when, strerror(t->last_errno));
+        } else if (ERR_GET_LIB(code) == ERR_LIB_SSL
+                   && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+                snprintf(t->text, sizeof t->text, "%s: the peer's certificate: %s", when,
+                         X509_verify_cert_error_string(verified));
+        } else {
+                snprintf(t->text, sizeof t->text, "%s: %s", when, reason_text(code));
+        }
+        ERR_clear_error();
+        return t->text;
+}
+
+const char *tls_session_version(const struct tls_session *t)
+{
+        return SSL_get_version(t->ssl);
+}
+
+const char *tls_session_cipher(const struct tls_session *t)
+{
+        return SSL_get_cipher_name(t->ssl);
+}
+
+int tls_session_cipher_bits(const struct tls_session *t)
+{
+        return SSL_get_cipher_bits(t->ssl, NULL);
+}

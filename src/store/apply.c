@@ -1,0 +1,394 @@
+#include "store/apply.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "store/keys.h"
+
+enum { SCRATCH_MAX = STORE_VALUE_MAX + 64, PLACE_OCTETS = 37, CHECKSUM_SEED = 1 };
+
+/* How a blob stood before the commit under way changed it. */
+struct blob_undo {
+        size_t index;
+        struct blob_place place;
+};
+
+struct apply *apply_new(struct index *index)
+{
+        struct apply *a = calloc(1, sizeof(struct apply));
+
+        if (!a)
+                return NULL;
+        a->index = index;
+        a->scratch = BUFFER_INIT(SCRATCH_MAX);
+        overlay_init(&a->overlay, hash_seed());
+        return a;
+}
+
+struct apply *apply_free(struct apply *a)
+{
+        if (!a)
+                return NULL;
+        overlay_done(&a->overlay);
+        buffer_done(&a->scratch);
+        free(a->blobs);
+        free(a->undo);
+        free(a);
+        return NULL;
+}
+
+void apply_begin_commit(struct apply *a)
+{
+        index_mark(a->index);
+        overlay_mark(&a->overlay);
+        a->blob_mark = a->blob_count;
+        a->undo_count = 0;
+}
+
+void apply_abort_commit(struct apply *a)
+{
+        index_rollback(a->index);
+        overlay_rollback(&a->overlay);
+        while (a->undo_count) {
+                const struct blob_undo *u = &a->undo[--a->undo_count];
+
+                a->blobs[u->index].place = u->place;
+        }
+        a->blob_count = a->blob_mark;
+        memset(a->cache, 0, sizeof a->cache);
+}
+
+/* ---- sequences --------------------------------------------------------- */
+
+static struct apply_cached *cached(struct apply *a, const struct partition *p)
+{
+        uint64_t word;
+
+        memcpy(&word, p->octets + 8, sizeof word);
+        return &a->cache[word % APPLY_CACHE];
+}
+
+static bool is_same(const struct partition *a, const struct partition *b)
+{
+        return memcmp(a->octets, b->octets, sizeof a->octets) == 0;
+}
+
+static int find_sequence(struct apply *a, struct span key, const struct partition *p,
+                         uint64_t *ret_sequence)
+{
+        struct apply_cached *c = cached(a, p);
+        struct reader reader;
+        int r;
+
+        if (overlay_get(&a->overlay, key, ret_sequence))
+                return 0;
+        if (is_same(&c->partition, p)) {
+                *ret_sequence = c->sequence;
+                return 0;
+        }
+        r = index_get(a->index, key, true, &a->scratch);
+        if (r == -ENOENT) {
+                *ret_sequence = 0;
+                return 0;
+        }
+        if (r < 0)
+                return r;
+        reader = READER(buffer_span(&a->scratch));
+        *ret_sequence = read_u64(&reader);
+        if (!read_is_complete(&reader))
+                return -EBADMSG;
+        c->partition = *p;
+        c->sequence = *ret_sequence;
+        return 0;
+}
+
+/* The cache is ahead of the index while a group is under way; a commit that is
+ * taken back empties it. */
+static int advance_sequence(struct apply *a, const struct partition *p, uint64_t expected,
+                            uint64_t *ret_sequence)
+{
+        char key_octets[KEYS_MAX];
+        const struct span key = keys_of_partition(key_octets, KEYS_SEQUENCE, p, span_make(NULL, 0));
+        uint64_t sequence, stored;
+        int r = find_sequence(a, key, p, &sequence);
+
+        if (r < 0)
+                return r;
+        if (expected != STORE_ANY_SEQUENCE && sequence != expected)
+                return -ESTALE;
+        sequence++;
+        stored = htole64(sequence);
+        r = overlay_set(&a->overlay, key, sequence);
+        if (r == 0)
+                r = index_put(a->index, key, span_make((const char *) &stored, sizeof stored));
+        if (r == 0)
+                *cached(a, p) = (struct apply_cached) {*p, sequence};
+        *ret_sequence = sequence;
+        return r;
+}
+
+/* ---- blobs ------------------------------------------------------------- */
+
+int apply_decode_place(struct span value, struct blob_place *ret_place)
+{
+        struct reader r = READER(value);
+
+        ret_place->kind = read_u8(&r);
+        ret_place->references = read_u32(&r);
+        ret_place->segment = read_u64(&r);
+        ret_place->offset = read_u64(&r);
+        ret_place->size = read_u64(&r);
+        ret_place->checksum = read_u64(&r);
+        return read_is_complete(&r) ? 0 : -EBADMSG;
+}
+
+static struct span encode_place(char *out, const struct blob_place *p)
+{
+        const uint32_t references = htole32(p->references);
+        const uint64_t numbers[] = {htole64(p->segment), htole64(p->offset), htole64(p->size),
+                                    htole64(p->checksum)};
+
+        out[0] = (char) p->kind;
+        memcpy(out + 1, &references, sizeof references);
+        memcpy(out + 5, numbers, sizeof numbers);
+        return span_make(out, PLACE_OCTETS);
+}
+
+int apply_find_blob(struct index *index, uint64_t blob_id, bool may_block, struct buffer *scratch,
+                    struct blob_place *ret_place)
+{
+        char key[KEYS_MAX];
+        int r = index_get(index, keys_of_number(key, KEYS_BLOB, blob_id), may_block, scratch);
+
+        return r < 0 ? r : apply_decode_place(buffer_span(scratch), ret_place);
+}
+
+static int add_blob(struct apply *a, const struct blob_change *change)
+{
+        char key[KEYS_MAX];
+
+        if (a->blob_count == a->blob_room) {
+                const size_t room = a->blob_room ? a->blob_room * 2 : 64;
+                struct blob_change *grown = realloc(a->blobs, room * sizeof(struct blob_change));
+
+                if (!grown)
+                        return -ENOMEM;
+                a->blobs = grown;
+                a->blob_room = room;
+        }
+        a->blobs[a->blob_count] = *change;
+        return overlay_set(&a->overlay, keys_of_number(key, KEYS_BLOB, change->id),
+                           a->blob_count++);
+}
+
+/* Its place in a->blobs, which it gets when this group had not touched it. */
+static int find_blob(struct apply *a, uint64_t blob_id, size_t *ret_index)
+{
+        struct blob_change change = {.id = blob_id};
+        char key[KEYS_MAX];
+        uint64_t at;
+        int r;
+
+        if (overlay_get(&a->overlay, keys_of_number(key, KEYS_BLOB, blob_id), &at)) {
+                *ret_index = (size_t) at;
+                return 0;
+        }
+        r = apply_find_blob(a->index, blob_id, true, &a->scratch, &change.place);
+        if (r < 0)
+                return r;
+        change.before = change.place.references;
+        *ret_index = a->blob_count;
+        return add_blob(a, &change);
+}
+
+/* Old blobs may be changed by commits that are taken back later. */
+static int remember_blob(struct apply *a, size_t index)
+{
+        if (a->undo_count == a->undo_room) {
+                const size_t room = a->undo_room ? a->undo_room * 2 : 16;
+                struct blob_undo *grown = realloc(a->undo, room * sizeof(struct blob_undo));
+
+                if (!grown)
+                        return -ENOMEM;
+                a->undo = grown;
+                a->undo_room = room;
+        }
+        a->undo[a->undo_count++] = (struct blob_undo) {index, a->blobs[index].place};
+        return 0;
+}
+
+static int put_blob(struct apply *a, const struct batch_op *op, struct span record,
+                    struct record_place at)
+{
+        struct blob_change change = {.id = op->number};
+        size_t index;
+        int r = find_blob(a, op->number, &index);
+
+        if (r == 0 || op->count == 0)
+                return r == 0 ? -EEXIST : -EINVAL;
+        if (r != -ENOENT)
+                return r;
+        change.place.references = (uint32_t) op->count;
+        change.place.size = op->size;
+        if (op->kind == BATCH_BLOB_PUT) {
+                change.place.kind = BLOB_IN_SEGMENT;
+                change.place.segment = at.segment;
+                change.place.offset = at.offset + (uint64_t) (op->value.p - record.p);
+                change.place.checksum = hash_span(op->value, CHECKSUM_SEED);
+        } else {
+                change.place.kind = BLOB_IN_FILE;
+        }
+        return add_blob(a, &change);
+}
+
+static int reference_blob(struct apply *a, const struct batch_op *op)
+{
+        struct blob_place *place;
+        int64_t references;
+        size_t index;
+        int r = find_blob(a, op->number, &index);
+
+        if (r < 0)
+                return r;
+        place = &a->blobs[index].place;
+        if (place->references == 0)
+                return -ENOENT; /* gone within this group */
+        references = (int64_t) place->references + op->count;
+        if (references < 0 || references > UINT32_MAX)
+                return -EINVAL;
+        if (index < a->blob_mark)
+                r = remember_blob(a, index);
+        if (r == 0)
+                place->references = (uint32_t) references;
+        return r;
+}
+
+/* ---- keys -------------------------------------------------------------- */
+
+enum { KEY_ABSENT, KEY_PRESENT };
+
+static int require_absent(struct apply *a, const struct partition *p, struct span name)
+{
+        char octets[KEYS_MAX];
+        const struct span key = keys_of_partition(octets, KEYS_DATA, p, name);
+        uint64_t state;
+        int r;
+
+        if (overlay_get(&a->overlay, key, &state))
+                return state == KEY_PRESENT ? -EEXIST : 0;
+        r = index_get(a->index, key, true, &a->scratch);
+        if (r == 0)
+                return -EEXIST;
+        return r == -ENOENT ? 0 : r;
+}
+
+static bool span_is_less(struct span a, struct span b)
+{
+        const size_t n = a.len < b.len ? a.len : b.len;
+        const int c = n ? memcmp(a.p, b.p, n) : 0;
+
+        return c ? c < 0 : a.len < b.len;
+}
+
+static bool note_removed(void *arg, struct span key, struct span value)
+{
+        struct apply *a = arg;
+
+        (void) value;
+        return overlay_set(&a->overlay, key, KEY_ABSENT) == 0;
+}
+
+/* Keys that this group put into the range are in the overlay by hash only, so
+ * they cannot be found there by range: such a mix is left to the driver, which
+ * ends the group before a batch with a range (apply_record's caller sees
+ * BATCH_HAS_RANGE). */
+static int remove_range(struct apply *a, const struct partition *p, const struct batch_op *op)
+{
+        char from_octets[KEYS_MAX], to_octets[KEYS_MAX];
+        const struct index_range range = {
+                .from = keys_of_partition(from_octets, KEYS_DATA, p, op->key),
+                .to = keys_of_partition(to_octets, KEYS_DATA, p,
+                                        span_first(op->value, STORE_KEY_MAX)),
+        };
+        int r;
+
+        if (op->value.len == 0 || !span_is_less(op->key, op->value))
+                return 0;
+        r = index_scan(a->index, &range, true, note_removed, a);
+        return r < 0 ? r : index_remove_range(a->index, range.from, range.to);
+}
+
+static int apply_key_op(struct apply *a, const struct partition *p, const struct batch_op *op)
+{
+        char octets[KEYS_MAX];
+        struct span key;
+        int r;
+
+        switch (op->kind) {
+        case BATCH_REQUIRE_ABSENT:
+                return require_absent(a, p, op->key);
+        case BATCH_DELETE_RANGE:
+                return remove_range(a, p, op);
+        case BATCH_DUE_PUT:
+                return index_put(a->index, keys_of_due(octets, p, op->number, op->key),
+                                 span_make(NULL, 0));
+        case BATCH_DUE_DELETE:
+                return index_remove(a->index, keys_of_due(octets, p, op->number, op->key));
+        default:
+                key = keys_of_partition(octets, KEYS_DATA, p, op->key);
+                r = overlay_set(&a->overlay, key, op->kind == BATCH_PUT ? KEY_PRESENT : KEY_ABSENT);
+                if (r < 0)
+                        return r;
+                return op->kind == BATCH_PUT ? index_put(a->index, key, op->value)
+                                             : index_remove(a->index, key);
+        }
+}
+
+int apply_record(struct apply *a, struct span record, uint64_t expected_sequence,
+                 struct record_place place, uint64_t *ret_sequence)
+{
+        struct batch_view view;
+        struct batch_op op;
+        struct span whole;
+        int r = batch_open(&record, &view, &whole);
+
+        if (r < 0)
+                return r;
+        r = advance_sequence(a, &view.partition, expected_sequence, ret_sequence);
+        while (r == 0 && batch_next(&view, &op)) {
+                if (op.kind == BATCH_BLOB_PUT || op.kind == BATCH_BLOB_ADOPT)
+                        r = put_blob(a, &op, whole, place);
+                else if (op.kind == BATCH_BLOB_REFERENCE)
+                        r = reference_blob(a, &op);
+                else if (op.kind != BATCH_TRACE)
+                        r = apply_key_op(a, &view.partition, &op);
+        }
+        return r == 0 && view.ops.failed ? -EBADMSG : r;
+}
+
+int apply_end_group(struct apply *a)
+{
+        char key_octets[KEYS_MAX], place[PLACE_OCTETS];
+        int r = 0;
+
+        for (size_t i = 0; i < a->blob_count && r == 0; i++) {
+                const struct blob_change *c = &a->blobs[i];
+                const struct span key = keys_of_number(key_octets, KEYS_BLOB, c->id);
+
+                if (c->place.references)
+                        r = index_put(a->index, key, encode_place(place, &c->place));
+                else if (c->before)
+                        r = index_remove(a->index, key);
+        }
+        return r;
+}
+
+void apply_forget_group(struct apply *a)
+{
+        overlay_clear(&a->overlay);
+        a->blob_count = a->blob_mark = a->undo_count = 0;
+        buffer_shrink(&a->scratch, 4096);
+}

@@ -1,0 +1,84 @@
+/* What a record means: checks it against the index and turns it into writes
+ * to the index. The same code serves the mem: driver, the local: driver and
+ * its recovery, so that they cannot differ.
+ *
+ * One group at a time, by one thread:
+ *
+ *   apply_begin_commit, apply_record for each of its batches, and, when one of
+ *   them fails, apply_abort_commit; so for each commit; then apply_end_group,
+ *   the driver's own index_put()s, index_write(), apply_forget_group.
+ *
+ * Invariants: a sequence grows by one with each record of its partition; a
+ * blob with no reference left has no entry. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/batch.h"
+#include "store/index.h"
+#include "store/overlay.h"
+
+enum { APPLY_CACHE = 1024 };
+
+enum { BLOB_IN_SEGMENT = 1, BLOB_IN_FILE = 2 };
+
+struct blob_place {
+        uint8_t kind;
+        uint32_t references;
+        uint64_t segment, offset; /* BLOB_IN_SEGMENT */
+        uint64_t size;
+        uint64_t checksum; /* of the octets; 0 for a file */
+};
+
+struct blob_change {
+        uint64_t id;
+        struct blob_place place;
+        uint32_t before; /* references before this group; 0: was not there */
+};
+
+struct apply_cached {
+        struct partition partition;
+        uint64_t sequence;
+};
+
+struct apply {
+        struct index *index;
+        struct overlay overlay;
+        struct blob_change *blobs;
+        size_t blob_count, blob_room, blob_mark;
+        struct blob_undo *undo;
+        size_t undo_count, undo_room;
+        struct buffer scratch;
+        struct apply_cached cache[APPLY_CACHE];
+};
+
+/* Where the log holds a record: its first octet. */
+struct record_place {
+        uint64_t segment, offset;
+};
+
+/* NULL without memory. */
+struct apply *apply_new(struct index *index);
+struct apply *apply_free(struct apply *a);
+
+void apply_begin_commit(struct apply *a);
+void apply_abort_commit(struct apply *a);
+
+/* Applies one record, which must have this sequence before it
+ * (STORE_ANY_SEQUENCE: any); *ret_sequence is the one behind it. 0, or the
+ * results of store_commit(); -EINVAL for a reference count below nothing. */
+int apply_record(struct apply *a, struct span record, uint64_t expected_sequence,
+                 struct record_place place, uint64_t *ret_sequence);
+
+/* Puts the changed blobs. The driver reads a->blobs, to see which came
+ * (before 0, references not) and which went (references 0). */
+int apply_end_group(struct apply *a);
+void apply_forget_group(struct apply *a);
+
+/* 0, -ENOENT, -EAGAIN, -EBADMSG. `scratch` is the caller's. */
+int apply_find_blob(struct index *index, uint64_t blob_id, bool may_block, struct buffer *scratch,
+                    struct blob_place *ret_place);
+
+/* Decodes the value of a blob's entry. 0 or -EBADMSG. */
+int apply_decode_place(struct span value, struct blob_place *ret_place);

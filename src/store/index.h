@@ -1,0 +1,121 @@
+/* The index: ordered keys with values, written in batches. The seam between
+ * the store and the engine below it (RocksDB, or memory).
+ *
+ * What is written is visible at once and durable after index_flush(), or
+ * whenever the engine likes, always as a prefix of the writes: after a crash
+ * the index is as it was after some index_write(), never between two. What is
+ * missing then comes again from the log.
+ *
+ * One thread writes (put, delete, mark, rollback, write); any thread reads;
+ * any one thread flushes. All results are 0 or a negative errno; -EIO means
+ * that the engine is broken and stays so. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/span.h"
+
+struct index;
+
+/* False ends the scan. The spans live for the call. */
+typedef bool index_visit_fn(void *arg, struct span key, struct span value);
+
+struct index_range {
+        struct span from, to; /* from <= key < to */
+        bool is_reverse;      /* greatest key first */
+};
+
+struct index_driver {
+        int (*get)(struct index *i, struct span key, bool may_block, struct buffer *ret_value);
+        int (*scan)(struct index *i, const struct index_range *range, bool may_block,
+                    index_visit_fn *visit, void *arg);
+        int (*put)(struct index *i, struct span key, struct span value);
+        int (*remove)(struct index *i, struct span key);
+        int (*remove_range)(struct index *i, struct span from, struct span to);
+        void (*mark)(struct index *i);
+        void (*rollback)(struct index *i);
+        int (*write)(struct index *i);
+        int (*flush)(struct index *i);
+        int (*get_flushed)(struct index *i, struct span key, struct buffer *ret_value);
+        void (*close)(struct index *i);
+};
+
+struct index {
+        const struct index_driver *driver;
+};
+
+/* Replaces what is in *ret_value. -ENOENT; -EAGAIN: the disk must be asked and
+ * `may_block` is false. */
+static inline int index_get(struct index *i, struct span key, bool may_block,
+                            struct buffer *ret_value)
+{
+        return i->driver->get(i, key, may_block, ret_value);
+}
+
+/* With -EAGAIN some entries may have been visited: begin anew. */
+static inline int index_scan(struct index *i, const struct index_range *range, bool may_block,
+                             index_visit_fn *visit, void *arg)
+{
+        return i->driver->scan(i, range, may_block, visit, arg);
+}
+
+/* Collected until index_write(); not yet visible to reads. Without memory
+ * index_write() fails. */
+static inline int index_put(struct index *i, struct span key, struct span value)
+{
+        return i->driver->put(i, key, value);
+}
+static inline int index_remove(struct index *i, struct span key)
+{
+        return i->driver->remove(i, key);
+}
+static inline int index_remove_range(struct index *i, struct span from, struct span to)
+{
+        return i->driver->remove_range(i, from, to);
+}
+
+/* index_rollback() forgets what was collected behind the last mark. */
+static inline void index_mark(struct index *i)
+{
+        i->driver->mark(i);
+}
+static inline void index_rollback(struct index *i)
+{
+        i->driver->rollback(i);
+}
+
+/* All that was collected becomes visible, as one. */
+static inline int index_write(struct index *i)
+{
+        return i->driver->write(i);
+}
+
+/* Blocks until all that was written before the call is durable. */
+static inline int index_flush(struct index *i)
+{
+        return i->driver->flush(i);
+}
+
+/* As index_get(), of the durable state: what a crash now would leave. Blocks. */
+static inline int index_get_flushed(struct index *i, struct span key, struct buffer *ret_value)
+{
+        return i->driver->get_flushed(i, key, ret_value);
+}
+
+static inline void index_close(struct index *i)
+{
+        if (i)
+                i->driver->close(i);
+}
+
+/* RocksDB in the folder `path`, made when it is missing; `error` has 256
+ * bytes. Starts the engine's threads. */
+int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
+
+/* In memory: for the mem: driver, and for crash tests: index_mem_crash() goes
+ * back to the state of the last flush. `flush_every` > 0: every so many writes
+ * flush by themselves, as an engine does. */
+struct index *index_mem_new(unsigned flush_every);
+void index_mem_crash(struct index *i);

@@ -1,0 +1,57 @@
+/* Where things lie in the index. The first octet says what a key is of; the
+ * letters are stored: add, never change.
+ *
+ *   f                      store id and format
+ *   p                      position in the log (local:)
+ *   s partition            sequence
+ *   k partition key        value
+ *   d partition due id     nothing
+ *   b blob id              struct blob_place
+ *   g segment              live blobs and bytes (local:)
+ *
+ * Numbers in keys are big-endian, so that order is numeric. */
+#pragma once
+
+#include "base/codec.h"
+#include "store/store.h"
+
+enum {
+        KEYS_FORMAT = 'f',
+        KEYS_POSITION = 'p',
+        KEYS_SEQUENCE = 's',
+        KEYS_DATA = 'k',
+        KEYS_DUE = 'd',
+        KEYS_BLOB = 'b',
+        KEYS_SEGMENT = 'g',
+        KEYS_HEAD = 17, /* letter and partition */
+        KEYS_MAX = KEYS_HEAD + STORE_KEY_MAX,
+        KEYS_DUE_ID_MAX = 32,
+};
+
+/* `out` holds KEYS_MAX octets; key.len <= STORE_KEY_MAX. */
+static inline struct span keys_of_partition(char *out, char letter, const struct partition *p,
+                                            struct span key)
+{
+        out[0] = letter;
+        memcpy(out + 1, p->octets, sizeof p->octets);
+        if (key.len)
+                memcpy(out + KEYS_HEAD, key.p, key.len);
+        return span_make(out, KEYS_HEAD + key.len);
+}
+
+static inline struct span keys_of_due(char *out, const struct partition *p, uint64_t due_us,
+                                      struct span id)
+{
+        keys_of_partition(out, KEYS_DUE, p, span_make(NULL, 0));
+        key_put_u64(out + KEYS_HEAD, due_us);
+        if (id.len)
+                memcpy(out + KEYS_HEAD + 8, id.p, id.len);
+        return span_make(out, KEYS_HEAD + 8 + id.len);
+}
+
+static inline struct span keys_of_number(char *out, char letter, uint64_t number)
+{
+        out[0] = letter;
+        key_put_u64(out + 1, number);
+        return span_make(out, 9);
+}

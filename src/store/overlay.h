@@ -1,0 +1,40 @@
+/* What a group under way has changed and the index does not show yet:
+ * sequences of partitions, keys that came or went, blobs. A commit of the
+ * group that is refused is taken back: overlay_mark(), overlay_rollback().
+ *
+ * Keys are told apart by 128 bits of XXH3, seeded at start. Memory is kept
+ * from group to group. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+struct overlay_slot {
+        uint64_t generation, hash_low, hash_high, value;
+};
+
+struct overlay_undo {
+        uint64_t hash_low, hash_high, old;
+        bool was_there;
+};
+
+struct overlay {
+        struct overlay_slot *slots;
+        size_t slot_count, used; /* a power of two */
+        uint64_t generation, seed;
+        struct overlay_undo *undo;
+        size_t undo_count, undo_room;
+};
+
+void overlay_init(struct overlay *o, uint64_t seed);
+void overlay_done(struct overlay *o);
+
+bool overlay_get(const struct overlay *o, struct span key, uint64_t *ret_value);
+int overlay_set(struct overlay *o, struct span key, uint64_t value); /* 0, -ENOMEM */
+
+void overlay_mark(struct overlay *o); /* what stands now stays */
+void overlay_rollback(struct overlay *o);
+void overlay_clear(struct overlay *o);
