@@ -128,7 +128,8 @@ static void add_original_recipient(struct writer *w, struct span orcpt)
         struct arena arena = ARENA_INIT(DECODED_MAX);
         struct span text = orcpt, type, decoded;
 
-        if (orcpt.len == 0 || !span_split(&text, ';', &type) || text.len == 0 || !utf8_is_ascii(type))
+        if (orcpt.len == 0 || !span_split(&text, ';', &type) || text.len == 0
+            || !utf8_is_ascii(type))
                 return;
         for (size_t i = 0; i < type.len; i++)
                 if (type.p[i] <= 32 || type.p[i] == 127)
@@ -247,7 +248,9 @@ static bool has_plain_lines(struct span text)
         while (span_split(&text, '\n', &line)) {
                 const bool is_last = !text.p;
 
-                if (line.len > LINE_MAX + 1 || (!is_last && (!line.len || line.p[line.len - 1] != '\r')))
+                if (line.len > LINE_MAX + 1)
+                        return false;
+                if (!is_last && (!line.len || line.p[line.len - 1] != '\r'))
                         return false;
                 if (memchr(line.p, '\r', line.len - (is_last ? 0 : 1)))
                         return false;

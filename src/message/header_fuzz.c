@@ -87,7 +87,8 @@ static void check_dsn(struct span text)
                 assert(utf8_is_ascii(buffer_span(&out)));
                 rest = buffer_span(&out);
                 while (span_split(&rest, '\n', &line))
-                        assert(line.len <= 999 && (!rest.p || (line.len && line.p[line.len - 1] == '\r')));
+                        assert(line.len <= 999
+                               && (!rest.p || (line.len && line.p[line.len - 1] == '\r')));
         }
         buffer_done(&out);
 }

@@ -122,7 +122,8 @@ static size_t count_replies(struct span text)
 
         while (text.len && span_split(&text, '\n', &line)) {
                 assert(line.len >= 5 && line.len <= 511 && line.p[line.len - 1] == '\r');
-                assert(line.p[0] >= '2' && line.p[0] <= '5' && (line.p[3] == ' ' || line.p[3] == '-'));
+                assert(line.p[0] >= '2' && line.p[0] <= '5');
+                assert(line.p[3] == ' ' || line.p[3] == '-');
                 for (size_t i = 0; i + 1 < line.len; i++)
                         assert((unsigned char) line.p[i] >= 32 && line.p[i] != 127);
                 replies += line.p[3] == ' ';

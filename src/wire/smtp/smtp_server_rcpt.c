@@ -23,7 +23,8 @@ static bool take_notify(struct smtp_server *s, const struct smtp_parameter *p,
                 bits |= 1u << i;
         }
         if (!is_good || ((bits & 1) && bits != 1)) {
-                smtp_server_refuse(s, 501, "5.5.4", "NOTIFY= wants NEVER, or SUCCESS,FAILURE,DELAY");
+                smtp_server_refuse(s, 501, "5.5.4",
+                                   "NOTIFY= wants NEVER, or SUCCESS,FAILURE,DELAY");
                 return false;
         }
         ev->rcpt.notify = (uint8_t) bits;
