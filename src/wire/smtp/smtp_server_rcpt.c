@@ -92,7 +92,7 @@ SMTP_COMMAND_FUNCTION(rcpt)
                 return;
         }
         /* Section 4.5.3.1.10: 452, the others will come in another transaction. */
-        if (s->recipients >= s->options.recipients_max) {
+        if (s->options.recipients_max && s->recipients >= s->options.recipients_max) {
                 smtp_server_refuse(s, 452, "4.5.3", "Too many recipients");
                 return;
         }

@@ -374,4 +374,39 @@ TEST(spans_live_as_long_as_the_transaction)
         smtp_server_free(s);
 }
 
+/* Half a reply must not go out: the session ends instead. */
+TEST(no_memory_for_a_reply_ends_the_session)
+{
+        struct smtp_server *s = new_server(&usual);
+        struct smtp_event e;
+
+        feed(s, "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", SMTP_EVENT_NONE);
+        buffer_clear(smtp_server_output(s));
+        feed(s, "DATA\r\n", SMTP_EVENT_DATA);
+        s->output.size_max = 5;
+        smtp_server_reply(s, 354, NULL, NULL);
+        CHECK(smtp_server_output(s)->len == 0, "nothing");
+        CHECK(smtp_server_feed(s, SPAN_LITERAL("x\r\n"), &e) == 0, "takes nothing");
+        CHECK(e.kind == SMTP_EVENT_CLOSE, "close");
+        smtp_server_free(s);
+}
+
+TEST(no_limits_means_none_are_named)
+{
+        struct smtp_server_options o = usual;
+        struct smtp_server *s;
+
+        o.recipients_max = o.offers = 0;
+        o.message_size_max = 0;
+        s = new_server(&o);
+        feed(s, "EHLO x\r\n", SMTP_EVENT_NONE);
+        check_output(s, "250-mx at your service\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
+                        "250-ENHANCEDSTATUSCODES\r\n250 SIZE 0\r\n", "EHLO");
+        feed(s, "MAIL FROM:<a@b> SIZE=18446744073709551615\r\n", SMTP_EVENT_NONE);
+        for (int i = 0; i < 200; i++)
+                feed(s, "RCPT TO:<c@d>\r\n", SMTP_EVENT_NONE);
+        CHECK(smtp_server_recipients(s) == 200, "recipients");
+        smtp_server_free(s);
+}
+
 TEST_MAIN()
