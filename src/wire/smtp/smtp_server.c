@@ -196,6 +196,8 @@ size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event
                 used += n;
                 if (!is_step || ret_event->kind != SMTP_EVENT_NONE)
                         break;
+                /* What a refused command left must not become part of the next one. */
+                *ret_event = (struct smtp_event) {0};
         }
         return used;
 }
