@@ -172,7 +172,7 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         struct edge_transaction *t;
 
         if (edge_session_needs_login(s)) {
-                edge_session_reply(s, 530, SPAN_LITERAL("5.7.0"), "Authentication required");
+                edge_session_say(s, 530, "5.7.0", "Authentication required");
                 return;
         }
         if (!verdict_is_refusal(&verdict) && e->bodies_held > EDGE_BODIES_MAX)
@@ -188,10 +188,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         if (!t || keep_mail(t, mail) < 0) {
                 if (t)
                         give_back(t);
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
-        edge_session_reply(s, 250, SPAN_LITERAL("2.1.0"), "Sender ok");
+        edge_session_say(s, 250, "2.1.0", "Sender ok");
 }
 
 /* ---- RCPT ---- */
@@ -348,11 +348,11 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         int error;
 
         if (!t) {
-                edge_session_reply(s, 503, SPAN_LITERAL("5.5.1"), "MAIL first");
+                edge_session_say(s, 503, "5.5.1", "MAIL first");
                 return;
         }
         if (route(s, rcpt, &r) < 0) {
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         memcpy(client.address, s->client.address, sizeof client.address);
@@ -365,11 +365,11 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         }
         error = add_recipient(t, rcpt, &r, &verdict);
         if (error < 0) {
-                edge_session_reply(s, 452, SPAN_LITERAL("4.5.3"), "Too many recipients");
+                edge_session_say(s, 452, "4.5.3", "Too many recipients");
                 return;
         }
         s->edge->counters.recipients_accepted++;
-        edge_session_reply(s, 250, SPAN_LITERAL("2.1.5"), "Recipient ok");
+        edge_session_say(s, 250, "2.1.5", "Recipient ok");
 }
 
 /* ---- DATA ---- */
@@ -430,16 +430,16 @@ void edge_transaction_data(struct edge_session *s)
         struct edge_transaction *t = s->transaction;
 
         if (!t || t->rcpt_count == 0) {
-                edge_session_reply(s, 503, SPAN_LITERAL("5.5.1"), "RCPT first");
+                edge_session_say(s, 503, "5.5.1", "RCPT first");
                 return;
         }
         if (put_trace(t) < 0) {
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         t->state = EDGE_BODY;
         edge_session_expect_data(s, true);
-        edge_session_reply(s, 354, (struct span) {0}, "Go ahead, end with \".\"");
+        edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
 }
 
 void edge_transaction_octets(struct edge_session *s, struct span octets)
@@ -528,7 +528,7 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
         struct verdict v;
 
         if (!t) {
-                edge_session_reply(s, 503, SPAN_LITERAL("5.5.1"), "DATA first");
+                edge_session_say(s, 503, "5.5.1", "DATA first");
                 return;
         }
         edge_session_expect_data(s, false);
