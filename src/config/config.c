@@ -415,6 +415,38 @@ int config_visit(const struct config *c, config_visit_fn *visit, void *arg)
         return r;
 }
 
+static bool texts_equal(const struct config_list *a, const struct config_list *b)
+{
+        if (a->count != b->count)
+                return false;
+        for (size_t i = 0; i < a->count; i++)
+                if (!span_equal(a->items[i], b->items[i]))
+                        return false;
+        return true;
+}
+
+int config_visit_restart(const struct config *running, const struct config *next,
+                         config_visit_fn *visit, void *arg)
+{
+        struct arena arena = ARENA_INIT(CONFIG_MEMORY_MAX);
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < option_count; i++) {
+                struct config_list old, new;
+
+                if (options[i].change != OPTION_RESTART)
+                        continue;
+                r = option_format(&options[i], running, &arena, &old);
+                if (r == 0)
+                        r = option_format(&options[i], next, &arena, &new);
+                if (r == 0 && !texts_equal(&old, &new))
+                        visit(arg, options[i].name, &new, option_is_list(&options[i]),
+                              next->private->origins[i]);
+        }
+        arena_done(&arena);
+        return r;
+}
+
 bool config_networks_contain(const struct config_networks *n, const unsigned char address[16])
 {
         for (size_t i = 0; i < n->count; i++) {

@@ -128,5 +128,10 @@ typedef void config_visit_fn(void *arg, const char *name, const struct config_li
                              bool is_list, const char *origin);
 int config_visit(const struct config *c, config_visit_fn *visit, void *arg);
 
+/* Calls `visit` for each option whose value differs and takes effect only when
+ * the server is started again; `origin` is that of `next`. 0, -ENOMEM. */
+int config_visit_restart(const struct config *running, const struct config *next,
+                         config_visit_fn *visit, void *arg);
+
 /* Is this address (16 octets, IPv4 mapped) in one of the networks? */
 bool config_networks_contain(const struct config_networks *n, const unsigned char address[16]);

@@ -411,6 +411,31 @@ TEST(effective_configuration_reads_back)
         buffer_done(&b);
 }
 
+static void collect_names(void *arg, const char *name, const struct config_list *texts,
+                          bool is_list, const char *origin)
+{
+        (void) texts;
+        (void) is_list;
+        assert_int_equal(buffer_printf(arg, "%s %s\n", name, origin), 0);
+}
+
+TEST(what_a_reload_does_not_change_is_named)
+{
+        struct config *running = parse(BASE "dns { servers = { \"192.0.2.1\" } }");
+        struct config *next = parse(BASE "dns { servers = { \"192.0.2.2\" } }\n"
+                                    "run_dir = \"/r\"\nqueue { lifetime = 6d }");
+        struct buffer names = BUFFER_INIT(4096);
+
+        assert_int_equal(config_visit_restart(running, running, collect_names, &names), 0);
+        assert_int_equal(names.len, 0);
+        assert_int_equal(config_visit_restart(running, next, collect_names, &names), 0);
+        assert_true(span_equal(buffer_span(&names),
+                               SPAN_LITERAL("run_dir t.conf:4\ndns.servers t.conf:3\n")));
+        config_free(running);
+        config_free(next);
+        buffer_done(&names);
+}
+
 static int compare_rows(const void *a, const void *b)
 {
         const struct option *const *left = a, *const *right = b;

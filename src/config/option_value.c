@@ -594,7 +594,6 @@ static size_t field_count(const struct option *o, const void *field)
                 return ((const struct config_networks *) field)->count;
         case OPTION_LISTENS:
                 return ((const struct config_listens *) field)->count;
-        case OPTION_TEXT:
         case OPTION_HOSTNAME:
         case OPTION_USER:
         case OPTION_PATH:

@@ -24,7 +24,7 @@ const struct option options[] = {
         {
                 .name = "hostname",
                 .type = OPTION_HOSTNAME,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(hostname),
                 .default_text = "none: it must be set",
                 .brief = "The full name of this machine, as others know it",
@@ -38,7 +38,7 @@ const struct option options[] = {
         {
                 .name = "role",
                 .type = OPTION_ROLE,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(role),
                 .value = "mailbox",
                 .brief = "What this machine is for",
@@ -195,7 +195,7 @@ const struct option options[] = {
         {
                 .name = "listen",
                 .type = OPTION_LISTENS,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(listen),
                 .value = "smtp://*:25",
                 ROLES([ROLE_MAILBOX] = "smtp://*:25 submission://*:587 submissions://*:465 "
@@ -325,7 +325,7 @@ const struct option options[] = {
         {
                 .name = "users.file",
                 .type = OPTION_PATH,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(users.file),
                 .default_text = "users in state_dir",
                 .brief = "The file of accounts and password hashes",
@@ -567,7 +567,7 @@ const struct option options[] = {
         {
                 .name = "trace_days",
                 .type = OPTION_COUNT,
-                .change = OPTION_RELOAD,
+                .change = OPTION_RESTART,
                 .offset = FIELD(trace_days),
                 .value = "30",
                 .min = 1,
@@ -580,7 +580,7 @@ const struct option options[] = {
         {
                 .name = "trace_size",
                 .type = OPTION_SIZE,
-                .change = OPTION_RELOAD,
+                .change = OPTION_RESTART,
                 .offset = FIELD(trace_size),
                 .value = "0",
                 .min = 1024 * 1024,

@@ -172,7 +172,7 @@ static bool feed_due(struct smtp_server *s, struct smtp_event *ev)
         if (s->is_reset_due) {
                 s->is_reset_due = false;
                 ev->kind = SMTP_EVENT_RESET;
-        } else if (s->state == SMTP_STATE_CLOSED) {
+        } else if (s->state == SMTP_STATE_CLOSED || s->is_broken) {
                 ev->kind = SMTP_EVENT_CLOSE;
         } else if (s->output.len > SMTP_SERVER_OUTPUT_PAUSE) {
                 ev->kind = SMTP_EVENT_FLUSH;

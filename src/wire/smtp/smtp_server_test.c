@@ -63,13 +63,15 @@ TEST(foreign_text_cannot_forge_a_reply)
                 const char *enhanced, *text, *want;
         } rows[] = {
                 { "plain", "", 550, "5.1.1", "no", "550 5.1.1 no\r\n" },
-                { "lines", "", 550, "5.1.1", "a\nb\nc", "550-5.1.1 a\r\n550-5.1.1 b\r\n550 5.1.1 c\r\n" },
+                { "lines", "", 550, "5.1.1", "a\nb\nc",
+                  "550-5.1.1 a\r\n550-5.1.1 b\r\n550 5.1.1 c\r\n" },
                 { "line end at the end", "", 550, "5.1.1", "a\n", "550 5.1.1 a\r\n" },
                 { "CR", "", 550, "5.1.1", "a\r250 ok", "550 5.1.1 a 250 ok\r\n" },
                 { "CRLF", "", 550, "5.1.1", "a\r\n250 ok", "550-5.1.1 a \r\n550 5.1.1 250 ok\r\n" },
                 { "escape", "", 550, "5.1.1", "\033[2Jx\177", "550 5.1.1  [2Jx \r\n" },
                 { "8 bits", "", 550, "5.1.1", "\xe6\x97\xa9", "550 5.1.1 ???\r\n" },
-                { "utf-8", " SMTPUTF8", 550, "5.1.1", "\xe6\x97\xa9", "550 5.1.1 \xe6\x97\xa9\r\n" },
+                { "utf-8", " SMTPUTF8", 550, "5.1.1", "\xe6\x97\xa9",
+                  "550 5.1.1 \xe6\x97\xa9\r\n" },
                 { "latin-1", " SMTPUTF8", 550, "5.1.1", "\xe9", "550 5.1.1 ?\r\n" },
                 { "no enhanced", "", 550, NULL, "no", "550 5.0.0 no\r\n" },
                 { "enhanced of another class", "", 450, "5.1.1", "no", "450 4.0.0 no\r\n" },
@@ -189,7 +191,8 @@ TEST(a_hundred_of_the_longest_recipients_fit)
 
         feed(s, "HELO x\r\nMAIL FROM:<a@b>\r\n", SMTP_EVENT_NONE);
         for (int i = 0; i < 100; i++) {
-                snprintf(text, sizeof text, "RCPT TO:<%0256d@%063d.%063d.%063d.%063d> ORCPT=rfc822;%0493d "
+                snprintf(text, sizeof text,
+                         "RCPT TO:<%0256d@%063d.%063d.%063d.%063d> ORCPT=rfc822;%0493d "
                          "NOTIFY=SUCCESS,FAILURE,DELAY\r\n", 1, 2, 3, 4, 5, 6);
                 feed(s, text, SMTP_EVENT_NONE);
                 buffer_clear(smtp_server_output(s));
@@ -203,12 +206,14 @@ TEST(an_idle_session_is_small)
         struct smtp_server *s = new_server(&usual);
         size_t held;
 
-        feed(s, "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n", SMTP_EVENT_NONE);
+        feed(s, "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n",
+             SMTP_EVENT_NONE);
         feed(s, "NO", SMTP_EVENT_NONE);
         feed(s, "OP\r\n", SMTP_EVENT_NONE);
         buffer_clear(smtp_server_output(s));
         smtp_server_trim(s);
-        held = malloc_usable_size(s) + s->line.room + s->output.room + malloc_usable_size(s->helo_name);
+        held = malloc_usable_size(s) + s->line.room + s->output.room
+               + malloc_usable_size(s->helo_name);
         CHECK(s->arena.blocks == NULL, "no arena");
         CHECK(held <= 1024, "1 KiB");
         feed(s, "MAIL FROM:<a@b>\r\n", SMTP_EVENT_NONE);
@@ -249,7 +254,8 @@ TEST(greetings_that_refuse)
         smtp_server_feed(s, SPAN_LITERAL(""), &e);
         CHECK(e.kind == SMTP_EVENT_CLOSE, "closed");
         check_output(s, "554 mx No  service\r\n503 5.5.1 No service for you here: say QUIT\r\n"
-                        "503 5.5.1 No service for you here: say QUIT\r\n221 2.0.0 Goodbye\r\n", "554");
+                        "503 5.5.1 No service for you here: say QUIT\r\n221 2.0.0 Goodbye\r\n",
+                     "554");
         smtp_server_free(s);
 
         s = smtp_server_new(&usual);
@@ -293,7 +299,8 @@ TEST(protocol_names)
                 { SMTP_DIALECT_SMTP, "EHLO x\r\n", "ESMTPS", true },
                 { SMTP_DIALECT_SMTP, "EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\n", "UTF8SMTP", false },
                 { SMTP_DIALECT_SMTP, "EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\n", "UTF8SMTPS", true },
-                { SMTP_DIALECT_SMTP, "EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRSET\r\n", "ESMTP", false },
+                { SMTP_DIALECT_SMTP, "EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRSET\r\n", "ESMTP",
+                  false },
                 { SMTP_DIALECT_LMTP, "LHLO x\r\n", "LMTP", false },
                 { SMTP_DIALECT_LMTP, "LHLO x\r\n", "LMTPS", true },
                 { SMTP_DIALECT_LMTP, "LHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\n", "UTF8LMTP", false },
@@ -364,6 +371,41 @@ TEST(spans_live_as_long_as_the_transaction)
         smtp_server_reply(s, 250, NULL, NULL);
         CHECK(span_equal(mail.mail.path, SPAN_LITERAL("a@b")), "still, until the next feed");
         smtp_server_feed(s, SPAN_LITERAL(""), &e);
+        smtp_server_free(s);
+}
+
+/* Half a reply must not go out: the session ends instead. */
+TEST(no_memory_for_a_reply_ends_the_session)
+{
+        struct smtp_server *s = new_server(&usual);
+        struct smtp_event e;
+
+        feed(s, "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", SMTP_EVENT_NONE);
+        buffer_clear(smtp_server_output(s));
+        feed(s, "DATA\r\n", SMTP_EVENT_DATA);
+        s->output.size_max = 5;
+        smtp_server_reply(s, 354, NULL, NULL);
+        CHECK(smtp_server_output(s)->len == 0, "nothing");
+        CHECK(smtp_server_feed(s, SPAN_LITERAL("x\r\n"), &e) == 0, "takes nothing");
+        CHECK(e.kind == SMTP_EVENT_CLOSE, "close");
+        smtp_server_free(s);
+}
+
+TEST(no_limits_means_none_are_named)
+{
+        struct smtp_server_options o = usual;
+        struct smtp_server *s;
+
+        o.recipients_max = o.offers = 0;
+        o.message_size_max = 0;
+        s = new_server(&o);
+        feed(s, "EHLO x\r\n", SMTP_EVENT_NONE);
+        check_output(s, "250-mx at your service\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
+                        "250-ENHANCEDSTATUSCODES\r\n250 SIZE 0\r\n", "EHLO");
+        feed(s, "MAIL FROM:<a@b> SIZE=18446744073709551615\r\n", SMTP_EVENT_NONE);
+        for (int i = 0; i < 200; i++)
+                feed(s, "RCPT TO:<c@d>\r\n", SMTP_EVENT_NONE);
+        CHECK(smtp_server_recipients(s) == 200, "recipients");
         smtp_server_free(s);
 }
 
