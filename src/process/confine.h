@@ -16,7 +16,9 @@ struct confine_identity {
         bool is_privileged; /* root: change uid, change the root folder */
         uid_t uid;
         gid_t gid;
-        int state_fd; /* the state folder, or -1 */
+        int state_fd;                /* the state folder, or -1 */
+        const struct config *config; /* ports, folders */
+        const char *name;            /* in the log: "edge/0" */
 };
 
 /* Does now what would need files later: time zone, OpenSSL, ICU. On failure

@@ -48,6 +48,7 @@ enum phase { WAITING, STARTED, RUNNING, STOPPING };
 struct skeleton {
         struct process p;
         const struct process_role *role;
+        char name[32]; /* "edge/0" */
         enum phase phase;
         int exit_status;
         struct confine_identity identity;
@@ -318,6 +319,8 @@ static int prepare_and_confine(struct skeleton *s, const char **ret_what)
         if (r < 0)
                 return r;
         s->identity.state_fd = s->p.state_fd;
+        s->identity.config = s->p.config;
+        s->identity.name = s->name;
         return confine_apply(s->role->kind, &s->identity, ret_what);
 }
 
@@ -502,11 +505,10 @@ int process_run(const struct process_role *role, unsigned number)
                 .exit_status = EX_SOFTWARE,
                 .log_flush.run = flush_log,
         };
-        char name[32];
         int r;
 
-        snprintf(name, sizeof name, "%s/%u", process_kind_name(role->kind), number);
-        log_set_process(name);
+        snprintf(s.name, sizeof s.name, "%s/%u", process_kind_name(role->kind), number);
+        log_set_process(s.name);
         ignore_signals();
         list_init(&s.early);
         s.p.loop = loop_new();

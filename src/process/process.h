@@ -47,10 +47,13 @@ struct process {
 
 struct process_role {
         enum process_kind kind;
-        /* Before confinement: open and warm up what needs the file system.
+        /* Before confinement: open and warm up what needs the file system. Starts
+         * no thread: Landlock would not hold it. As root it still is root.
          * 0 or negative errno (said in the log by the role). May be NULL. */
         int (*prepare)(struct process *p);
-        /* After confinement: everything else. Listeners and peers follow. */
+        /* After confinement: everything else. Listeners and peers follow. What may
+         * be done from here on is the kind's row in confine.c; the keeper's
+         * current folder is the state folder. */
         int (*start)(struct process *p);
         /* A listening socket; the role owns it. `listen` is of p->config and as
          * short-lived. The role closes by itself, in `reloaded`, those whose text
