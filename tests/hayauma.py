@@ -45,12 +45,13 @@ def program():
 class Hayauma:
     """`listen` maps a protocol to its port (0: a free one); `options` is text
     for the end of hayauma.conf; `users` are made before the start, all with
-    PASSWORD. With `tls`, there is a self-signed certificate."""
+    PASSWORD. With `tls`, there is a self-signed certificate. The server's own
+    folder is made in `folder`, else where temporary files are."""
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
-                 listen=None, tls=False, binary=None, role="mailbox"):
+                 listen=None, tls=False, binary=None, role="mailbox", folder=None):
         self.binary = pathlib.Path(binary or program())
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-", dir=folder))
         self.folder.chmod(0o755)
         self.config, self.log_path = self.folder / "hayauma.conf", self.folder / "log"
         self.hostname, self.domains, self.users, self.role = hostname, domains, users, role
@@ -125,16 +126,22 @@ class Hayauma:
         return self.rows("queue", "list")
 
     def messages(self, address, mailbox="INBOX"):
-        """Every message of a mailbox, as octets."""
+        """Every message of a mailbox, as octets with lines that end in LF."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="export-", dir=self.folder))
         maildir = folder / "Maildir"
         done = self.run("mailbox", "export", address, mailbox, "--maildir", str(maildir),
                         check=False)
-        found = [p.read_bytes() for p in sorted(maildir.rglob("*")) if p.is_file()]
+        found = [p.read_bytes().replace(b"\r\n", b"\n")
+                 for p in sorted(maildir.rglob("*")) if p.is_file()]
         shutil.rmtree(folder)
         if done.returncode != 0 and found:
             raise AssertionError(f"mailbox export: {done.stderr}")
         return found
+
+    def message(self, address, uid=1, mailbox="INBOX"):
+        """One message, each octet as it is stored."""
+        return subprocess.run([self.binary, "mailbox", "show", address, mailbox, str(uid), "-c",
+                               self.config], check=True, capture_output=True, timeout=60).stdout
 
     def wait_for_messages(self, address, count, mailbox="INBOX", timeout=20):
         def there():

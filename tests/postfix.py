@@ -100,14 +100,14 @@ def sudo():
 class Postfix:
     """`domains` are delivered to one Maildir; all else goes to `relay_to`, a
     port on loopback ("lmtp" in front of it speaks LMTP). `options` are lines of
-    main.cf."""
+    main.cf. Its own folder is made in `folder`, else where temporary files are."""
 
     def __init__(self, hostname="postfix.example.net", domains=(), relay_to=None, options=None,
                  folder=None, processes=100):
         subprocess.run([ROOT / "tools" / "peers", "postfix"], check=True,
                        stdout=subprocess.DEVNULL)
         self.peer = ROOT / "build" / "peers" / "postfix"
-        self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="hayauma-postfix-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-postfix-", dir=folder))
         self.folder.chmod(0o755)
         self.port = ports.free_port()
         main_cf = MAIN_CF.format(folder=self.folder, peer=self.peer, hostname=hostname,

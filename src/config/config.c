@@ -366,7 +366,8 @@ static int print_option(const struct config *c, size_t i, struct arena *arena, s
         int r = option_format(o, c, arena, &texts);
 
         if (r == 0)
-                r = buffer_printf(b, "%s = %s", o->name, is_list ? (texts.count ? "{ " : "{}") : "");
+                r = buffer_printf(b, "%s = %s", o->name,
+                                  is_list ? (texts.count ? "{ " : "{}") : "");
         for (size_t j = 0; r == 0 && j < texts.count; j++) {
                 if (j)
                         r = buffer_append_string(b, ", ");
@@ -397,14 +398,64 @@ int config_print_effective(const struct config *c, struct buffer *b)
         return r;
 }
 
+int config_visit(const struct config *c, config_visit_fn *visit, void *arg)
+{
+        struct arena arena = ARENA_INIT(CONFIG_MEMORY_MAX);
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < option_count; i++) {
+                struct config_list texts;
+
+                r = option_format(&options[i], c, &arena, &texts);
+                if (r == 0)
+                        visit(arg, options[i].name, &texts, option_is_list(&options[i]),
+                              c->private->origins[i]);
+        }
+        arena_done(&arena);
+        return r;
+}
+
+static bool texts_equal(const struct config_list *a, const struct config_list *b)
+{
+        if (a->count != b->count)
+                return false;
+        for (size_t i = 0; i < a->count; i++)
+                if (!span_equal(a->items[i], b->items[i]))
+                        return false;
+        return true;
+}
+
+int config_visit_restart(const struct config *running, const struct config *next,
+                         config_visit_fn *visit, void *arg)
+{
+        struct arena arena = ARENA_INIT(CONFIG_MEMORY_MAX);
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < option_count; i++) {
+                struct config_list old, new;
+
+                if (options[i].change != OPTION_RESTART)
+                        continue;
+                r = option_format(&options[i], running, &arena, &old);
+                if (r == 0)
+                        r = option_format(&options[i], next, &arena, &new);
+                if (r == 0 && !texts_equal(&old, &new))
+                        visit(arg, options[i].name, &new, option_is_list(&options[i]),
+                              next->private->origins[i]);
+        }
+        arena_done(&arena);
+        return r;
+}
+
 bool config_networks_contain(const struct config_networks *n, const unsigned char address[16])
 {
         for (size_t i = 0; i < n->count; i++) {
                 const unsigned bytes = n->items[i].prefix / 8, bits = n->items[i].prefix % 8;
                 const unsigned char *network = n->items[i].address;
+                const unsigned mask = 0xff00U >> bits & 0xff;
 
                 if (memcmp(network, address, bytes) == 0 &&
-                    (bits == 0 || ((network[bytes] ^ address[bytes]) & (0xff00U >> bits & 0xff)) == 0))
+                    (bits == 0 || ((network[bytes] ^ address[bytes]) & mask) == 0))
                         return true;
         }
         return false;

@@ -121,5 +121,17 @@ int config_decode(struct span encoded, struct config **ret_config);
 /* `hayauma check --effective`: a line an option, "name = value   # origin". */
 int config_print_effective(const struct config *c, struct buffer *b);
 
+/* The same for a program: `visit` is called for each option in the order of the
+ * manual. `is_list`: any number of texts; else one, or none where it is not
+ * set. 0, -ENOMEM. */
+typedef void config_visit_fn(void *arg, const char *name, const struct config_list *texts,
+                             bool is_list, const char *origin);
+int config_visit(const struct config *c, config_visit_fn *visit, void *arg);
+
+/* Calls `visit` for each option whose value differs and takes effect only when
+ * the server is started again; `origin` is that of `next`. 0, -ENOMEM. */
+int config_visit_restart(const struct config *running, const struct config *next,
+                         config_visit_fn *visit, void *arg);
+
 /* Is this address (16 octets, IPv4 mapped) in one of the networks? */
 bool config_networks_contain(const struct config_networks *n, const unsigned char address[16]);

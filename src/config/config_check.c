@@ -27,10 +27,12 @@ static void check_identity(const struct check *k)
         enum { RUN_DIR_MAX = 90 };
 
         if (!k->settings[option_find(SPAN_LITERAL("hostname")) - options].is_set)
-                WRONG(k, "hostname", "hostname is not set; write hostname = \"mx1.example.jp\" with "
+                WRONG(k, "hostname", "hostname is not set; write hostname = \"mx1.example.jp\" "
+                                     "with "
                       "the full name of this machine");
         if (c->run_dir.len > RUN_DIR_MAX)
-                WRONG(k, "run_dir", "run_dir: the path may have at most %d octets; choose a shorter "
+                WRONG(k, "run_dir", "run_dir: the path may have at most %d octets; choose a "
+                                    "shorter "
                       "one", RUN_DIR_MAX);
 }
 
@@ -58,7 +60,8 @@ static void check_role(const struct check *k)
                 break;
         case ROLE_FALLBACK:
                 if (c->relay_networks.count == 0)
-                        WRONG(k, "relay_networks", "relay_networks is empty; name the servers whose "
+                        WRONG(k, "relay_networks", "relay_networks is empty; name the servers "
+                                                   "whose "
                               "mail this fallback takes");
                 break;
         }
@@ -67,6 +70,13 @@ static void check_role(const struct check *k)
 static bool same_place(const struct config_listen *a, const struct config_listen *b)
 {
         return a->is_unix == b->is_unix && a->port == b->port && span_equal(a->host, b->host);
+}
+
+/* A port that is open and answers nobody would be worse than this message. */
+static bool is_served(enum listen_protocol protocol)
+{
+        return protocol == LISTEN_SMTP || protocol == LISTEN_SUBMISSION ||
+               protocol == LISTEN_SUBMISSIONS || protocol == LISTEN_LMTP;
 }
 
 static void check_listen(const struct check *k)
@@ -79,7 +89,11 @@ static void check_listen(const struct check *k)
         for (size_t i = 0; i < l->count; i++) {
                 const struct config_listen *item = &l->items[i];
 
-                if (listen_protocol_is_tls(item->protocol) && !k->c->tls.certificate.len)
+                if (!is_served(item->protocol))
+                        WRONG(k, "listen", "listen: \"%.*s\": this version does not serve %s; take "
+                              "it out", (int) item->text.len, item->text.p,
+                              listen_protocol_name(item->protocol));
+                else if (listen_protocol_is_tls(item->protocol) && !k->c->tls.certificate.len)
                         WRONG(k, "listen", "listen: \"%.*s\" begins with TLS; set tls.certificate, "
                               "or take it out", (int) item->text.len, item->text.p);
                 for (size_t j = 0; j < i; j++)

@@ -21,7 +21,8 @@ static const struct {
         { "the least", BASE, NULL },
         { "comments of each kind", "# a\n// b\n/* c\n d */" BASE, NULL },
         { "comments within a list",
-          "hostname=a.jp\ndomains={\"a.jp\", # one\n\"b.jp\" /* two */ , \"c.jp\" // three\n}", NULL },
+          "hostname=a.jp\ndomains={\"a.jp\", # one\n\"b.jp\" /* two */ , \"c.jp\" // "
+          "three\n}", NULL },
         { "a comment sign within quotes", BASE "user = \"x\" smart_host = \"a#b\"", NULL },
         { "apostrophes", "hostname = 'mx1.example.jp' domains = { 'example.jp' }", NULL },
         { "CRLF lines", "hostname = \"mx1.example.jp\"\r\ndomains = { \"example.jp\" }\r\n", NULL },
@@ -31,7 +32,7 @@ static const struct {
         { "a section twice", BASE "limits { recipients = 5 }\nlimits { errors = 3 }", NULL },
         { "every form of listen", BASE
           "listen = { \"smtp://*:25\", \"smtp://[::1]:26\", \"smtp://127.0.0.1\", "
-          "\"lmtp://unix:/run/lmtp\", \"http://[::]:8080\" }", NULL },
+          "\"lmtp://unix:/run/lmtp\", \"submission://[::]:8080\" }", NULL },
         { "implicit TLS with a certificate", BASE "listen = { \"submissions://*\" }\n"
           "tls { certificate = \"/c.pem\" key = \"/k.pem\" }", NULL },
         { "empty lists", BASE "relay_networks = {}\nrelay_domains = { }", NULL },
@@ -39,7 +40,8 @@ static const struct {
           NULL },
         { "relay", "hostname=a.jp role=relay smart_host=\"[gw.a.jp]:25\"", NULL },
         { "backup-mx", "hostname=a.jp role=backup-mx relay_domains={example.jp}", NULL },
-        { "fallback", "hostname=a.jp role=fallback relay_networks={\"192.0.2.0/24\",\"::1\"}", NULL },
+        { "fallback", "hostname=a.jp role=fallback "
+          "relay_networks={\"192.0.2.0/24\",\"::1\"}", NULL },
         { "localhost", "hostname = localhost\ndomains = { localhost }", NULL },
         { "escapes", BASE "smart_host = \"a\\\\b\"", NULL },
 
@@ -57,7 +59,8 @@ static const struct {
         { "unknown section", BASE "limit { recipients = 1\n foo = 2 }\n",
           "t.conf:3: there is no section \"limit\"; did you mean \"limits\"?\n" },
         { "option without its section", BASE "message_size = 5M\n",
-          "t.conf:3: there is no option \"message_size\"; did you mean \"limits.message_size\"?\n" },
+          "t.conf:3: there is no option \"message_size\"; did you mean "
+          "\"limits.message_size\"?\n" },
         { "option in the wrong section", BASE "queue { message_size = 5M }\n",
           "t.conf:3: there is no option \"queue.message_size\"; did you mean "
           "\"limits.message_size\"?\n" },
@@ -92,14 +95,18 @@ static const struct {
           "t.conf:3: environment variables are not looked up; write the value itself, or '...' "
           "around a text that has \"${\" in it\n" },
         { "environment without quotes", BASE "user = ${USER}\n",
-          "t.conf:3: \"$\" means nothing here; if it belongs to a value, put the value in quotes\n" },
+          "t.conf:3: \"$\" means nothing here; if it belongs to a value, put the value in "
+          "quotes\n" },
         { "include", BASE "include(\"/etc/passwd\")\n",
           "t.conf:3: \"(\" means nothing here; if it belongs to a value, put the value in quotes\n"
-          "t.conf:3: \")\" means nothing here; if it belongs to a value, put the value in quotes\n" },
+          "t.conf:3: \")\" means nothing here; if it belongs to a value, put the value in "
+          "quotes\n" },
         { "appending", BASE "relay_networks += { \"10.0.0.0/8\" }\n",
-          "t.conf:3: \"+\" means nothing here; if it belongs to a value, put the value in quotes\n" },
+          "t.conf:3: \"+\" means nothing here; if it belongs to a value, put the value in "
+          "quotes\n" },
         { "path through sections", BASE "limits|errors = 5\n",
-          "t.conf:3: \"|\" means nothing here; if it belongs to a value, put the value in quotes\n" },
+          "t.conf:3: \"|\" means nothing here; if it belongs to a value, put the value in "
+          "quotes\n" },
         { "escapes unknown", BASE "user = \"a\\x00b\"\n",
           "t.conf:3: write \\\\ for a backslash within quotes; only \\\\ and \\\" are known\n" },
         { "control character", BASE "user = \"a\001b\"\n",
@@ -198,12 +205,18 @@ static const struct {
           "t.conf: relay_domains is empty; name the domains this machine is the backup MX of\n" },
         { "fallback for nobody", "hostname=a.jp\nrole=fallback\nrelay_networks={}",
           "t.conf: relay_networks is empty; name the servers whose mail this fallback takes\n" },
-        { "implicit TLS without a certificate", BASE "listen = { \"smtp://*\", \"imaps://*\" }",
-          "t.conf:3: listen: \"imaps://*\" begins with TLS; set tls.certificate, or take it out\n" },
+        { "implicit TLS without a certificate", BASE "listen = { \"smtp://*\", "
+          "\"submissions://*\" }",
+          "t.conf:3: listen: \"submissions://*\" begins with TLS; set tls.certificate, or take "
+          "it out\n" },
+        { "a protocol that is not served", BASE "listen = { \"smtp://*\", \"imap://*:143\" }",
+          "t.conf:3: listen: \"imap://*:143\": this version does not serve imap; take it out\n" },
         { "no listener", BASE "listen = {}",
-          "t.conf: listen is empty, so no mail could come in; write listen = { \"smtp://*:25\" }\n" },
+          "t.conf: listen is empty, so no mail could come in; write listen = { \"smtp://*:25\" "
+          "}\n" },
         { "listener twice", BASE "listen = { \"smtp://*:25\", \"submission://*:25\" }",
-          "t.conf:3: listen: \"smtp://*:25\" and \"submission://*:25\" are the same place; take one "
+          "t.conf:3: listen: \"smtp://*:25\" and \"submission://*:25\" are the same place; take "
+          "one "
           "out\n" },
         { "key alone", BASE "tls { key = \"/k\" }",
           "t.conf:3: tls.key is set without tls.certificate; set both\n" },
@@ -215,10 +228,12 @@ static const struct {
         { "waits the wrong way round", BASE "queue { retry_min = 2h retry_max = 1h }",
           "t.conf:3: queue.retry_min is more than queue.retry_max; make it less\n" },
         { "warning after the end", BASE "queue { lifetime = 1h }",
-          "t.conf: queue.warn_after is not before the end of queue.lifetime; make it less, or 0 for "
+          "t.conf: queue.warn_after is not before the end of queue.lifetime; make it less, or 0 "
+          "for "
           "no warning\n" },
         { "run_dir too long", BASE "run_dir = \"/"
-          "123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890"
+          "123456789012345678901234567890123456789012345678901234567890"
+          "123456789012345678901234567890"
           "\"", "t.conf:3: run_dir: the path may have at most 90 octets; choose a shorter one\n" },
         { "a table that is not read", BASE "tables { access = \"/etc/access\" }",
           "t.conf:3: tables.access: this version does not read this table; take the option out\n" },
@@ -387,12 +402,38 @@ TEST(effective_configuration_reads_back)
 
         assert_int_equal(config_print_effective(c, &b), 0);
         assert_int_equal(buffer_append(&b, "", 1), 0);
-        assert_non_null(strstr(b.data, "hostname = \"mx1.example.jp\"                     # t.conf:1\n"));
+        assert_non_null(strstr(b.data, "hostname = \"mx1.example.jp\"                     # "
+          "t.conf:1\n"));
         assert_non_null(strstr(b.data, "smart_host = \"a\\\\b\" "));
         assert_non_null(strstr(b.data, "limits.command_timeout = 5m "));
         assert_non_null(strstr(b.data, "relay_domains = {} "));
         config_free(c);
         buffer_done(&b);
+}
+
+static void collect_names(void *arg, const char *name, const struct config_list *texts,
+                          bool is_list, const char *origin)
+{
+        (void) texts;
+        (void) is_list;
+        assert_int_equal(buffer_printf(arg, "%s %s\n", name, origin), 0);
+}
+
+TEST(what_a_reload_does_not_change_is_named)
+{
+        struct config *running = parse(BASE "dns { servers = { \"192.0.2.1\" } }");
+        struct config *next = parse(BASE "dns { servers = { \"192.0.2.2\" } }\n"
+                                    "run_dir = \"/r\"\nqueue { lifetime = 6d }");
+        struct buffer names = BUFFER_INIT(4096);
+
+        assert_int_equal(config_visit_restart(running, running, collect_names, &names), 0);
+        assert_int_equal(names.len, 0);
+        assert_int_equal(config_visit_restart(running, next, collect_names, &names), 0);
+        assert_true(span_equal(buffer_span(&names),
+                               SPAN_LITERAL("run_dir t.conf:4\ndns.servers t.conf:3\n")));
+        config_free(running);
+        config_free(next);
+        buffer_done(&names);
 }
 
 static int compare_rows(const void *a, const void *b)

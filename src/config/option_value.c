@@ -38,7 +38,8 @@ static const struct {
         [LISTEN_POP3S] = { "pop3s", 995, true },
         [LISTEN_HTTP] = { "http", 0, false },
 };
-static const size_t protocol_count = sizeof protocols / sizeof protocols[0]; /* that can be written */
+/* Those that can be written in the file. */
+static const size_t protocol_count = sizeof protocols / sizeof protocols[0];
 
 const char *role_name(enum role role)
 {
@@ -220,7 +221,7 @@ static int parse_role(struct span s, enum role *field, struct buffer *why)
 
 static int parse_bool(struct span s, bool *field, struct buffer *why)
 {
-        static const char *const words[2][3] = { { "no", "false", "off" }, { "yes", "true", "on" } };
+        static const char *const words[2][3] = {{"no", "false", "off"}, {"yes", "true", "on"}};
 
         for (size_t i = 0; i < 6; i++) {
                 if (!span_equal_nocase(span_from_string(words[i / 3][i % 3]), s))
@@ -593,7 +594,6 @@ static size_t field_count(const struct option *o, const void *field)
                 return ((const struct config_networks *) field)->count;
         case OPTION_LISTENS:
                 return ((const struct config_listens *) field)->count;
-        case OPTION_TEXT:
         case OPTION_HOSTNAME:
         case OPTION_USER:
         case OPTION_PATH:

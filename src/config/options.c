@@ -9,7 +9,9 @@
 
 const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
-        { "tables", "Files of tables, in the text formats that sendmail reads" },
+        { "tables", "Files of tables, in the text formats that sendmail reads. This version reads "
+                    "none of "
+                    "them, and refuses a configuration that names one" },
         { "dns", "How names are looked up" },
         { "tls", "The certificate we show" },
         { "users", "Who has a mailbox here" },
@@ -22,25 +24,29 @@ const struct option options[] = {
         {
                 .name = "hostname",
                 .type = OPTION_HOSTNAME,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(hostname),
                 .default_text = "none: it must be set",
                 .brief = "The full name of this machine, as others know it",
-                .text = "Said in the greeting, in EHLO and in the trace fields of every message. It "
-                        "should resolve to this machine's address, and the address back to it: many "
+                .text = "Said in the greeting, in EHLO and in the trace fields of every message. "
+                        "It "
+                        "should resolve to this machine's address, and the address back to it: "
+                        "many "
                         "receivers refuse mail from a host whose name does not.",
                 .example = "\"mx1.example.jp\"",
         },
         {
                 .name = "role",
                 .type = OPTION_ROLE,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(role),
                 .value = "mailbox",
                 .brief = "What this machine is for",
-                .text = "One of gateway (between the Internet and the mail servers of a site), relay "
+                .text = "One of gateway (between the Internet and the mail servers of a site), "
+                        "relay "
                         "(passes mail on inside a site), mailbox (keeps mail for its users), "
-                        "backup-mx (takes mail while the first MX is away) and fallback (takes what "
+                        "backup-mx (takes mail while the first MX is away) and fallback (takes "
+                        "what "
                         "other servers could not deliver at once).\n"
                         "A role only sets defaults; any of them can be overridden.",
                 .example = "\"mailbox\"",
@@ -145,7 +151,7 @@ const struct option options[] = {
                 .offset = FIELD(relay_domains),
                 .brief = "Domains whose mail is accepted from anyone and passed on",
                 .text = "A dot in front stands for all subdomains. Where the mail goes is said by "
-                        "local_relay, by tables.mailertable, or by the MX records of the domain.",
+                        "local_relay, or by the MX records of the domain.",
                 .example = "{ \"example.jp\", \".example.jp\" }",
         },
         {
@@ -183,20 +189,21 @@ const struct option options[] = {
                 .change = OPTION_RELOAD,
                 .offset = FIELD(local_relay),
                 .brief = "The server that mail for relay_domains is handed to",
-                .text = "An entry of tables.mailertable for the domain comes first.",
+                .text = "Without it, that mail goes where the MX records of its domain say.",
                 .example = "\"[mail.example.jp]\"",
         },
         {
                 .name = "listen",
                 .type = OPTION_LISTENS,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(listen),
                 .value = "smtp://*:25",
                 ROLES([ROLE_MAILBOX] = "smtp://*:25 submission://*:587 submissions://*:465 "
                                        "lmtp://127.0.0.1:24"),
                 .brief = "Where we accept connections, and what is spoken there",
                 .text = "protocol://host:port, with protocol one of smtp, submission, submissions, "
-                        "lmtp, imap, imaps, pop3, pop3s, http. The host is * (all addresses), an "
+                        "lmtp; imap, imaps, pop3, pop3s and http are names that this version "
+                        "knows, but does not serve. The host is * (all addresses), an "
                         "IPv4 address, or an IPv6 address in brackets; [::] is IPv6 only. Without "
                         "a port it is the usual one. lmtp://unix:/path is a Unix socket.\n"
                         "submissions, imaps and pop3s begin with TLS and need tls.certificate; the "
@@ -255,7 +262,8 @@ const struct option options[] = {
                 .offset = FIELD(dns.servers),
                 .default_text = "none: names are resolved from the root servers",
                 .brief = "Name servers to ask",
-                .text = "Addresses, with @port where it is not 53. Answers are validated with DNSSEC "
+                .text = "Addresses, with @port where it is not 53. Answers are validated with "
+                        "DNSSEC "
                         "here, whatever these servers say about them.",
                 .example = "{ \"127.0.0.1@5353\" }",
         },
@@ -309,14 +317,15 @@ const struct option options[] = {
                 .value = "/etc/ssl/certs/ca-certificates.crt",
                 .brief = "A PEM file with the authorities that other servers' certificates are "
                          "checked with",
-                .text = "Used where a policy demands a checked certificate; other mail is encrypted "
+                .text = "Used where a policy demands a checked certificate; other mail is "
+                        "encrypted "
                         "without a check.",
                 .example = "\"/etc/ssl/certs/ca-certificates.crt\"",
         },
         {
                 .name = "users.file",
                 .type = OPTION_PATH,
-                .change = OPTION_RESTART,
+                .change = OPTION_RELOAD,
                 .offset = FIELD(users.file),
                 .default_text = "users in state_dir",
                 .brief = "The file of accounts and password hashes",
@@ -558,7 +567,7 @@ const struct option options[] = {
         {
                 .name = "trace_days",
                 .type = OPTION_COUNT,
-                .change = OPTION_RELOAD,
+                .change = OPTION_RESTART,
                 .offset = FIELD(trace_days),
                 .value = "30",
                 .min = 1,
@@ -571,7 +580,7 @@ const struct option options[] = {
         {
                 .name = "trace_size",
                 .type = OPTION_SIZE,
-                .change = OPTION_RELOAD,
+                .change = OPTION_RESTART,
                 .offset = FIELD(trace_size),
                 .value = "0",
                 .min = 1024 * 1024,
@@ -602,7 +611,8 @@ const struct option options[] = {
                 .offset = FIELD(log_level),
                 .value = "info",
                 .brief = "How much is logged",
-                .text = "One of error, warning, notice, info and debug; each includes those in front "
+                .text = "One of error, warning, notice, info and debug; each includes those in "
+                        "front "
                         "of it.",
                 .example = "\"notice\"",
         },

@@ -17,7 +17,6 @@ enum { ROLE_COUNT = ROLE_FALLBACK + 1 };
 
 /* How the text of a value is read, and the type of its field. */
 enum option_type {
-        OPTION_TEXT,      /* struct span */
         OPTION_HOSTNAME,  /* struct span: a full domain name, made lower case */
         OPTION_USER,      /* struct span: a Unix account name */
         OPTION_PATH,      /* struct span: begins with "/" */

@@ -170,7 +170,8 @@ TEST(many_rows_are_all_found_and_no_others)
         assert_int_equal(snapshot_build_new(1, 0x1234567, &b), 0);
         for (unsigned i = 0; i < rows; i++)
                 assert_int_equal(snapshot_build_add(b, SNAPSHOT_USERS,
-                                                    key_of(i, text, sizeof text), S("value"), i), 0);
+                                                    key_of(i, text, sizeof text), S("value"), i),
+                                 0);
         s = finish_and_open(b);
         for (unsigned i = 0; i < rows; i++) {
                 uint32_t line = 0;

@@ -115,7 +115,8 @@ static void clean_code(struct cleaner *k, char c)
         case '(':
         case ')':
         case '$':
-                BAD(k, k->line, "\"%c\" means nothing here; if it belongs to a value, put the value "
+                BAD(k, k->line, "\"%c\" means nothing here; if it belongs to a value, put the "
+                                "value "
                     "in quotes", c);
                 break;
         default:
@@ -425,7 +426,8 @@ static void report_unknown(struct reading *r)
                                          u->is_section ? "section" : "option", full.p, like);
                 else
                         syntax_error_add(r->errors, r->arena, u->line,
-                                         "there is no %s \"%s\"; see hayauma.conf(5) for what there is",
+                                         "there is no %s \"%s\"; see hayauma.conf(5) for what "
+                                         "there is",
                                          u->is_section ? "section" : "option", full.p);
         }
 }

@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         int r = snapshot_build_new(1, size, &b);
 
         if (r == 0)
-                r = table_users_parse(span_make((const char *) data, size), SPAN_LITERAL("users"), b,
-                                      &error);
+                r = table_users_parse(span_make((const char *) data, size), SPAN_LITERAL("users"),
+                                      b, &error);
         if ((r == 0) != (error.len == 0))
                 abort();
         if (r == 0)

@@ -9,11 +9,11 @@
 #include "ctl/console.h"
 
 const char check_help[] =
-        "hayauma check [-c FILE] [--effective]\n"
+        "hayauma check [-c FILE] [--effective] [--json]\n"
         "\n"
         "Reads the configuration and the users file as the server would, and says\n"
         "what is wrong with them, with file and line. --effective prints every option\n"
-        "with its value and where that came from.\n";
+        "with its value and where that came from; with --json as a JSON object a line.\n";
 
 static int check_users(const struct config *c)
 {
@@ -49,15 +49,45 @@ static int print_effective(const struct config *c)
         return r == 0 ? EX_OK : console_fail(EX_OSERR, "cannot print it: %s", strerror(-r));
 }
 
+static json_t *json_text(struct span s)
+{
+        json_t *text = json_stringn(s.p ? s.p : "", s.len);
+
+        return text ? text : json_null(); /* a path that is no UTF-8 */
+}
+
+static void print_json_option(void *arg, const char *name, const struct config_list *texts,
+                              bool is_list, const char *origin)
+{
+        json_t *value = is_list ? json_array() : json_null();
+
+        (void) arg;
+        for (size_t i = 0; i < texts->count; i++) {
+                if (is_list)
+                        json_array_append_new(value, json_text(texts->items[i]));
+                else
+                        value = json_text(texts->items[i]); /* there is one; null is not counted */
+        }
+        console_json(json_pack("{s:s, s:o, s:s}", "name", name, "value", value, "origin", origin));
+}
+
+static int print_json(const struct config *c)
+{
+        const int r = config_visit(c, print_json_option, NULL);
+
+        return r == 0 ? EX_OK : console_fail(EX_OSERR, "cannot print it: %s", strerror(-r));
+}
+
 int check_run(int argc, char **argv)
 {
         const char *config_file = NULL;
-        bool is_effective = false;
+        bool is_effective = false, is_json = false;
         const struct console_option options[] = {
                 CONSOLE_OPTION_CONFIG(&config_file),
+                CONSOLE_OPTION_JSON(&is_json),
                 { "effective", false, NULL, &is_effective },
         };
-        const int words = console_options(argc, argv, options, 2);
+        const int words = console_options(argc, argv, options, 3);
         struct config *c = NULL;
         int status;
 
@@ -67,9 +97,11 @@ int check_run(int argc, char **argv)
                 return console_fail(EX_USAGE, "\"%s\" is not expected here", argv[1]);
         status = console_config(config_file, &c);
         if (status == EX_OK && is_effective)
-                status = print_effective(c);
+                status = is_json ? print_json(c) : print_effective(c);
         if (status == EX_OK)
                 status = check_users(c);
+        if (status == EX_OK && !is_effective)
+                puts("configuration is good");
         config_free(c);
         return status;
 }

@@ -18,7 +18,7 @@ static int run_help(int argc, char **argv);
 
 const struct command commands[] = {
         { "run", "run", "Start the server, in the foreground.", run_command, NULL },
-        { "check", "check [--effective]", "Say whether the configuration is good, and what it is.",
+        { "check", "check [--effective] [--json]", "Say whether the configuration is good, and what it is.",
           check_run, check_help },
         { "status", "status [--json]", "How every process of the running server is.", status_run,
           status_help },

@@ -184,8 +184,9 @@ struct span console_row_text(const json_t *row, const char *name)
 {
         const json_t *value = json_object_get(row, name);
 
-        return json_is_string(value) ? span_make(json_string_value(value), json_string_length(value))
-                                     : (struct span) {"", 0};
+        if (!json_is_string(value))
+                return (struct span) {"", 0};
+        return span_make(json_string_value(value), json_string_length(value));
 }
 
 uint64_t console_row_number(const json_t *row, const char *name)

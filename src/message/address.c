@@ -37,10 +37,11 @@ static bool is_qtext(char c)
         return is_utf8_octet(c) || (c >= 32 && c <= 126 && c != '"' && c != '\\');
 }
 
-/* Octets of the Quoted-string at the start of `s`, or 0. */
-static size_t quoted_len(struct span s)
+/* Octets of the Quoted-string at the start of `s`, or 0; `*ret_bare_len`
+ * without quotes and backslashes. */
+static size_t quoted_len(struct span s, size_t *ret_bare_len)
 {
-        size_t i = 1;
+        size_t i = 1, bare_len = 0;
 
         if (s.len < 2 || s.p[0] != '"')
                 return 0;
@@ -53,7 +54,9 @@ static size_t quoted_len(struct span s)
                         return 0;
                 }
                 i++;
+                bare_len++;
         }
+        *ret_bare_len = bare_len;
         return i < s.len ? i + 1 : 0;
 }
 
@@ -174,15 +177,15 @@ static bool skip_route(struct span *text)
 int address_parse(struct span text, bool may_lack_domain, struct address *ret)
 {
         struct address a = {0};
-        size_t local_len;
+        size_t local_len, bare_len;
 
         if (!skip_route(&text))
                 return -EINVAL;
-        local_len = quoted_len(text);
+        local_len = quoted_len(text, &bare_len);
         a.is_quoted = local_len > 0;
         if (!a.is_quoted)
-                local_len = dotted_len(text);
-        if (local_len == 0 || local_len > ADDRESS_LOCAL_MAX)
+                local_len = bare_len = dotted_len(text);
+        if (local_len == 0 || bare_len > ADDRESS_LOCAL_MAX)
                 return -EINVAL;
         a.local = span_first(text, local_len);
         if (local_len == text.len) {

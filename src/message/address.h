@@ -9,7 +9,8 @@
 #include "base/arena.h"
 #include "base/span.h"
 
-/* Longer parts are refused. Section 4.5.3.1.1 asks for 64 octets of local part
+/* Longer parts are refused; of a local part its octets without quotes and
+ * backslashes count. Section 4.5.3.1.1 asks for 64 octets of local part
  * at least; bounce addresses that carry another one inside need more. The
  * domain's limit is that of the DNS. Every octet quoted, an address stays
  * below 1,024 octets. */

@@ -24,6 +24,7 @@ struct writer {
         struct buffer *out;
         int failed;
         char boundary[BOUNDARY_MAX];
+        char id[ID_CLEAN_MAX + 1];
 };
 
 static void add(struct writer *w, struct span s)
@@ -127,7 +128,8 @@ static void add_original_recipient(struct writer *w, struct span orcpt)
         struct arena arena = ARENA_INIT(DECODED_MAX);
         struct span text = orcpt, type, decoded;
 
-        if (orcpt.len == 0 || !span_split(&text, ';', &type) || text.len == 0 || !utf8_is_ascii(type))
+        if (orcpt.len == 0 || !span_split(&text, ';', &type) || text.len == 0
+            || !utf8_is_ascii(type))
                 return;
         for (size_t i = 0; i < type.len; i++)
                 if (type.p[i] <= 32 || type.p[i] == 127)
@@ -246,7 +248,9 @@ static bool has_plain_lines(struct span text)
         while (span_split(&text, '\n', &line)) {
                 const bool is_last = !text.p;
 
-                if (line.len > LINE_MAX + 1 || (!is_last && (!line.len || line.p[line.len - 1] != '\r')))
+                if (line.len > LINE_MAX + 1)
+                        return false;
+                if (!is_last && (!line.len || line.p[line.len - 1] != '\r'))
                         return false;
                 if (memchr(line.p, '\r', line.len - (is_last ? 0 : 1)))
                         return false;
@@ -301,27 +305,30 @@ static void add_returned_part(struct writer *w, const struct returned *r)
                 add_string(w, "\r\n");
 }
 
-/* Starts with "=_", which neither base64 nor quoted-printable can; and is not
- * in the original. */
-static void choose_boundary(struct writer *w)
+static void clean_id(struct writer *w)
 {
-        char id[ID_CLEAN_MAX + 1];
         size_t len = 0;
 
         for (size_t i = 0; i < w->d->id.len && len < ID_CLEAN_MAX; i++) {
                 const char c = ascii_lower(w->d->id.p[i]);
 
                 if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-                        id[len++] = c;
+                        w->id[len++] = c;
         }
-        id[len] = '\0';
-        for (unsigned n = 0;; n++) {
-                const struct span original = w->d->original;
-                const int size = snprintf(w->boundary, sizeof w->boundary, "=_%s_%u", id, n);
+        w->id[len] = '\0';
+}
 
-                if (!memmem(original.p, original.len, w->boundary, (size_t) size))
-                        return;
-        }
+/* Starts with "=_", which neither base64 nor quoted-printable can; and is not
+ * in the original. */
+static void choose_boundary(struct writer *w)
+{
+        const struct span original = w->d->original;
+        unsigned n = 0;
+        int size;
+
+        do
+                size = snprintf(w->boundary, sizeof w->boundary, "=_%s_%u", w->id, n++);
+        while (original.len && memmem(original.p, original.len, w->boundary, (size_t) size));
 }
 
 static void add_header(struct writer *w, const struct returned *r)
@@ -343,8 +350,7 @@ static void add_header(struct writer *w, const struct returned *r)
                 w->failed = transfer_encode_words(span_from_string(dsn_text_subject(w->d)), w->out);
         add_string(w, "\r\n");
         add_date_field(w, "Date", w->d->now_us);
-        snprintf(head, sizeof head, "Message-ID: <%.*s.dsn@", (int) span_first(w->d->id, 64).len,
-                 w->d->id.p);
+        snprintf(head, sizeof head, "Message-ID: <%s.dsn@", w->id);
         add_string(w, head);
         add(w, w->d->hostname);
         add_string(w, ">\r\n");
@@ -370,6 +376,7 @@ int dsn_format(const struct dsn *d, struct buffer *out)
         struct writer w = {.d = d, .out = out};
         const size_t before = out->len;
 
+        clean_id(&w);
         choose_boundary(&w);
         add_header(&w, &returned);
         add_text_part(&w);

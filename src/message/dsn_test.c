@@ -30,7 +30,8 @@ static struct dsn usual(void)
                 .envid = SPAN("QQ+2B1"),
                 .recipients = &unknown_user,
                 .recipient_count = 1,
-                .original = SPAN("From: hanako@example.net\r\nMessage-ID: <a@b>\r\n\r\nbody text\r\n"),
+                .original = SPAN("From: hanako@example.net\r\nMessage-ID: <a@b>\r\n\r\nbody "
+                                 "text\r\n"),
         };
 }
 
@@ -80,7 +81,8 @@ TEST(a_failure_says_what_programs_and_people_need)
                 "Reporting-MTA: dns; mail.example.net\r\n",
                 "\r\n\r\nOriginal-Recipient: rfc822; Taro+x@example.jp\r\n"
                 "Final-Recipient: rfc822; taro@example.jp\r\nAction: failed\r\nStatus: 5.1.1\r\n"
-                "Remote-MTA: dns; mx.example.jp\r\nDiagnostic-Code: smtp; 550 5.1.1 No such user Really\r\n",
+                "Remote-MTA: dns; mx.example.jp\r\nDiagnostic-Code: smtp; 550 5.1.1 No such user "
+                "Really\r\n",
                 "\r\nContent-Type: text/rfc822-headers\r\n\r\nFrom: hanako@example.net\r\n"
                 "Message-ID: <a@b>\r\n\r\n--=_03m9w8q2j0001_0--\r\n",
         };
@@ -101,18 +103,22 @@ static const struct {
         enum dsn_action action;
         const char *want; /* a part of the report */
 } rows[] = {
-        { "no reply", { .rcpt_to = SPAN("a@b"), .enhanced = SPAN("4.4.1"), .text = SPAN("timed out") },
-          DSN_DELAYED, "Action: delayed\r\nStatus: 4.4.1\r\nDiagnostic-Code: x-hayauma; timed out\r\n" },
+        { "no reply", { .rcpt_to = SPAN("a@b"), .enhanced = SPAN("4.4.1"),
+                        .text = SPAN("timed out") },
+          DSN_DELAYED, "Action: delayed\r\nStatus: 4.4.1\r\nDiagnostic-Code: x-hayauma; timed "
+                       "out\r\n" },
         { "no reply, no Remote-MTA", { .rcpt_to = SPAN("a@b"), .host = SPAN("mx [1.2.3.4]:25") },
           DSN_FAILED, "Status: 5.0.0\r\nLast-Attempt-Date: " },
         { "enhanced in the text", { .rcpt_to = SPAN("a@b"), .code = 550, .text = SPAN("5.7.1 no") },
           DSN_FAILED, "Status: 5.7.1\r\nDiagnostic-Code: smtp; 550 5.7.1 no\r\n" },
         { "no enhanced at all", { .rcpt_to = SPAN("a@b"), .code = 552, .text = SPAN("full") },
           DSN_FAILED, "Status: 5.2.2\r\n" },
-        { "delivered", { .rcpt_to = SPAN("a@b") }, DSN_DELIVERED, "Action: delivered\r\nStatus: 2.0.0\r\n" },
+        { "delivered", { .rcpt_to = SPAN("a@b") }, DSN_DELIVERED,
+          "Action: delivered\r\nStatus: 2.0.0\r\n" },
         { "relayed", { .rcpt_to = SPAN("a@b"), .code = 250, .text = SPAN("2.1.5 Ok") }, DSN_RELAYED,
           "Action: relayed\r\nStatus: 2.1.5\r\n" },
-        { "expanded", { .rcpt_to = SPAN("a@b") }, DSN_EXPANDED, "Action: expanded\r\nStatus: 2.0.0\r\n" },
+        { "expanded", { .rcpt_to = SPAN("a@b") }, DSN_EXPANDED,
+          "Action: expanded\r\nStatus: 2.0.0\r\n" },
         { "controls in a reply", { .rcpt_to = SPAN("a@b"), .code = 550,
                                    .text = SPAN("x\r\nAction: delivered\r\n\r\n--=_") },
           DSN_FAILED, "Diagnostic-Code: smtp; 550 x  Action: delivered    --=_\r\n" },
@@ -122,7 +128,8 @@ static const struct {
           "Final-Recipient: utf-8; \\x{65E9}@b\r\n" },
         { "horse outside of plane 0", { .rcpt_to = SPAN("\xf0\x9f\x90\xb4@b") }, DSN_FAILED,
           "Final-Recipient: utf-8; \\x{1F434}@b\r\n" },
-        { "orcpt with a line end", { .rcpt_to = SPAN("a@b"), .orcpt = SPAN("rfc822;a+0D+0AStatus:x") },
+        { "orcpt with a line end", { .rcpt_to = SPAN("a@b"),
+                                     .orcpt = SPAN("rfc822;a+0D+0AStatus:x") },
           DSN_FAILED, "Original-Recipient: rfc822; a  Status:x\r\n" },
         { "orcpt of utf-8", { .rcpt_to = SPAN("a@b"), .orcpt = SPAN("utf-8;\\x{65E9}@b") },
           DSN_FAILED, "Original-Recipient: utf-8; \\x{65E9}@b\r\n" },
@@ -180,22 +187,29 @@ TEST(the_original_is_returned_as_asked_and_as_may_be)
                 { "8 bits not allowed", SPAN("A: b\r\n\r\n\xe9\r\n"), true, false, false, false,
                   "text/rfc822-headers", "\xe9" },
                 { "8 bits allowed", SPAN("A: b\r\n\r\n\xe9\r\n"), true, false, true, false,
-                  "message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nA: b\r\n\r\n\xe9\r\n", NULL },
+                  "message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nA: b\r\n\r\n\xe9\r\n",
+                                  NULL },
                 { "8 bits in the header", SPAN("A: \xe9=\r\n\r\nx\r\n"), true, false, true, false,
-                  "text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nA: =E9=3D\r\n",
+                  "text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nA: "
+                  "=E9=3D\r\n",
                   "\xe9" },
-                { "smtputf8, header", SPAN("A: \xe6\x97\xa9\r\n\r\nx\r\n"), false, false, false, true,
-                  "message/global-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nA: \xe6\x97\xa9\r\n",
+                { "smtputf8, header", SPAN("A: \xe6\x97\xa9\r\n\r\nx\r\n"), false, false, false,
+                  true,
+                  "message/global-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nA: "
+                  "\xe6\x97\xa9\r\n",
                   NULL },
                 { "smtputf8, full", SPAN("A: \xe6\x97\xa9\r\n\r\nx\r\n"), true, false, false, true,
-                  "message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nA: \xe6\x97\xa9\r\n\r\nx\r\n",
+                  "message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nA: "
+                  "\xe6\x97\xa9\r\n\r\nx\r\n",
                   NULL },
                 { "bare LF", SPAN("A: b\r\n\r\nx\ny\r\n"), true, false, false, false,
                   "text/rfc822-headers", "x\ny" },
                 { "NUL", SPAN("A: b\r\n\r\nx\0y\r\n"), true, false, false, false,
                   "text/rfc822-headers", NULL },
-                { "nothing", SPAN(""), true, false, false, false, "message/rfc822\r\n\r\n\r\n--", NULL },
-                { "our boundary within", SPAN("A: --=_03m9w8q2j0001_0\r\n"), false, false, false, false,
+                { "nothing", SPAN(""), true, false, false, false, "message/rfc822\r\n\r\n\r\n--",
+                  NULL },
+                { "our boundary within", SPAN("A: --=_03m9w8q2j0001_0\r\n"), false, false, false,
+                  false,
                   "\r\n--=_03m9w8q2j0001_1--\r\n", NULL },
         };
 

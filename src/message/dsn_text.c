@@ -27,7 +27,8 @@ static const char *const openings[][2] = {
         { "Your message has not yet been delivered to the address below. It is still being tried. "
           "You need not send it again.",
           "下記の宛先への配送が遅れています。再試行を続けていますので、送り直す必要はありません。" },
-        { "Your message was delivered to the mailbox of the address below, as you asked to be told.",
+        { "Your message was delivered to the mailbox of the address below, as you asked to be "
+          "told.",
           "下記の宛先のメールボックスにメールを配送しました（ご依頼の通知です）。" },
         { "Your message was passed on to the next system on the way to the address below. That "
           "system sends no such notifications, so you will hear nothing more.",
@@ -170,8 +171,8 @@ int dsn_text_format(const struct dsn *d, struct buffer *out)
 {
         static const char *const hello[] = {"This is the mail system of ", "メールシステムからのお知らせです: "};
         static const char *const help[] = {
-                "If you need help, send this whole notification to the address postmaster of your own "
-                "mail system. Programs read the attached report; the header of your message is "
+                "If you need help, send this whole notification to the address postmaster of your "
+                "own mail system. Programs read the attached report; the header of your message is "
                 "attached too.",
                 "お困りの際は、この通知全体を添えて、お使いのメールシステムの管理者（postmaster）にご相談ください。"
                 "添付は、機械用の報告と元のメールのヘッダです。",

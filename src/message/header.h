@@ -48,7 +48,7 @@ bool header_find(struct span text, struct span name, struct header_field *ret);
 struct header_summary {
         size_t fields;
         size_t received;        /* fields Received: the hops so far (RFC 5321 section 6.3) */
-        struct span message_id; /* "<…>" of the first Message-ID, unfolded; empty: none fit for use */
+        struct span message_id; /* "<…>" of the first Message-ID; empty: none fit for use */
         struct span header_from, date, subject; /* raw values; empty: none */
         bool has_message_id, has_date, has_from, has_to, has_cc, has_bcc;
         bool has_malformed; /* a line that is no field */

@@ -47,7 +47,8 @@ TEST(fields_by_row)
                 }
                 buffer_append_string(&got, "|");
                 buffer_append_span(&got, s.rest);
-                CHECK(span_equal(buffer_span(&got), span_from_string(cases[i].want)), cases[i].name);
+                CHECK(span_equal(buffer_span(&got), span_from_string(cases[i].want)),
+                      cases[i].name);
                 buffer_done(&got);
         }
 }
@@ -80,7 +81,8 @@ TEST(a_summary_has_what_edge_asks_for)
                 const char *id;
                 size_t received;
         } rows[] = {
-                { "usual", SPAN("Received: x\r\nRECEIVED: y\r\nMessage-id: <a@b>\r\n"), "<a@b>", 2 },
+                { "usual", SPAN("Received: x\r\nRECEIVED: y\r\nMessage-id: <a@b>\r\n"), "<a@b>",
+                  2 },
                 { "folded id", SPAN("Message-ID:\r\n <a@b>\r\n"), "<a@b>", 0 },
                 { "first one counts", SPAN("Message-ID: <a>\r\nMessage-ID: <b>\r\n"), "<a>", 0 },
                 { "comment around", SPAN("Message-ID: x <a@b> (c)\r\n"), "<a@b>", 0 },

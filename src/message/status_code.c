@@ -103,15 +103,18 @@ static const struct {
 } explanations[] = {
         { 1, 1, { "That address does not exist there. Please check how it is spelled.",
                   "宛先のアドレスは存在しません。つづりをお確かめください。" } },
-        { 1, 2, { "The part of the address behind the @ does not exist. Please check how it is spelled.",
+        { 1, 2, { "The part of the address behind the @ does not exist. Please check how it is "
+                  "spelled.",
                   "アドレスの@より後ろのドメインは存在しません。つづりをお確かめください。" } },
         { 1, 3, { "The address is not written as addresses are. Please check how it is spelled.",
                   "宛先のアドレスの書き方が正しくありません。つづりをお確かめください。" } },
-        { 1, 6, { "The mailbox has moved and left no new address. Please ask its owner in another way.",
+        { 1, 6, { "The mailbox has moved and left no new address. Please ask its owner in another "
+                  "way.",
                   "宛先は移転しており、新しいアドレスは分かりません。別の方法で相手にお尋ねください。" } },
         { 1, 7, { "The other side does not accept your own address as it is written.",
                   "差出人（あなた）のアドレスの書き方を相手側が受け付けません。" } },
-        { 1, 8, { "The other side could not verify your own address. Please ask your administrator.",
+        { 1, 8, { "The other side could not verify your own address. Please ask your "
+                  "administrator.",
                   "差出人（あなた）のアドレスを相手側が確認できません。管理者にご相談ください。" } },
         { 1, 10, { "That domain says that it receives no mail at all. Please check the address.",
                    "このドメインはメールを受け取らないと宣言しています。アドレスをお確かめください。" } },
@@ -121,36 +124,44 @@ static const struct {
                   "宛先のメールボックスは使用停止中です。別の方法で相手にお尋ねください。" } },
         { 2, 2, { "The mailbox is full. Please tell its owner in another way, or send again later.",
                   "宛先のメールボックスが一杯です。別の方法で相手に伝えるか、後でもう一度お送りください。" } },
-        { 2, 3, { "The message is larger than the mailbox takes. Please send it in parts or by other means.",
+        { 2, 3, { "The message is larger than the mailbox takes. Please send it in parts or by "
+                  "other means.",
                   "メールが大きすぎて相手のメールボックスに入りません。分割するか、別の方法でお送りください。" } },
         { 2, ANY, { "The mailbox exists, but takes no mail at present.",
                     "宛先のメールボックスは現在メールを受け取れません。" } },
         { 3, 1, { "The disk of the other side is full.", "相手側のサーバーの容量が不足しています。" } },
-        { 3, 4, { "The message is larger than that system takes. Please send it in parts or by other means.",
+        { 3, 4, { "The message is larger than that system takes. Please send it in parts or by "
+                  "other means.",
                   "メールが大きすぎて相手側のサーバーが受け取りません。分割するか、別の方法でお送りください。" } },
         { 3, ANY, { "The mail system of the other side has a problem of its own.",
                     "相手側のメールシステムに問題があります。" } },
         { 4, 1, { "The mail server of the other side does not answer.",
                   "相手側のメールサーバーが応答しません。" } },
-        { 4, 4, { "It is not known where mail for that domain goes. Please check the part behind the @.",
+        { 4, 4, { "It is not known where mail for that domain goes. Please check the part behind "
+                  "the @.",
                   "このドメインの配送先が分かりません。@より後ろをお確かめください。" } },
-        { 4, 6, { "The message goes round in a circle. Please tell the administrator of the other side.",
+        { 4, 6, { "The message goes round in a circle. Please tell the administrator of the other "
+                  "side.",
                   "メールが同じ所を回り続けています。相手側の管理者にお知らせください。" } },
         { 4, 7, { "It was tried until the time allowed for it was over.",
                   "配送を試み続けましたが、期限が過ぎました。" } },
         { 4, ANY, { "The mail server of the other side could not be reached.",
                     "相手側のメールサーバーに接続できません。" } },
-        { 5, 3, { "The message has more recipients than are taken at once. Please send it to fewer.",
+        { 5, 3, { "The message has more recipients than are taken at once. Please send it to "
+                  "fewer.",
                   "宛先の数が多すぎます。数を減らしてお送りください。" } },
-        { 5, ANY, { "The two mail servers did not understand each other. Please tell your administrator.",
+        { 5, ANY, { "The two mail servers did not understand each other. Please tell your "
+                    "administrator.",
                     "メールサーバー同士の通信に問題がありました。管理者にご相談ください。" } },
         { 6, ANY, { "The other side cannot take the contents of the message in this form.",
                     "メールの内容または形式を相手側が受け取れません。" } },
-        { 7, 1, { "The other side refuses this message by its rules. If you think that is wrong, ask its administrator.",
+        { 7, 1, { "The other side refuses this message by its rules. If you think that is wrong, "
+                  "ask its administrator.",
                   "相手側の規則により受け取りが拒否されました。心当たりがなければ相手側の管理者にお尋ねください。" } },
         { 7, 2, { "You may not send to this mailing list. Please ask its owner.",
                   "このメーリングリストには投稿できません。管理者にお尋ねください。" } },
-        { 7, ANY, { "The other side refuses this message by its rules or for safety. If you think that is wrong, "
+        { 7, ANY, { "The other side refuses this message by its rules or for safety. If you think "
+                    "that is wrong, "
                     "ask its administrator.",
                     "相手側の規則または安全上の理由により拒否されました。心当たりがなければ相手側の管理者にお尋ねください。" } },
 };

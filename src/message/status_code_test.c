@@ -49,7 +49,8 @@ TEST(codes_are_taken_off_replies)
                 struct span text = rows[i].in;
                 struct status_code c;
 
-                CHECK(status_code_take(&text, rows[i].reply_code, &c) == rows[i].is_taken, rows[i].in.p);
+                CHECK(status_code_take(&text, rows[i].reply_code, &c) == rows[i].is_taken,
+                      rows[i].in.p);
                 CHECK(span_equal(text, span_from_string(rows[i].rest)), rows[i].in.p);
         }
 }

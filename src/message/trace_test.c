@@ -35,7 +35,8 @@ static const struct {
             .hostname = SPAN("mx"), .protocol = SPAN("ESMTP"), .id = SPAN("1") },
           "Received: from [192.0.2.1] (helo=x??by;evil) by mx with ESMTP id 1;\r\n\t" DATE "\r\n" },
         { "helo that is no name, with a real one",
-          { .helo_name = SPAN("x\r\nA: b"), .client_name = SPAN("c"), .client_address = SPAN("192.0.2.1"),
+          { .helo_name = SPAN("x\r\nA: b"), .client_name = SPAN("c"),
+            .client_address = SPAN("192.0.2.1"),
             .hostname = SPAN("mx"), .protocol = SPAN("ESMTP"), .id = SPAN("1") },
           "Received: from [192.0.2.1] (c [192.0.2.1] helo=x??A:?b) by mx with ESMTP id 1;\r\n"
           "\t" DATE "\r\n" },
@@ -68,7 +69,8 @@ TEST(received_by_row)
                 CHECK(trace_format_received(&t, &out) == 0, cases[i].name);
                 if (!span_equal(buffer_span(&out), span_from_string(cases[i].want)))
                         print_error("%.*s", (int) out.len, buffer_span(&out).p);
-                CHECK(span_equal(buffer_span(&out), span_from_string(cases[i].want)), cases[i].name);
+                CHECK(span_equal(buffer_span(&out), span_from_string(cases[i].want)),
+                      cases[i].name);
                 CHECK(header_find(buffer_span(&out), SPAN_LITERAL("Received"), &f), cases[i].name);
                 CHECK(f.raw.len == out.len, "one field and no more");
                 buffer_done(&out);
@@ -106,7 +108,8 @@ TEST(return_path)
 
         CHECK(trace_format_return_path(SPAN_LITERAL("a@b"), &out) == 0, "formatted");
         CHECK(trace_format_return_path(SPAN_LITERAL(""), &out) == 0, "formatted");
-        CHECK(span_equal(buffer_span(&out), SPAN_LITERAL("Return-Path: <a@b>\r\nReturn-Path: <>\r\n")),
+        CHECK(span_equal(buffer_span(&out),
+                         SPAN_LITERAL("Return-Path: <a@b>\r\nReturn-Path: <>\r\n")),
               "both");
         buffer_done(&out);
 }

@@ -66,7 +66,8 @@ int transfer_encode_quoted(struct span text, struct buffer *out)
 
         for (size_t i = 0; i < text.len && r == 0; i++) {
                 char hex[] = "=XX";
-                const bool is_end = span_starts_with_nocase(span_skip(text, i), SPAN_LITERAL("\r\n"));
+                const bool is_end = span_starts_with_nocase(span_skip(text, i),
+                                                            SPAN_LITERAL("\r\n"));
                 const size_t n = !is_end && !is_literal(text, i) ? 3 : 1;
 
                 if (is_end) {

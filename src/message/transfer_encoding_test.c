@@ -16,22 +16,27 @@ static const struct {
         { "base64 of high octets", transfer_encode_base64, SPAN("\xff\xfe\xfd"), "//79\r\n" },
         { "base64 of 58", transfer_encode_base64,
           SPAN("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"),
-          "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh\r\nYg==\r\n" },
+          "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh\r\n"
+          "Yg==\r\n" },
         { "quoted plain", transfer_encode_quoted, SPAN("a b\r\nc\r\n"), "a b\r\nc\r\n" },
         { "quoted =", transfer_encode_quoted, SPAN("a=b"), "a=3Db\r\n" },
-        { "quoted blank at the end", transfer_encode_quoted, SPAN("a \r\nb\t"), "a=20\r\nb=09\r\n" },
+        { "quoted blank at the end", transfer_encode_quoted, SPAN("a \r\nb\t"),
+          "a=20\r\nb=09\r\n" },
         { "quoted high", transfer_encode_quoted, SPAN("\xe6\x97\xa9"), "=E6=97=A9\r\n" },
         { "quoted bare ends", transfer_encode_quoted, SPAN("a\nb\rc\0"), "a=0Ab=0Dc=00\r\n" },
         { "quoted empty", transfer_encode_quoted, SPAN(""), "" },
         { "quoted long", transfer_encode_quoted,
           SPAN("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa==bb"),
-          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=\r\n=3D=3Dbb\r\n" },
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=\r\n"
+          "=3D=3Dbb\r\n" },
         { "words of ASCII", transfer_encode_words, SPAN("hello"), "hello" },
         { "words", transfer_encode_words, SPAN("\xe6\x97\xa9"), "=?UTF-8?B?5pep?=" },
         { "words cut between characters", transfer_encode_words,
-          SPAN("a\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9"
-               "\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9"),
-          "=?UTF-8?B?YeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqQ==?=\r\n =?UTF-8?B?5pep?=" },
+          SPAN("a\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9"
+               "\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9"
+               "\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9\xe6\x97\xa9"),
+          "=?UTF-8?B?YeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqeaXqQ==?=\r\n "
+          "=?UTF-8?B?5pep?=" },
 };
 
 TEST(encodings_by_row)
@@ -40,7 +45,8 @@ TEST(encodings_by_row)
                 struct buffer out = BUFFER_INIT(1000);
 
                 CHECK(cases[i].encode(cases[i].in, &out) == 0, cases[i].name);
-                CHECK(span_equal(buffer_span(&out), span_from_string(cases[i].want)), cases[i].name);
+                CHECK(span_equal(buffer_span(&out), span_from_string(cases[i].want)),
+                      cases[i].name);
                 buffer_done(&out);
         }
 }

@@ -1,8 +1,8 @@
 /* A batch as octets: what store_batch_new() begins, what the log keeps, what
  * apply.h reads. One buffer, no memory of its own for a key.
  *
- * A record is a head of BATCH_HEAD octets {length of all 4, zero 4, partition
- * 16, sequence after it 8, time in µs 8} and operations, each an octet
+ * A record is a head of BATCH_HEAD octets {length of all 4, number within its
+ * group 4, partition 16, sequence after it 8, time in µs 8} and operations, each an octet
  * (enum batch_op_kind) and what the kind needs; integers little-endian. The
  * kinds are stored: add, never renumber. */
 #pragma once
@@ -69,6 +69,10 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op);
 /* Fills the head of a batch that is about to be written. */
 void batch_seal(struct store_batch *b, uint64_t now_us);
 void batch_set_sequence(struct store_batch *b, uint64_t sequence);
+void batch_set_number(struct store_batch *b, uint32_t number);
+
+/* The number of the record at the front; UINT32_MAX when it is cut. */
+uint32_t batch_number(struct span in);
 
 /* For a driver that learns the size of an adopted file late: sets the size in
  * every BLOB_ADOPT with this id. */

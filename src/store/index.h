@@ -115,7 +115,7 @@ static inline void index_close(struct index *i)
 int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
 
 /* In memory: for the mem: driver, and for crash tests: index_mem_crash() goes
- * back to the state of the last flush. `flush_delay` > 0: every so many writes
+ * back to the state of the last flush. `flush_every` > 0: every so many writes
  * flush by themselves, as an engine does. */
 struct index *index_mem_new(unsigned flush_every);
 void index_mem_crash(struct index *i);

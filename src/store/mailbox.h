@@ -63,7 +63,10 @@ struct account *account_cached(struct mailboxes *m, struct span address);
  * INBOX comes into being by itself, others with `may_create`. The batch also
  * requires that `delivery_key` (may be empty) was never used in this account:
  * 0 with *ret_uid; -ENOENT (no such mailbox); -EEXIST (that key is known to be
- * used: already delivered); -EDQUOT; -ENOMEM. The body comes by
+ * used: already delivered); -EDQUOT (UIDs are used up); -EINVAL (a key of more
+ * than 256 octets); all of them before anything was put into the batch, which
+ * may take other deliveries. -ENOMEM: free the batch. When the commit says
+ * -EEXIST, the key had been used before this account was opened. The body comes by
  * store_blob_put() or store_blob_reference() in a batch of the same commit. */
 struct delivery {
         struct span mailbox;
@@ -75,10 +78,18 @@ int account_deliver(struct account *a, const struct delivery *d, struct store_ba
                     uint32_t *ret_uid);
 
 /* A batch for this account's partition, with the sequence it must have.
- * Everything put into it is part of the account's state at once; when the
- * commit fails, call account_forget(), which drops the cached state. */
+ * Everything put into it is part of the account's state at once. Batches must
+ * be committed in the order they were made, each of them: when one is freed
+ * instead, or its commit fails, call account_forget(), which drops the cached
+ * state; the next account_open() reads it anew. Whoever holds the account must
+ * still release it. NULL without memory.
+ *
+ * The batch may take work along that is not urgent: entries being folded into
+ * runs, old delivery keys, what a deleted mailbox left. account_has_chores()
+ * says that some waits: an otherwise empty batch does it too. */
 struct store_batch *account_batch(struct account *a);
 void account_forget(struct account *a);
+bool account_has_chores(const struct account *a);
 
 /* Mailboxes by name; the spans live until the next change. Returns how many
  * there are in all. */
@@ -86,13 +97,17 @@ size_t account_mailboxes(const struct account *a, struct mailbox_status *ret, si
 int account_mailbox(const struct account *a, struct span name, struct mailbox_status *ret);
 
 /* Puts the change into the batch. -EEXIST, -ENOENT, -EINVAL (a name that is
- * not UTF-8, has controls or empty levels, > 255 octets). */
+ * not UTF-8, has controls or empty levels, > 255 octets; INBOX cannot be
+ * deleted, nothing be renamed to a name below itself), all with nothing put;
+ * -ENOMEM: free the batch. RENAME takes along what is below (not for INBOX).
+ * The messages of a deleted mailbox go little by little, with later batches. */
 int account_create_mailbox(struct account *a, struct span name, struct store_batch *batch);
 int account_rename_mailbox(struct account *a, struct span from, struct span to,
                            struct store_batch *batch);
 int account_delete_mailbox(struct account *a, struct span name, struct store_batch *batch);
 
-/* Messages with uid_from <= uid, in order, a page at a time. */
+/* Messages with uid_from <= uid, in order, a page of at most `limit` <= 1000
+ * at a time. Only what is committed shows. */
 typedef void account_list_fn(void *arg, int result, const struct message_entry *entries,
                              size_t count, bool has_more);
 void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, size_t limit,

@@ -13,7 +13,7 @@
 
 enum { COMMIT_POOL_MAX = 128 };
 
-static const struct store_driver *const drivers[] = {&store_mem_driver};
+static const struct store_driver *const drivers[] = {&store_mem_driver, &store_local_driver};
 
 struct partition partition_of(enum partition_kind kind, struct span name)
 {
@@ -40,7 +40,7 @@ int store_open(const char *uri, const struct store_options *options, struct loop
                         return drivers[i]->open(uri + scheme.len + 1, options ? options : &defaults,
                                                 loop, ret_store, error);
         }
-        snprintf(error, 256, "%.200s: no such store", uri);
+        snprintf(error, 256, "%.200s: a store is local:DIRECTORY or mem:", uri);
         return -EINVAL;
 }
 

@@ -282,6 +282,21 @@ void batch_set_sequence(struct store_batch *b, uint64_t sequence)
         encode_u64(b->record.data + b->record.start + BATCH_SEQUENCE_AT, sequence);
 }
 
+void batch_set_number(struct store_batch *b, uint32_t number)
+{
+        encode_u32(b->record.data + b->record.start + 4, number);
+}
+
+uint32_t batch_number(struct span in)
+{
+        struct reader r = READER(in);
+        uint32_t number;
+
+        read_u32(&r);
+        number = read_u32(&r);
+        return r.failed ? UINT32_MAX : number;
+}
+
 int batch_open(struct span *in, struct batch_view *ret_view, struct span *ret_record)
 {
         struct reader r = READER(*in);

@@ -95,7 +95,8 @@ TEST(users_files_good_and_bad)
 TEST(addresses_lead_to_their_account_and_domains_to_their_line)
 {
         struct compiler_table t = users_table(
-                "Taro@Example.jp:{ARGON2ID}$argon2id$v=19$m=1:addresses=t.y@example.jp,T@example.jp\n");
+                "Taro@Example.jp:{ARGON2ID}$argon2id$v=19$m=1:"
+                "addresses=t.y@example.jp,T@example.jp\n");
         struct buffer error = BUFFER_INIT(4096);
         struct config *c = test_config();
         struct snapshot *s = NULL;
@@ -146,7 +147,8 @@ TEST(a_table_without_a_parser_is_refused)
 
 TEST(no_hash_gets_into_a_snapshot)
 {
-        struct compiler_table t = users_table("a@example.jp:{X}secrethash:scram-sha-256=secretkey\n");
+        struct compiler_table t = users_table("a@example.jp:{X}secrethash:"
+                                              "scram-sha-256=secretkey\n");
         struct buffer error = BUFFER_INIT(4096), whole = BUFFER_INIT(1 << 20);
         struct config *c = test_config();
         int fd = -1;

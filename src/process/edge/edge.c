@@ -90,6 +90,24 @@ static int start(struct process *p)
         return r;
 }
 
+void edge_free(struct edge *e)
+{
+        if (!e)
+                return;
+        edge_listener_close_all(e);
+        while (!list_is_empty(&e->sessions))
+                edge_session_free(LIST_OBJECT(e->sessions.next, struct edge_session, node));
+        edge_keeper_done(&e->keeper);
+        edge_transaction_free_spares(e);
+        timer_free(e->listeners_timer);
+        timer_free(e->cooling);
+        timer_free(e->drain);
+        arena_done(&e->scratch);
+        buffer_done(&e->text);
+        free(e->meters_area);
+        free(e);
+}
+
 static bool speaks_smtp(enum listen_protocol protocol)
 {
         return protocol == LISTEN_SMTP || protocol == LISTEN_SUBMISSION ||

@@ -61,5 +61,9 @@ struct edge {
 /* Of this process: the configured limit is shared by all edges. 0: none. */
 unsigned edge_connections_max(const struct edge *e);
 
+/* Frees it all, sessions in the middle of something too: for tests, a process
+ * just ends. Accepts NULL. */
+void edge_free(struct edge *e);
+
 /* A session ended: listeners go on, or the process ends. */
 void edge_session_ended(struct edge *e);

@@ -224,6 +224,14 @@ void edge_keeper_done(struct edge_keeper *k)
 {
         k->channel = channel_free(k->channel);
         k->patience = timer_free(k->patience);
+        while (!list_is_empty(&k->sent)) {
+                struct list_node *node = list_take_first(&k->sent);
+
+                list_append(&k->waiting, node);
+        }
+        while (!list_is_empty(&k->waiting))
+                fail(k, transaction_of_order(
+                                LIST_OBJECT(k->waiting.next, struct edge_order, node)));
         table_done(&k->orders);
 }
 
@@ -246,13 +254,28 @@ void edge_keeper_peer(struct edge_keeper *k, uint64_t generation, int fd)
         on_credit(k->channel, k);
 }
 
-const char *edge_keeper_refuses(const struct edge_keeper *k)
+struct verdict edge_keeper_judge(const struct edge_keeper *k)
 {
+        static const struct span origin = SPAN("default");
+
         if (k->is_lost)
-                return "Storage is not available, try again later";
+                return (struct verdict) {
+                        .code = 451,
+                        .enhanced = SPAN("4.3.0"),
+                        .text = SPAN("Storage is not available, try again later"),
+                        .rule = SPAN("storage"),
+                        .origin = origin,
+                };
         if (!k->is_open)
-                return k->reason[0] ? k->reason : "Not enough room, try again later";
-        return NULL;
+                return (struct verdict) {
+                        .code = 452,
+                        .enhanced = SPAN("4.3.1"),
+                        .text = k->reason[0] ? span_from_string(k->reason)
+                                             : SPAN_LITERAL("Not enough room, try again later"),
+                        .rule = SPAN("intake"),
+                        .origin = origin,
+                };
+        return (struct verdict) {0};
 }
 
 bool edge_keeper_is_starved(const struct edge_keeper *k)

@@ -19,6 +19,7 @@
 #include "base/span.h"
 #include "base/table.h"
 #include "ipc/channel.h"
+#include "policy/verdict.h"
 
 enum {
         EDGE_KEEPER_PATIENCE_MS = 10 * 1000,
@@ -57,8 +58,9 @@ void edge_keeper_done(struct edge_keeper *k);
 /* A new channel end; takes `fd` over. Places again what was under way. */
 void edge_keeper_peer(struct edge_keeper *k, uint64_t generation, int fd);
 
-/* NULL when a message may begin, else why not, for a 452. */
-const char *edge_keeper_refuses(const struct edge_keeper *k);
+/* Whether a message may come in: no keeper for too long is 451, a keeper that
+ * has no room 452. The text lives until the next message of the keeper. */
+struct verdict edge_keeper_judge(const struct edge_keeper *k);
 
 /* Bulk that is read now could not be passed on. */
 bool edge_keeper_is_starved(const struct edge_keeper *k);

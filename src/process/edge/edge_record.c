@@ -19,20 +19,28 @@ const char *edge_record_protocol(const struct edge_session *s)
 
 static bool is_plain(struct span value)
 {
-        if (value.len == 0)
-                return false;
-        for (size_t i = 0; i < value.len; i++)
-                if (value.p[i] <= ' ' || value.p[i] == '"' || value.p[i] == '\\' ||
-                    value.p[i] == 127)
+        for (size_t i = 0; i < value.len; i++) {
+                const unsigned char c = (unsigned char) value.p[i];
+
+                if (c <= ' ' || c == '"' || c == '\\' || c == 127)
                         return false;
-        return true;
+        }
+        return value.len > 0;
+}
+
+static void put_name(struct buffer *b, const char *name)
+{
+        if (b->len)
+                (void) buffer_append(b, " ", 1);
+        (void) buffer_append_string(b, name);
+        (void) buffer_append(b, "=", 1);
 }
 
 /* " name=value", quoted where it is not one plain word, as in the log. What
  * finds no memory is left out: the record explains, it does not decide. */
 static void put_pair(struct buffer *b, const char *name, struct span value)
 {
-        (void) buffer_printf(b, "%s%s=", b->len ? " " : "", name);
+        put_name(b, name);
         if (is_plain(value)) {
                 (void) buffer_append_span(b, value);
                 return;
@@ -53,8 +61,15 @@ static void put_pair(struct buffer *b, const char *name, struct span value)
 
 static void put_number(struct buffer *b, const char *name, uint64_t value)
 {
-        (void) buffer_printf(b, "%s%s=%llu", b->len ? " " : "", name,
-                             (unsigned long long) value);
+        char digits[20];
+        size_t at = sizeof digits;
+
+        do {
+                digits[--at] = (char) ('0' + value % 10);
+                value /= 10;
+        } while (value);
+        put_name(b, name);
+        (void) buffer_append(b, digits + at, sizeof digits - at);
 }
 
 int edge_record_accepted(struct edge_transaction *t, uint32_t index, struct span rcpt_to,

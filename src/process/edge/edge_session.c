@@ -43,11 +43,19 @@ void edge_session_reply(struct edge_session *s, unsigned code, struct span enhan
         smtp_server_reply(s->server, code, enhanced.len ? status : NULL, line);
 }
 
+void edge_session_say(struct edge_session *s, unsigned code, const char *enhanced,
+                      const char *text)
+{
+        smtp_server_reply(s->server, code, enhanced, text);
+}
+
 /* ---- holding and releasing input ---- */
 
 void edge_session_hold(struct edge_session *s, enum edge_hold hold)
 {
-        if (!s->holds)
+        /* An answer mostly comes at once, and a pause costs system calls: until
+         * then what the client says stays with the stream, up to its limit. */
+        if (hold != EDGE_HOLD_ANSWER)
                 stream_pause(s->stream);
         s->holds |= hold;
         if (hold == EDGE_HOLD_CREDIT)
@@ -123,7 +131,7 @@ static void on_helo(struct edge_session *s, const struct smtp_event *event)
         char *copy = strndup(name.len ? name.p : "", name.len);
 
         if (!copy) {
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         free(s->helo_name);
@@ -145,10 +153,10 @@ static bool on_starttls(struct edge_session *s)
         int r;
 
         if (!s->edge->process->tls) { /* taken away by a reload */
-                edge_session_reply(s, 454, SPAN_LITERAL("4.7.0"), "TLS is not available now");
+                edge_session_say(s, 454, "4.7.0", "TLS is not available now");
                 return false;
         }
-        edge_session_reply(s, 220, SPAN_LITERAL("2.0.0"), "Ready to start TLS");
+        edge_session_say(s, 220, "2.0.0", "Ready to start TLS");
         if (!write_output(s))
                 return false; /* found again by pump() */
         r = stream_start_tls(s->stream, s->edge->process->tls, (struct span) {0});
@@ -183,7 +191,7 @@ static void handle(struct edge_session *s, const struct smtp_event *event)
                 break;
         case SMTP_EVENT_VRFY:
                 /* RFC 5321 section 7.3: a list of our users is nobody's. */
-                edge_session_reply(s, 252, SPAN_LITERAL("2.1.5"),
+                edge_session_say(s, 252, "2.1.5",
                                    "Cannot verify the user, but will take mail and try");
                 break;
         case SMTP_EVENT_RESET:
@@ -192,7 +200,7 @@ static void handle(struct edge_session *s, const struct smtp_event *event)
         case SMTP_EVENT_AUTH:
         case SMTP_EVENT_AUTH_LINE:
                 /* Not offered, so the engine does not ask; never left waiting. */
-                edge_session_reply(s, 502, SPAN_LITERAL("5.5.1"), "Not implemented");
+                edge_session_say(s, 502, "5.5.1", "Not implemented");
                 break;
         case SMTP_EVENT_AUTH_CANCEL:
         case SMTP_EVENT_FLUSH: /* output is written when events are done with */

@@ -65,6 +65,10 @@ void edge_session_shut(struct edge_session *s);
 void edge_session_reply(struct edge_session *s, unsigned code, struct span enhanced,
                         const char *text, ...) __attribute__((format(printf, 4, 5)));
 
+/* The same for words that are always the same. */
+void edge_session_say(struct edge_session *s, unsigned code, const char *enhanced,
+                      const char *text);
+
 /* Releasing may end the session, when the process is stopping: it is the last
  * thing to do with it. */
 void edge_session_hold(struct edge_session *s, enum edge_hold hold);

@@ -132,6 +132,18 @@ void edge_transaction_abandon(struct edge_session *s)
 
 /* ---- MAIL ---- */
 
+static struct verdict make_verdict(uint16_t code, const char *enhanced, const char *text,
+                                   const char *rule)
+{
+        return (struct verdict) {
+                .code = code,
+                .enhanced = span_from_string(enhanced),
+                .text = span_from_string(text),
+                .rule = span_from_string(rule),
+                .origin = SPAN("default"),
+        };
+}
+
 static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
 {
         struct address address = mail->address;
@@ -156,17 +168,19 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
 void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
 {
         struct edge *e = s->edge;
-        const char *refusal = edge_keeper_refuses(&e->keeper);
+        struct verdict verdict = edge_keeper_judge(&e->keeper);
         struct edge_transaction *t;
 
         if (edge_session_needs_login(s)) {
-                edge_session_reply(s, 530, SPAN_LITERAL("5.7.0"), "Authentication required");
+                edge_session_say(s, 530, "5.7.0", "Authentication required");
                 return;
         }
-        if (!refusal && e->bodies_held > EDGE_BODIES_MAX)
-                refusal = "Too many messages at once, try again later";
-        if (refusal) {
-                edge_session_reply(s, 452, SPAN_LITERAL("4.3.1"), "%s", refusal);
+        if (!verdict_is_refusal(&verdict) && e->bodies_held > EDGE_BODIES_MAX)
+                verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
+                                       "memory");
+        if (verdict_is_refusal(&verdict)) {
+                edge_session_reply(s, verdict.code, verdict.enhanced, "%.*s",
+                                   (int) verdict.text.len, verdict.text.p);
                 return;
         }
         edge_transaction_abandon(s);
@@ -174,10 +188,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         if (!t || keep_mail(t, mail) < 0) {
                 if (t)
                         give_back(t);
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
-        edge_session_reply(s, 250, SPAN_LITERAL("2.1.0"), "Sender ok");
+        edge_session_say(s, 250, "2.1.0", "Sender ok");
 }
 
 /* ---- RCPT ---- */
@@ -334,11 +348,11 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         int error;
 
         if (!t) {
-                edge_session_reply(s, 503, SPAN_LITERAL("5.5.1"), "MAIL first");
+                edge_session_say(s, 503, "5.5.1", "MAIL first");
                 return;
         }
         if (route(s, rcpt, &r) < 0) {
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         memcpy(client.address, s->client.address, sizeof client.address);
@@ -351,11 +365,11 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         }
         error = add_recipient(t, rcpt, &r, &verdict);
         if (error < 0) {
-                edge_session_reply(s, 452, SPAN_LITERAL("4.5.3"), "Too many recipients");
+                edge_session_say(s, 452, "4.5.3", "Too many recipients");
                 return;
         }
         s->edge->counters.recipients_accepted++;
-        edge_session_reply(s, 250, SPAN_LITERAL("2.1.5"), "Recipient ok");
+        edge_session_say(s, 250, "2.1.5", "Recipient ok");
 }
 
 /* ---- DATA ---- */
@@ -416,16 +430,16 @@ void edge_transaction_data(struct edge_session *s)
         struct edge_transaction *t = s->transaction;
 
         if (!t || t->rcpt_count == 0) {
-                edge_session_reply(s, 503, SPAN_LITERAL("5.5.1"), "RCPT first");
+                edge_session_say(s, 503, "5.5.1", "RCPT first");
                 return;
         }
         if (put_trace(t) < 0) {
-                edge_session_reply(s, 451, SPAN_LITERAL("4.3.0"), "Out of memory");
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         t->state = EDGE_BODY;
         edge_session_expect_data(s, true);
-        edge_session_reply(s, 354, (struct span) {0}, "Go ahead, end with \".\"");
+        edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
 }
 
 void edge_transaction_octets(struct edge_session *s, struct span octets)
@@ -476,18 +490,6 @@ static void refuse(struct edge_transaction *t, const struct verdict *why)
         end_refused(t);
 }
 
-static struct verdict make_verdict(uint16_t code, const char *enhanced, const char *text,
-                                   const char *rule)
-{
-        return (struct verdict) {
-                .code = code,
-                .enhanced = span_from_string(enhanced),
-                .text = span_from_string(text),
-                .rule = span_from_string(rule),
-                .origin = SPAN("default"),
-        };
-}
-
 /* "552 5.3.4 Message too big" */
 static struct verdict parse_reply(const char *reply)
 {
@@ -523,18 +525,17 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
 void edge_transaction_end(struct edge_session *s, const char *body_error)
 {
         struct edge_transaction *t = s->transaction;
-        const char *closed = edge_keeper_refuses(&s->edge->keeper);
         struct verdict v;
 
         if (!t) {
-                edge_session_reply(s, 503, SPAN_LITERAL("5.5.1"), "DATA first");
+                edge_session_say(s, 503, "5.5.1", "DATA first");
                 return;
         }
         edge_session_expect_data(s, false);
         edge_body_finish(&t->body, s->edge, &t->arena);
         v = judge(t, body_error);
-        if (!verdict_is_refusal(&v) && closed)
-                v = make_verdict(452, "4.3.1", closed, "intake");
+        if (!verdict_is_refusal(&v))
+                v = edge_keeper_judge(&s->edge->keeper);
         if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
                 v = make_verdict(451, "4.3.0", "Out of memory", "memory");
         if (!verdict_is_refusal(&v) &&

@@ -172,7 +172,7 @@ static bool feed_due(struct smtp_server *s, struct smtp_event *ev)
         if (s->is_reset_due) {
                 s->is_reset_due = false;
                 ev->kind = SMTP_EVENT_RESET;
-        } else if (s->state == SMTP_STATE_CLOSED) {
+        } else if (s->state == SMTP_STATE_CLOSED || s->is_broken) {
                 ev->kind = SMTP_EVENT_CLOSE;
         } else if (s->output.len > SMTP_SERVER_OUTPUT_PAUSE) {
                 ev->kind = SMTP_EVENT_FLUSH;
@@ -196,6 +196,8 @@ size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event
                 used += n;
                 if (!is_step || ret_event->kind != SMTP_EVENT_NONE)
                         break;
+                /* What a refused command left must not become part of the next one. */
+                *ret_event = (struct smtp_event) {0};
         }
         return used;
 }

@@ -51,7 +51,8 @@ struct smtp_server_options {
         unsigned offers;            /* enum smtp_offer */
         struct span hostname;       /* in greeting and EHLO; outlives the engine */
         uint64_t message_size_max;  /* SIZE=, and enforced; 0 = no limit */
-        unsigned recipients_max;
+        unsigned recipients_max;    /* accepted ones of a transaction; 0 = no limit of their
+                                     * number, but of the memory they need */
         unsigned command_length_max; /* octets of a command line with CRLF, ≥ 512 */
         unsigned errors_max;        /* refused commands before 421, counted from the last accepted
                                      * recipient or message; 0 = no limit, also not on commands

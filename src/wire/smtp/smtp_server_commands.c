@@ -10,10 +10,13 @@ enum {
 /* The usual ones first: it is searched from the front. RFC 5321 section 4.1.4
  * says which come when, section 4.5.1 which there must be. */
 const struct smtp_command smtp_server_commands[] = {
-        { SPAN("RCPT"), IN_MAIL, 0, smtp_server_rcpt, "RCPT TO:<address> [NOTIFY=...] [ORCPT=...]" },
+        { SPAN("RCPT"), IN_MAIL, 0, smtp_server_rcpt,
+          "RCPT TO:<address> [NOTIFY=...] [ORCPT=...]" },
         { SPAN("MAIL"), HELO | OUTSIDE, 0, smtp_server_mail,
-          "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=id]" },
-        { SPAN("DATA"), IN_MAIL | BARE, 0, smtp_server_data, "DATA, then the message, then a dot alone" },
+          "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] "
+          "[ENVID=id]" },
+        { SPAN("DATA"), IN_MAIL | BARE, 0, smtp_server_data,
+          "DATA, then the message, then a dot alone" },
         { SPAN("BDAT"), 0, SMTP_OFFER_CHUNKING, smtp_server_bdat, "BDAT octets [LAST]" },
         { SPAN("EHLO"), SMTP_COMMAND_NOT_LMTP, 0, smtp_server_ehlo, "EHLO your-host-name" },
         { SPAN("HELO"), SMTP_COMMAND_NOT_LMTP, 0, smtp_server_helo, "HELO your-host-name" },
@@ -21,8 +24,10 @@ const struct smtp_command smtp_server_commands[] = {
         { SPAN("RSET"), BARE, 0, smtp_server_rset, "RSET: forget this message" },
         { SPAN("NOOP"), 0, 0, smtp_server_noop, "NOOP: do nothing" },
         { SPAN("QUIT"), BARE | SMTP_COMMAND_FREE, 0, smtp_server_quit, "QUIT: end the session" },
-        { SPAN("STARTTLS"), HELO | OUTSIDE | BARE, 0, smtp_server_starttls, "STARTTLS: go on encrypted" },
-        { SPAN("AUTH"), HELO | OUTSIDE, SMTP_OFFER_AUTH, smtp_server_auth, "AUTH mechanism [response]" },
+        { SPAN("STARTTLS"), HELO | OUTSIDE | BARE, 0, smtp_server_starttls,
+          "STARTTLS: go on encrypted" },
+        { SPAN("AUTH"), HELO | OUTSIDE, SMTP_OFFER_AUTH, smtp_server_auth,
+          "AUTH mechanism [response]" },
         { SPAN("VRFY"), 0, 0, smtp_server_vrfy, "VRFY address" },
         { SPAN("HELP"), 0, 0, smtp_server_help, "HELP [topic]" },
         { SPAN("VERB"), 0, 0, smtp_server_verb, "VERB: accepted, without effect" },
@@ -91,7 +96,8 @@ static bool check_line(struct smtp_server *s, struct span line)
         if (!line.p)
                 smtp_server_refuse(s, 500, "5.5.2", "Line too long");
         else if (line.len < 2 || line.p[line.len - 2] != '\r')
-                smtp_server_refuse(s, 500, "5.5.2", "Lines end with CR LF (RFC 5321 section 2.3.8)");
+                smtp_server_refuse(s, 500, "5.5.2",
+                                   "Lines end with CR LF (RFC 5321 section 2.3.8)");
         else if (memchr(line.p, '\r', line.len - 2))
                 smtp_server_refuse(s, 500, "5.5.2", "CR within a line (RFC 5321 section 2.3.8)");
         else if (memchr(line.p, '\0', line.len))

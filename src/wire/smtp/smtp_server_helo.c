@@ -43,6 +43,23 @@ SMTP_COMMAND_FUNCTION(ehlo)
         take_helo(s, argument, true, ev);
 }
 
+/* RFC 9422: spares the client the 452 and the 421. */
+static void say_limits(struct smtp_server *s)
+{
+        const struct smtp_server_options *o = &s->options;
+        char line[SMTP_SERVER_REPLY_LINE_MAX];
+        int len = snprintf(line, sizeof line, "LIMITS");
+
+        if (o->recipients_max)
+                len += snprintf(line + len, sizeof line - (size_t) len, " RCPTMAX=%u",
+                                o->recipients_max);
+        if (o->messages_max)
+                len += snprintf(line + len, sizeof line - (size_t) len, " MAILMAX=%u",
+                                o->messages_max);
+        if (o->recipients_max || o->messages_max)
+                smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+}
+
 static void say_offers(struct smtp_server *s)
 {
         static const struct {
@@ -70,12 +87,7 @@ static void say_offers(struct smtp_server *s)
                 len = snprintf(line, sizeof line, "AUTH %.*s", (int) names.len, names.p);
                 smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
         }
-        /* RFC 9422: spares the client the 452 and the 421. */
-        len = snprintf(line, sizeof line, "LIMITS RCPTMAX=%u", s->options.recipients_max);
-        if (s->options.messages_max)
-                len += snprintf(line + len, sizeof line - (size_t) len, " MAILMAX=%u",
-                                s->options.messages_max);
-        smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+        say_limits(s);
         /* "SIZE 0" means no fixed limit (RFC 1870 section 3). */
         len = snprintf(line, sizeof line, "SIZE %llu",
                        (unsigned long long) s->options.message_size_max);

@@ -16,9 +16,9 @@ static bool refuse_value(struct smtp_server *s, const char *text)
 static bool take_size(struct smtp_server *s, const struct smtp_parameter *p, struct smtp_event *ev)
 {
         const uint64_t max = s->options.message_size_max;
-        const int r = p->value.len > 20 ? -EINVAL : number_parse(p->value, UINT64_MAX, &ev->mail.size);
+        const int r = number_parse(p->value, UINT64_MAX, &ev->mail.size);
 
-        if (r == -EINVAL)
+        if (r == -EINVAL || p->value.len > 20)
                 return refuse_value(s, "SIZE= wants a number");
         if (r < 0 || (max && ev->mail.size > max)) {
                 smtp_server_refuse(s, 552, "5.3.4", "Message too big");

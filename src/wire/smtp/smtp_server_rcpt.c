@@ -23,7 +23,8 @@ static bool take_notify(struct smtp_server *s, const struct smtp_parameter *p,
                 bits |= 1u << i;
         }
         if (!is_good || ((bits & 1) && bits != 1)) {
-                smtp_server_refuse(s, 501, "5.5.4", "NOTIFY= wants NEVER, or SUCCESS,FAILURE,DELAY");
+                smtp_server_refuse(s, 501, "5.5.4",
+                                   "NOTIFY= wants NEVER, or SUCCESS,FAILURE,DELAY");
                 return false;
         }
         ev->rcpt.notify = (uint8_t) bits;
@@ -91,7 +92,7 @@ SMTP_COMMAND_FUNCTION(rcpt)
                 return;
         }
         /* Section 4.5.3.1.10: 452, the others will come in another transaction. */
-        if (s->recipients >= s->options.recipients_max) {
+        if (s->options.recipients_max && s->recipients >= s->options.recipients_max) {
                 smtp_server_refuse(s, 452, "4.5.3", "Too many recipients");
                 return;
         }

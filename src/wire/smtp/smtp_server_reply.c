@@ -54,7 +54,7 @@ static void append_line(struct smtp_server *s, unsigned code, struct span enhanc
                 /* Without memory for a reply the session has no sense left:
                  * half a line must not go out. */
                 s->output.len = len;
-                s->state = SMTP_STATE_CLOSED;
+                s->is_broken = true;
         }
 }
 

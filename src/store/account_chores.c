@@ -1,0 +1,255 @@
+/* Work that is not urgent and goes along with a later batch of the account:
+ *
+ *   fold    the 256 oldest single entries of a mailbox become one run, so that
+ *           a delivery never rewrites a run
+ *   sweep   delivery keys that are old enough are forgotten
+ *   purge   the messages of a deleted mailbox go, page by page
+ *
+ * What a chore needs is read from the store first, and only when the store
+ * shows the batch that took the one before along: else the same entries would
+ * be folded or purged twice. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/codec.h"
+#include "store/account.h"
+
+enum { SWEEP_PAGE = 200, PURGE_PAGE = 100, FOLD_RETRY = 64 };
+
+static void drop(struct account *a)
+{
+        a->chore.kind = CHORE_NONE;
+        buffer_shrink(&a->chore.octets, 0);
+}
+
+static void end_reading(struct account *a, bool is_ready)
+{
+        a->is_chore_asked = false;
+        if (!is_ready)
+                drop(a);
+        account_release(a);
+}
+
+/* ---- reading ---------------------------------------------------------------- */
+
+static void got_fold(void *arg, int result, const struct store_entry *entries, size_t count,
+                     bool has_more)
+{
+        struct account *a = arg;
+        struct mailbox *b = account_find_id(a, a->chore.mailbox_id);
+
+        (void) has_more;
+        if (b && result == 0 && count < ACCOUNT_RUN)
+                b->fold_at = b->single_count + FOLD_RETRY; /* they are under way */
+        if (!b || count < ACCOUNT_RUN)
+                result = -ENOENT;
+        for (size_t i = 0; i < ACCOUNT_RUN && result == 0; i++)
+                result = entries[i].value.len == ACCOUNT_ENTRY_OCTETS
+                                 ? buffer_append_span(&a->chore.octets, entries[i].value)
+                                 : -EBADMSG;
+        end_reading(a, result == 0);
+}
+
+static void got_sweep(void *arg, int result, const struct store_entry *entries, size_t count,
+                      bool has_more)
+{
+        const uint64_t now_us = clock_now_us();
+        struct account *a = arg;
+
+        a->sweep_behind_len = 0;
+        for (size_t i = 0; i < count && result == 0; i++) {
+                const struct store_entry *e = &entries[i];
+
+                if (e->value.len != 8 || key_get_u64(e->value.p) < now_us)
+                        result = write_octets(&a->chore.octets, e->key);
+                if (i + 1 == count && has_more && e->key.len < sizeof a->sweep_behind) {
+                        memcpy(a->sweep_behind, e->key.p, e->key.len);
+                        a->sweep_behind[e->key.len] = '\0';
+                        a->sweep_behind_len = e->key.len + 1;
+                }
+        }
+        end_reading(a, result == 0 && a->chore.octets.len);
+}
+
+/* Keys and values of one page of a deleted mailbox. */
+static int take_page(struct account *a, int result, const struct store_entry *entries, size_t count)
+{
+        for (size_t i = 0; i < count && result == 0; i++) {
+                result = write_octets(&a->chore.octets, entries[i].key);
+                if (result == 0)
+                        result = write_octets(&a->chore.octets, entries[i].value);
+        }
+        return result;
+}
+
+static void got_purged_runs(void *arg, int result, const struct store_entry *entries, size_t count,
+                            bool has_more)
+{
+        struct account *a = arg;
+
+        (void) has_more;
+        result = take_page(a, result, entries, count);
+        end_reading(a, result == 0); /* an empty page: it is all gone */
+}
+
+static void got_purged_singles(void *arg, int result, const struct store_entry *entries,
+                               size_t count, bool has_more)
+{
+        struct account *a = arg;
+        char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+
+        (void) has_more;
+        result = take_page(a, result, entries, count);
+        if (result < 0 || count) {
+                end_reading(a, result == 0);
+                return;
+        }
+        store_scan(a->mailboxes->store, &a->partition,
+                   account_key(from, 'r', a->chore.mailbox_id),
+                   account_key(to, 'r', a->chore.mailbox_id + 1), 1, false, got_purged_runs, a);
+}
+
+static void read_chore(struct account *a)
+{
+        struct store *s = a->mailboxes->store;
+        const uint64_t id = a->chore.mailbox_id;
+        char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+
+        if (a->chore.kind == CHORE_FOLD)
+                store_scan(s, &a->partition, account_key(from, 'e', id),
+                           account_key(to, 'e', id + 1), ACCOUNT_RUN, false, got_fold, a);
+        else if (a->chore.kind == CHORE_PURGE)
+                store_scan(s, &a->partition, account_key(from, 'e', id),
+                           account_key(to, 'e', id + 1), PURGE_PAGE, false, got_purged_singles, a);
+        else
+                store_scan(s, &a->partition,
+                           a->sweep_behind_len ? span_make(a->sweep_behind, a->sweep_behind_len)
+                                               : SPAN_LITERAL("d/"),
+                           SPAN_LITERAL("d0"), SWEEP_PAGE, false, got_sweep, a);
+}
+
+static void got_chore_sequence(void *arg, int result, struct span value, uint64_t sequence)
+{
+        struct account *a = arg;
+
+        (void) value;
+        if (a->is_forgotten || (result < 0 && result != -ENOENT) || sequence < a->chore_sequence)
+                end_reading(a, false);
+        else
+                read_chore(a);
+}
+
+static enum chore_kind choose(struct account *a, const struct mailbox *b, uint64_t *ret_mailbox_id)
+{
+        if (a->purged_count) {
+                *ret_mailbox_id = a->purged[0];
+                return CHORE_PURGE;
+        }
+        for (size_t i = 0; i < a->box_count; i++) {
+                const struct mailbox *box = b ? b : &a->boxes[i];
+
+                if (box->single_count >= box->fold_at) {
+                        *ret_mailbox_id = box->id;
+                        return CHORE_FOLD;
+                }
+                if (b)
+                        break;
+        }
+        if (a->deliveries_since_sweep >= ACCOUNT_SWEEP_EVERY) {
+                a->deliveries_since_sweep = 0;
+                return CHORE_SWEEP;
+        }
+        return CHORE_NONE;
+}
+
+void account_look_for_chores(struct account *a, const struct mailbox *b)
+{
+        if (a->chore.kind != CHORE_NONE || a->is_chore_asked || a->is_forgotten)
+                return;
+        a->chore.kind = choose(a, b, &a->chore.mailbox_id);
+        if (a->chore.kind == CHORE_NONE)
+                return;
+        a->is_chore_asked = true;
+        account_ref(a);
+        store_get(a->mailboxes->store, &a->partition, SPAN_LITERAL("h"), got_chore_sequence, a);
+}
+
+/* ---- doing ------------------------------------------------------------------ */
+
+static void fold(struct account *a, struct store_batch *batch)
+{
+        struct mailbox *b = account_find_id(a, a->chore.mailbox_id);
+        const struct span run = buffer_span(&a->chore.octets);
+        struct reader r = READER(run);
+        struct message_entry entry;
+        char key[ACCOUNT_KEY_MAX];
+        uint32_t first_uid = 0;
+
+        if (!b)
+                return;
+        while (account_decode_entry(&r, &entry) == 0) {
+                if (!first_uid)
+                        first_uid = entry.uid;
+                store_delete(batch, account_key_uid(key, 'e', b->id, entry.uid));
+        }
+        store_put(batch, account_key_uid(key, 'r', b->id, first_uid), run);
+        b->single_count -= ACCOUNT_RUN;
+        b->fold_at = ACCOUNT_FOLD_AT;
+        account_put_box(b, batch);
+}
+
+static void sweep(struct account *a, struct store_batch *batch)
+{
+        struct reader r = READER(buffer_span(&a->chore.octets));
+
+        while (r.rest.len && !r.failed)
+                store_delete(batch, read_octets(&r, STORE_KEY_MAX));
+}
+
+static void purge(struct account *a, struct store_batch *batch)
+{
+        struct reader r = READER(buffer_span(&a->chore.octets));
+        char key[ACCOUNT_KEY_MAX];
+
+        if (r.rest.len == 0) {
+                store_delete(batch, account_key(key, 'x', a->chore.mailbox_id));
+                a->purged_count--;
+                memmove(a->purged, a->purged + 1, a->purged_count * sizeof(uint64_t));
+                return;
+        }
+        while (r.rest.len && !r.failed) {
+                struct message_entry entry;
+                struct reader run;
+
+                store_delete(batch, read_octets(&r, STORE_KEY_MAX));
+                run = READER(read_octets(&r, STORE_VALUE_MAX));
+                while (run.rest.len && account_decode_entry(&run, &entry) == 0)
+                        if (entry.blob_id)
+                                store_blob_reference(batch, entry.blob_id, -1);
+        }
+}
+
+static bool is_ready(const struct account *a)
+{
+        return a->chore.kind != CHORE_NONE && !a->is_chore_asked;
+}
+
+bool account_has_chores(const struct account *a)
+{
+        return is_ready(a) || a->purged_count;
+}
+
+void account_do_chores(struct account *a, struct store_batch *batch)
+{
+        if (!is_ready(a))
+                return;
+        if (a->chore.kind == CHORE_FOLD)
+                fold(a, batch);
+        else if (a->chore.kind == CHORE_SWEEP)
+                sweep(a, batch);
+        else
+                purge(a, batch);
+        a->chore_sequence = a->sequence;
+        drop(a);
+}

@@ -1,0 +1,92 @@
+/* The inside of the local: driver, shared by its three parts:
+ *
+ *   store_local.c   opening, closing, and what runs on the keeper's loop
+ *   local_sync.c    the sync thread: takes what waits as one group, checks it,
+ *                   writes, syncs, answers, and then tells the index
+ *   local_helpers.c the helper thread (segments, traces, free space) and the
+ *                   reader threads (questions that must ask the disk)
+ *
+ *   loop --commits--> sync thread --done--> loop      waker
+ *   loop --queries--> readers ----answered--> loop    waker
+ *
+ * A commit is answered as soon as its group is durable, before the index has
+ * it. Questions asked after that wait until `applied` has caught up with the
+ * newest group the loop has seen answered, so that the caller reads what it
+ * wrote. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/driver.h"
+#include "store/log.h"
+#include "store/query.h"
+#include "store/trace.h"
+
+enum {
+        LOCAL_READERS = 2,
+        LOCAL_GROUP_MAX = 8 * 1024 * 1024,    /* a group ends once it is so large */
+        LOCAL_COMMIT_MAX = 16 * 1024 * 1024,  /* a single commit may be */
+        LOCAL_LAZY_US = 1000 * 1000,
+        LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
+        LOCAL_BLOB_PATH_MAX = 32,
+};
+
+struct local {
+        struct store store;
+        struct io *io;
+        struct index *index;
+        struct apply *apply; /* the sync thread's, after recovery */
+        struct trace *trace;
+        struct log log;
+        uint64_t reserve_bytes, commit_max;
+        bool is_closing_loop; /* the loop's */
+        uint64_t acknowledged; /* newest group whose callbacks came; the loop's */
+        struct list_node held; /* questions that wait for `applied`; the loop's */
+        struct waker *waker;
+
+        pthread_mutex_t mutex;
+        pthread_cond_t has_commits, has_queries, has_chores, has_applied;
+        struct list_node commits, done, queries, answered;
+        size_t urgent; /* of the commits: how many may not wait */
+        uint64_t done_group;
+        bool is_closing;
+        bool is_waiting; /* somebody waits for has_applied */
+
+        _Atomic uint64_t applied, commit_count, group_count, free_bytes;
+        _Atomic bool has_failed, is_full, is_exhausted, has_held, has_dead;
+        pthread_t sync_thread, helper_thread, reader_threads[LOCAL_READERS];
+        bool has_sync_thread, has_helper_thread;
+        int reader_count;
+};
+
+static inline const char *local_blob_path(uint64_t blob_id, char *out)
+{
+        static const char digits[] = "0123456789abcdef";
+
+        memcpy(out, "blobs/", 6);
+        for (int i = 0; i < 16; i++)
+                out[6 + i] = digits[blob_id >> (60 - 4 * i) & 15];
+        out[22] = '\0';
+        return out;
+}
+
+static inline enum log_stream local_stream_of(const struct store_batch *b)
+{
+        return b->record.data[b->record.start + 8] == PARTITION_QUEUE ? LOG_QUEUE : LOG_MAIL;
+}
+
+void *local_sync_run(void *local);
+void *local_helper_run(void *local);
+void *local_reader_run(void *local);
+
+/* Answers a question where waiting for the disk does not matter. */
+void local_answer(struct local *l, struct query *q);
+
+/* How much room there is: is_full, is_exhausted, free_bytes. */
+void local_check_space(struct local *l);
+
+/* For tests: the driver over another disk and index, which it owns from then
+ * on, also when it fails. */
+int local_open_with(struct io *io, struct index *index, const struct store_options *options,
+                    struct loop *loop, struct store **ret_store, char *error);

@@ -1,0 +1,184 @@
+#include <errno.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "store/local.h"
+#include "store/recover.h"
+
+enum { CHORES_EVERY_US = 1000 * 1000, FLUSH_EVERY_US = 10 * 1000 * 1000, CHECKSUM_SEED = 1 };
+
+/* ---- chores ---------------------------------------------------------------- */
+
+void local_check_space(struct local *l)
+{
+        uint64_t free_bytes, total;
+        uint64_t reserve = l->reserve_bytes;
+
+        if (io_space(l->io, &free_bytes, &total) < 0)
+                return;
+        if (!reserve)
+                reserve = total / 100 * 3 > 1 << 30 ? total / 100 * 3 : 1 << 30;
+        atomic_store(&l->free_bytes, free_bytes);
+        atomic_store(&l->is_full, free_bytes < reserve);
+        atomic_store(&l->is_exhausted, free_bytes < reserve / 4);
+}
+
+/* Dead segments can go once the durable index is past them: it is asked to
+ * become durable, now and then, when there are any. */
+static void reclaim(struct local *l, struct log_position *safe, uint64_t *flushed_at_us)
+{
+        const uint64_t now_us = clock_monotonic_us();
+
+        if (!atomic_load(&l->has_dead) || now_us - *flushed_at_us < FLUSH_EVERY_US)
+                return;
+        *flushed_at_us = now_us;
+        atomic_store(&l->has_dead, false);
+        if (index_flush(l->index) == 0)
+                recover_get_flushed_position(l->index, safe);
+        log_reclaim(&l->log, safe);
+}
+
+static void prepare(struct local *l, const struct log_position *safe)
+{
+        bool is_wanted[LOG_STREAMS];
+
+        pthread_mutex_lock(&l->log.mutex);
+        for (int i = 0; i < LOG_STREAMS; i++)
+                is_wanted[i] = l->log.current[i] && !l->log.next[i];
+        pthread_mutex_unlock(&l->log.mutex);
+        /* A failure is none yet: the sync thread makes its own when it must. */
+        for (int i = 0; i < LOG_STREAMS; i++)
+                if (is_wanted[i] && !atomic_load(&l->is_full))
+                        log_prepare(&l->log, i, safe);
+}
+
+static void wait_for_chores(struct local *l)
+{
+        const uint64_t due_us = clock_monotonic_us() + CHORES_EVERY_US;
+        const struct timespec until = {(time_t) (due_us / 1000000),
+                                       (long) (due_us % 1000000) * 1000};
+
+        pthread_mutex_lock(&l->mutex);
+        if (!l->is_closing)
+                pthread_cond_timedwait(&l->has_chores, &l->mutex, &until);
+        pthread_mutex_unlock(&l->mutex);
+}
+
+void *local_helper_run(void *local)
+{
+        struct local *l = local;
+        struct log_position safe = {0};
+        uint64_t flushed_at_us = 0;
+        bool is_closing = false;
+
+        recover_get_flushed_position(l->index, &safe);
+        while (!is_closing) {
+                wait_for_chores(l);
+                pthread_mutex_lock(&l->mutex);
+                is_closing = l->is_closing;
+                pthread_mutex_unlock(&l->mutex);
+                if (is_closing || atomic_load(&l->has_failed))
+                        continue;
+                local_check_space(l);
+                prepare(l, &safe);
+                if (trace_has_work(l->trace))
+                        trace_write(l->trace, clock_now_us());
+                reclaim(l, &safe, &flushed_at_us);
+        }
+        return NULL;
+}
+
+/* ---- readers --------------------------------------------------------------- */
+
+static int read_octets_of(struct local *l, struct query *q, const struct blob_place *place,
+                          size_t len, char *to)
+{
+        char path[LOCAL_BLOB_PATH_MAX];
+        int64_t got;
+        int file, r;
+
+        if (place->kind == BLOB_IN_SEGMENT) {
+                r = log_read(&l->log, place->segment, place->offset + q->offset, to, len);
+                if (r == 0 && q->offset == 0 && len == place->size &&
+                    hash_span(span_make(to, len), CHECKSUM_SEED) != place->checksum)
+                        r = -EBADMSG;
+                return r;
+        }
+        file = io_open(l->io, local_blob_path(q->number, path), IO_READ_ONLY);
+        if (file < 0)
+                return file;
+        got = io_pread(l->io, file, to, len, q->offset);
+        io_close(l->io, file);
+        return got == (int64_t) len ? 0 : got < 0 ? (int) got : -EBADMSG;
+}
+
+static void answer_blob(struct local *l, struct query *q)
+{
+        struct blob_place place;
+        size_t len;
+        char *to;
+
+        q->result = apply_find_blob(l->index, q->number, true, &q->octets, &place);
+        buffer_clear(&q->octets);
+        if (q->result < 0)
+                return;
+        q->answer = place.size;
+        if (q->offset >= place.size)
+                return;
+        len = place.size - q->offset < q->limit ? (size_t) (place.size - q->offset) : q->limit;
+        q->result = buffer_reserve(&q->octets, len, &to);
+        if (q->result == 0)
+                q->result = read_octets_of(l, q, &place, len, to);
+        if (q->result == 0)
+                buffer_commit(&q->octets, len);
+        else if (q->result != -ENOMEM &&
+                 apply_find_blob(l->index, q->number, true, &q->octets, &place) == -ENOENT)
+                q->result = -ENOENT; /* it went while we read */
+        if (q->result < 0)
+                buffer_clear(&q->octets);
+}
+
+static bool give(void *arg, struct span text)
+{
+        struct query *q = arg;
+
+        q->result = query_give_entry(q, span_make(NULL, 0), text);
+        return q->result == 0 && q->entry_count < q->limit;
+}
+
+void local_answer(struct local *l, struct query *q)
+{
+        if (q->kind == QUERY_BLOB) {
+                answer_blob(l, q);
+        } else if (q->kind == QUERY_TRACE) {
+                const int r = q->limit ? trace_find(l->trace, q->number, give, q) : 0;
+
+                if (r < 0)
+                        q->result = r;
+        } else {
+                query_run(q, l->index, true);
+        }
+}
+
+void *local_reader_run(void *local)
+{
+        struct local *l = local;
+
+        for (;;) {
+                struct list_node *node;
+
+                pthread_mutex_lock(&l->mutex);
+                while (!l->is_closing && list_is_empty(&l->queries))
+                        pthread_cond_wait(&l->has_queries, &l->mutex);
+                node = list_take_first(&l->queries);
+                pthread_mutex_unlock(&l->mutex);
+                if (!node)
+                        return NULL;
+                local_answer(l, LIST_OBJECT(node, struct query, node));
+                pthread_mutex_lock(&l->mutex);
+                list_append(&l->answered, node);
+                pthread_mutex_unlock(&l->mutex);
+                waker_wake(l->waker);
+        }
+}

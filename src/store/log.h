@@ -1,0 +1,173 @@
+/* The log of the local: driver: two streams of segments, queue/ and mail/,
+ * so that what dies young lies together.
+ *
+ * A segment is a file `<number>.seg`, the number in 16 hex digits and unique
+ * for ever in this store. Its first block says so (segment_head); then groups
+ * follow, each beginning at a block of LOG_BLOCK octets, so that no write ever
+ * touches a block that holds something acknowledged. A group is one part in
+ * each stream it touches: {head, records, zeros up to the block}. The checksums
+ * are seeded by store id and segment number: what is left from an earlier life
+ * of a recycled segment never looks valid, and nobody who does not know the
+ * store id can write a body that looks like a group.
+ *
+ * Invariants:
+ *   1. Groups are strictly sequential: none is written before all parts of the
+ *      one before are synced. So only the last group may be torn.
+ *   2. A head names the group before it in its stream: a lost group shows.
+ *   3. Segments of a stream are filled in the order of their numbers.
+ *
+ * The writer is one thread; log_prepare() and log_reclaim() are called by
+ * another one; log_read() by any. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/span.h"
+#include "base/table.h"
+#include "store/apply.h"
+#include "store/io.h"
+
+enum {
+        LOG_BLOCK = 4096,
+        LOG_FORMAT = 1,
+        LOG_HEAD = 64,
+        LOG_STORE_ID = 16,
+        LOG_PATH_MAX = 64,
+        LOG_OPEN_FILES_MAX = 512, /* more are opened for each read */
+};
+
+enum log_stream { LOG_QUEUE, LOG_MAIL, LOG_STREAMS };
+
+extern const char *const log_folders[LOG_STREAMS];
+
+struct segment {
+        struct table_node by_number;
+        struct list_node node; /* of its stream, in order */
+        uint64_t number;
+        enum log_stream stream;
+        uint64_t size; /* of the file */
+        int file;      /* -1: not open */
+        unsigned users; /* reads under way */
+        bool is_sealed; /* nothing more is appended */
+        uint64_t live_blobs, live_octets;
+};
+
+/* How far everything up to a group reaches. Kept in the index. */
+struct log_position {
+        uint64_t group;
+        struct {
+                uint64_t segment, offset; /* where the next part would go; 0: none yet */
+                uint64_t group;           /* the last one in this stream */
+        } at[LOG_STREAMS];
+};
+enum { LOG_POSITION_OCTETS = 8 + LOG_STREAMS * 24 };
+
+struct group_head {
+        uint8_t stream, mask; /* mask: 1 << stream of every part */
+        uint64_t segment, group, previous, time_us;
+        uint32_t len, records;
+        uint64_t checksum;
+};
+
+struct log_part {
+        struct iovec *parts; /* [0] is the head */
+        size_t count, room;
+        uint64_t len; /* of the records */
+        uint32_t records;
+        char head[LOG_HEAD];
+};
+
+struct log {
+        struct io *io;
+        unsigned char store_id[LOG_STORE_ID];
+        uint64_t segment_size;
+        bool may_reclaim;
+        struct log_position position; /* the writer's */
+        struct log_part part[LOG_STREAMS];
+
+        pthread_mutex_t making; /* held while a segment is made: numbers stay in order */
+        pthread_mutex_t mutex;  /* of what follows */
+        struct table by_number;
+        struct list_node streams[LOG_STREAMS];
+        struct segment *current[LOG_STREAMS];
+        struct segment *next[LOG_STREAMS]; /* prepared, empty */
+        uint64_t next_number;
+        unsigned open_files;
+
+        _Atomic uint64_t octets_written, syncs, sync_us_total, sync_us_max;
+};
+
+void log_init(struct log *l, struct io *io, const unsigned char *store_id, uint64_t segment_size);
+void log_done(struct log *l);
+
+/* Finds the segments there are. 0, or what is wrong in `error` (256 bytes). */
+int log_find_segments(struct log *l, char *error);
+
+struct segment *log_segment(struct log *l, uint64_t number); /* NULL: gone */
+const char *log_path(const struct segment *s, char *out);    /* `out`: LOG_PATH_MAX */
+
+/* ---- writing ---------------------------------------------------------- */
+
+/* Begins a group with parts of at most these sizes. */
+int log_begin_group(struct log *l, const uint64_t sizes[LOG_STREAMS]);
+
+/* Where the next record of that stream will lie. */
+struct record_place log_place(const struct log *l, enum log_stream stream);
+
+/* Adds it; the octets must live until log_write_group(). 0 or -ENOMEM. */
+int log_add(struct log *l, enum log_stream stream, struct span record);
+
+/* Takes records back: the marks are those of log_part before they were added. */
+struct log_mark {
+        size_t count[LOG_STREAMS];
+        uint64_t len[LOG_STREAMS];
+        uint32_t records[LOG_STREAMS];
+};
+struct log_mark log_mark(const struct log *l);
+void log_rollback(struct log *l, const struct log_mark *mark);
+
+bool log_group_is_empty(const struct log *l);
+
+/* Writes and syncs. On failure nobody knows what is durable: stop. */
+int log_write_group(struct log *l, uint64_t now_us);
+
+/* Octets a part takes on the disk. */
+static inline uint64_t log_part_size(uint64_t records_len)
+{
+        return (LOG_HEAD + records_len + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK;
+}
+
+/* ---- reading ---------------------------------------------------------- */
+
+uint64_t log_seed(const struct log *l, uint64_t segment);
+void log_encode_head(const struct log *l, const struct group_head *h, char *out);
+
+/* 0, or -EBADMSG when these LOG_HEAD octets are not a head of that segment. */
+int log_decode_head(const struct log *l, uint64_t segment, const char *in,
+                    struct group_head *ret_h);
+
+/* -ENOENT: the segment is gone. */
+int log_read(struct log *l, uint64_t segment, uint64_t offset, void *out, size_t n);
+
+struct span log_encode_position(const struct log_position *p, char *out);
+int log_decode_position(struct reader *r, struct log_position *ret_p);
+
+/* ---- segments ahead and behind ---------------------------------------- */
+
+/* Makes the next segment of the stream, written before, so that writing into
+ * it needs no journal: of a dead one, if one may go (all before `safe`, and
+ * nothing in it lives), or of zeros. */
+int log_prepare(struct log *l, enum log_stream stream, const struct log_position *safe);
+
+/* A new one, not written before, in a hurry: the caller holds `making`. */
+int log_create(struct log *l, enum log_stream stream);
+
+/* Removes dead segments but one a stream. */
+int log_reclaim(struct log *l, const struct log_position *safe);
+
+/* What the blobs of a group did to a segment; the writer's. */
+void log_account(struct log *l, uint64_t segment, int blobs, int64_t octets);

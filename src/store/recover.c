@@ -1,0 +1,499 @@
+#include "store/recover.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "store/keys.h"
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { SCAN_STEP = 256 * LOG_BLOCK };
+
+/* Where the reading of one stream stands, and the group it found there. */
+struct cursor {
+        uint64_t segment, offset, previous;
+        bool has_head, is_whole; /* a head is there; its records are good */
+        struct group_head head;
+        char *records;
+};
+
+struct recovery {
+        struct log *log;
+        struct apply *apply;
+        struct trace *trace;
+        struct cursor cursors[LOG_STREAMS];
+        struct log_position index_position; /* what the index has */
+        struct log_position position;
+        char *error;
+};
+
+/* ---- what is kept in the index ------------------------------------------ */
+
+int recover_put_position(struct index *index, const struct log_position *p,
+                         const struct log_position *traces)
+{
+        char octets[2 * LOG_POSITION_OCTETS];
+        const char key = KEYS_POSITION;
+
+        log_encode_position(p, octets);
+        log_encode_position(traces, octets + LOG_POSITION_OCTETS);
+        return index_put(index, span_make(&key, 1), span_make(octets, sizeof octets));
+}
+
+static int decode_positions(const struct buffer *value, struct log_position *ret_p,
+                            struct log_position *ret_traces)
+{
+        struct reader r = READER(buffer_span(value));
+
+        log_decode_position(&r, ret_p);
+        log_decode_position(&r, ret_traces);
+        return read_is_complete(&r) ? 0 : -EBADMSG;
+}
+
+int recover_get_flushed_position(struct index *index, struct log_position *ret_traces)
+{
+        struct buffer value = BUFFER_INIT(1024);
+        struct log_position p;
+        const char key = KEYS_POSITION;
+        int r = index_get_flushed(index, span_make(&key, 1), &value);
+
+        if (r == 0)
+                r = decode_positions(&value, &p, ret_traces);
+        buffer_done(&value);
+        return r;
+}
+
+static int put_segment(struct log *log, struct index *index, uint64_t number)
+{
+        char key[KEYS_MAX], value[16];
+        const struct segment *s;
+        int r = 0;
+
+        pthread_mutex_lock(&log->mutex);
+        s = log_segment(log, number);
+        if (s) {
+                key_put_u64(value, s->live_blobs);
+                key_put_u64(value + 8, s->live_octets);
+        }
+        pthread_mutex_unlock(&log->mutex);
+        if (s)
+                r = index_put(index, keys_of_number(key, KEYS_SEGMENT, number),
+                              span_make(value, sizeof value));
+        return r;
+}
+
+int recover_account(struct log *log, struct apply *apply)
+{
+        uint64_t last = 0;
+        int r = 0;
+
+        for (size_t i = 0; i < apply->blob_count; i++) {
+                const struct blob_change *c = &apply->blobs[i];
+                const int change = (c->place.references != 0) - (c->before != 0);
+
+                if (c->place.kind == BLOB_IN_SEGMENT && change)
+                        log_account(log, c->place.segment, change,
+                                    change * (int64_t) c->place.size);
+        }
+        /* Nearly always all of them are in one or two segments. */
+        for (size_t i = 0; i < apply->blob_count && r == 0; i++) {
+                const struct blob_place *p = &apply->blobs[i].place;
+
+                if (p->kind == BLOB_IN_SEGMENT && p->segment != last) {
+                        last = p->segment;
+                        r = put_segment(log, apply->index, last);
+                }
+        }
+        return r;
+}
+
+static bool load_segment(void *arg, struct span key, struct span value)
+{
+        struct recovery *v = arg;
+        struct segment *s;
+
+        if (key.len != 9 || value.len != 16)
+                return true;
+        s = log_segment(v->log, key_get_u64(key.p + 1));
+        if (s) {
+                s->live_blobs = key_get_u64(value.p);
+                s->live_octets = key_get_u64(value.p + 8);
+        }
+        return true;
+}
+
+/* ---- reading groups ------------------------------------------------------ */
+
+static int refuse(struct recovery *v, const struct cursor *c, int stream, const char *what)
+{
+        snprintf(v->error, 256, "%s/%016llx.seg, octet %llu: %s", log_folders[stream],
+                 (unsigned long long) c->segment, (unsigned long long) c->offset, what);
+        return -EBADMSG;
+}
+
+/* The segment behind `number` in the stream, or NULL. */
+static struct segment *next_segment(struct log *l, int stream, uint64_t number)
+{
+        LIST_FOR_EACH(node, &l->streams[stream]) {
+                struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                if (s->number > number)
+                        return s;
+        }
+        return NULL;
+}
+
+/* What stands at this place: has_head, is_whole, records. */
+static int look(struct recovery *v, struct cursor *c)
+{
+        const struct segment *s;
+        char head[LOG_HEAD];
+        int r = 0;
+
+        c->has_head = c->is_whole = false;
+        free(c->records);
+        c->records = NULL;
+        s = log_segment(v->log, c->segment);
+        if (!s || c->offset + LOG_BLOCK > s->size)
+                return 0;
+        r = log_read(v->log, c->segment, c->offset, head, sizeof head);
+        if (r == -EBADMSG) /* a segment shorter than it should be */
+                return 0;
+        if (r < 0 || log_decode_head(v->log, c->segment, head, &c->head) < 0)
+                return r;
+        c->has_head = true;
+        if (c->offset + log_part_size(c->head.len) > s->size)
+                return 0;
+        c->records = malloc((size_t) c->head.len + 1);
+        if (!c->records)
+                return -ENOMEM;
+        r = log_read(v->log, c->segment, c->offset + LOG_HEAD, c->records, c->head.len);
+        if (r == 0)
+                c->is_whole = XXH3_64bits_withSeed(c->records, c->head.len,
+                                                   log_seed(v->log, c->segment)) ==
+                              c->head.checksum;
+        return r == -EBADMSG ? 0 : r;
+}
+
+/* Stands at the next group of the stream, which may begin a segment further
+ * on; empty ones may lie between. Without one, stays, unless that segment is
+ * gone: then everything in it was taken in long ago, and writing goes on in
+ * the next one. */
+static int find_next(struct recovery *v, int stream)
+{
+        struct cursor *c = &v->cursors[stream];
+        const struct segment *s;
+        struct cursor ahead;
+        int r = look(v, c);
+
+        if (r == 0 && !c->has_head && !log_segment(v->log, c->segment) &&
+            (s = next_segment(v->log, stream, c->segment))) {
+                c->segment = s->number;
+                c->offset = LOG_BLOCK;
+                r = look(v, c);
+        }
+        ahead = *c;
+        ahead.records = NULL;
+        while (r == 0 && !c->has_head && (s = next_segment(v->log, stream, ahead.segment))) {
+                ahead.segment = s->number;
+                ahead.offset = LOG_BLOCK;
+                r = look(v, &ahead);
+                if (r == 0 && ahead.has_head)
+                        *c = ahead;
+        }
+        if (r == 0 && c->has_head && c->head.previous != c->previous)
+                return refuse(v, c, stream, "a group before this one is damaged or missing");
+        return r;
+}
+
+static void advance(struct cursor *c)
+{
+        c->previous = c->head.group;
+        c->offset += log_part_size(c->head.len);
+}
+
+/* ---- taking groups in ---------------------------------------------------- */
+
+static int replay_record(struct recovery *v, struct cursor *c, struct span *in, uint32_t *number)
+{
+        const struct record_place place = {
+                c->segment, c->offset + LOG_HEAD + (uint64_t) (in->p - c->records)};
+        struct batch_view view;
+        struct span record;
+        uint64_t sequence;
+        int r = batch_open(in, &view, &record);
+
+        if (r == 0)
+                r = trace_add_batch(v->trace, record, c->head.group, number);
+        if (r < 0 || c->head.group <= v->index_position.group)
+                return r;
+        return apply_record(v->apply, record, view.sequence - 1, place, &sequence);
+}
+
+/* The records of a group, in the order they were committed in, whichever
+ * stream they went into. */
+static int replay_records(struct recovery *v, uint8_t mask)
+{
+        struct span in[LOG_STREAMS] = {{0}};
+        uint32_t trace_number = 0;
+        int r = 0;
+
+        for (int i = 0; i < LOG_STREAMS; i++)
+                if (mask & 1 << i)
+                        in[i] = span_make(v->cursors[i].records, v->cursors[i].head.len);
+        for (;;) {
+                int first = -1;
+
+                for (int i = 0; i < LOG_STREAMS; i++)
+                        if (in[i].len && (first < 0 || batch_number(in[i]) < batch_number(in[first])))
+                                first = i;
+                if (first < 0)
+                        return 0;
+                r = replay_record(v, &v->cursors[first], &in[first], &trace_number);
+                if (r < 0) {
+                        const struct cursor *c = &v->cursors[first];
+
+                        snprintf(v->error, 256, "%s/%016llx.seg, octet %llu: a record does not fit "
+                                 "the index: %s", log_folders[first],
+                                 (unsigned long long) c->segment, (unsigned long long) c->offset,
+                                 strerror(-r));
+                        return r;
+                }
+        }
+}
+
+static int write_index(struct recovery *v)
+{
+        const struct log_position synced = trace_synced(v->trace);
+        int r = apply_end_group(v->apply);
+
+        if (r == 0)
+                r = recover_account(v->log, v->apply);
+        if (r == 0)
+                r = recover_put_position(v->apply->index, &v->position, &synced);
+        return r == 0 ? index_write(v->apply->index) : r;
+}
+
+static int replay_group(struct recovery *v, uint8_t mask)
+{
+        int r;
+
+        apply_begin_commit(v->apply);
+        r = replay_records(v, mask);
+        if (r < 0)
+                return r;
+        v->position.group++;
+        for (int i = 0; i < LOG_STREAMS; i++) {
+                struct cursor *c = &v->cursors[i];
+
+                if (!(mask & 1 << i))
+                        continue;
+                advance(c);
+                v->position.at[i].segment = c->segment;
+                v->position.at[i].offset = c->offset;
+                v->position.at[i].group = v->position.group;
+        }
+        trace_set_position(v->trace, &v->position);
+        if (v->position.group > v->index_position.group)
+                r = write_index(v);
+        apply_forget_group(v->apply);
+        return r;
+}
+
+/* ---- the end of the log --------------------------------------------------- */
+
+/* Is there a head at or behind this block? Then the log did not end here. */
+static int look_behind(struct recovery *v, int stream, const struct segment *s, uint64_t offset)
+{
+        struct cursor place = {.segment = s->number};
+        char *octets = malloc(SCAN_STEP);
+        struct group_head head;
+        int r = octets ? 0 : -ENOMEM;
+
+        for (uint64_t at = offset; r == 0 && at + LOG_BLOCK <= s->size;
+             at += SCAN_STEP) {
+                const uint64_t rest = s->size - at;
+                const size_t n = rest < SCAN_STEP ? (size_t) (rest / LOG_BLOCK * LOG_BLOCK)
+                                                  : SCAN_STEP;
+
+                if (log_read(v->log, s->number, at, octets, n) < 0)
+                        break;
+                for (size_t i = 0; i < n && r == 0; i += LOG_BLOCK) {
+                        place.offset = at + i;
+                        if (log_decode_head(v->log, s->number, octets + i, &head) == 0)
+                                r = refuse(v, &place, stream,
+                                           "a group follows one that is damaged");
+                }
+        }
+        free(octets);
+        return r;
+}
+
+static int check_end(struct recovery *v, int stream)
+{
+        const struct cursor *c = &v->cursors[stream];
+        const struct segment *s = log_segment(v->log, c->segment);
+        uint64_t segment = c->segment;
+        int r = s ? look_behind(v, stream, s, c->offset + LOG_BLOCK) : 0;
+
+        while (r == 0 && (s = next_segment(v->log, stream, segment))) {
+                segment = s->number;
+                r = look_behind(v, stream, s, LOG_BLOCK);
+        }
+        return r;
+}
+
+static int keep_open(struct log *l, struct segment *s)
+{
+        char path[LOG_PATH_MAX];
+
+        if (!s || s->file >= 0)
+                return 0;
+        s->file = io_open(l->io, log_path(s, path), 0);
+        if (s->file < 0)
+                return s->file;
+        l->open_files++;
+        return 0;
+}
+
+/* What is left of the last, torn group must not be taken for one later. */
+static int wipe(struct recovery *v, int stream)
+{
+        static char zeros[LOG_BLOCK];
+        struct cursor *c = &v->cursors[stream];
+        struct iovec part = {zeros, sizeof zeros};
+        struct segment *s = log_segment(v->log, c->segment);
+        int r;
+
+        if (!s || !c->has_head)
+                return 0;
+        r = keep_open(v->log, s);
+        if (r < 0)
+                return r;
+        r = io_pwritev(v->log->io, s->file, &part, 1, c->offset);
+        return r == 0 ? io_sync(v->log->io, s->file) : r;
+}
+
+/* Writing goes on where reading ended. The first segment behind is the one
+ * that was made ahead; those behind it, left by a crash, are as dead ones. */
+static int take_up(struct recovery *v, int stream)
+{
+        struct log *l = v->log;
+        const struct cursor *c = &v->cursors[stream];
+        struct segment *current = log_segment(l, c->segment);
+        struct segment *next = next_segment(l, stream, c->segment);
+        int r = keep_open(l, current);
+
+        LIST_FOR_EACH(node, &l->streams[stream]) {
+                struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                s->is_sealed = s != current && s != next;
+        }
+        l->current[stream] = current;
+        l->next[stream] = next;
+        l->position.at[stream].segment = c->segment;
+        l->position.at[stream].offset = c->offset;
+        l->position.at[stream].group = c->previous;
+        return r == 0 ? keep_open(l, next) : r;
+}
+
+static int end_log(struct recovery *v, uint8_t torn)
+{
+        int r = 0;
+
+        for (int i = 0; i < LOG_STREAMS && r == 0; i++) {
+                const struct cursor *c = &v->cursors[i];
+
+                if (c->has_head && (!(torn & 1 << i) || c->head.group != v->position.group + 1))
+                        return refuse(v, c, i, "a group before this one is damaged or missing");
+                r = check_end(v, i);
+        }
+        for (int i = 0; i < LOG_STREAMS && r == 0; i++) {
+                r = wipe(v, i);
+                if (r == 0)
+                        r = take_up(v, i);
+        }
+        v->log->position.group = v->position.group;
+        return r;
+}
+
+/* ---- from the beginning ---------------------------------------------------- */
+
+static int find_start(struct recovery *v)
+{
+        struct buffer value = BUFFER_INIT(1024);
+        const struct index_range segments = {SPAN("g"), SPAN("h"), false};
+        struct log_position traces = {0};
+        const char key = KEYS_POSITION;
+        int r = index_get(v->apply->index, span_make(&key, 1), true, &value);
+
+        if (r == 0)
+                r = decode_positions(&value, &v->index_position, &traces);
+        else if (r == -ENOENT)
+                r = 0; /* an empty index: all of the log, if it is whole */
+        buffer_done(&value);
+        if (r == 0)
+                r = index_scan(v->apply->index, &segments, true, load_segment, v);
+        if (r < 0) {
+                snprintf(v->error, 256, "index: its position in the log cannot be read: %s",
+                         strerror(-r));
+                return r;
+        }
+        v->position = traces;
+        trace_set_position(v->trace, &traces);
+        for (int i = 0; i < LOG_STREAMS; i++)
+                v->cursors[i] = (struct cursor) {
+                        .segment = traces.at[i].segment,
+                        .offset = traces.at[i].offset,
+                        .previous = traces.at[i].group,
+                };
+        return 0;
+}
+
+static int replay_all(struct recovery *v)
+{
+        uint8_t there, mask;
+        int r = 0;
+
+        for (;;) {
+                there = mask = 0;
+                for (int i = 0; i < LOG_STREAMS && r == 0; i++) {
+                        struct cursor *c = &v->cursors[i];
+
+                        r = find_next(v, i);
+                        if (r == 0 && c->has_head && c->head.group == v->position.group + 1) {
+                                mask |= c->head.mask;
+                                there |= (uint8_t) (c->is_whole << i);
+                        }
+                }
+                if (r < 0 || !mask || there != mask)
+                        break;
+                r = replay_group(v, mask);
+                if (r < 0)
+                        break;
+        }
+        if (r < 0)
+                return r;
+        if (v->position.group < v->index_position.group) {
+                snprintf(v->error, 256, "the log ends at group %llu, the index knows of group %llu",
+                         (unsigned long long) v->position.group,
+                         (unsigned long long) v->index_position.group);
+                return -EBADMSG;
+        }
+        return end_log(v, mask);
+}
+
+int recover(struct log *log, struct apply *apply, struct trace *trace, char *error)
+{
+        struct recovery v = {.log = log, .apply = apply, .trace = trace, .error = error};
+        int r = find_start(&v);
+
+        if (r == 0)
+                r = replay_all(&v);
+        for (int i = 0; i < LOG_STREAMS; i++)
+                free(v.cursors[i].records);
+        if (r < 0 && !error[0])
+                snprintf(error, 256, "the log cannot be read: %s", strerror(-r));
+        return r;
+}

@@ -1,0 +1,29 @@
+/* Recovery: makes the index and the traces what the log says, and finds where
+ * writing goes on.
+ *
+ * Reading begins at the position the index holds (its traces' one) and goes on
+ * group by group through both streams. The first group that is not whole ends
+ * the log, if nothing comes behind it: it was being written when the machine
+ * stopped, and nobody was told that it was kept. If something does, a part of
+ * the log that was durable is damaged, and we refuse to go on. */
+#pragma once
+
+#include "store/apply.h"
+#include "store/log.h"
+#include "store/trace.h"
+
+/* 0, with the log ready for writing; -EBADMSG or another, said in `error` (256
+ * bytes). */
+int recover(struct log *log, struct apply *apply, struct trace *trace, char *error);
+
+/* Puts the position after a group, and the changed segments, into the index
+ * batch. */
+int recover_put_position(struct index *index, const struct log_position *p,
+                         const struct log_position *traces);
+
+/* The durable one of the traces: what is before it, the log need not keep. */
+int recover_get_flushed_position(struct index *index, struct log_position *ret_traces);
+
+/* Counts what the blobs of this group did to their segments, and puts that
+ * into the index batch. */
+int recover_account(struct log *log, struct apply *apply);

@@ -1,0 +1,361 @@
+/* The life of segments: found at start, made ahead, recycled, removed. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/codec.h"
+#include "base/hash.h"
+#include "store/log.h"
+
+enum { SEGMENT_HEAD = 48, NAME_LEN = 20, FILL_STEP = 256 * 1024,
+       FILL_SYNC = 2 * 1024 * 1024 };
+
+static const uint32_t SEGMENT_MAGIC = 0x31535948; /* "HYS1" */
+
+/* The first block: magic, format, stream, number, store id, checksum. */
+static int encode_segment_head(const struct log *l, const struct segment *s, char *block)
+{
+        struct buffer b = BUFFER_INIT(SEGMENT_HEAD);
+        int r = write_u32(&b, SEGMENT_MAGIC);
+
+        if (r == 0)
+                r = write_u16(&b, LOG_FORMAT);
+        if (r == 0)
+                r = write_u16(&b, (uint16_t) s->stream);
+        if (r == 0)
+                r = write_u64(&b, s->number);
+        if (r == 0)
+                r = buffer_append(&b, l->store_id, LOG_STORE_ID);
+        if (r == 0)
+                r = write_u64(&b, hash_span(buffer_span(&b), log_seed(l, s->number)));
+        memset(block, 0, LOG_BLOCK);
+        if (r == 0)
+                memcpy(block, b.data + b.start, b.len);
+        buffer_done(&b);
+        return r;
+}
+
+static bool head_is_good(const struct log *l, const struct segment *s, const char *block)
+{
+        char want[LOG_BLOCK];
+
+        return encode_segment_head(l, s, want) == 0 && memcmp(want, block, SEGMENT_HEAD) == 0;
+}
+
+static int write_segment_head(struct log *l, const struct segment *s)
+{
+        char block[LOG_BLOCK];
+        struct iovec part = {block, sizeof block};
+        int r = encode_segment_head(l, s, block);
+
+        if (r == 0)
+                r = io_pwritev(l->io, s->file, &part, 1, 0);
+        return r == 0 ? io_sync(l->io, s->file) : r;
+}
+
+/* Into its stream, in the order of the numbers. */
+static int insert(struct log *l, struct segment *s)
+{
+        struct list_node *at = &l->streams[s->stream];
+        int r = table_add(&l->by_number, &s->by_number, s->number);
+
+        if (r < 0)
+                return r;
+        while (at->previous != &l->streams[s->stream] &&
+               LIST_OBJECT(at->previous, struct segment, node)->number > s->number)
+                at = at->previous;
+        list_insert_before(at, &s->node);
+        if (s->number >= l->next_number)
+                l->next_number = s->number + 1;
+        return 0;
+}
+
+static struct segment *segment_new(enum log_stream stream, uint64_t number)
+{
+        struct segment *s = calloc(1, sizeof(struct segment));
+
+        if (s) {
+                s->stream = stream;
+                s->number = number;
+                s->file = -1;
+                s->size = 0;
+        }
+        return s;
+}
+
+/* ---- at start ----------------------------------------------------------- */
+
+struct finding {
+        struct log *log;
+        enum log_stream stream;
+        int result;
+        char *error;
+};
+
+static bool parse_name(const char *name, uint64_t *ret_number)
+{
+        uint64_t number = 0;
+
+        if (strlen(name) != NAME_LEN || strcmp(name + 16, ".seg") != 0)
+                return false;
+        for (size_t i = 0; i < 16; i++) {
+                const char c = name[i];
+
+                if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+                        return false;
+                number = number << 4 | (uint64_t) (c <= '9' ? c - '0' : c - 'a' + 10);
+        }
+        *ret_number = number;
+        return true;
+}
+
+static void found(void *arg, const char *name)
+{
+        struct finding *f = arg;
+        char path[LOG_PATH_MAX], block[LOG_BLOCK];
+        struct segment *s;
+        uint64_t number;
+
+        if (f->result < 0)
+                return;
+        if (!parse_name(name, &number)) { /* one that was being made */
+                snprintf(path, sizeof path, "%s/%.40s", log_folders[f->stream], name);
+                if (strlen(name) <= 40 && strstr(name, ".new"))
+                        io_unlink(f->log->io, path);
+                return;
+        }
+        s = segment_new(f->stream, number);
+        f->result = s ? 0 : -ENOMEM;
+        if (!s)
+                return;
+        s->file = io_open(f->log->io, log_path(s, path), 0);
+        f->result = s->file < 0 ? s->file : 0;
+        if (f->result == 0 &&
+            (io_pread(f->log->io, s->file, block, LOG_BLOCK, 0) != LOG_BLOCK ||
+             !head_is_good(f->log, s, block))) {
+                snprintf(f->error, 256, "%s: the head of the segment is damaged", path);
+                f->result = -EBADMSG;
+        }
+        if (f->result == 0) {
+                s->size = (uint64_t) io_size(f->log->io, s->file);
+                f->result = insert(f->log, s);
+        }
+        if (f->result < 0 || f->log->open_files >= LOG_OPEN_FILES_MAX) {
+                io_close(f->log->io, s->file);
+                s->file = -1;
+        } else {
+                f->log->open_files++;
+        }
+        if (f->result < 0)
+                free(s);
+}
+
+int log_find_segments(struct log *l, char *error)
+{
+        error[0] = '\0';
+        for (int i = 0; i < LOG_STREAMS; i++) {
+                struct finding f = {.log = l, .stream = i, .error = error};
+                int r = io_list(l->io, log_folders[i], found, &f);
+
+                if (r == 0)
+                        r = f.result;
+                if (r < 0) {
+                        if (!error[0])
+                                snprintf(error, 256, "%s: %s", log_folders[i], strerror(-r));
+                        return r;
+                }
+        }
+        return 0;
+}
+
+/* ---- ahead -------------------------------------------------------------- */
+
+static int fill(struct log *l, int file)
+{
+        char *zeros = calloc(1, FILL_STEP);
+        int r = zeros ? 0 : -ENOMEM;
+
+        for (uint64_t at = 0; at < l->segment_size && r == 0; at += FILL_STEP) {
+                const uint64_t rest = l->segment_size - at;
+                struct iovec part = {zeros, rest < FILL_STEP ? (size_t) rest : FILL_STEP};
+
+                r = io_pwritev(l->io, file, &part, 1, at);
+                /* By small steps, so that no commit waits behind all of it. */
+                if (r == 0 && at % FILL_SYNC == 0)
+                        r = io_sync(l->io, file);
+        }
+        free(zeros);
+        return r;
+}
+
+/* Under a name that recovery removes, until it is whole. */
+static const char *path_new(const struct segment *s, char *out)
+{
+        snprintf(out, LOG_PATH_MAX, "%s/%016llx.new", log_folders[s->stream],
+                 (unsigned long long) s->number);
+        return out;
+}
+
+static int publish(struct log *l, struct segment *s)
+{
+        char path[LOG_PATH_MAX], path_before[LOG_PATH_MAX];
+        int r = write_segment_head(l, s);
+
+        if (r == 0)
+                r = io_rename(l->io, path_new(s, path_before), log_path(s, path));
+        if (r == 0)
+                r = io_sync_directory(l->io, log_folders[s->stream]);
+        if (r < 0)
+                return r;
+        s->size = l->segment_size;
+        pthread_mutex_lock(&l->mutex);
+        r = insert(l, s);
+        if (r == 0) {
+                l->open_files++;
+                l->next[s->stream] = s;
+        }
+        pthread_mutex_unlock(&l->mutex);
+        return r;
+}
+
+static int make(struct log *l, struct segment *s, bool is_filled)
+{
+        char path[LOG_PATH_MAX];
+        int r;
+
+        s->file = io_open(l->io, path_new(s, path), IO_CREATE | IO_EXCLUSIVE);
+        if (s->file < 0)
+                return s->file;
+        r = is_filled ? fill(l, s->file) : io_allocate(l->io, s->file, l->segment_size);
+        if (r == 0)
+                r = publish(l, s);
+        if (r < 0) {
+                io_close(l->io, s->file);
+                io_unlink(l->io, path);
+        }
+        return r;
+}
+
+static struct segment *next_of(struct log *l, enum log_stream stream)
+{
+        struct segment *s;
+
+        pthread_mutex_lock(&l->mutex);
+        s = segment_new(stream, l->next_number++);
+        pthread_mutex_unlock(&l->mutex);
+        return s;
+}
+
+int log_create(struct log *l, enum log_stream stream)
+{
+        struct segment *s = next_of(l, stream);
+        int r = s ? make(l, s, false) : -ENOMEM;
+
+        if (r < 0)
+                free(s);
+        return r;
+}
+
+/* Takes a dead segment out of the log, or NULL. Its file stays. To be removed:
+ * any but the first of its stream that is as large as new ones are; to be
+ * recycled: only such a one. */
+static struct segment *take_dead(struct log *l, const struct log_position *safe, bool is_recycled)
+{
+        struct segment *dead = NULL;
+
+        pthread_mutex_lock(&l->mutex);
+        for (int i = 0; i < LOG_STREAMS && !dead && l->may_reclaim; i++) {
+                bool is_kept = !is_recycled;
+
+                LIST_FOR_EACH(node, &l->streams[i]) {
+                        struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                        if (s->number >= safe->at[i].segment)
+                                break;
+                        if (dead || !s->is_sealed || s->live_blobs || s->users)
+                                continue;
+                        if (s->size != l->segment_size ? is_recycled : is_kept)
+                                is_kept = is_kept && s->size != l->segment_size;
+                        else
+                                dead = s;
+                }
+        }
+        if (dead) {
+                table_remove(&l->by_number, &dead->by_number);
+                list_remove(&dead->node);
+                if (dead->file >= 0)
+                        l->open_files--;
+        }
+        pthread_mutex_unlock(&l->mutex);
+        return dead;
+}
+
+static int recycle(struct log *l, struct segment *dead, struct segment *s)
+{
+        char path[LOG_PATH_MAX], path_before[LOG_PATH_MAX];
+        int r = io_rename(l->io, log_path(dead, path_before), path_new(s, path));
+
+        /* The old name must be gone for good before the head is written over. */
+        if (r == 0)
+                r = io_sync_directory(l->io, log_folders[dead->stream]);
+        if (r == 0 && dead->stream != s->stream)
+                r = io_sync_directory(l->io, log_folders[s->stream]);
+        if (r == 0) {
+                s->file = io_open(l->io, path, 0);
+                r = s->file < 0 ? s->file : publish(l, s);
+                if (r < 0)
+                        io_close(l->io, s->file);
+        }
+        return r;
+}
+
+static int prepare(struct log *l, enum log_stream stream, const struct log_position *safe)
+{
+        struct segment *dead, *s = next_of(l, stream);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        dead = take_dead(l, safe, true);
+        if (dead) {
+                io_close(l->io, dead->file);
+                r = recycle(l, dead, s);
+                free(dead);
+        } else {
+                r = make(l, s, true);
+        }
+        if (r < 0)
+                free(s);
+        return r;
+}
+
+int log_prepare(struct log *l, enum log_stream stream, const struct log_position *safe)
+{
+        bool is_ready;
+        int r = 0;
+
+        pthread_mutex_lock(&l->making);
+        pthread_mutex_lock(&l->mutex);
+        is_ready = l->next[stream] != NULL;
+        pthread_mutex_unlock(&l->mutex);
+        if (!is_ready)
+                r = prepare(l, stream, safe);
+        pthread_mutex_unlock(&l->making);
+        return r;
+}
+
+int log_reclaim(struct log *l, const struct log_position *safe)
+{
+        struct segment *dead;
+        int r = 0;
+
+        while (r == 0 && (dead = take_dead(l, safe, false))) {
+                char path[LOG_PATH_MAX];
+
+                io_close(l->io, dead->file);
+                r = io_unlink(l->io, log_path(dead, path));
+                free(dead);
+        }
+        return r;
+}
