@@ -34,7 +34,7 @@ SANITIZER_OPTIONS = {
 }
 TROUBLE = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed"
                      r"|signal (ABRT|SEGV|BUS|ILL|FPE|SYS)|DEADLYSIGNAL")
-PASSWORD = "correct horse"
+PASSWORD, NOBODY = "correct horse", 65534
 
 
 def program():
@@ -46,10 +46,11 @@ class Hayauma:
     """`listen` maps a protocol to its port (0: a free one); `options` is text
     for the end of hayauma.conf; `users` are made before the start, all with
     PASSWORD. With `tls`, there is a self-signed certificate. The server's own
-    folder is made in `folder`, else where temporary files are."""
+    folder is made in `folder`, else where temporary files are. `as_nobody` has
+    root's test run everything as the user nobody."""
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
-                 listen=None, tls=False, binary=None, role="mailbox", folder=None):
+                 listen=None, tls=False, binary=None, role="mailbox", folder=None, as_nobody=False):
         self.binary = pathlib.Path(binary or program())
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-", dir=folder))
         self.folder.chmod(0o755)
@@ -61,6 +62,12 @@ class Hayauma:
         self.process, self.killed, self._before_kill = None, 0, {}
         if not self.binary.exists():
             raise AssertionError(f"there is no {self.binary}: run `make check`")
+        self._identity = {}
+        if as_nobody and os.geteuid() == 0:
+            self._identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+            shutil.copy(self.binary, self.folder)  # a checkout may be closed to others
+            self.binary = self.folder / self.binary.name
+            os.chown(self.folder, NOBODY, NOBODY)
         if tls:
             self._make_certificate()
         self.write_config()
@@ -88,13 +95,14 @@ class Hayauma:
                         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
                         f"/CN={self.hostname}", "-addext", f"subjectAltName=DNS:{self.hostname}",
                         "-keyout", self.folder / "key.pem", "-out", self.folder / "cert.pem"],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       **self._identity)
 
-    def run(self, *words, text="", check=True, timeout=60):
+    def run(self, *words, text="", check=True, timeout=30):
         """`hayauma WORDS -c FILE`; the finished process, output as text."""
         done = subprocess.run([self.binary, *words, "-c", self.config], input=text, text=True,
                               capture_output=True, timeout=timeout, errors="replace",
-                              env={**os.environ, **SANITIZER_OPTIONS})
+                              env={**os.environ, **SANITIZER_OPTIONS}, **self._identity)
         if check and done.returncode != 0:
             raise AssertionError(f"hayauma {' '.join(map(str, words))}: status {done.returncode}\n"
                                  f"{done.stdout}{done.stderr}")
@@ -141,7 +149,8 @@ class Hayauma:
     def message(self, address, uid=1, mailbox="INBOX"):
         """One message, each octet as it is stored."""
         return subprocess.run([self.binary, "mailbox", "show", address, mailbox, str(uid), "-c",
-                               self.config], check=True, capture_output=True, timeout=60).stdout
+                               self.config], check=True, capture_output=True, timeout=60,
+                              **self._identity).stdout
 
     def wait_for_messages(self, address, count, mailbox="INBOX", timeout=20):
         def there():
@@ -175,7 +184,8 @@ class Hayauma:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen([self.binary, "run", "-c", self.config],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, **SANITIZER_OPTIONS})
+                                            env={**os.environ, **SANITIZER_OPTIONS},
+                                            **self._identity)
         self.wait_until_ready(timeout)
         return self
 

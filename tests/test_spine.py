@@ -308,10 +308,23 @@ def test_many_kills_under_load_lose_nothing(victim):
     kill_under_load(victim, 40)
 
 
-def test_processes_are_confined():
+def test_everything_works_without_root():
+    with Sink() as sink, Hayauma(users=[HANAKO], tls=True, as_nobody=True,
+                                 options=smart_host(sink.port)) as server:
+        swaks(server.ports["smtp"], "--to", f"{HANAKO},b@example.net", "--tls")
+        server.wait_for_messages(HANAKO, 1)
+        server.wait_for_why("b@example.net", "relayed")
+        server.kill("keeper/0")
+        ports.wait_until(lambda: "keeper/0" in server.children(), "the keeper is back")
+        server.wait_for_messages(HANAKO, 1)
+        server.run("status")
+
+
+@pytest.mark.parametrize("as_nobody", [False, True], ids=["as we are", "as nobody"])
+def test_processes_are_confined(as_nobody):
     """As the kernel tells it: no new privileges, system calls filtered; and,
     started by root, neither root's uid nor root's capabilities."""
-    with Hayauma(users=[HANAKO]) as server:
+    with Hayauma(users=[HANAKO], as_nobody=as_nobody) as server:
         for name, pid in server.children().items():
             lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
             status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
