@@ -193,7 +193,8 @@ static int become_root(void)
 
 static int map_memory(void)
 {
-        const void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        const void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, flags, -1, 0);
 
         return p == MAP_FAILED ? -errno : 0;
 }
@@ -345,7 +346,8 @@ static void make_victim(uid_t uid)
 {
         world.victim = fork();
         if (world.victim == 0) {
-                if (geteuid() == 0 && (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0))
+                if (geteuid() == 0 &&
+                    (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0))
                         _exit(1);
                 prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when a check fails */
                 for (;;)

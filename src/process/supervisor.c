@@ -472,12 +472,14 @@ static void warn_of_fixed(const struct config *old, const struct config *new)
         } options[] = {
                 { "state_dir", !span_equal(old->state_dir, new->state_dir) },
                 { "run_dir", !span_equal(old->run_dir, new->run_dir) },
-                { "processes", memcmp(&old->processes, &new->processes, sizeof old->processes) != 0 },
+                { "processes",
+                  memcmp(&old->processes, &new->processes, sizeof old->processes) != 0 },
         };
 
         for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
                 if (options[i].changed)
-                        log_event(LOG_WARNING, "needs_restart", LOG_TEXT("option", options[i].name));
+                        log_event(LOG_WARNING, "needs_restart",
+                                  LOG_TEXT("option", options[i].name));
 }
 
 static void adopt(struct supervisor *s)

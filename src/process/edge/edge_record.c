@@ -82,6 +82,7 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
                 .at_us = clock_now_us(),
                 .recipient = index,
                 .kind = DECISION_ACCEPTED,
+                .enhanced = SPAN("2.1.5"),
                 .code = 250,
                 .rule = rule->rule,
                 .origin = rule->origin,
