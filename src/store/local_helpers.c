@@ -50,7 +50,7 @@ static void prepare(struct local *l, const struct log_position *safe)
         /* A failure is none yet: the sync thread makes its own when it must. */
         for (int i = 0; i < LOG_STREAMS; i++)
                 if (is_wanted[i] && !atomic_load(&l->is_full))
-                        log_prepare(&l->log, i, safe);
+                        log_prepare(&l->log, (enum log_stream) i, safe);
 }
 
 static void wait_for_chores(struct local *l)

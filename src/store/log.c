@@ -192,7 +192,7 @@ int log_begin_group(struct log *l, const uint64_t sizes[LOG_STREAMS])
                 if (sizes[i] && (!l->current[i] || l->position.at[i].offset +
                                                            log_part_size(sizes[i]) >
                                                    l->current[i]->size))
-                        r = roll(l, i);
+                        r = roll(l, (enum log_stream) i);
                 if (r < 0)
                         return r;
         }
@@ -315,10 +315,10 @@ int log_write_group(struct log *l, uint64_t now_us)
                         mask |= (uint8_t) (1 << i);
         for (int i = 0; i < LOG_STREAMS && r == 0; i++)
                 if (mask & 1 << i)
-                        r = write_part(l, i, mask, now_us);
+                        r = write_part(l, (enum log_stream) i, mask, now_us);
         for (int i = 0; i < LOG_STREAMS && r == 0; i++)
                 if (mask & 1 << i)
-                        r = sync_part(l, i);
+                        r = sync_part(l, (enum log_stream) i);
         if (r == 0)
                 l->position.group++;
         return r;

@@ -155,7 +155,7 @@ int log_find_segments(struct log *l, char *error)
 {
         error[0] = '\0';
         for (int i = 0; i < LOG_STREAMS; i++) {
-                struct finding f = {.log = l, .stream = i, .error = error};
+                struct finding f = {.log = l, .stream = (enum log_stream) i, .error = error};
                 int r = io_list(l->io, log_folders[i], found, &f);
 
                 if (r == 0)
