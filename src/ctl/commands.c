@@ -4,11 +4,13 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "ctl/bench.h"
 #include "ctl/check.h"
 #include "ctl/console.h"
 #include "ctl/mailbox.h"
 #include "ctl/queue.h"
 #include "ctl/run.h"
+#include "ctl/send.h"
 #include "ctl/status.h"
 #include "ctl/user.h"
 #include "ctl/why.h"
@@ -18,13 +20,15 @@ static int run_help(int argc, char **argv);
 
 const struct command commands[] = {
         { "run", "run", "Start the server, in the foreground.", run_command, NULL },
-        { "check", "check [--effective] [--json]", "Say whether the configuration is good, and what it is.",
-          check_run, check_help },
+        { "check", "check [--effective] [--json]",
+          "Say whether the configuration is good, and what it is.", check_run, check_help },
         { "status", "status [--json]", "How every process of the running server is.", status_run,
           status_help },
         { "reload", "reload", "Make the running server read its configuration again.", reload_run,
           reload_help },
         { "stop", "stop", "Stop the running server.", stop_run, stop_help },
+        { "send", "send [OPTIONS] [RECIPIENT…]", "Send a message, as sendmail does.", send_run,
+          send_help },
         { "queue", "queue list|show|retry|hold|release|drop", "What waits to be delivered.",
           queue_run, queue_help },
         { "why", "why ID|MESSAGE-ID|ADDRESS", "What became of a message, and by which rules.",
@@ -32,6 +36,8 @@ const struct command commands[] = {
         { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
           mailbox_run, mailbox_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
+        { "bench", "bench source|sink …", "Load on a mail server, and a server that takes it.",
+          bench_run, bench_help },
         { "version", "version", "Print the version.", run_version, NULL },
         { "help", "help [COMMAND]", "Print this, or what a command does.", run_help, NULL },
         { "process", NULL, NULL, run_process_command, NULL }, /* by `hayauma run` only */
@@ -109,10 +115,38 @@ static int run(const struct command *c, int argc, char **argv)
         return status;
 }
 
+/* Names of links to us. */
+static bool run_as(const char *called, int argc, char **argv, int *ret_status)
+{
+        const char *slash = strrchr(called, '/');
+        const char *name = slash ? slash + 1 : called;
+
+        console_set_name(name);
+        if (strcmp(name, "sendmail") == 0) {
+                *ret_status = wants_help(argc, argv) ? print_help(find("send"))
+                                                     : send_run(argc, argv);
+                return true;
+        }
+        if (strcmp(name, "mailq") == 0 || strcmp(name, "newaliases") == 0) {
+                char mode[] = "-bp";
+                char *words[] = { argv[0], mode, argc > 2 ? argv[1] : NULL,
+                                  argc > 2 ? argv[2] : NULL, NULL };
+
+                mode[2] = name[0] == 'm' ? 'p' : 'i';
+                *ret_status = send_run(argc > 2 ? 4 : 2, words);
+                return true;
+        }
+        console_set_name("hayauma");
+        return false;
+}
+
 int command_main(int argc, char **argv)
 {
         const struct command *c;
+        int status;
 
+        if (argc > 0 && run_as(argv[0], argc, argv, &status))
+                return status;
         if (argc < 2) {
                 print_usage(stderr);
                 return EX_USAGE;

@@ -15,16 +15,34 @@ void console_set_name(const char *name)
         snprintf(command_name, sizeof command_name, "%s", name);
 }
 
+/* Controls that a peer chose must not reach a terminal: they become "?". C1
+ * controls in UTF-8 are 0xc2 and 0x80 to 0x9f. */
+static bool is_control(struct span s, size_t i)
+{
+        const unsigned char c = (unsigned char) s.p[i];
+
+        return c < ' ' || c == 0x7f ||
+               (c >= 0x80 && c < 0xa0 && i > 0 && (unsigned char) s.p[i - 1] == 0xc2);
+}
+
 int console_fail(int status, const char *format, ...)
 {
+        struct buffer b = BUFFER_INIT(1024 * 1024);
+        const int error = errno; /* for %m */
+        struct span text;
         va_list args;
 
         fflush(stdout);
-        fprintf(stderr, "%s: ", command_name);
+        errno = error;
         va_start(args, format);
-        vfprintf(stderr, format, args);
+        buffer_vprintf(&b, format, args);
         va_end(args);
+        text = buffer_span(&b);
+        fprintf(stderr, "%s: ", command_name);
+        for (size_t i = 0; i < text.len; i++)
+                fputc(text.p[i] != '\n' && is_control(text, i) ? '?' : text.p[i], stderr);
         fputc('\n', stderr);
+        buffer_done(&b);
         return status;
 }
 
@@ -160,14 +178,8 @@ void console_json(json_t *object)
 
 void console_text(struct span s)
 {
-        for (size_t i = 0; i < s.len; i++) {
-                const unsigned char c = (unsigned char) s.p[i];
-                /* C1 controls in UTF-8 are 0xc2 and 0x80 to 0x9f. */
-                const bool is_c1 = c >= 0x80 && c < 0xa0 && i > 0 &&
-                                   (unsigned char) s.p[i - 1] == 0xc2;
-
-                putchar(c < ' ' || c == 0x7f || is_c1 ? '?' : c);
-        }
+        for (size_t i = 0; i < s.len; i++)
+                putchar(is_control(s, i) ? '?' : s.p[i]);
 }
 
 const char *console_time(uint64_t at_us, char *out)

@@ -234,8 +234,8 @@ int control_client_call(struct control_client *client, const struct control_clie
                                     client->daemon);
         if (q->may_close)
                 return EX_OK;
-        return console_fail(EX_TEMPFAIL, "the %s closed the connection: it was stopped just now, or "
-                            "you are neither root nor in the group hayauma", client->daemon);
+        return console_fail(EX_TEMPFAIL, "the %s closed the connection: it was stopped just now, "
+                            "or you are neither root nor in the group hayauma", client->daemon);
 }
 
 int control_client_ask(const struct config *c, const char *daemon,

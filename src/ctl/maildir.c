@@ -268,9 +268,10 @@ int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32
         _cleanup_(close_fd) int fd = -1;
         int r, len;
 
-        len = snprintf(name, sizeof name, "%llu.M%06uP%dQ%u.%.150s",
-                       (unsigned long long) (at_us / 1000000), (unsigned) (now_us % 1000000),
-                       (int) getpid(), m->written++, m->hostname);
+        /* The count in front of the rest keeps the order within a second. */
+        len = snprintf(name, sizeof name, "%llu.Q%08uM%06uP%d.%.150s",
+                       (unsigned long long) (at_us / 1000000), m->written++,
+                       (unsigned) (now_us % 1000000), (int) getpid(), m->hostname);
         snprintf(final, sizeof final, "%.*s%s%s", len < 230 ? len : 230, name, flags ? ":2," : "",
                  maildir_flags_format(flags, letters_text));
         fd = openat(m->fds[FOLDER_TMP], name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

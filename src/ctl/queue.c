@@ -198,7 +198,7 @@ static int run_verb(struct queue_command *q, const struct verb *v, char **ids, i
                 status = control_client_open(c, "keeper", &client);
         if (status == EX_OK) {
                 status = ask_all(client, q, v, ids, id_count);
-                if (status == EX_OK)
+                if (status == EX_OK || q->changed)
                         print_end(q, v);
         }
         control_client_close(client);

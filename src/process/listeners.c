@@ -87,7 +87,9 @@ static int bind_tcp(const struct config_listen *listen, bool is_shared)
         if (r == 0)
                 r = bind_address(&a, size, is_any, is_shared);
         if (r == -EAFNOSUPPORT && is_any) { /* a host without IPv6 */
-                a = (union address) {.ipv4 = {.sin_family = AF_INET, .sin_port = htons(listen->port)}};
+                a = (union address) {0};
+                a.ipv4.sin_family = AF_INET;
+                a.ipv4.sin_port = htons(listen->port);
                 r = bind_address(&a, sizeof a.ipv4, is_any, is_shared);
         }
         return r;

@@ -426,6 +426,11 @@ static void add_metric(struct buffer *b, struct ipc_items *items, const char *na
         (void) ipc_add_metric(b, items, &metric); /* full: this one is left out */
 }
 
+static uint64_t milliseconds(struct timeval t)
+{
+        return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_usec / 1000;
+}
+
 static void on_status_query(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct skeleton *s = arg;
@@ -436,8 +441,7 @@ static void on_status_query(struct channel *ch, void *arg, const union ipc_messa
         (void) fd;
         if (getrusage(RUSAGE_SELF, &usage) == 0) {
                 add_metric(&b, &items, "cpu_ms",
-                           (uint64_t) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
-                                   (uint64_t) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
+                           milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime));
                 add_metric(&b, &items, "memory_max_kib", (uint64_t) usage.ru_maxrss);
         }
         if (s->role->status && s->phase >= RUNNING)

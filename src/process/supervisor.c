@@ -106,12 +106,17 @@ static unsigned edge_count(const struct supervisor *s)
         return count;
 }
 
+/* The keeper routes the notifications it sends. */
+static bool wants_tables(const struct place *p)
+{
+        return p->kind == PROCESS_EDGE || p->kind == PROCESS_KEEPER;
+}
+
 static void send_tables(const struct supervisor *s, struct place *p)
 {
         if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
                 CHANNEL_SEND(p->channel, tls, s->settings.tls_fd, .name = {0});
-        /* The keeper routes the notifications it sends. */
-        if ((p->kind == PROCESS_EDGE || p->kind == PROCESS_KEEPER) && s->settings.snapshot_fd >= 0)
+        if (wants_tables(p) && s->settings.snapshot_fd >= 0)
                 CHANNEL_SEND(p->channel, snapshot, s->settings.snapshot_fd,
                              .generation = s->reload_generation);
 }
@@ -440,7 +445,7 @@ static void tell_all(struct supervisor *s)
         for (size_t i = 0; i < s->place_count; i++) {
                 struct place *p = &s->places[i];
 
-                if (!p->channel || (!s->is_reload && p->kind != PROCESS_EDGE))
+                if (!p->channel || (!s->is_reload && !wants_tables(p)))
                         continue;
                 send_tables(s, p);
                 CHANNEL_SEND(p->channel, reload, s->settings.config_fd,
@@ -467,12 +472,14 @@ static void warn_of_fixed(const struct config *old, const struct config *new)
         } options[] = {
                 { "state_dir", !span_equal(old->state_dir, new->state_dir) },
                 { "run_dir", !span_equal(old->run_dir, new->run_dir) },
-                { "processes", memcmp(&old->processes, &new->processes, sizeof old->processes) != 0 },
+                { "processes",
+                  memcmp(&old->processes, &new->processes, sizeof old->processes) != 0 },
         };
 
         for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
                 if (options[i].changed)
-                        log_event(LOG_WARNING, "needs_restart", LOG_TEXT("option", options[i].name));
+                        log_event(LOG_WARNING, "needs_restart",
+                                  LOG_TEXT("option", options[i].name));
 }
 
 static void adopt(struct supervisor *s)

@@ -8,7 +8,8 @@
 #include "base/codec.h"
 #include "base/hash.h"
 
-enum { CACHED_MAX = 1024, MODSEQ_FIRST = 1 };
+/* An account with one mailbox takes some 600 bytes. */
+enum { CACHED_MAX = 8192, MODSEQ_FIRST = 1 };
 
 /* One that waits for an account to be read. */
 struct opening {
@@ -133,6 +134,7 @@ static void account_free(struct account *a)
                 free(a->boxes[i].name);
         free(a->boxes);
         free(a->purged);
+        free(a->sweep_behind);
         buffer_done(&a->chore.octets);
         free(a->address);
         free(a);
@@ -331,7 +333,7 @@ static int read_entry(struct account *a, const struct store_entry *e)
                 return read_box(a, key_get_u64(e->key.p + 1), e->value);
         case 'n':
                 return read_name(a, key_get_u64(e->key.p + 1), e->value);
-        case 'x':
+        case 'l':
                 return read_purged(a, key_get_u64(e->key.p + 1));
         default:
                 return 0; /* of a later release */
@@ -362,9 +364,9 @@ static void end_opening(struct account *a, int result)
         account_release(a); /* reading held one */
 }
 
-static void read_on(struct account *a, struct span behind);
+static void read_on(struct account *a, struct span from);
 
-/* Entries of the letters h to n, and x; e and r and d lie elsewhere. */
+/* Entries of the letters h to n; d, e and r lie elsewhere. */
 static void got_page(void *arg, int result, const struct store_entry *entries, size_t count,
                      bool has_more)
 {
@@ -376,36 +378,19 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
                 result = read_entry(a, &entries[i]);
                 last = entries[i].key;
         }
-        if (result < 0) {
-                end_opening(a, result);
-        } else if (has_more && last.len < sizeof behind) {
+        if (result == 0 && has_more && count && last.len < sizeof behind) {
                 memcpy(behind, last.p, last.len);
                 behind[last.len] = '\0'; /* the least key behind the last */
                 read_on(a, span_make(behind, last.len + 1));
         } else {
-                read_on(a, SPAN_LITERAL("x"));
+                end_opening(a, result);
         }
-}
-
-static void got_purged(void *arg, int result, const struct store_entry *entries, size_t count,
-                       bool has_more)
-{
-        struct account *a = arg;
-
-        (void) has_more; /* the rest is found when these are gone */
-        for (size_t i = 0; i < count && result == 0; i++)
-                result = read_entry(a, &entries[i]);
-        end_opening(a, result);
 }
 
 static void read_on(struct account *a, struct span from)
 {
-        if (from.p[0] == 'x')
-                store_scan(a->mailboxes->store, &a->partition, from, SPAN_LITERAL("y"), 100, false,
-                           got_purged, a);
-        else
-                store_scan(a->mailboxes->store, &a->partition, from, SPAN_LITERAL("o"),
-                           STORE_SCAN_MAX, false, got_page, a);
+        store_scan(a->mailboxes->store, &a->partition, from, SPAN_LITERAL("o"), STORE_SCAN_MAX,
+                   false, got_page, a);
 }
 
 static void got_sequence(void *arg, int result, struct span value, uint64_t sequence)

@@ -8,9 +8,9 @@
  * Keys in an account's partition; the letters are stored: add, never change.
  *
  *   h                 format, next mailbox id
+ *   l id              a deleted mailbox whose messages are not yet gone
  *   m id              uid_next, counters, modseq
  *   n id              uid_validity, name
- *   x id              a deleted mailbox whose messages are not yet gone
  *   e id uid          one message
  *   r id first-uid    a run: up to 256 messages, one behind the other
  *   d/key             delivered; the value says until when to remember
@@ -83,7 +83,7 @@ struct account {
         struct chore chore;
         bool is_chore_asked;
         uint64_t chore_sequence; /* of the batch that took the last one along */
-        char sweep_behind[ACCOUNT_DELIVERY_KEY_MAX + 3];
+        char *sweep_behind; /* where the next sweep begins; NULL: nowhere yet */
         size_t sweep_behind_len;
 };
 

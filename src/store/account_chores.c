@@ -9,6 +9,7 @@
  * shows the batch that took the one before along: else the same entries would
  * be folded or purged twice. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -51,6 +52,17 @@ static void got_fold(void *arg, int result, const struct store_entry *entries, s
         end_reading(a, result == 0);
 }
 
+static void go_on_behind(struct account *a, struct span key)
+{
+        if (!a->sweep_behind)
+                a->sweep_behind = malloc(STORE_KEY_MAX + 1);
+        if (!a->sweep_behind)
+                return; /* from the beginning, then */
+        memcpy(a->sweep_behind, key.p, key.len);
+        a->sweep_behind[key.len] = '\0';
+        a->sweep_behind_len = key.len + 1;
+}
+
 static void got_sweep(void *arg, int result, const struct store_entry *entries, size_t count,
                       bool has_more)
 {
@@ -63,11 +75,8 @@ static void got_sweep(void *arg, int result, const struct store_entry *entries, 
 
                 if (e->value.len != 8 || key_get_u64(e->value.p) < now_us)
                         result = write_octets(&a->chore.octets, e->key);
-                if (i + 1 == count && has_more && e->key.len < sizeof a->sweep_behind) {
-                        memcpy(a->sweep_behind, e->key.p, e->key.len);
-                        a->sweep_behind[e->key.len] = '\0';
-                        a->sweep_behind_len = e->key.len + 1;
-                }
+                if (i + 1 == count && has_more)
+                        go_on_behind(a, e->key);
         }
         end_reading(a, result == 0 && a->chore.octets.len);
 }
@@ -213,7 +222,7 @@ static void purge(struct account *a, struct store_batch *batch)
         char key[ACCOUNT_KEY_MAX];
 
         if (r.rest.len == 0) {
-                store_delete(batch, account_key(key, 'x', a->chore.mailbox_id));
+                store_delete(batch, account_key(key, 'l', a->chore.mailbox_id));
                 a->purged_count--;
                 memmove(a->purged, a->purged + 1, a->purged_count * sizeof(uint64_t));
                 return;

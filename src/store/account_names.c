@@ -250,7 +250,7 @@ int account_delete_mailbox(struct account *a, struct span name, struct store_bat
         a->purged[a->purged_count++] = b->id;
         store_delete(batch, account_key(key, 'n', b->id));
         store_delete(batch, account_key(key, 'm', b->id));
-        store_put(batch, account_key(key, 'x', b->id), span_make(NULL, 0));
+        store_put(batch, account_key(key, 'l', b->id), span_make(NULL, 0));
         account_remove_box(a, b);
         return 0;
 }

@@ -401,7 +401,7 @@ TEST(random_operations_follow_the_model_in_memory)
 
 TEST(random_operations_follow_the_model_on_disk)
 {
-        run_model("/tmp/account-test.XXXXXX", 1500);
+        run_model("/tmp/account-test.XXXXXX", 500);
 }
 
 static void got_blob(void *arg, int result, struct span octets, uint64_t size)

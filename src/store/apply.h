@@ -19,7 +19,7 @@
 #include "store/index.h"
 #include "store/overlay.h"
 
-enum { APPLY_CACHE = 1024 };
+enum { APPLY_CACHE = 8192 };
 
 enum { BLOB_IN_SEGMENT = 1, BLOB_IN_FILE = 2 };
 

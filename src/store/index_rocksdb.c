@@ -8,8 +8,9 @@
 
 /* Small on purpose: at rest the whole mail system shall fit in 40 MiB. */
 enum {
-        WRITE_BUFFER = 4 * 1024 * 1024,
-        WRITE_BUFFERS = 4,
+        WRITE_BUFFER = 8 * 1024 * 1024,
+        WRITE_BUFFERS = 3,
+        LEVEL_BASE = 64 * 1024 * 1024,
         BLOCK_CACHE = 4 * 1024 * 1024,
         OPEN_FILES = 128,
         LOG_LEVEL_FATAL = 4,
@@ -233,6 +234,10 @@ static void set_options(struct index_rocksdb *x)
         rocksdb_options_set_create_if_missing(o, 1);
         rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER);
         rocksdb_options_set_max_write_buffer_number(o, WRITE_BUFFERS);
+        rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BASE);
+        /* Most questions are whether something is not there. */
+        rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.1);
+        rocksdb_options_set_memtable_whole_key_filtering(o, 1);
         rocksdb_options_set_max_open_files(o, OPEN_FILES);
         rocksdb_options_set_compression(o, COMPRESSION_LZ4);
         rocksdb_options_set_info_log_level(o, LOG_LEVEL_FATAL);

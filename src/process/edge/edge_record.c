@@ -12,6 +12,8 @@
 #include "process/edge/edge_transaction.h"
 #include "route/route.h"
 
+enum { EXPLAINED_RECIPIENTS = 100 };
+
 const char *edge_record_protocol(const struct edge_session *s)
 {
         return s->client.is_local_user ? "local" : smtp_server_protocol(s->server);
@@ -72,7 +74,7 @@ static void put_number(struct buffer *b, const char *name, uint64_t value)
         (void) buffer_append(b, digits + at, sizeof digits - at);
 }
 
-int edge_record_accepted(struct edge_transaction *t, uint32_t index, struct span rcpt_to,
+int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t same_as,
                          const struct route *route, const struct verdict *rule)
 {
         struct buffer *detail = &t->edge->text;
@@ -80,18 +82,23 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, struct span
                 .at_us = clock_now_us(),
                 .recipient = index,
                 .kind = DECISION_ACCEPTED,
+                .enhanced = SPAN("2.1.5"),
                 .code = 250,
                 .rule = rule->rule,
                 .origin = rule->origin,
-                .rcpt_to = rcpt_to,
+                .rcpt_to = route->rcpt_to,
                 .next = route->kind == ROUTE_LOCAL ? route->account : route->next_hop,
         };
 
         buffer_clear(detail);
-        if (!route->is_ours) { /* who allowed it is one thing, where it goes another */
+        /* Who allowed it is one thing, where it goes another. In a long list it is
+         * the same again and again, and the record must hold a thousand. */
+        if (!route->is_ours && index < EXPLAINED_RECIPIENTS) {
                 put_pair(detail, "route", route->rule);
                 put_pair(detail, "route_origin", route->origin);
         }
+        if (same_as != UINT32_MAX)
+                put_number(detail, "same_as", same_as);
         step.detail = buffer_span(detail);
         return decision_add(&t->steps, &step);
 }

@@ -10,9 +10,10 @@ struct route;
 struct verdict;
 
 /* A recipient was accepted: by which rule, and where its mail goes. `rule` says
- * who allowed it where the route is not to a domain of ours.
+ * who allowed it where the route is not to a domain of ours. `same_as`: the
+ * index of an earlier recipient that leads to the same place, else UINT32_MAX.
  * 0, -EMSGSIZE, -ENOMEM. */
-int edge_record_accepted(struct edge_transaction *t, uint32_t index, struct span rcpt_to,
+int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t same_as,
                          const struct route *route, const struct verdict *rule);
 
 /* A recipient, or with DECISION_MESSAGE the message, was refused. Written into

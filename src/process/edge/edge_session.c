@@ -12,7 +12,8 @@
 
 enum {
         INPUT_MAX = 64 * 1024,
-        OUTPUT_MAX = 64 * 1024,
+        OUTPUT_MAX = 2 * 1024 * 1024, /* LMTP answers a thousand recipients at once */
+        OUTPUT_HIGH = 32 * 1024,      /* no command is taken while more is unread */
         OUTPUT_PIECE = 4096, /* of replies, before they go to the stream */
         FINISH_MS = 10 * 1000,
         COOLING_MS = 5 * 1000,
@@ -91,7 +92,7 @@ static bool write_output(struct edge_session *s)
         if (r < 0)
                 return false;
         buffer_clear(out);
-        if (stream_output_room(s->stream) < OUTPUT_MAX / 2)
+        if (stream_output_len(s->stream) > OUTPUT_HIGH)
                 edge_session_hold(s, EDGE_HOLD_OUTPUT);
         return true;
 }
@@ -302,6 +303,8 @@ static void on_secured(struct stream *stream, void *arg)
 
         (void) stream;
         smtp_server_secured(s->server);
+        free(s->helo_name); /* said by nobody knows whom (RFC 3207 section 4.2) */
+        s->helo_name = NULL;
         if (s->listener->protocol == LISTEN_SUBMISSIONS)
                 greet(s);
 }

@@ -568,6 +568,30 @@ TEST(lmtp_answers_each_recipient)
         finish();
 }
 
+TEST(a_thousand_recipients_have_an_answer_each)
+{
+        struct client c;
+
+        start("users { auto_create = true }\nlimits { recipients = 1000 }");
+        listen_as(LISTEN_LMTP, "lmtp://127.0.0.1:0");
+        c = client_new();
+        play(&c, "S: 220\nC: LHLO client\nS: 250 \nC: MAIL FROM:<>\nS: 250");
+        for (int i = 0; i < 1000; i++) {
+                char script[128];
+
+                snprintf(script, sizeof script, "C: RCPT TO:<recipient.%d@example.jp>\nS: 250",
+                         i);
+                play(&c, script);
+        }
+        keeper.result_index = 999;
+        play(&c, "C: RCPT TO:<one.more@example.jp>\nS: 452\n" SMALL);
+        for (int i = 0; i < 999; i++)
+                play(&c, "S: 250 2.0.0");
+        play(&c, "S: 452 4.2.2\nC: NOOP\nS: 250");
+        client_done(&c);
+        finish();
+}
+
 static void send_large(struct client *c, size_t lines)
 {
         static char text[100 * 80 + 1];

@@ -310,7 +310,7 @@ static int add_recipient(struct edge_transaction *t, const struct smtp_rcpt *rcp
                 error = ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
         if (error < 0)
                 return error;
-        error = edge_record_accepted(t, t->next_index, r->rcpt_to, r, rule);
+        error = edge_record_accepted(t, t->next_index, same, r, rule);
         if (error < 0) {
                 t->recipients = items_before;
                 t->recipient_octets.len = octets_before;

@@ -422,6 +422,8 @@ static int deliver_local(struct commit *c, struct commit_recipient *q, struct st
 /* What the keeper knows now, behind what edge decided. */
 static void add_stored_steps(struct commit *c, struct buffer *record)
 {
+        const uint64_t now_us = clock_now_us();
+
         for (size_t i = 0; i < c->recipient_count; i++) {
                 const struct commit_recipient *q = &c->recipients[i];
                 char detail[48];
@@ -431,7 +433,7 @@ static void add_stored_steps(struct commit *c, struct buffer *record)
                         continue;
                 len = snprintf(detail, sizeof detail, "uid=%u", q->uid);
                 decision_add(record, &(struct decision_step) {
-                        .at_us = c->arrived_us, .kind = DECISION_STORED,
+                        .at_us = now_us, .kind = DECISION_STORED,
                         .recipient = q->given.index, .next = q->given.account,
                         .text = q->given.mailbox, .detail = span_make(detail, (size_t) len)});
         }

@@ -39,6 +39,21 @@ static int set_hostname(struct relay *r)
         return 0;
 }
 
+static void release(struct table_node *n, void *arg)
+{
+        (void) arg;
+        relay_destination_release(TABLE_OBJECT(n, struct relay_destination, by_text));
+}
+
+/* Destinations that outlived their connections for what is known of them. */
+static void sweep(void *arg)
+{
+        struct relay *r = arg;
+
+        table_visit(&r->destinations, release, NULL);
+        timer_set(r->sweep, RELAY_PLAIN_MS);
+}
+
 static int start(struct process *p)
 {
         struct relay *r = calloc(1, sizeof *r);
@@ -50,11 +65,13 @@ static int start(struct process *p)
         r->tls = client_tls;
         list_init(&r->jobs);
         r->file_buffer = malloc(RELAY_FILE_STEP);
-        if (!r->file_buffer || set_hostname(r) < 0) {
+        if (!r->file_buffer || set_hostname(r) < 0 || timer_new(p->loop, sweep, r, &r->sweep) < 0) {
+                free(r->hostname);
                 free(r->file_buffer);
                 free(r);
                 return -ENOMEM;
         }
+        timer_set(r->sweep, RELAY_PLAIN_MS);
         p->role = r;
         return 0;
 }

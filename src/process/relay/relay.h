@@ -46,7 +46,7 @@ struct relay {
         uint64_t delivered, refused, failed; /* recipients */
         uint64_t connections_made;
         bool is_stopping;
-        struct timer *drain;
+        struct timer *drain, *sweep;
         char *file_buffer; /* RELAY_FILE_STEP octets, for whoever reads a file now */
 };
 

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,10 +80,19 @@ static bool server_answers(void)
 
 static void run_in_folder(const char *command)
 {
-        char line[512];
+        char cd[64];
+        int status;
+        pid_t pid;
 
-        snprintf(line, sizeof line, "cd %s && %s", folder, command);
-        assert_int_equal(system(line), 0);
+        assert_int_equal(chdir(folder), 0);
+        pid = fork();
+        if (pid == 0) {
+                execl("/bin/sh", "sh", "-ec", command, (char *) NULL);
+                _exit(127);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        snprintf(cd, sizeof cd, "in %s", folder);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, cd);
 }
 
 static void start_server(const char *zone_file)
@@ -103,6 +113,7 @@ static void start_server(const char *zone_file)
         nsd = fork();
         if (nsd == 0) {
                 setpgid(0, 0);
+                prctl(PR_SET_PDEATHSIG, SIGTERM); /* also when a check fails */
                 execl("/usr/sbin/nsd", "nsd", "-d", "-c", "nsd.conf", (char *) NULL);
                 _exit(127);
         }
@@ -110,7 +121,7 @@ static void start_server(const char *zone_file)
         for (int i = 0; i < 100; i++) {
                 if (server_answers())
                         return;
-                usleep(50 * 1000);
+                poll(NULL, 0, 50);
         }
         fail_msg("nsd does not answer");
 }
@@ -134,11 +145,8 @@ static bool make_folder(void)
 
 static void remove_folder(void)
 {
-        char line[128];
-
+        run_in_folder("rm -rf \"$PWD\"");
         assert_int_equal(chdir("/"), 0);
-        snprintf(line, sizeof line, "rm -rf %s", folder);
-        assert_int_equal(system(line), 0);
 }
 
 /* ---- one question ---- */
@@ -170,7 +178,7 @@ static void resolve(struct loop *loop, struct lookups *lookups, const char *name
         struct mx *mx;
 
         memset(result, 0, sizeof *result);
-        if (mx_new(loop, lookups, &question, &mx) < 0 || result->is_done) { /* never from within */
+        if (mx_new(loop, lookups, &question, &mx) < 0 || result->is_done) { /* not from within */
                 print_error("case: %s: answered too early\n", name);
                 result->is_done = false;
                 return;
@@ -186,7 +194,8 @@ static struct config *make_config(const char *trust_anchor)
         char text[512];
 
         snprintf(text, sizeof text,
-                 "hostname = \"mx.example.jp\"\ndomains = {\"example.jp\"}\ndns { servers = { \"127.0.0.1@%u\" } "
+                 "hostname = \"mx.example.jp\"\ndomains = {\"example.jp\"}\n"
+                 "dns { servers = { \"127.0.0.1@%u\" } "
                  "trust_anchor = \"%s\" }\n",
                  port, trust_anchor);
         if (config_parse(span_from_string(text), "test", &config, &error) < 0)
@@ -209,7 +218,8 @@ static const struct {
         { "two hosts by preference", "example.net", false, DNS_OK, 2, "mx1.example.net", 10, 2, 1 },
         { "upper case", "EXAMPLE.NET", false, DNS_OK, 2, "mx1.example.net", 10, 2, 1 },
         { "a single host, no MX look-up", "example.net", true, DNS_OK, 1, "example.net", 0, 1, 0 },
-        { "implicit MX", "implicit.example.net", false, DNS_OK, 1, "implicit.example.net", 0, 1, 0 },
+        { "implicit MX", "implicit.example.net", false, DNS_OK, 1, "implicit.example.net", 0, 1,
+          0 },
         { "null MX", "null.example.net", false, DNS_NULL_MX, 0, "", 0, 0, 0 },
         { "neither MX nor address", "nodata.example.net", false, DNS_NODATA, 1,
           "nodata.example.net", 0, 0, 0 },

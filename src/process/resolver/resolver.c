@@ -1,6 +1,7 @@
 /* The role of the resolver process: questions of other processes in, answers
  * of libunbound out. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -230,9 +231,9 @@ static void resolver_status(struct process *p, struct buffer *b, struct ipc_item
         add_metric(b, items, "lookups_at_work", lookups_at_work(r->lookups));
         add_metric(b, items, "lookups_waiting", lookups_waiting(r->lookups));
         for (unsigned i = 0; i < DNS_STATUS_END; i++) {
-                char name[32] = "answers_";
+                char name[32];
 
-                strncat(name, dns_status_name(i), sizeof name - sizeof "answers_");
+                snprintf(name, sizeof name, "answers_%s", dns_status_name(i));
                 add_metric(b, items, name, r->answers[i]);
         }
 }

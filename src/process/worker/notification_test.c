@@ -34,7 +34,8 @@ static struct ipc_dsn_order make_order(struct buffer *items, size_t count, struc
 
 TEST(what_an_order_asks_for_is_written)
 {
-        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX), out = BUFFER_INIT(NOTIFICATION_SIZE_MAX);
+        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        struct buffer out = BUFFER_INIT(NOTIFICATION_SIZE_MAX);
         struct ipc_dsn_order order = make_order(&items, 1, SPAN_LITERAL("no such person"));
 
         CHECK(notification_format(&order, SPAN_LITERAL("mx1.example.jp"), 1795310703000000, &out) ==
@@ -57,7 +58,8 @@ TEST(what_an_order_asks_for_is_written)
 TEST(however_much_is_asked_for_an_answer_comes)
 {
         static char reply[IPC_TEXT_MAX], original[IPC_BODY_PART_MAX];
-        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX), out = BUFFER_INIT(NOTIFICATION_SIZE_MAX);
+        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        struct buffer out = BUFFER_INIT(NOTIFICATION_SIZE_MAX);
         struct ipc_dsn_order order;
 
         memset(reply, '\xff', sizeof reply);
