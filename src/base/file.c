@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -101,11 +102,13 @@ static int write_and_sync(int fd, struct span text)
         return r;
 }
 
-int file_replace_at(int directory_fd, const char *path, struct span text, mode_t mode)
+/* Writes `text` beside `path` and renames it. `like` may be NULL. */
+static int replace(int directory_fd, const char *path, struct span text, mode_t mode,
+                   const struct stat *like)
 {
         _cleanup_(close_fd) int fd = -1;
         char beside[4096];
-        int r;
+        int r = 0;
 
         if (snprintf(beside, sizeof beside, "%s.new", path) >= (int) sizeof beside)
                 return -ENAMETOOLONG;
@@ -113,7 +116,11 @@ int file_replace_at(int directory_fd, const char *path, struct span text, mode_t
         fd = openat(directory_fd, beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (fd < 0)
                 return -errno;
-        r = write_and_sync(fd, text);
+        if (like && ((like->st_uid != (uid_t) -1 && fchown(fd, like->st_uid, like->st_gid) < 0) ||
+                     fchmod(fd, like->st_mode & 07777) < 0))
+                r = -errno;
+        if (r == 0)
+                r = write_and_sync(fd, text);
         if (r == 0 && renameat(directory_fd, beside, directory_fd, path) < 0)
                 r = -errno;
         if (r < 0) {
@@ -121,4 +128,19 @@ int file_replace_at(int directory_fd, const char *path, struct span text, mode_t
                 return r;
         }
         return sync_directory_of(directory_fd, path);
+}
+
+int file_replace_at(int directory_fd, const char *path, struct span text, mode_t mode)
+{
+        return replace(directory_fd, path, text, mode, NULL);
+}
+
+int file_replace_keeping_at(int directory_fd, const char *path, struct span text, mode_t mode)
+{
+        struct stat like = {.st_mode = mode, .st_uid = (uid_t) -1};
+
+        if (fstatat(directory_fd, path, &like, 0) < 0 && errno != ENOENT)
+                return -errno;
+        /* Never wider than it will be, not even before it has its owner. */
+        return replace(directory_fd, path, text, mode & 0600, &like);
 }

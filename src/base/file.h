@@ -18,3 +18,8 @@ int file_pwrite_all(int fd, const void *p, size_t n, off_t at);
 /* Replaces `path` as a whole: written beside it, synced, renamed, the
  * directory synced. A crash leaves the old or the new file, never a part. */
 int file_replace_at(int directory_fd, const char *path, struct span text, mode_t mode);
+
+/* The same, and the new file has owner, group and mode of the one it replaces,
+ * where there is one; -EPERM if it cannot (nothing was replaced then). `mode`,
+ * whatever the umask, where there was none. */
+int file_replace_keeping_at(int directory_fd, const char *path, struct span text, mode_t mode);

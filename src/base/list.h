@@ -12,7 +12,8 @@ struct list_node {
 };
 
 /* The object around a node: LIST_OBJECT(node, struct job, by_destination). */
-#define LIST_OBJECT(node, type, member) ((type *) (void *) ((char *) (node) - offsetof(type, member)))
+#define LIST_OBJECT(node, type, member)                                                            \
+        ((type *) (void *) ((char *) (node) - offsetof(type, member)))
 
 /* Visits every node; the body may remove `node` itself. */
 #define LIST_FOR_EACH(node, head)                                                                  \

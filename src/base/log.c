@@ -5,8 +5,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static char process_name[32] = "hayauma";
 static enum log_level level_max = LOG_INFO;
+static bool has_clock;
+
+/* Lines not written yet; see log_set_buffered(). */
+static char held[16 * 1024];
+static size_t held_len;
+static void (*want_flush)(void *arg);
+static void *want_flush_arg;
 
 static const char *const level_names[] = {
         [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
@@ -17,6 +26,11 @@ enum { LEVEL_COUNT = sizeof level_names / sizeof level_names[0] };
 void log_set_process(const char *name)
 {
         snprintf(process_name, sizeof process_name, "%s", name);
+}
+
+void log_set_clock(bool with_time)
+{
+        has_clock = with_time;
 }
 
 void log_set_level(enum log_level level)
@@ -95,7 +109,37 @@ static void put_value(struct line *l, struct span s)
                         put(l, (char) c);
                 }
         }
-        l->text[l->len++] = '"';
+        if (l->len < LOG_LINE_MAX - 1) /* the line end's place stays */
+                l->text[l->len++] = '"';
+}
+
+void log_set_buffered(void (*request_flush)(void *arg), void *arg)
+{
+        log_flush();
+        want_flush = request_flush;
+        want_flush_arg = arg;
+}
+
+void log_flush(void)
+{
+        const size_t len = held_len;
+
+        held_len = 0;
+        /* Nothing sensible can be done about a log that cannot be written. */
+        if (len && write(STDERR_FILENO, held, len) < 0)
+                return;
+}
+
+static void put_out(const struct line *l, enum log_level level)
+{
+        if (sizeof held - held_len < l->len)
+                log_flush();
+        if (held_len == 0 && want_flush)
+                want_flush(want_flush_arg);
+        memcpy(held + held_len, l->text, l->len);
+        held_len += l->len;
+        if (!want_flush || level <= LOG_WARNING)
+                log_flush();
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
@@ -105,6 +149,12 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 
         if (level > level_max)
                 return;
+        if (has_clock) {
+                char time[CLOCK_DATE_MAX];
+
+                put_string(&l, clock_format_iso(clock_now_us(), time));
+                put(&l, ' ');
+        }
         put_string(&l, level_names[level]);
         put(&l, ' ');
         put_string(&l, process_name);
@@ -124,7 +174,5 @@ void log_write(enum log_level level, const char *event, const struct log_field *
                 }
         }
         l.text[l.len++] = '\n';
-        /* Nothing sensible can be done about a log that cannot be written. */
-        if (write(STDERR_FILENO, l.text, l.len) < 0)
-                return;
+        put_out(&l, level);
 }

@@ -12,6 +12,7 @@
  * log path. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,8 +44,18 @@ enum log_level log_get_level(void);
 const char *log_level_name(enum log_level level);
 int log_level_parse(struct span name);
 
-/* Writes one line of at most LOG_LINE_MAX bytes (longer ones are cut), with
- * one write(2). */
+/* Whether each line begins with the time, "2026-11-22T04:25:03.123456Z ": for
+ * the supervisor, whose lines nobody else stamps. False at start. */
+void log_set_clock(bool with_time);
+
+/* From now on lines of LOG_NOTICE and below wait in a buffer of 16 KiB: one
+ * system call a round of the loop instead of one a line. `request_flush` is
+ * called when the first line waits and sees to it that log_flush() is called
+ * soon. NULL: every line is written at once again. */
+void log_set_buffered(void (*request_flush)(void *arg), void *arg);
+void log_flush(void);
+
+/* Writes one line of at most LOG_LINE_MAX bytes; longer ones are cut. */
 enum { LOG_LINE_MAX = 2048 };
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
                size_t field_count);

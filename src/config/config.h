@@ -103,7 +103,8 @@ struct config {
  * line "hayauma.conf:12: …" for each thing that is wrong, with what to do. */
 int config_read(const char *path, struct config **ret_config, struct buffer *error);
 
-/* The same from text already read; `name` stands in messages. */
+/* The same from text already read; `name` stands in messages. Neither may run
+ * in two threads at once: libconfuse has one lexer for the process. */
 int config_parse(struct span text, const char *name, struct config **ret_config,
                  struct buffer *error);
 
@@ -113,13 +114,26 @@ struct config *config_free(struct config *c);
  * "default". `option` as in the manual: "limits.message_size". */
 const char *config_origin(const struct config *c, const char *option);
 
-/* The whole as text for another process: every option with value and origin.
- * config_decode() reads it back to an equal struct. */
+/* The whole for another process: every option, as text, with its origin.
+ * config_decode() reads it back to an equal struct, and refuses (-EBADMSG)
+ * whatever config_encode() of the same program would not write. */
 int config_encode(const struct config *c, struct buffer *b);
 int config_decode(struct span encoded, struct config **ret_config);
 
 /* `hayauma check --effective`: a line an option, "name = value   # origin". */
 int config_print_effective(const struct config *c, struct buffer *b);
+
+/* The same for a program: `visit` is called for each option in the order of the
+ * manual. `is_list`: any number of texts; else one, or none where it is not
+ * set. 0, -ENOMEM. */
+typedef void config_visit_fn(void *arg, const char *name, const struct config_list *texts,
+                             bool is_list, const char *origin);
+int config_visit(const struct config *c, config_visit_fn *visit, void *arg);
+
+/* Calls `visit` for each option whose value differs and takes effect only when
+ * the server is started again; `origin` is that of `next`. 0, -ENOMEM. */
+int config_visit_restart(const struct config *running, const struct config *next,
+                         config_visit_fn *visit, void *arg);
 
 /* Is this address (16 octets, IPv4 mapped) in one of the networks? */
 bool config_networks_contain(const struct config_networks *n, const unsigned char address[16]);

@@ -10,6 +10,11 @@
 
 struct snapshot;
 
+enum {
+        SNAPSHOT_KEY_MAX = 1024,
+        SNAPSHOT_VALUE_MAX = 64 * 1024,
+};
+
 /* The tables in a snapshot. Keys are in lower case; numbers are stored. */
 enum snapshot_table {
         SNAPSHOT_DOMAINS = 1,       /* local domains; value empty */
@@ -23,8 +28,8 @@ enum snapshot_table {
         SNAPSHOT_TABLE_END,
 };
 
-/* Maps and checks (magic, format, size, checksum) what is in `fd`; the fd is
- * not needed afterwards. 0, -EBADMSG, -errno. */
+/* Maps and checks (seals, magic, format, size, checksum) what is in `fd`; the
+ * fd is not needed afterwards. 0; -EBADMSG (damaged, or not sealed); -errno. */
 int snapshot_open(int fd, struct snapshot **ret_s);
 struct snapshot *snapshot_close(struct snapshot *s);
 
@@ -33,6 +38,10 @@ struct snapshot *snapshot_close(struct snapshot *s);
  * from the map. `ret_line` may be NULL. */
 bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct span key,
                   struct span *ret_value, uint32_t *ret_line);
+
+/* The file a table was made from, "users", as it stands in messages and decision
+ * records in front of the line; empty for a table that was not made. */
+struct span snapshot_source(const struct snapshot *s, enum snapshot_table table);
 
 uint32_t snapshot_count(const struct snapshot *s, enum snapshot_table table);
 uint64_t snapshot_generation(const struct snapshot *s);

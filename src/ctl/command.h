@@ -10,6 +10,7 @@ struct command {
         const char *purpose;  /* one line */
         /* argv[0] is the command's name. Returns an exit status of sysexits.h. */
         int (*run)(int argc, char **argv);
+        const char *help; /* lines for --help; NULL: synopsis and purpose say it all */
 };
 
 extern const struct command commands[];

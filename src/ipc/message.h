@@ -63,7 +63,8 @@ const char *ipc_type_name(unsigned type);
 
 /* Appends the payload to `b`. 0; -EMSGSIZE (a field over its limit, or the
  * buffer full: nothing was appended); -ENOMEM. */
-#define IPC_ENCODE(number, name) int ipc_encode_##name(struct buffer *b, const struct ipc_##name *m);
+#define IPC_ENCODE(number, name)                                                                   \
+        int ipc_encode_##name(struct buffer *b, const struct ipc_##name *m);
 IPC_MESSAGES(IPC_ENCODE)
 #undef IPC_ENCODE
 

@@ -18,6 +18,8 @@
 
 #define DECISION_MESSAGE UINT32_MAX
 
+enum { DECISION_STRING_MAX = 4096 }; /* octets of each text of a step */
+
 /* What a step says. Numbers are stored: add, never renumber. */
 enum decision_kind {
         DECISION_RECEIVED = 1,  /* the session: client, helo, TLS, login, mail_from in detail */
@@ -51,8 +53,9 @@ struct decision_step {
         struct span detail;   /* name=value pairs, as in the log */
 };
 
-/* A record being built: decision_begin(), steps, then its octets are
- * buffer_span(b). 0, -EMSGSIZE, -ENOMEM. */
+/* A record being built: decision_begin(), which empties `b`, steps, then its
+ * octets are buffer_span(b). 0; -EMSGSIZE (a text above DECISION_STRING_MAX, or
+ * the buffer full) or -ENOMEM: nothing was added. */
 int decision_begin(struct buffer *b, uint64_t message_id);
 int decision_add(struct buffer *b, const struct decision_step *step);
 

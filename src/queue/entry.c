@@ -60,6 +60,8 @@ static int encode_recipient(const struct queue_recipient *q, struct buffer *b)
         if (r == 0)
                 r = write_octets(b, q->orcpt);
         if (r == 0)
+                r = write_octets(b, q->account);
+        if (r == 0)
                 r = write_octets(b, span_first(q->enhanced, 16));
         if (r == 0)
                 r = write_octets(b, span_first(q->text, QUEUE_REPLY_MAX));
@@ -120,6 +122,7 @@ static void decode_recipient(struct reader *in, struct queue_recipient *q)
         q->code = read_u16(in);
         q->rcpt_to = read_octets(in, QUEUE_ENTRY_MAX);
         q->orcpt = read_octets(in, QUEUE_ENTRY_MAX);
+        q->account = read_octets(in, QUEUE_ENTRY_MAX);
         q->enhanced = read_octets(in, 16);
         q->text = read_octets(in, QUEUE_REPLY_MAX);
         q->host = read_octets(in, 300);

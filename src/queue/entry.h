@@ -32,6 +32,7 @@ struct queue_recipient {
         uint8_t notify; /* enum notify_flag */
         uint16_t code;  /* of the last reply; 0: none was had */
         struct span rcpt_to, orcpt;
+        struct span account;              /* next hop "local:": whose mailbox */
         struct span enhanced, text, host; /* the last reply, and whose it was */
 };
 

@@ -148,6 +148,18 @@ int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
         return 0;
 }
 
+int queue_park(struct queue *q, struct queue_entry *e)
+{
+        int r;
+
+        if (queue_find(q, e->message_id, e->group))
+                return -EEXIST;
+        r = table_add(&q->entries, &e->by_key, key_hash(e->message_id, e->group));
+        if (r == 0)
+                q->active_count++;
+        return r;
+}
+
 struct queue_entry *queue_take(struct queue *q, uint64_t now_us)
 {
         LIST_FOR_EACH (node, &q->turn) {
@@ -219,10 +231,37 @@ void queue_report(struct queue *q, struct queue_entry *e, enum queue_health heal
 
 struct queue_entry *queue_blocked(struct queue *q, struct destination *d, uint64_t now_us)
 {
-        (void) q;
+        struct queue_entry *e;
+
         if (d->blocked_until_us <= now_us || list_is_empty(&d->waiting))
                 return NULL;
-        return LIST_OBJECT(d->waiting.next, struct queue_entry, in_destination);
+        e = LIST_OBJECT(list_take_first(&d->waiting), struct queue_entry, in_destination);
+        d->waiting_count--;
+        e->destination = NULL;
+        settle(q, d);
+        return e;
+}
+
+struct sweep {
+        struct queue *queue;
+        uint64_t now_us;
+};
+
+static void sweep_one(struct table_node *node, void *arg)
+{
+        struct destination *d = TABLE_OBJECT(node, struct destination, by_next_hop);
+        const struct sweep *s = arg;
+
+        if (!d->waiting_count && !d->in_flight &&
+            d->blocked_until_us + s->queue->block_max_us < s->now_us) {
+                table_remove(&s->queue->destinations, &d->by_next_hop);
+                free(d);
+        }
+}
+
+void queue_sweep(struct queue *q, uint64_t now_us)
+{
+        table_visit(&q->destinations, sweep_one, &(struct sweep) {q, now_us});
 }
 
 void queue_unblock(struct queue *q, struct span next_hop)

@@ -55,6 +55,10 @@ struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint1
 /* Takes the entry over. 0, -EEXIST (it is active already), -ENOMEM. */
 int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us);
 
+/* Takes an entry over that is not to be tried but must not be taken up again
+ * either: something else is being done about it. 0, -EEXIST, -ENOMEM. */
+int queue_park(struct queue *q, struct queue_entry *e);
+
 /* The next entry to start: its destination's turn, not blocked, below its
  * concurrency. It counts as in flight. NULL when there is none. */
 struct queue_entry *queue_take(struct queue *q, uint64_t now_us);
@@ -68,9 +72,12 @@ enum queue_health { QUEUE_HOST_GOOD, QUEUE_HOST_FAILED, QUEUE_HOST_UNKNOWN };
 void queue_report(struct queue *q, struct queue_entry *e, enum queue_health health,
                   uint64_t now_us);
 
-/* An entry that waits at a blocked destination, or NULL: defer it to
- * `destination->blocked_until_us` and remove it. */
+/* Takes an entry that waits at this blocked destination out of its row, or
+ * NULL: to be deferred to `d->blocked_until_us`, then given to queue_remove(). */
 struct queue_entry *queue_blocked(struct queue *q, struct destination *d, uint64_t now_us);
+
+/* Forgets destinations that are idle and whose block is long over. */
+void queue_sweep(struct queue *q, uint64_t now_us);
 
 /* Lifts a block, as `queue retry` asks for. */
 void queue_unblock(struct queue *q, struct span next_hop);

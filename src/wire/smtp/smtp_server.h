@@ -17,7 +17,12 @@
  * and more are needed. An event that wants an answer (marked "answer") stops
  * the engine: feeding takes no octets and gives SMTP_EVENT_WAIT until
  * smtp_server_reply(). Answers may come later; pipelined commands stay with
- * the role, unread. */
+ * the role, unread. After an answer, feed again, without octets if there are
+ * none: a RESET may be due.
+ *
+ * What a peer can spend is bounded: octets a command line, recipients, message
+ * size, errors, commands without progress, replies not yet read (FLUSH), and
+ * the memory of a transaction (smtp_server_engine.h has the constants). */
 #pragma once
 
 #include <stdbool.h>
@@ -37,7 +42,8 @@ enum smtp_offer {
         SMTP_OFFER_DSN = 2,       /* RFC 3461 */
         SMTP_OFFER_SMTPUTF8 = 4,  /* RFC 6531 */
         SMTP_OFFER_CHUNKING = 8,  /* RFC 3030 */
-        SMTP_OFFER_AUTH = 16,     /* RFC 4954 */
+        SMTP_OFFER_AUTH = 16,     /* RFC 4954; needs `auth_mechanisms` */
+        SMTP_OFFER_BINARYMIME = 32, /* RFC 3030; only together with CHUNKING */
 };
 
 struct smtp_server_options {
@@ -45,10 +51,16 @@ struct smtp_server_options {
         unsigned offers;            /* enum smtp_offer */
         struct span hostname;       /* in greeting and EHLO; outlives the engine */
         uint64_t message_size_max;  /* SIZE=, and enforced; 0 = no limit */
-        unsigned recipients_max;
+        unsigned recipients_max;    /* accepted ones of a transaction; 0 = no limit of their
+                                     * number, but of the memory they need */
         unsigned command_length_max; /* octets of a command line with CRLF, ≥ 512 */
-        unsigned errors_max;        /* refused commands in a row before 421; 0 = no limit */
+        unsigned errors_max;        /* refused commands before 421, counted from the last accepted
+                                     * recipient or message; 0 = no limit, also not on commands
+                                     * that lead to none */
         unsigned messages_max;      /* transactions a connection before 421; 0 = no limit */
+        bool may_lack_domain;       /* MAIL and RCPT may name a bare local part; "postmaster" is
+                                     * always a recipient (RFC 5321 section 4.1.1.3) */
+        struct span auth_mechanisms; /* "PLAIN LOGIN"; outlives the engine */
 };
 
 enum smtp_event_kind {
@@ -60,7 +72,8 @@ enum smtp_event_kind {
                               * already read, and call smtp_server_secured() */
         SMTP_EVENT_MAIL,     /* answer. `mail` */
         SMTP_EVENT_RCPT,     /* answer. `rcpt` */
-        SMTP_EVENT_DATA,     /* answer 354 to go on, or refuse */
+        SMTP_EVENT_DATA,     /* answer 354 to go on, or refuse. `is_chunked`: it came by BDAT; the
+                              * answer is the same, and the engine sends what is right */
         SMTP_EVENT_BODY,     /* `octets`: message text, transparency undone; no answer */
         SMTP_EVENT_END,      /* answer: the message is whole. Under LMTP one answer a recipient,
                               * in order: smtp_server_reply() once each. `body_error` is set when
@@ -68,6 +81,13 @@ enum smtp_event_kind {
         SMTP_EVENT_VRFY,     /* answer. `argument` */
         SMTP_EVENT_RESET,    /* the transaction is gone (RSET, EHLO, TLS); no answer */
         SMTP_EVENT_CLOSE,    /* send the output and close: QUIT, too many errors */
+        SMTP_EVENT_FLUSH,    /* the client does not read its replies: feed again once `output` is
+                              * empty; no answer */
+        SMTP_EVENT_AUTH,     /* answer 334 with a challenge in base64, 235, or refuse. `argument` is
+                              * the mechanism, `octets` the initial response in base64, p NULL when
+                              * there was none */
+        SMTP_EVENT_AUTH_LINE, /* answer as AUTH. `octets`: the client's response in base64 */
+        SMTP_EVENT_AUTH_CANCEL, /* the client sent "*"; it was answered 501. No answer */
 };
 
 enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
@@ -76,7 +96,7 @@ enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
 struct smtp_mail {
         struct span path;       /* as written between < and >; empty: null reverse-path */
         struct address address; /* unset when path is empty */
-        uint64_t size;          /* SIZE=, 0: not given */
+        uint64_t size;          /* SIZE=, 0: not given. At most message_size_max */
         enum smtp_body body;
         bool smtputf8;
         enum smtp_ret ret;      /* RFC 3461 section 4.3 */
@@ -98,28 +118,44 @@ struct smtp_event {
         struct smtp_mail mail;
         struct smtp_rcpt rcpt;
         struct span octets;    /* lives until the next feed */
-        struct span argument;
+        struct span argument;  /* lives until the next feed */
+        bool is_chunked;
         const char *body_error; /* NULL, or the reply: "552 5.3.4 Message too big" */
 };
 
 struct smtp_server;
 
-/* Queues the greeting only when smtp_server_greet() is called. NULL: no memory. */
+/* Queues the greeting only when smtp_server_greet() is called. NULL: no memory.
+ * `*o` is copied. */
 struct smtp_server *smtp_server_new(const struct smtp_server_options *o);
 struct smtp_server *smtp_server_free(struct smtp_server *s);
 
-/* "220 host ESMTP" and the like; or another code (554, 421) to refuse. */
+/* "220 host ESMTP" and the like; or another code to refuse: after 554 each
+ * command but QUIT gets 503 (RFC 5321 section 3.1), after 421 feed gives CLOSE.
+ * `text` NULL: a default. */
 void smtp_server_greet(struct smtp_server *s, unsigned code, const char *text);
 
 /* Feeds octets; returns how many were taken. */
 size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event *ret_event);
 
-/* Answers the event that waits. `enhanced` "2.1.5" or NULL; `text` may have
+/* Answers the event that waits. `enhanced` "2.1.5" or NULL (then x.0.0 of the
+ * code's class; also where the classes differ); `text`, NULL for "Ok", may have
  * several lines, separated by '\n', is cleaned of CR and controls, and is cut
- * at 512 octets a line. A refusal of MAIL or RCPT leaves the transaction as it
- * was. */
+ * at 512 octets a line. Octets above 127 are sent only where the client asked
+ * for SMTPUTF8. A refusal of MAIL or RCPT leaves the transaction as it
+ * was. 421 ends the session: feed then gives CLOSE. */
 void smtp_server_reply(struct smtp_server *s, unsigned code, const char *enhanced,
                        const char *text);
+
+/* "552 5.3.4 Message too big" in its parts: body_error, and what tables say. A
+ * text that starts with no code is one of 451; one without an enhanced code
+ * has `enhanced` empty. `text` borrows from `reply`. */
+struct smtp_reply_text {
+        unsigned code;
+        char enhanced[12];
+        const char *text;
+};
+void smtp_server_split_reply(const char *reply, struct smtp_reply_text *ret);
 
 /* The connection is now under TLS: forgets all that was said before
  * (RFC 3207 section 4.2) and stops offering STARTTLS. */
@@ -131,6 +167,10 @@ void smtp_server_shut(struct smtp_server *s, const char *text);
 
 /* Octets for the client; consume what was written. */
 struct buffer *smtp_server_output(struct smtp_server *s);
+
+/* Gives memory back that the next message would need again: for a session that
+ * has been silent for some seconds. One that did nothing since needs none. */
+void smtp_server_trim(struct smtp_server *s);
 
 bool smtp_server_is_idle(const struct smtp_server *s);         /* between transactions */
 unsigned smtp_server_recipients(const struct smtp_server *s);  /* accepted in this one */

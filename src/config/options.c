@@ -1,0 +1,696 @@
+#include "config/options.h"
+
+#include <string.h>
+
+#define FIELD(name) offsetof(struct config, name)
+#define ROLES(...) .role_value = {__VA_ARGS__}
+
+#define NUMBER_MAX 1000000000
+
+const struct option_section option_sections[] = {
+        { "processes", "How many processes of a kind run" },
+        { "tables", "Files of tables, in the text formats that sendmail reads. This version reads "
+                    "none of "
+                    "them, and refuses a configuration that names one" },
+        { "dns", "How names are looked up" },
+        { "tls", "The certificate we show" },
+        { "users", "Who has a mailbox here" },
+        { "limits", "What one client or one message may spend; 0 is no limit" },
+        { "queue", "How long and how hard delivery is tried" },
+};
+const size_t option_section_count = sizeof option_sections / sizeof option_sections[0];
+
+const struct option options[] = {
+        {
+                .name = "hostname",
+                .type = OPTION_HOSTNAME,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(hostname),
+                .default_text = "none: it must be set",
+                .brief = "The full name of this machine, as others know it",
+                .text = "Said in the greeting, in EHLO and in the trace fields of every message. "
+                        "It "
+                        "should resolve to this machine's address, and the address back to it: "
+                        "many "
+                        "receivers refuse mail from a host whose name does not.",
+                .example = "\"mx1.example.jp\"",
+        },
+        {
+                .name = "role",
+                .type = OPTION_ROLE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(role),
+                .value = "mailbox",
+                .brief = "What this machine is for",
+                .text = "One of gateway (between the Internet and the mail servers of a site), "
+                        "relay "
+                        "(passes mail on inside a site), mailbox (keeps mail for its users), "
+                        "backup-mx (takes mail while the first MX is away) and fallback (takes "
+                        "what "
+                        "other servers could not deliver at once).\n"
+                        "A role only sets defaults; any of them can be overridden.",
+                .example = "\"mailbox\"",
+        },
+        {
+                .name = "state_dir",
+                .type = OPTION_PATH,
+                .change = OPTION_RESTART,
+                .offset = FIELD(state_dir),
+                .value = "/var/lib/hayauma",
+                .brief = "The folder of everything that must survive: queue, mail, traces, index",
+                .text = "One server owns it and locks it. It should be on a local disk.",
+                .example = "\"/var/lib/hayauma\"",
+        },
+        {
+                .name = "run_dir",
+                .type = OPTION_PATH,
+                .change = OPTION_RESTART,
+                .offset = FIELD(run_dir),
+                .value = "/run/hayauma",
+                .brief = "The folder of the sockets that the command line speaks to",
+                .text = "Made at start. Its path may have at most 90 octets, since the path of a "
+                        "Unix socket is short.",
+                .example = "\"/run/hayauma\"",
+        },
+        {
+                .name = "user",
+                .type = OPTION_USER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(user),
+                .value = "hayauma",
+                .brief = "The name in front of the accounts our processes run as",
+                .text = "Started by root, a process runs as this name with its kind behind it: "
+                        "hayauma-edge, hayauma-keeper, hayauma-relay. Members of the group of this "
+                        "name may use the control commands. Started by an ordinary user, all "
+                        "processes run as that user.",
+                .example = "\"hayauma\"",
+        },
+        {
+                .name = "processes.edge",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.edge),
+                .min = 1,
+                .max = 64,
+                .default_text = "the number of cores, at most 8",
+                .brief = "Processes that speak to clients",
+                .text = "More than one a core costs memory and gains nothing.",
+                .example = "4",
+        },
+        {
+                .name = "processes.relay",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.relay),
+                .min = 1,
+                .max = 64,
+                .default_text = "half the number of cores, at least 1 and at most 4",
+                .brief = "Processes that speak to the servers mail is sent to",
+                .text = "All mail to one destination leaves through the same one, so that its "
+                        "connections are used again.",
+                .example = "2",
+        },
+        {
+                .name = "processes.access",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.access),
+                .min = 1,
+                .max = 64,
+                .default_text = "the number of cores, at most 8",
+                .brief = "Processes that serve stored mail after login",
+                .text = "An account is always served by the same one.",
+                .example = "4",
+        },
+        {
+                .name = "processes.worker",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.worker),
+                .min = 1,
+                .max = 64,
+                .default_text = "the number of cores, at most 8",
+                .brief = "Processes that compute over message text, such as delivery reports",
+                .text = "They hold no data of their own and may open no file.",
+                .example = "2",
+        },
+        {
+                .name = "domains",
+                .type = OPTION_DOMAINS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(domains),
+                .brief = "Domains whose mail is delivered here",
+                .text = "postmaster of each is always accepted. Another alphabet is written in its "
+                        "ASCII form (xn--...).",
+                .example = "{ \"example.jp\", \"example.com\" }",
+        },
+        {
+                .name = "relay_domains",
+                .type = OPTION_PATTERNS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(relay_domains),
+                .brief = "Domains whose mail is accepted from anyone and passed on",
+                .text = "A dot in front stands for all subdomains. Where the mail goes is said by "
+                        "local_relay, or by the MX records of the domain.",
+                .example = "{ \"example.jp\", \".example.jp\" }",
+        },
+        {
+                .name = "relay_networks",
+                .type = OPTION_NETWORKS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(relay_networks),
+                .value = "127.0.0.0/8 ::1/128",
+                .brief = "Networks whose clients may send mail to anywhere without login",
+                .text = "Name only networks whose every machine you trust: one that is broken into "
+                        "sends spam in your name.",
+                .example = "{ \"127.0.0.0/8\", \"::1\", \"192.0.2.0/24\" }",
+        },
+        {
+                .name = "smart_host",
+                .type = OPTION_NEXT_HOP,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smart_host),
+                .brief = "The server that all mail for elsewhere is handed to",
+                .text = "Without it, mail goes where the MX records of its domain say.",
+                .example = "\"[gateway.example.jp]\"",
+        },
+        {
+                .name = "fallback_mx",
+                .type = OPTION_NEXT_HOP,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(fallback_mx),
+                .brief = "The server that takes what no MX of a domain would take at the first try",
+                .text = "It keeps this machine's queue short. That server has the role fallback.",
+                .example = "\"[fallback.example.jp]\"",
+        },
+        {
+                .name = "local_relay",
+                .type = OPTION_NEXT_HOP,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(local_relay),
+                .brief = "The server that mail for relay_domains is handed to",
+                .text = "Without it, that mail goes where the MX records of its domain say.",
+                .example = "\"[mail.example.jp]\"",
+        },
+        {
+                .name = "listen",
+                .type = OPTION_LISTENS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(listen),
+                .value = "smtp://*:25",
+                ROLES([ROLE_MAILBOX] = "smtp://*:25 submission://*:587 submissions://*:465 "
+                                       "lmtp://127.0.0.1:24"),
+                .brief = "Where we accept connections, and what is spoken there",
+                .text = "protocol://host:port, with protocol one of smtp, submission, submissions, "
+                        "lmtp; imap, imaps, pop3, pop3s and http are names that this version "
+                        "knows, but does not serve. The host is * (all addresses), an "
+                        "IPv4 address, or an IPv6 address in brackets; [::] is IPv6 only. Without "
+                        "a port it is the usual one. lmtp://unix:/path is a Unix socket.\n"
+                        "submissions, imaps and pop3s begin with TLS and need tls.certificate; the "
+                        "default leaves them out as long as there is none.",
+                .example = "{ \"smtp://*:25\", \"submission://*:587\", \"lmtp://127.0.0.1:24\" }",
+        },
+        {
+                .name = "tables.mailertable",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tables.mailertable),
+                .brief = "Next hops by domain",
+                .text = "A line each: the domain, blanks, the next hop.",
+                .example = "\"/etc/hayauma/mailertable\"",
+        },
+        {
+                .name = "tables.access",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tables.access),
+                .brief = "Who is accepted or refused, by address, domain and network",
+                .text = "A line each: the key, blanks, OK, RELAY, REJECT or a reply.",
+                .example = "\"/etc/hayauma/access\"",
+        },
+        {
+                .name = "tables.aliases",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tables.aliases),
+                .brief = "Other recipients for a local name",
+                .text = "A line each: the name, a colon, recipients with commas between them.",
+                .example = "\"/etc/aliases\"",
+        },
+        {
+                .name = "tables.virtusertable",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tables.virtusertable),
+                .brief = "Recipients by whole address or by domain",
+                .text = "A line each: user@domain or @domain, blanks, the recipient.",
+                .example = "\"/etc/hayauma/virtusertable\"",
+        },
+        {
+                .name = "tables.genericstable",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tables.genericstable),
+                .brief = "Addresses that senders are rewritten to",
+                .text = "A line each: the address, blanks, the address that takes its place.",
+                .example = "\"/etc/hayauma/genericstable\"",
+        },
+        {
+                .name = "dns.servers",
+                .type = OPTION_SERVERS,
+                .change = OPTION_RESTART,
+                .offset = FIELD(dns.servers),
+                .default_text = "none: names are resolved from the root servers",
+                .brief = "Name servers to ask",
+                .text = "Addresses, with @port where it is not 53. Answers are validated with "
+                        "DNSSEC "
+                        "here, whatever these servers say about them.",
+                .example = "{ \"127.0.0.1@5353\" }",
+        },
+        {
+                .name = "dns.trust_anchor",
+                .type = OPTION_PATH,
+                .change = OPTION_RESTART,
+                .offset = FIELD(dns.trust_anchor),
+                .default_text = "the key of the root that came with the resolver",
+                .brief = "A file with the DNSSEC key that trust begins at",
+                .text = "Needed only where the root is not the Internet's, as in a lab.",
+                .example = "\"/usr/share/dns/root.key\"",
+        },
+        {
+                .name = "dns.port",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(dns.port),
+                .value = "25",
+                .min = 1,
+                .max = 65535,
+                .brief = "The port where the hosts that MX records name are spoken to",
+                .text = "25 everywhere but in labs and tests.",
+                .example = "2525",
+        },
+        {
+                .name = "tls.certificate",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls.certificate),
+                .brief = "A PEM file: our certificate, then those that lead to a known authority",
+                .text = "With it STARTTLS is offered, and the protocols that begin with TLS can be "
+                        "listened for.",
+                .example = "\"/etc/hayauma/mx1.example.jp.pem\"",
+        },
+        {
+                .name = "tls.key",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls.key),
+                .brief = "The PEM file of the private key for tls.certificate",
+                .text = "Readable by root only: the process that reads it is started by root. Not "
+                        "needed where tls.certificate holds the key as well.",
+                .example = "\"/etc/hayauma/mx1.example.jp.key\"",
+        },
+        {
+                .name = "tls.ca",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls.ca),
+                .value = "/etc/ssl/certs/ca-certificates.crt",
+                .brief = "A PEM file with the authorities that other servers' certificates are "
+                         "checked with",
+                .text = "Used where a policy demands a checked certificate; other mail is "
+                        "encrypted "
+                        "without a check.",
+                .example = "\"/etc/ssl/certs/ca-certificates.crt\"",
+        },
+        {
+                .name = "users.file",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(users.file),
+                .default_text = "users in state_dir",
+                .brief = "The file of accounts and password hashes",
+                .text = "Written by hayauma user. The server notices when it changes.",
+                .example = "\"/var/lib/hayauma/users\"",
+        },
+        {
+                .name = "users.auto_create",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(users.auto_create),
+                .value = "no",
+                .brief = "Whether every address of our domains has a mailbox",
+                .text = "With yes, any local part is accepted and its mailbox is made at the first "
+                        "delivery. For labs and benchmarks: on the Internet it collects spam.",
+                .example = "yes",
+        },
+        {
+                .name = "limits.message_size",
+                .type = OPTION_SIZE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.message_size),
+                .value = "50M",
+                .min = 64 * 1024,
+                .max = UINT64_C(1) << 40,
+                .zero_is_none = true,
+                .brief = "The largest message, in octets",
+                .text = "Said to clients in the SIZE extension. A message grows by a third when a "
+                        "file is attached to it.",
+                .example = "50M",
+        },
+        {
+                .name = "limits.recipients",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.recipients),
+                .value = "1000",
+                .min = 1,
+                .max = 1000,
+                .brief = "The most recipients of one message",
+                .text = "Further ones are answered 452, upon which clients send them in another "
+                        "transaction. RFC 5321 asks for at least 100.",
+                .example = "200",
+        },
+        {
+                .name = "limits.line_length",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.line_length),
+                .value = "2048",
+                .min = 512,
+                .max = 16384,
+                .brief = "The longest command line, in octets with its CRLF",
+                .text = "RFC 5321 asks for at least 512; extensions add to it.",
+                .example = "4096",
+        },
+        {
+                .name = "limits.connections",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.connections),
+                .value = "10000",
+                .min = 1,
+                .max = 1000000,
+                .zero_is_none = true,
+                .brief = "The most connections at a time, of all clients together",
+                .text = "One more is answered 421.",
+                .example = "20000",
+        },
+        {
+                .name = "limits.connections_per_client",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.connections_per_client),
+                .value = "50",
+                ROLES([ROLE_RELAY] = "500", [ROLE_FALLBACK] = "500"),
+                .min = 1,
+                .max = 1000000,
+                .zero_is_none = true,
+                .brief = "The most connections at a time of one client",
+                .text = "A client is an IPv4 address or an IPv6 /64. The roles relay and fallback "
+                        "serve few clients that send much, so they allow more.",
+                .example = "100",
+        },
+        {
+                .name = "limits.messages_per_connection",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.messages_per_connection),
+                .value = "1000",
+                .min = 1,
+                .max = NUMBER_MAX,
+                .zero_is_none = true,
+                .brief = "The most messages on one connection",
+                .text = "After them the connection is ended with 421; the client connects again.",
+                .example = "1000",
+        },
+        {
+                .name = "limits.errors",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.errors),
+                .value = "20",
+                .min = 1,
+                .max = 100000,
+                .zero_is_none = true,
+                .brief = "The refused commands after which a client is hung up on",
+                .text = "Bad syntax, unknown recipients and failed logins all count.",
+                .example = "20",
+        },
+        {
+                .name = "limits.received_hops",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.received_hops),
+                .value = "100",
+                .min = 10,
+                .max = 1000,
+                .brief = "The Received fields from which on a message is taken to be in a loop",
+                .text = "It is refused. RFC 5321 section 6.3 asks for at least 100.",
+                .example = "100",
+        },
+        {
+                .name = "limits.command_timeout",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.command_timeout_ms),
+                .value = "5m",
+                .min = 1000,
+                .max = 24 * 3600 * 1000,
+                .brief = "How long a client may be silent between commands",
+                .text = "RFC 5321 section 4.5.3.2.7 asks for at least five minutes.",
+                .example = "5m",
+        },
+        {
+                .name = "limits.data_timeout",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.data_timeout_ms),
+                .value = "10m",
+                .min = 1000,
+                .max = 24 * 3600 * 1000,
+                .brief = "How long a client may be silent within a message",
+                .text = "Counted from the last octets that came.",
+                .example = "10m",
+        },
+        {
+                .name = "limits.header_size",
+                .type = OPTION_SIZE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.header_size),
+                .value = "256K",
+                .min = 16 * 1024,
+                .max = 16 * 1024 * 1024,
+                .brief = "The largest header of a message, in octets",
+                .text = "A message with a larger one is refused with 552.",
+                .example = "512K",
+        },
+        {
+                .name = "queue.lifetime",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.lifetime_ms),
+                .value = "5d",
+                ROLES([ROLE_BACKUP_MX] = "30d", [ROLE_FALLBACK] = "10d"),
+                .min = 1000,
+                .max = UINT64_C(366) * 24 * 3600 * 1000,
+                .brief = "How long delivery is tried before a message goes back",
+                .text = "RFC 5321 section 4.5.4.1 asks for four to five days at least. A backup-mx "
+                        "waits for a first MX that may be under repair, so it waits longer.",
+                .example = "5d",
+        },
+        {
+                .name = "queue.warn_after",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.warn_after_ms),
+                .value = "4h",
+                ROLES([ROLE_BACKUP_MX] = "0", [ROLE_FALLBACK] = "1d"),
+                .min = 60 * 1000,
+                .max = UINT64_C(366) * 24 * 3600 * 1000,
+                .zero_is_none = true,
+                .brief = "When the sender is told that a message is late; 0 is never",
+                .text = "Told once a message.",
+                .example = "4h",
+        },
+        {
+                .name = "queue.retry_min",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.retry_min_ms),
+                .value = "5m",
+                ROLES([ROLE_BACKUP_MX] = "1m", [ROLE_FALLBACK] = "15m"),
+                .min = 1000,
+                .max = 24 * 3600 * 1000,
+                .brief = "The first wait after a try that failed",
+                .text = "Each further wait is longer, up to queue.retry_max; every wait differs a "
+                        "little, so that messages do not come back all at once.",
+                .example = "5m",
+        },
+        {
+                .name = "queue.retry_max",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.retry_max_ms),
+                .value = "1h",
+                ROLES([ROLE_BACKUP_MX] = "10m", [ROLE_FALLBACK] = "4h"),
+                .min = 1000,
+                .max = 7 * 24 * 3600 * 1000,
+                .brief = "The longest wait between two tries",
+                .text = "One host that answers again gets all that waits for it at once, so long "
+                        "waits cost little.",
+                .example = "1h",
+        },
+        {
+                .name = "queue.concurrency_per_destination",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.concurrency_per_destination),
+                .value = "20",
+                .min = 1,
+                .max = 1000,
+                .brief = "The most connections at a time to one destination",
+                .text = "It starts low, grows with success and halves with failure.",
+                .example = "10",
+        },
+        {
+                .name = "queue.recipients_per_transaction",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.recipients_per_transaction),
+                .value = "100",
+                .min = 1,
+                .max = 1000,
+                .brief = "The most recipients named in one transaction to another server",
+                .text = "Every server takes 100 (RFC 5321 section 4.5.3.1.8).",
+                .example = "50",
+        },
+        {
+                .name = "trace_days",
+                .type = OPTION_COUNT,
+                .change = OPTION_RESTART,
+                .offset = FIELD(trace_days),
+                .value = "30",
+                .min = 1,
+                .max = 36500,
+                .zero_is_none = true,
+                .brief = "How many days the record of what became of each message is kept",
+                .text = "It is what hayauma why reads. 0 keeps it for ever, within trace_size.",
+                .example = "90",
+        },
+        {
+                .name = "trace_size",
+                .type = OPTION_SIZE,
+                .change = OPTION_RESTART,
+                .offset = FIELD(trace_size),
+                .value = "0",
+                .min = 1024 * 1024,
+                .max = UINT64_C(1) << 50,
+                .zero_is_none = true,
+                .default_text = "0: two hundredths of the disk",
+                .brief = "How much disk these records may take",
+                .text = "Past it the oldest day goes. 0 stands for two hundredths of the disk that "
+                        "state_dir is on.",
+                .example = "10G",
+        },
+        {
+                .name = "drain",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(drain_ms),
+                .value = "10s",
+                .min = 0,
+                .max = 3600 * 1000,
+                .brief = "How long sessions may finish when the server is stopped",
+                .text = "Idle ones are answered 421 at once.",
+                .example = "30s",
+        },
+        {
+                .name = "log_level",
+                .type = OPTION_LOG_LEVEL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(log_level),
+                .value = "info",
+                .brief = "How much is logged",
+                .text = "One of error, warning, notice, info and debug; each includes those in "
+                        "front "
+                        "of it.",
+                .example = "\"notice\"",
+        },
+};
+const size_t option_count = sizeof options / sizeof options[0];
+
+bool option_is_list(const struct option *o)
+{
+        return o->type >= OPTION_DOMAINS;
+}
+
+const struct option *option_find(struct span name)
+{
+        for (size_t i = 0; i < option_count; i++)
+                if (span_equal(span_from_string(options[i].name), name))
+                        return &options[i];
+        return NULL;
+}
+
+/* Levenshtein's distance with one row of memory; words are short. */
+static unsigned distance(struct span a, struct span b)
+{
+        enum { WORD_MAX = 64 };
+        unsigned row[WORD_MAX + 1];
+
+        if (a.len > WORD_MAX || b.len > WORD_MAX)
+                return WORD_MAX;
+        for (size_t j = 0; j <= b.len; j++)
+                row[j] = (unsigned) j;
+        for (size_t i = 1; i <= a.len; i++) {
+                unsigned diagonal = row[0];
+
+                row[0] = (unsigned) i;
+                for (size_t j = 1; j <= b.len; j++) {
+                        const unsigned above = row[j];
+                        const bool same = ascii_lower(a.p[i - 1]) == ascii_lower(b.p[j - 1]);
+                        unsigned best = diagonal + !same;
+
+                        if (above + 1 < best)
+                                best = above + 1;
+                        if (row[j - 1] + 1 < best)
+                                best = row[j - 1] + 1;
+                        row[j] = best;
+                        diagonal = above;
+                }
+        }
+        return row[b.len];
+}
+
+static void consider(const char *known, const char *candidate, struct span name, unsigned *best,
+                     const char **ret_best)
+{
+        const unsigned d = distance(span_from_string(candidate), name);
+
+        if (d < *best) {
+                *best = d;
+                *ret_best = known;
+        }
+}
+
+const char *option_suggest(struct span name)
+{
+        const struct span last = span_skip(name, span_find_last(name, '.') + 1);
+        const char *found = NULL;
+        /* A third of the letters may differ; more is another word. */
+        unsigned best = (unsigned) last.len / 3 + 1;
+
+        for (size_t i = 0; i < option_count; i++)
+                consider(options[i].name, options[i].name, name, &best, &found);
+        for (size_t i = 0; i < option_section_count; i++)
+                consider(option_sections[i].name, option_sections[i].name, name, &best, &found);
+        if (found)
+                return found;
+        /* The right word in the wrong section, or with its section left out. */
+        for (size_t i = 0; i < option_count; i++) {
+                const char *dot = strchr(options[i].name, '.');
+
+                consider(options[i].name, dot ? dot + 1 : options[i].name, last, &best, &found);
+        }
+        return found;
+}

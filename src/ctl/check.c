@@ -1,0 +1,107 @@
+#include "ctl/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "auth/users.h"
+#include "ctl/console.h"
+
+const char check_help[] =
+        "hayauma check [-c FILE] [--effective] [--json]\n"
+        "\n"
+        "Reads the configuration and the users file as the server would, and says\n"
+        "what is wrong with them, with file and line. --effective prints every option\n"
+        "with its value and where that came from; with --json as a JSON object a line.\n";
+
+static int check_users(const struct config *c)
+{
+        struct buffer error = BUFFER_INIT(64 * 1024);
+        struct users *users = NULL;
+        char path[4096];
+        int r, status = EX_OK;
+
+        snprintf(path, sizeof path, "%.*s", (int) c->users.file.len, c->users.file.p);
+        r = users_read(path, &users, &error);
+        if (r == -EINVAL)
+                status = console_fail(EX_CONFIG, "the users file %s has errors:\n%.*s", path,
+                                      (int) (error.len ? error.len - 1 : 0),
+                                      buffer_span(&error).p);
+        else if (r == -EACCES)
+                console_fail(EX_OK, "the users file %s may not be read by you, so it was not "
+                             "checked", path);
+        else if (r < 0 && r != -ENOENT)
+                status = console_fail(EX_NOINPUT, "cannot read %s: %s", path, strerror(-r));
+        users_free(users);
+        buffer_done(&error);
+        return status;
+}
+
+static int print_effective(const struct config *c)
+{
+        struct buffer b = BUFFER_INIT(64 * 1024 * 1024);
+        const int r = config_print_effective(c, &b);
+
+        if (r == 0)
+                fwrite(buffer_span(&b).p, 1, b.len, stdout);
+        buffer_done(&b);
+        return r == 0 ? EX_OK : console_fail(EX_OSERR, "cannot print it: %s", strerror(-r));
+}
+
+static json_t *json_text(struct span s)
+{
+        json_t *text = json_stringn(s.p ? s.p : "", s.len);
+
+        return text ? text : json_null(); /* a path that is no UTF-8 */
+}
+
+static void print_json_option(void *arg, const char *name, const struct config_list *texts,
+                              bool is_list, const char *origin)
+{
+        json_t *value = is_list ? json_array() : json_null();
+
+        (void) arg;
+        for (size_t i = 0; i < texts->count; i++) {
+                if (is_list)
+                        json_array_append_new(value, json_text(texts->items[i]));
+                else
+                        value = json_text(texts->items[i]); /* there is one; null is not counted */
+        }
+        console_json(json_pack("{s:s, s:o, s:s}", "name", name, "value", value, "origin", origin));
+}
+
+static int print_json(const struct config *c)
+{
+        const int r = config_visit(c, print_json_option, NULL);
+
+        return r == 0 ? EX_OK : console_fail(EX_OSERR, "cannot print it: %s", strerror(-r));
+}
+
+int check_run(int argc, char **argv)
+{
+        const char *config_file = NULL;
+        bool is_effective = false, is_json = false;
+        const struct console_option options[] = {
+                CONSOLE_OPTION_CONFIG(&config_file),
+                CONSOLE_OPTION_JSON(&is_json),
+                { "effective", false, NULL, &is_effective },
+        };
+        const int words = console_options(argc, argv, options, 3);
+        struct config *c = NULL;
+        int status;
+
+        if (words < 0)
+                return EX_USAGE;
+        if (words > 0)
+                return console_fail(EX_USAGE, "\"%s\" is not expected here", argv[1]);
+        status = console_config(config_file, &c);
+        if (status == EX_OK && is_effective)
+                status = is_json ? print_json(c) : print_effective(c);
+        if (status == EX_OK)
+                status = check_users(c);
+        if (status == EX_OK && !is_effective)
+                puts("configuration is good");
+        config_free(c);
+        return status;
+}

@@ -1,0 +1,5 @@
+/* `hayauma why ID|MESSAGE-ID|ADDRESS`. */
+#pragma once
+
+extern const char why_help[];
+int why_run(int argc, char **argv);

@@ -1,0 +1,64 @@
+/* The header of an Internet message (RFC 5322 section 2.2), given as octets.
+ *
+ * Pure; borrows from its input. Only CRLF ends a line (RFC 5321 section
+ * 2.3.8): a bare CR or LF is an octet of the value it stands in, so that this
+ * reads no other fields than the next system does. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/span.h"
+
+/* What callers without limits of their own use. */
+enum { HEADER_SIZE_MAX = 256 * 1024, HEADER_FIELDS_MAX = 2000 };
+
+struct header_field {
+        struct span name;  /* without blanks around it; empty: no field, see below */
+        struct span value; /* behind the colon, folds included, without the last CRLF */
+        struct span raw;   /* all of it, with its line end where it has one */
+};
+
+/* Start from HEADER_SCAN(text, size_max, fields_max). `text` may have a body
+ * behind its empty line. */
+struct header_scan {
+        struct span rest;
+        size_t size_left; /* private */
+        size_t fields_left;
+};
+#define HEADER_SCAN(text, size_max, fields_max)                                                    \
+        ((struct header_scan) {(text), (size_max), (fields_max)})
+
+/* The next field: 1; 0 at the empty line or the end of the text; -EBADMSG for
+ * a line that is no field, `ret->raw` being that line: scanning may go on
+ * behind it, or stop as at the start of a body; -EMSGSIZE past a limit, which
+ * ends the scan. After 0, `rest` starts with the empty line, if there is one. */
+int header_next(struct header_scan *s, struct header_field *ret);
+
+/* Octets of the header at the start of `text` without the empty line, which
+ * `*ret_body` is behind (NULL: not wanted; text.len where there is none). */
+size_t header_len(struct span text, size_t *ret_body);
+
+/* The first field of that name (ASCII case does not matter), within the
+ * standard limits. */
+bool header_find(struct span text, struct span name, struct header_field *ret);
+
+/* What the way of a message depends on, from one pass. */
+struct header_summary {
+        size_t fields;
+        size_t received;        /* fields Received: the hops so far (RFC 5321 section 6.3) */
+        struct span message_id; /* "<…>" of the first Message-ID; empty: none fit for use */
+        struct span header_from, date, subject; /* raw values; empty: none */
+        bool has_message_id, has_date, has_from, has_to, has_cc, has_bcc;
+        bool has_malformed; /* a line that is no field */
+        bool has_8bit;
+};
+
+/* 0; -EMSGSIZE past a limit, and what was seen until then. */
+int header_summarize(struct span text, size_t size_max, size_t fields_max,
+                     struct header_summary *ret);
+
+/* Appends a value as one line: CRLFs of folds taken out (section 2.2.3), blanks
+ * at both ends too, other controls turned into blanks. 0, or as buffer_append(). */
+int header_unfold(struct span value, struct buffer *out);

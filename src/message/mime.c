@@ -1,0 +1,403 @@
+#include "message/mime.h"
+
+#include <errno.h>
+
+#include "message/header.h"
+
+/* Reads line by line; only CRLF ends a line, as in header.h. Of a body line only its first octets matter (is it a
+ * delimiter?), of a header line all of them.
+ *
+ *   HEADER --empty line--> BODY --delimiter--> HEADER of the next part
+ *                               --close-delimiter--> BODY of the multipart (epilogue)
+ *
+ * `current` is the innermost open part; its ancestors are open too. */
+
+enum {
+        DELIMITER_MAX = 2 + 70 + 2 + 256, /* dashes, boundary (RFC 2046 section 5.1.1), blanks */
+        BOUNDARY_MAX = 256,               /* longer ones than the RFC's 70 are seen */
+};
+
+struct mime_parser {
+        struct mime_limits limits;
+        struct arena *arena;
+        struct mime_part *root, *current;
+        unsigned part_count;
+        bool is_header;
+
+        uint64_t at;            /* octets fed */
+        uint64_t line_at;       /* where this line began */
+        char line[DELIMITER_MAX];
+        size_t line_len;        /* kept of it */
+        uint64_t line_octets;   /* all of it so far */
+        bool line_has_cr;       /* its last octet so far is CR */
+        uint64_t last_line_end; /* octets of the line end before this line: 2, or 0 at the start */
+
+        char *header; /* of the current part */
+        size_t header_len, header_room;
+        size_t header_line_at; /* what was kept before this line */
+};
+
+static const struct span default_encoding = SPAN("7bit");
+
+/* ---- parts ------------------------------------------------------------- */
+
+static void set_default_type(struct mime_part *part)
+{
+        const struct mime_part *up = part->parent;
+        const bool in_digest = up && up->kind == MIME_MULTIPART &&
+                               span_equal(up->content_type.subtype, SPAN_LITERAL("digest"));
+
+        /* RFC 2046 section 5.1.5 */
+        part->content_type = (struct content_field) {
+                .value = in_digest ? SPAN_LITERAL("message/rfc822") : SPAN_LITERAL("text/plain"),
+                .type = in_digest ? SPAN_LITERAL("message") : SPAN_LITERAL("text"),
+                .subtype = in_digest ? SPAN_LITERAL("rfc822") : SPAN_LITERAL("plain"),
+        };
+        part->encoding = default_encoding;
+}
+
+static struct mime_part *part_new(struct mime_parser *p, struct mime_part *parent, uint64_t at)
+{
+        struct mime_part *part = arena_alloc(p->arena, sizeof *part);
+
+        if (!part)
+                return NULL;
+        p->part_count++;
+        part->parent = parent;
+        part->depth = parent ? parent->depth + 1 : 0;
+        part->header_at = part->body_at = part->body_end = at;
+        if (parent && parent->last_child)
+                parent->last_child->next = part;
+        else if (parent)
+                parent->first_child = part;
+        if (parent)
+                parent->last_child = part;
+        set_default_type(part);
+        return part;
+}
+
+/* May `part` have a child? Else it stays a leaf. */
+static bool may_nest(struct mime_parser *p, struct mime_part *part)
+{
+        if (part->depth < p->limits.depth_max && p->part_count < p->limits.parts_max)
+                return true;
+        part->is_opaque = true;
+        return false;
+}
+
+static void start_header(struct mime_parser *p, struct mime_part *part)
+{
+        p->current = part;
+        p->is_header = true;
+        p->header_len = p->header_line_at = 0;
+        p->header_room = 0;
+        p->header = NULL;
+}
+
+static void keep_header(struct mime_parser *p, struct span octets)
+{
+        size_t need = p->header_len + octets.len;
+
+        if (p->current->header_is_cut)
+                return;
+        if (need > p->limits.part_header_max) {
+                octets.len = p->limits.part_header_max - p->header_len;
+                need = p->limits.part_header_max;
+                p->current->header_is_cut = true;
+        }
+        if (need > p->header_room) {
+                const size_t room = need < 1024 ? 1024 : need * 2;
+                char *grown = arena_alloc(p->arena, room);
+
+                if (!grown) {
+                        p->current->header_is_cut = true;
+                        return;
+                }
+                if (p->header_len)
+                        memcpy(grown, p->header, p->header_len);
+                p->header = grown;
+                p->header_room = room;
+        }
+        if (octets.len)
+                memcpy(p->header + p->header_len, octets.p, octets.len);
+        p->header_len = need;
+}
+
+static bool is_message_type(const struct content_field *f)
+{
+        return span_equal(f->value, SPAN_LITERAL("message/rfc822")) ||
+               span_equal(f->value, SPAN_LITERAL("message/global"));
+}
+
+static bool is_identity(struct span encoding)
+{
+        return span_equal(encoding, SPAN_LITERAL("7bit")) ||
+               span_equal(encoding, SPAN_LITERAL("8bit")) ||
+               span_equal(encoding, SPAN_LITERAL("binary"));
+}
+
+static void read_content_fields(struct mime_parser *p, struct mime_part *part)
+{
+        struct content_field f;
+        struct header_field field;
+
+        if (header_find(part->header, SPAN_LITERAL("Content-Type"), &field) &&
+            content_field_parse(field.value, p->arena, &f) == 0 && f.subtype.len)
+                part->content_type = f;
+        if (header_find(part->header, SPAN_LITERAL("Content-Transfer-Encoding"), &field) &&
+            content_field_parse(field.value, p->arena, &f) == 0)
+                part->encoding = f.value;
+}
+
+/* The header is whole: what is this part? */
+static void end_header(struct mime_parser *p, uint64_t body_at)
+{
+        struct mime_part *part = p->current, *child;
+        struct span boundary = {NULL, 0};
+
+        p->is_header = false;
+        part->header = span_make(p->header, p->header_len);
+        part->body_at = part->body_end = body_at;
+        read_content_fields(p, part);
+        content_field_parameter(&part->content_type, SPAN_LITERAL("boundary"), &boundary);
+        /* A multipart or message that is itself encoded (RFC 2046 section 5 forbids
+         * it) is not looked into: its text here is not its content. */
+        if (!is_identity(part->encoding))
+                return;
+        if (span_equal(part->content_type.type, SPAN_LITERAL("multipart")) && boundary.len &&
+            boundary.len <= BOUNDARY_MAX && may_nest(p, part)) {
+                part->kind = MIME_MULTIPART;
+                part->boundary = boundary;
+        } else if (is_message_type(&part->content_type) && may_nest(p, part)) {
+                child = part_new(p, part, body_at);
+                if (!child)
+                        return;
+                part->kind = MIME_MESSAGE;
+                start_header(p, child);
+        }
+}
+
+/* ---- delimiters -------------------------------------------------------- */
+
+enum delimiter { NO_DELIMITER, DELIMITER, CLOSE_DELIMITER };
+
+static enum delimiter match(struct span line, struct span boundary)
+{
+        enum delimiter found = DELIMITER;
+
+        if (line.len < 2 + boundary.len || memcmp(line.p, "--", 2) != 0 ||
+            !span_equal(span_first(span_skip(line, 2), boundary.len), boundary))
+                return NO_DELIMITER;
+        line = span_skip(line, 2 + boundary.len);
+        if (line.len >= 2 && memcmp(line.p, "--", 2) == 0) {
+                found = CLOSE_DELIMITER;
+                line = span_skip(line, 2);
+        }
+        return span_trim(line).len == 0 ? found : NO_DELIMITER;
+}
+
+/* The innermost open multipart whose delimiter this line is. */
+static struct mime_part *find_delimited(struct mime_parser *p, struct span line,
+                                        enum delimiter *ret)
+{
+        for (struct mime_part *part = p->current; part; part = part->parent) {
+                if (part->kind != MIME_MULTIPART || part->is_closed)
+                        continue;
+                *ret = match(line, part->boundary);
+                if (*ret != NO_DELIMITER)
+                        return part;
+        }
+        return NULL;
+}
+
+/* Ends every open part below `outer` at the line end before this line. */
+static void close_inner(struct mime_parser *p, struct mime_part *outer)
+{
+        uint64_t end = p->line_at - p->last_line_end;
+
+        if (p->is_header) {
+                p->header_len = p->header_line_at; /* without the delimiter */
+                end_header(p, p->line_at);
+        }
+        if (p->is_header) /* that was a message, whose own header is empty */
+                end_header(p, p->line_at);
+        for (struct mime_part *part = p->current; part != outer; part = part->parent) {
+                part->body_end = end > part->body_at ? end : part->body_at;
+                if (part->body_lines && end >= part->body_at)
+                        part->body_lines--; /* that line end is the delimiter's */
+        }
+        p->current = outer;
+}
+
+static void count_line(struct mime_parser *p)
+{
+        for (struct mime_part *part = p->current; part; part = part->parent) {
+                part->body_lines++;
+                part->body_end = p->at;
+        }
+}
+
+/* True when the line was a delimiter. */
+static bool take_delimiter(struct mime_parser *p)
+{
+        enum delimiter found;
+        struct mime_part *multipart, *child;
+
+        if (p->line_octets > DELIMITER_MAX || p->line_len < 2 || p->line[0] != '-')
+                return false;
+        multipart = find_delimited(p, span_make(p->line, p->line_len), &found);
+        if (!multipart)
+                return false;
+        close_inner(p, multipart);
+        count_line(p);
+        if (found == CLOSE_DELIMITER) {
+                multipart->is_closed = true;
+                return true;
+        }
+        if (p->part_count >= p->limits.parts_max) {
+                multipart->is_opaque = true;
+                return true;
+        }
+        child = part_new(p, multipart, p->at);
+        if (child)
+                start_header(p, child);
+        else
+                multipart->is_opaque = true;
+        return true;
+}
+
+/* ---- lines ------------------------------------------------------------- */
+
+static bool line_is_empty(const struct mime_parser *p)
+{
+        return p->line_octets == 2; /* CRLF alone */
+}
+
+/* The header's lines are counted for every part around it. */
+static void count_outer_line(struct mime_parser *p)
+{
+        struct mime_part *inner = p->current;
+
+        p->current = inner->parent;
+        count_line(p);
+        p->current = inner;
+}
+
+static void end_line(struct mime_parser *p)
+{
+        if (take_delimiter(p)) {
+                /* all done */
+        } else if (p->is_header && line_is_empty(p)) {
+                count_outer_line(p);
+                end_header(p, p->at);
+        } else if (p->is_header) {
+                count_outer_line(p);
+        } else {
+                count_line(p);
+        }
+        p->last_line_end = 2;
+        p->line_at = p->at;
+        p->line_len = 0;
+        p->line_octets = 0;
+        p->line_has_cr = false;
+        p->header_line_at = p->header_len;
+}
+
+/* A part of a line, its LF with it where it has come. */
+static void take_piece(struct mime_parser *p, struct span piece)
+{
+        const struct span kept = span_first(piece, DELIMITER_MAX - p->line_len);
+        const bool has_lf = piece.p[piece.len - 1] == '\n';
+        const size_t text = piece.len - has_lf;
+
+        if (kept.len)
+                memcpy(p->line + p->line_len, kept.p, kept.len);
+        p->line_len += kept.len;
+        p->line_octets += piece.len;
+        p->at += piece.len;
+        if (text)
+                p->line_has_cr = piece.p[text - 1] == '\r';
+        if (has_lf && p->line_has_cr)
+                end_line(p);
+        else if (has_lf)
+                p->line_has_cr = false;
+}
+
+static bool is_header_end(const struct mime_parser *p, struct span piece)
+{
+        const size_t len = p->line_len + piece.len;
+
+        return piece.p[piece.len - 1] == '\n' && len == 2 &&
+               (p->line_len ? p->line[0] : piece.p[0]) == '\r';
+}
+
+void mime_parser_feed(struct mime_parser *p, struct span octets)
+{
+        while (octets.len) {
+                const size_t end = span_find(octets, '\n');
+                const struct span piece = span_first(octets, end == SIZE_MAX ? octets.len : end + 1);
+
+                if (p->is_header && is_header_end(p, piece))
+                        p->header_len = p->header_line_at;
+                else if (p->is_header)
+                        keep_header(p, piece);
+                take_piece(p, piece);
+                octets = span_skip(octets, piece.len);
+        }
+}
+
+struct mime_part *mime_parser_end(struct mime_parser *p)
+{
+        if (p->line_octets) { /* a last line without its end */
+                if (!take_delimiter(p) && !p->is_header)
+                        for (struct mime_part *part = p->current; part; part = part->parent)
+                                part->body_end = p->at;
+        }
+        if (p->is_header)
+                end_header(p, p->at);
+        for (struct mime_part *part = p->current; part; part = part->parent)
+                part->body_end = p->at;
+        return p->root;
+}
+
+struct mime_parser *mime_parser_new(const struct mime_limits *limits, struct arena *arena)
+{
+        struct mime_parser *p = arena_alloc(arena, sizeof *p);
+
+        if (!p)
+                return NULL;
+        p->limits = *limits;
+        p->arena = arena;
+        p->root = part_new(p, NULL, 0);
+        if (!p->root)
+                return NULL;
+        start_header(p, p->root);
+        return p;
+}
+
+static struct mime_part *nth_child(struct mime_part *part, unsigned n)
+{
+        struct mime_part *child = part->first_child;
+
+        while (child && --n)
+                child = child->next;
+        return child;
+}
+
+struct mime_part *mime_part_by_number(struct mime_part *root, const unsigned *numbers,
+                                      size_t number_count)
+{
+        struct mime_part *part = root;
+
+        for (size_t i = 0; i < number_count && part; i++) {
+                if (numbers[i] == 0)
+                        return NULL;
+                if (i && part->kind == MIME_MESSAGE)
+                        part = part->first_child;
+                if (part->kind == MIME_MULTIPART)
+                        part = nth_child(part, numbers[i]);
+                else if (numbers[i] != 1)
+                        return NULL; /* what is no multipart has only part 1: itself */
+        }
+        return part;
+}

@@ -1,0 +1,41 @@
+#include "policy/limits.h"
+
+static struct verdict refuse(const struct config *c, uint16_t code, struct span words,
+                             const char *option)
+{
+        const size_t blank = span_find(words, ' '); /* "5.4.6 Text" */
+
+        return (struct verdict) {
+                .code = code,
+                .enhanced = span_first(words, blank),
+                .text = span_skip(words, blank + 1),
+                .rule = span_from_string(option),
+                .origin = span_from_string(config_origin(c, option)),
+        };
+}
+
+struct verdict limits_connection(const struct config *c, unsigned total, unsigned total_max,
+                                 unsigned of_client)
+{
+        if (total_max && total > total_max)
+                return refuse(c, 421, SPAN_LITERAL("4.3.2 Too many connections, try again later"),
+                              "limits.connections");
+        if (c->limits.connections_per_client && of_client > c->limits.connections_per_client)
+                return refuse(c, 421, SPAN_LITERAL("4.7.0 Too many connections from your network"),
+                              "limits.connections_per_client");
+        return (struct verdict) {0};
+}
+
+struct verdict limits_hops(const struct config *c, unsigned received_fields)
+{
+        if (c->limits.received_hops && received_fields > c->limits.received_hops)
+                return refuse(c, 554, SPAN_LITERAL("5.4.6 Too many hops, the message is looping"),
+                              "limits.received_hops");
+        return (struct verdict) {0};
+}
+
+struct verdict limits_header(const struct config *c)
+{
+        return refuse(c, 552, SPAN_LITERAL("5.3.4 Header section too large"),
+                      "limits.header_size");
+}

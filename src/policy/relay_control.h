@@ -1,0 +1,24 @@
+/* Relay control: who may send where.
+ *
+ * Anybody may send to our own domains. To send elsewhere a client must be a
+ * local user, have logged in, or come from one of relay_networks. What names
+ * another place within a local part ("user%outside@ours", "outside!user@ours",
+ * "\"user@outside\"@ours") is a local part like any other: no such user. */
+#pragma once
+
+#include "config/config.h"
+#include "policy/verdict.h"
+#include "route/route.h"
+
+struct relay_client {
+        unsigned char address[16]; /* IPv4 mapped; zeros for a local socket */
+        bool is_local_user;        /* on the submission socket, known to the kernel */
+        bool is_logged_in;
+};
+
+/* Whether this client may send to a recipient with this route. A ROUTE_ERROR
+ * to a domain of ours, and what is not relayed, is allowed here: the route has
+ * its own answer. A ROUTE_ERROR elsewhere is "Relaying denied" to strangers,
+ * who learn nothing of our tables. */
+struct verdict relay_control_judge(const struct config *c, const struct relay_client *client,
+                                   const struct route *route);

@@ -1,0 +1,208 @@
+/* The edge process, class smtp: everyone not yet trusted speaks to it. */
+#include "process/edge/edge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "process/edge/edge_listener.h"
+#include "process/edge/edge_session.h"
+#include "process/edge/edge_transaction.h"
+#include "route/route.h"
+
+enum {
+        SCRATCH_MAX = 64 * 1024,
+        TEXT_MAX = 16 * 1024,
+        METERED_CLIENTS = 16 * 1024, /* networks counted at a time */
+};
+
+unsigned edge_connections_max(const struct edge *e)
+{
+        const struct config *c = e->process->config;
+        const unsigned edges = c->processes.edge ? c->processes.edge : 1;
+
+        return (c->limits.connections + edges - 1) / edges;
+}
+
+static int prepare(struct process *p)
+{
+        (void) p;
+        return route_warm_up();
+}
+
+static void listeners_rested(void *arg)
+{
+        edge_listener_balance(arg);
+}
+
+static void cool(void *arg)
+{
+        edge_session_cool(arg);
+}
+
+static void drained(void *arg)
+{
+        struct edge *e = arg;
+
+        log_event(LOG_WARNING, "sessions_cut_off", LOG_U64("sessions", e->session_count));
+        process_end(e->process);
+}
+
+static int open_meters(struct edge *e)
+{
+        const size_t size = meters_size(METERED_CLIENTS);
+
+        e->meters_area = calloc(1, size);
+        if (!e->meters_area)
+                return -ENOMEM;
+        meters_format(e->meters_area, size, hash_seed());
+        return meters_attach(&e->meters, e->meters_area, size, e->process->number);
+}
+
+static int start(struct process *p)
+{
+        struct edge *e = calloc(1, sizeof *e);
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        e->process = p;
+        e->ids.number = (uint8_t) (p->number % ID_MAKERS);
+        e->scratch = ARENA_INIT(SCRATCH_MAX);
+        e->text = BUFFER_INIT(TEXT_MAX);
+        list_init(&e->listeners);
+        list_init(&e->sessions);
+        list_init(&e->starved);
+        list_init(&e->warm);
+        list_init(&e->spare);
+        p->role = e;
+        r = open_meters(e);
+        if (r == 0)
+                r = edge_keeper_init(&e->keeper, e);
+        if (r == 0)
+                r = timer_new(p->loop, listeners_rested, e, &e->listeners_timer);
+        if (r == 0)
+                r = timer_new(p->loop, cool, e, &e->cooling);
+        if (r == 0)
+                r = timer_new(p->loop, drained, e, &e->drain);
+        return r;
+}
+
+void edge_free(struct edge *e)
+{
+        if (!e)
+                return;
+        edge_listener_close_all(e);
+        while (!list_is_empty(&e->sessions))
+                edge_session_free(LIST_OBJECT(e->sessions.next, struct edge_session, node));
+        edge_keeper_done(&e->keeper);
+        edge_transaction_free_spares(e);
+        timer_free(e->listeners_timer);
+        timer_free(e->cooling);
+        timer_free(e->drain);
+        arena_done(&e->scratch);
+        buffer_done(&e->text);
+        free(e->meters_area);
+        free(e);
+}
+
+static bool speaks_smtp(enum listen_protocol protocol)
+{
+        return protocol == LISTEN_SMTP || protocol == LISTEN_SUBMISSION ||
+               protocol == LISTEN_SUBMISSIONS || protocol == LISTEN_LMTP ||
+               protocol == LISTEN_LOCAL;
+}
+
+static void listener(struct process *p, const struct config_listen *listen, int fd)
+{
+        struct edge *e = p->role;
+
+        if (e->is_stopping || !speaks_smtp(listen->protocol)) {
+                close(fd);
+                return;
+        }
+        edge_listener_add(e, listen, fd);
+}
+
+static void peer(struct process *p, enum process_kind kind, unsigned number, uint64_t generation,
+                 int fd)
+{
+        struct edge *e = p->role;
+
+        if (kind == PROCESS_KEEPER && number == 0)
+                edge_keeper_peer(&e->keeper, generation, fd);
+        else
+                close(fd);
+}
+
+/* Sessions and transactions point into nothing that is replaced. */
+static void reloaded(struct process *p)
+{
+        struct edge *e = p->role;
+
+        edge_listener_drop_old(e);
+        edge_listener_balance(e);
+}
+
+static void stop(struct process *p, uint64_t drain_ms)
+{
+        struct edge *e = p->role;
+
+        e->is_stopping = true;
+        edge_listener_close_all(e);
+        timer_set(e->drain, drain_ms);
+        LIST_FOR_EACH(node, &e->sessions)
+                edge_session_shut(LIST_OBJECT(node, struct edge_session, node));
+        if (e->session_count == 0)
+                process_end(p);
+}
+
+void edge_session_ended(struct edge *e)
+{
+        if (!e->is_stopping)
+                edge_listener_balance(e);
+        else if (e->session_count == 0)
+                process_end(e->process);
+}
+
+static void status(struct process *p, struct buffer *items, struct ipc_items *ret)
+{
+        const struct edge *e = p->role;
+        const struct {
+                const char *name;
+                uint64_t value;
+        } rows[] = {
+                {"sessions", e->session_count},
+                {"connections", e->counters.connections},
+                {"connections_refused", e->counters.connections_refused},
+                {"messages", e->counters.messages},
+                {"messages_refused", e->counters.messages_refused},
+                {"recipients_accepted", e->counters.recipients_accepted},
+                {"recipients_refused", e->counters.recipients_refused},
+                {"refusals_unrecorded", e->counters.refusals_unrecorded},
+                {"octets", e->counters.octets},
+                {"bodies_held", e->bodies_held},
+        };
+
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+                const struct ipc_metric metric = {
+                        .name = span_from_string(rows[i].name),
+                        .value = rows[i].value,
+                };
+
+                (void) ipc_add_metric(items, ret, &metric); /* full: it is left out */
+        }
+}
+
+const struct process_role edge_role = {
+        .kind = PROCESS_EDGE,
+        .prepare = prepare,
+        .start = start,
+        .listener = listener,
+        .peer = peer,
+        .reloaded = reloaded,
+        .stop = stop,
+        .status = status,
+};

@@ -1,0 +1,69 @@
+/* What the files of the edge process share: one struct of the whole process.
+ *
+ *   edge.c              the role: start, reload, stop, status
+ *   edge_listener.c     accepting connections
+ *   edge_session.c      one connection: stream and SMTP engine
+ *   edge_transaction.c  one message: envelope, recipients, decision record
+ *   edge_body.c         its text: in memory or in a file the keeper lent
+ *   edge_keeper.c       the channel to the keeper: commits, loans, intake */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/id.h"
+#include "base/list.h"
+#include "policy/meters.h"
+#include "process/edge/edge_keeper.h"
+#include "process/process.h"
+
+enum {
+        EDGE_BODY_MEMORY = 256 * 1024,        /* a message above it goes to a lent file */
+        EDGE_BODY_MEMORY_CROWDED = 32 * 1024, /* the same while memory is short */
+        EDGE_BODIES_CROWDED = 64 << 20,       /* bytes of all bodies held: memory is short */
+        EDGE_BODIES_MAX = 256 << 20,          /* above it no new message starts */
+        EDGE_SPARE_TRANSACTIONS = 64,
+        EDGE_REFUSALS_RECORDED = 100,         /* a minute, of one client network for one reason */
+};
+
+struct edge_counters {
+        uint64_t connections, connections_refused;
+        uint64_t messages, messages_refused, recipients_accepted, recipients_refused;
+        uint64_t refusals_unrecorded, octets;
+};
+
+struct edge {
+        struct process *process;
+        struct id_maker ids;
+        struct meters meters;
+        void *meters_area;
+        struct edge_keeper keeper;
+        struct list_node listeners;
+        bool are_listeners_paused;
+        struct timer *listeners_timer; /* accept() failed for want of descriptors */
+        struct list_node sessions;
+        size_t session_count;
+        struct list_node starved;      /* sessions that wait for credit to the keeper */
+        struct list_node warm;         /* sessions that did something lately */
+        struct timer *cooling;
+        struct list_node spare;        /* transactions kept for their memory */
+        size_t spare_count;
+        size_t bodies_held;            /* bytes of message text in memory */
+        struct arena scratch;          /* of one command */
+        struct buffer text;            /* of one record step, log line or trace field */
+        bool is_stopping;
+        struct timer *drain;
+        struct edge_counters counters;
+};
+
+/* Of this process: the configured limit is shared by all edges. 0: none. */
+unsigned edge_connections_max(const struct edge *e);
+
+/* Frees it all, sessions in the middle of something too: for tests, a process
+ * just ends. Accepts NULL. */
+void edge_free(struct edge *e);
+
+/* A session ended: listeners go on, or the process ends. */
+void edge_session_ended(struct edge *e);

@@ -1,0 +1,148 @@
+#include "process/edge/edge_body.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "message/header.h"
+#include "process/edge/edge.h"
+
+enum {
+        HEADER_MESSAGE_ID_MAX = 1000, /* of the message to the keeper */
+        HELD_MAX = 2 * EDGE_BODY_MEMORY, /* one piece of input comes on top of the limit */
+        HELD_KEPT = 16 * 1024,           /* memory that a transaction keeps for the next one */
+        FILE_PIECE = 64 * 1024,          /* octets of one write() */
+};
+
+void edge_body_init(struct edge_body *b)
+{
+        *b = (struct edge_body) {.held = BUFFER_INIT(HELD_MAX), .fd = -1};
+}
+
+/* `room_before` is the memory it had: keeps the sum over all bodies right. */
+static void account(const struct edge_body *b, struct edge *e, size_t room_before)
+{
+        e->bodies_held = e->bodies_held + b->held.room - room_before;
+}
+
+static void close_file(struct edge_body *b)
+{
+        if (b->fd >= 0)
+                close(b->fd);
+        b->fd = -1;
+}
+
+void edge_body_clear(struct edge_body *b, struct edge *e)
+{
+        const size_t room = b->held.room;
+        struct buffer held;
+
+        buffer_shrink(&b->held, HELD_KEPT);
+        buffer_clear(&b->held);
+        account(b, e, room);
+        close_file(b);
+        held = b->held;
+        *b = (struct edge_body) {.held = held, .fd = -1};
+}
+
+void edge_body_done(struct edge_body *b, struct edge *e)
+{
+        const size_t room = b->held.room;
+
+        buffer_done(&b->held);
+        account(b, e, room);
+        close_file(b);
+}
+
+/* Looks at the header of what the client sent. Its limit bounds the work: a
+ * longer header is seen to be too long, whatever else stands in it. */
+static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
+{
+        const struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
+        const uint64_t limit = e->process->config->limits.header_size;
+        const size_t size_max = limit && limit < HEADER_SIZE_MAX ? (size_t) limit : HEADER_SIZE_MAX;
+        struct header_summary summary = {0};
+
+        b->is_scanned = true;
+        b->is_header_too_large =
+                header_summarize(text, size_max, HEADER_FIELDS_MAX, &summary) < 0;
+        b->received_fields = (unsigned) summary.received;
+        if (summary.message_id.len && summary.message_id.len <= HEADER_MESSAGE_ID_MAX)
+                b->header_message_id = arena_copy(arena, summary.message_id);
+}
+
+/* The text cannot be kept: what follows is swallowed, the client is told at
+ * its end (to tell it earlier would end the connection, and it would try
+ * again and again). */
+static void give_up(struct edge_body *b, struct edge *e, int error)
+{
+        const size_t room = b->held.room;
+
+        b->error = error;
+        buffer_done(&b->held);
+        account(b, e, room);
+}
+
+static void write_out(struct edge_body *b, struct edge *e)
+{
+        int r;
+
+        while (b->held.len) {
+                const size_t n = b->held.len < FILE_PIECE ? b->held.len : FILE_PIECE;
+
+                r = file_write_all(b->fd, buffer_span(&b->held).p, n);
+                if (r < 0) {
+                        give_up(b, e, r);
+                        return;
+                }
+                buffer_consume(&b->held, n);
+        }
+}
+
+bool edge_body_add(struct edge_body *b, struct edge *e, struct span octets)
+{
+        const size_t room = b->held.room;
+        const size_t limit = e->bodies_held > EDGE_BODIES_CROWDED ? EDGE_BODY_MEMORY_CROWDED
+                                                                  : EDGE_BODY_MEMORY;
+        int r;
+
+        if (b->error)
+                return false;
+        r = buffer_append_span(&b->held, octets);
+        account(b, e, room);
+        if (r < 0) {
+                give_up(b, e, r);
+                return false;
+        }
+        b->len += octets.len;
+        if (b->fd < 0)
+                return b->held.len > limit;
+        if (b->held.len >= FILE_PIECE)
+                write_out(b, e);
+        return false;
+}
+
+void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,
+                    uint64_t generation)
+{
+        if (fd < 0) {
+                give_up(b, e, fd);
+                return;
+        }
+        b->fd = fd;
+        b->is_lent = true;
+        b->lender = generation;
+        scan(b, e, arena);
+        write_out(b, e);
+}
+
+void edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena)
+{
+        if (b->error)
+                return;
+        if (!b->is_scanned)
+                scan(b, e, arena);
+        if (b->fd >= 0)
+                write_out(b, e);
+        close_file(b);
+}

@@ -1,0 +1,47 @@
+/* The text of one message while it comes in: our trace fields, then what the
+ * client sends. In memory; above EDGE_BODY_MEMORY in a file the keeper lent.
+ *
+ * The first `local_prefix_len` octets (the Return-Path line) are for mailboxes
+ * only. The header is looked at once, before its octets leave memory. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+
+struct edge;
+
+struct edge_body {
+        struct buffer held; /* not in the file yet; all of it where there is no file */
+        uint64_t len;       /* of the whole */
+        uint32_t local_prefix_len;
+        size_t prefix_len;  /* our own octets in front, Return-Path included */
+        bool is_scanned;    /* the three below are set */
+        unsigned received_fields;      /* in what the client sent */
+        bool is_header_too_large;
+        struct span header_message_id; /* of the transaction's arena */
+        int fd;             /* the lent file until all is written, or -1 */
+        bool is_lent;       /* the text is in a file */
+        uint64_t lender;    /* the keeper's generation: its successor knows nothing of it */
+        int error;          /* negative errno: the text cannot be kept */
+};
+
+void edge_body_init(struct edge_body *b);
+
+/* Empties it for the next message and gives large memory back. */
+void edge_body_clear(struct edge_body *b, struct edge *e);
+void edge_body_done(struct edge_body *b, struct edge *e);
+
+/* Adds octets. True when a file must be borrowed before more are added. On
+ * failure `b->error` is set, and the rest of the text is swallowed. */
+bool edge_body_add(struct edge_body *b, struct edge *e, struct span octets);
+
+/* The file that was asked for (taken over), or a negative errno in `fd`. */
+void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,
+                    uint64_t generation);
+
+/* The text is whole: looks at the header, writes the file out and closes it:
+ * the keeper takes no file that somebody could still write to. */
+void edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena);

@@ -1,0 +1,200 @@
+#include "process/edge/edge_record.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "policy/decision.h"
+#include "policy/verdict.h"
+#include "process/edge/edge.h"
+#include "process/edge/edge_session.h"
+#include "process/edge/edge_transaction.h"
+#include "route/route.h"
+
+enum { EXPLAINED_RECIPIENTS = 100 };
+
+const char *edge_record_protocol(const struct edge_session *s)
+{
+        return s->client.is_local_user ? "local" : smtp_server_protocol(s->server);
+}
+
+static bool is_plain(struct span value)
+{
+        for (size_t i = 0; i < value.len; i++) {
+                const unsigned char c = (unsigned char) value.p[i];
+
+                if (c <= ' ' || c == '"' || c == '\\' || c == 127)
+                        return false;
+        }
+        return value.len > 0;
+}
+
+static void put_name(struct buffer *b, const char *name)
+{
+        if (b->len)
+                (void) buffer_append(b, " ", 1);
+        (void) buffer_append_string(b, name);
+        (void) buffer_append(b, "=", 1);
+}
+
+/* " name=value", quoted where it is not one plain word, as in the log. What
+ * finds no memory is left out: the record explains, it does not decide. */
+static void put_pair(struct buffer *b, const char *name, struct span value)
+{
+        put_name(b, name);
+        if (is_plain(value)) {
+                (void) buffer_append_span(b, value);
+                return;
+        }
+        (void) buffer_append(b, "\"", 1);
+        for (size_t i = 0; i < value.len; i++) {
+                const unsigned char c = (unsigned char) value.p[i];
+
+                if (c == '"' || c == '\\')
+                        (void) buffer_printf(b, "\\%c", c);
+                else if (c < ' ' || c == 127)
+                        (void) buffer_printf(b, "\\x%02x", c);
+                else
+                        (void) buffer_append(b, value.p + i, 1);
+        }
+        (void) buffer_append(b, "\"", 1);
+}
+
+static void put_number(struct buffer *b, const char *name, uint64_t value)
+{
+        char digits[20];
+        size_t at = sizeof digits;
+
+        do {
+                digits[--at] = (char) ('0' + value % 10);
+                value /= 10;
+        } while (value);
+        put_name(b, name);
+        (void) buffer_append(b, digits + at, sizeof digits - at);
+}
+
+int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t same_as,
+                         const struct route *route, const struct verdict *rule)
+{
+        struct buffer *detail = &t->edge->text;
+        struct decision_step step = {
+                .at_us = clock_now_us(),
+                .recipient = index,
+                .kind = DECISION_ACCEPTED,
+                .enhanced = SPAN("2.1.5"),
+                .code = 250,
+                .rule = rule->rule,
+                .origin = rule->origin,
+                .rcpt_to = route->rcpt_to,
+                .next = route->kind == ROUTE_LOCAL ? route->account : route->next_hop,
+        };
+
+        buffer_clear(detail);
+        /* Who allowed it is one thing, where it goes another. In a long list it is
+         * the same again and again, and the record must hold a thousand. */
+        if (!route->is_ours && index < EXPLAINED_RECIPIENTS) {
+                put_pair(detail, "route", route->rule);
+                put_pair(detail, "route_origin", route->origin);
+        }
+        if (same_as != UINT32_MAX)
+                put_number(detail, "same_as", same_as);
+        step.detail = buffer_span(detail);
+        return decision_add(&t->steps, &step);
+}
+
+static void log_refused(const struct edge_transaction *t, struct span rcpt_to,
+                        const struct verdict *why, const char *id)
+{
+        const struct edge_session *s = t->session;
+
+        log_event(LOG_NOTICE, rcpt_to.len ? "recipient_refused" : "message_refused",
+                  LOG_TEXT("message_id", id), LOG_TEXT("client", s->client.text),
+                  LOG_TEXT("helo_name", s->helo_name ? s->helo_name : ""),
+                  LOG_SPAN("mail_from", t->mail_from), LOG_SPAN("rcpt_to", rcpt_to),
+                  LOG_U64("code", why->code), LOG_SPAN("enhanced", why->enhanced),
+                  LOG_SPAN("text", why->text), LOG_SPAN("rule", why->rule),
+                  LOG_SPAN("origin", why->origin));
+}
+
+void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span rcpt_to,
+                         const struct verdict *why)
+{
+        struct edge *e = t->edge;
+        const struct edge_session *s = t->session;
+        const uint64_t now = clock_now_us();
+        const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
+        const unsigned count = meters_tick(&e->meters, key, now);
+        const struct decision_step step = {
+                .at_us = now,
+                .recipient = index,
+                .kind = DECISION_REFUSED,
+                .code = why->code,
+                .rule = why->rule,
+                .origin = why->origin,
+                .rcpt_to = rcpt_to,
+                .enhanced = why->enhanced,
+                .text = why->text,
+        };
+        char id[ID_TEXT_LEN + 1];
+
+        if (index == DECISION_MESSAGE)
+                e->counters.messages_refused++;
+        else
+                e->counters.recipients_refused++;
+        if (count > EDGE_REFUSALS_RECORDED) {
+                e->counters.refusals_unrecorded++;
+                if (count == EDGE_REFUSALS_RECORDED + 1)
+                        log_event(LOG_NOTICE, "refusals_counted_only",
+                                  LOG_TEXT("client", s->client.text), LOG_SPAN("rule", why->rule));
+                return;
+        }
+        if (decision_add(&t->steps, &step) == 0)
+                t->refusals++;
+        log_refused(t, rcpt_to, why, id_format(t->message_id, id));
+}
+
+/* Who sent it and how it came. */
+static void describe(const struct edge_transaction *t, struct buffer *detail)
+{
+        const struct edge_session *s = t->session;
+        struct tls_session *tls = stream_tls(s->stream);
+
+        buffer_clear(detail);
+        put_pair(detail, "helo_name", span_from_string(s->helo_name));
+        put_pair(detail, "protocol", span_from_string(edge_record_protocol(s)));
+        if (tls)
+                put_pair(detail, "tls", span_from_string(tls_session_version(tls)));
+        put_pair(detail, "mail_from", t->mail_from);
+        put_number(detail, "size", t->body.len);
+        put_pair(detail, "listen", s->listener->text);
+        if (s->client.is_local_user)
+                put_number(detail, "uid", s->client.uid);
+}
+
+int edge_record_finish(struct edge_transaction *t)
+{
+        const struct edge_session *s = t->session;
+        struct buffer *detail = &t->edge->text;
+        struct decision_step step = {
+                .at_us = t->arrived_us,
+                .recipient = DECISION_MESSAGE,
+                .kind = DECISION_RECEIVED,
+        };
+        char host[sizeof s->client.text + 8];
+        int r;
+
+        if (s->client.is_unix)
+                snprintf(host, sizeof host, "%s", s->client.text);
+        else
+                snprintf(host, sizeof host, "%s:%u", s->client.text, s->client.port);
+        describe(t, detail);
+        step.host = span_from_string(host);
+        step.detail = span_first(buffer_span(detail), DECISION_STRING_MAX);
+        r = decision_begin(&t->record, t->message_id);
+        if (r == 0)
+                r = decision_add(&t->record, &step);
+        if (r == 0)
+                r = buffer_append_span(&t->record, buffer_span(&t->steps));
+        return r;
+}

@@ -1,0 +1,31 @@
+/* What the edge writes into the decision record of a message. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/span.h"
+
+struct edge_transaction;
+struct route;
+struct verdict;
+
+/* A recipient was accepted: by which rule, and where its mail goes. `rule` says
+ * who allowed it where the route is not to a domain of ours. `same_as`: the
+ * index of an earlier recipient that leads to the same place, else UINT32_MAX.
+ * 0, -EMSGSIZE, -ENOMEM. */
+int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t same_as,
+                         const struct route *route, const struct verdict *rule);
+
+/* A recipient, or with DECISION_MESSAGE the message, was refused. Written into
+ * the record and the log; above EDGE_REFUSALS_RECORDED a minute of one client
+ * network for one rule it is counted only. */
+void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span rcpt_to,
+                         const struct verdict *why);
+
+/* Puts the whole together in t->record: the session first, then the steps.
+ * 0, -EMSGSIZE, -ENOMEM. */
+int edge_record_finish(struct edge_transaction *t);
+
+/* "ESMTPS", or "local" for the submission socket. */
+struct edge_session;
+const char *edge_record_protocol(const struct edge_session *s);

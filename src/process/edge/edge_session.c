@@ -1,0 +1,454 @@
+#include "process/edge/edge_session.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "process/edge/edge.h"
+#include "process/edge/edge_transaction.h"
+
+enum {
+        INPUT_MAX = 64 * 1024,
+        OUTPUT_MAX = 2 * 1024 * 1024, /* LMTP answers a thousand recipients at once */
+        OUTPUT_HIGH = 32 * 1024,      /* no command is taken while more is unread */
+        OUTPUT_PIECE = 4096, /* of replies, before they go to the stream */
+        FINISH_MS = 10 * 1000,
+        COOLING_MS = 5 * 1000,
+        HELO_NAME_MAX = 255,
+        REPLY_MAX = 480,
+        HOSTNAME_MAX = 255,
+};
+
+static void pump(struct edge_session *s, struct span in, size_t *ret_used);
+
+bool edge_session_needs_login(const struct edge_session *s)
+{
+        return s->listener->protocol == LISTEN_SUBMISSION ||
+               s->listener->protocol == LISTEN_SUBMISSIONS;
+}
+
+void edge_session_reply(struct edge_session *s, unsigned code, struct span enhanced,
+                        const char *text, ...)
+{
+        char line[REPLY_MAX], status[16];
+        va_list args;
+
+        va_start(args, text);
+        vsnprintf(line, sizeof line, text, args);
+        va_end(args);
+        snprintf(status, sizeof status, "%.*s", (int) enhanced.len,
+                 enhanced.len ? enhanced.p : "");
+        smtp_server_reply(s->server, code, enhanced.len ? status : NULL, line);
+}
+
+void edge_session_say(struct edge_session *s, unsigned code, const char *enhanced,
+                      const char *text)
+{
+        smtp_server_reply(s->server, code, enhanced, text);
+}
+
+/* ---- holding and releasing input ---- */
+
+void edge_session_hold(struct edge_session *s, enum edge_hold hold)
+{
+        /* An answer mostly comes at once, and a pause costs system calls: until
+         * then what the client says stays with the stream, up to its limit. */
+        if (hold != EDGE_HOLD_ANSWER)
+                stream_pause(s->stream);
+        s->holds |= hold;
+        if (hold == EDGE_HOLD_CREDIT)
+                list_append(&s->edge->starved, &s->starved);
+}
+
+void edge_session_release(struct edge_session *s, enum edge_hold hold)
+{
+        size_t used;
+
+        if (!(s->holds & hold))
+                return;
+        s->holds &= ~(unsigned) hold;
+        if (hold == EDGE_HOLD_CREDIT)
+                list_remove(&s->starved);
+        if (s->holds || s->is_ending)
+                return;
+        stream_resume(s->stream);
+        /* The engine may have something to say without new octets: that the
+         * transaction is over, or the session. */
+        pump(s, (struct span) {0}, &used);
+}
+
+/* What the engine has said goes to the stream. False: the client is gone. */
+static bool write_output(struct edge_session *s)
+{
+        struct buffer *out = smtp_server_output(s->server);
+        int r;
+
+        if (out->len == 0)
+                return true;
+        r = stream_write(s->stream, buffer_span(out));
+        if (r < 0)
+                return false;
+        buffer_clear(out);
+        if (stream_output_len(s->stream) > OUTPUT_HIGH)
+                edge_session_hold(s, EDGE_HOLD_OUTPUT);
+        return true;
+}
+
+/* May free the session. */
+static void flush(struct edge_session *s)
+{
+        if (!write_output(s))
+                edge_session_free(s);
+}
+
+void edge_session_answered(struct edge_session *s)
+{
+        if (write_output(s))
+                edge_session_release(s, EDGE_HOLD_ANSWER);
+        else
+                edge_session_free(s);
+}
+
+void edge_session_expect_data(struct edge_session *s, bool is_data)
+{
+        const struct config *c = s->edge->process->config;
+
+        if (s->has_data_timeout == is_data ||
+            c->limits.data_timeout_ms == c->limits.command_timeout_ms)
+                return;
+        s->has_data_timeout = is_data;
+        stream_set_idle_timeout(s->stream, is_data ? c->limits.data_timeout_ms
+                                                   : c->limits.command_timeout_ms);
+}
+
+/* ---- events of the engine ---- */
+
+static void on_helo(struct edge_session *s, const struct smtp_event *event)
+{
+        const struct span name = span_first(event->helo_name, HELO_NAME_MAX);
+        char *copy = strndup(name.len ? name.p : "", name.len);
+
+        if (!copy) {
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
+                return;
+        }
+        free(s->helo_name);
+        s->helo_name = copy;
+        smtp_server_reply(s->server, 250, NULL, NULL);
+}
+
+static void end(struct edge_session *s)
+{
+        s->is_ending = true;
+        (void) write_output(s);
+        edge_transaction_abandon(s);
+        stream_finish(s->stream, FINISH_MS);
+}
+
+/* True when the handshake is on: nothing more is read as it stands. */
+static bool on_starttls(struct edge_session *s)
+{
+        int r;
+
+        if (!s->edge->process->tls) { /* taken away by a reload */
+                edge_session_say(s, 454, "4.7.0", "TLS is not available now");
+                return false;
+        }
+        edge_session_say(s, 220, "2.0.0", "Ready to start TLS");
+        if (!write_output(s))
+                return false; /* found again by pump() */
+        r = stream_start_tls(s->stream, s->edge->process->tls, (struct span) {0});
+        if (r == 0)
+                return true;
+        log_event(LOG_WARNING, "tls_not_started", LOG_TEXT("client", s->client.text),
+                  LOG_ERRNO("error", r));
+        end(s); /* 220 was said: there is no way on in clear text */
+        return false;
+}
+
+static void handle(struct edge_session *s, const struct smtp_event *event)
+{
+        switch (event->kind) {
+        case SMTP_EVENT_HELO:
+                on_helo(s, event);
+                break;
+        case SMTP_EVENT_MAIL:
+                edge_transaction_mail(s, &event->mail);
+                break;
+        case SMTP_EVENT_RCPT:
+                edge_transaction_rcpt(s, &event->rcpt);
+                break;
+        case SMTP_EVENT_DATA:
+                edge_transaction_data(s);
+                break;
+        case SMTP_EVENT_BODY:
+                edge_transaction_octets(s, event->octets);
+                break;
+        case SMTP_EVENT_END:
+                edge_transaction_end(s, event->body_error);
+                break;
+        case SMTP_EVENT_VRFY:
+                /* RFC 5321 section 7.3: a list of our users is nobody's. */
+                edge_session_say(s, 252, "2.1.5",
+                                   "Cannot verify the user, but will take mail and try");
+                break;
+        case SMTP_EVENT_RESET:
+                edge_transaction_abandon(s);
+                break;
+        case SMTP_EVENT_AUTH:
+        case SMTP_EVENT_AUTH_LINE:
+                /* Not offered, so the engine does not ask; never left waiting. */
+                edge_session_say(s, 502, "5.5.1", "Not implemented");
+                break;
+        case SMTP_EVENT_AUTH_CANCEL:
+        case SMTP_EVENT_FLUSH: /* output is written when events are done with */
+        case SMTP_EVENT_NONE:
+        case SMTP_EVENT_WAIT:
+        case SMTP_EVENT_STARTTLS:
+        case SMTP_EVENT_CLOSE:
+                break; /* pump() */
+        }
+}
+
+/* Feeds the engine until it needs more, or the session is held or ends. */
+static void pump(struct edge_session *s, struct span in, size_t *ret_used)
+{
+        size_t used = 0;
+
+        while (!s->holds && !s->is_ending) {
+                struct smtp_event event;
+
+                used += smtp_server_feed(s->server, span_skip(in, used), &event);
+                if (event.kind == SMTP_EVENT_NONE || event.kind == SMTP_EVENT_WAIT)
+                        break;
+                if (event.kind == SMTP_EVENT_CLOSE) {
+                        end(s);
+                        break;
+                }
+                if (event.kind == SMTP_EVENT_STARTTLS) {
+                        if (on_starttls(s))
+                                break;
+                        continue;
+                }
+                handle(s, &event);
+                if ((event.kind == SMTP_EVENT_FLUSH ||
+                     smtp_server_output(s->server)->len > OUTPUT_PIECE) && !write_output(s))
+                        break; /* found again below */
+        }
+        *ret_used = used;
+        if (!s->is_ending)
+                flush(s);
+}
+
+/* ---- the stream ---- */
+
+/* Memory kept for the next message goes back when none comes for a while. */
+static void warm(struct edge_session *s)
+{
+        struct edge *e = s->edge;
+
+        s->active_at_ms = loop_now_ms(e->process->loop);
+        if (list_is_linked(&s->warm))
+                return;
+        list_append(&e->warm, &s->warm);
+        if (!timer_is_set(e->cooling))
+                timer_set(e->cooling, COOLING_MS);
+}
+
+void edge_session_cool(struct edge *e)
+{
+        const uint64_t now_ms = loop_now_ms(e->process->loop);
+
+        LIST_FOR_EACH(node, &e->warm) {
+                struct edge_session *s = LIST_OBJECT(node, struct edge_session, warm);
+
+                if (now_ms - s->active_at_ms < COOLING_MS)
+                        continue;
+                list_remove(node);
+                smtp_server_trim(s->server);
+        }
+        if (!list_is_empty(&e->warm))
+                timer_set(e->cooling, COOLING_MS);
+}
+
+static size_t on_input(struct stream *stream, void *arg, struct span in)
+{
+        struct edge_session *s = arg;
+        size_t used;
+
+        (void) stream;
+        warm(s);
+        pump(s, in, &used);
+        return used;
+}
+
+static void on_drained(struct stream *stream, void *arg)
+{
+        (void) stream;
+        edge_session_release(arg, EDGE_HOLD_OUTPUT);
+}
+
+static void greet(struct edge_session *s)
+{
+        smtp_server_greet(s->server, 220, NULL);
+        flush(s);
+}
+
+static void on_secured(struct stream *stream, void *arg)
+{
+        struct edge_session *s = arg;
+
+        (void) stream;
+        smtp_server_secured(s->server);
+        free(s->helo_name); /* said by nobody knows whom (RFC 3207 section 4.2) */
+        s->helo_name = NULL;
+        if (s->listener->protocol == LISTEN_SUBMISSIONS)
+                greet(s);
+}
+
+static const char *end_reason(struct stream *stream, int reason)
+{
+        switch (reason) {
+        case 0:
+                return "closed";
+        case -ETIMEDOUT:
+                return "timeout";
+        case -EPROTO:
+                return stream_error(stream);
+        default:
+                return strerror(-reason);
+        }
+}
+
+static void on_closed(struct stream *stream, void *arg, int reason)
+{
+        struct edge_session *s = arg;
+
+        log_event(LOG_INFO, "connection_closed", LOG_TEXT("client", s->client.text),
+                  LOG_U64("port", s->client.port), LOG_SPAN("listen", s->listener->text),
+                  LOG_TEXT("helo_name", s->helo_name ? s->helo_name : ""),
+                  LOG_U64("messages", s->messages), LOG_TEXT("reason", end_reason(stream, reason)));
+        edge_session_free(s);
+}
+
+static const struct stream_handler handler = {
+        .input = on_input,
+        .drained = on_drained,
+        .secured = on_secured,
+        .closed = on_closed,
+};
+
+/* ---- life ---- */
+
+static struct smtp_server *new_server(struct edge_session *s, const struct config *c)
+{
+        const enum listen_protocol protocol = s->listener->protocol;
+        const struct smtp_server_options options = {
+                .dialect = protocol == LISTEN_LMTP ? SMTP_DIALECT_LMTP : SMTP_DIALECT_SMTP,
+                .offers = s->edge->process->tls && !s->client.is_unix &&
+                                          protocol != LISTEN_SUBMISSIONS
+                                  ? SMTP_OFFER_STARTTLS
+                                  : 0,
+                .hostname = span_from_string(s->hostname),
+                .message_size_max = c->limits.message_size,
+                .recipients_max = c->limits.recipients && c->limits.recipients < IPC_RECIPIENTS_MAX
+                                          ? c->limits.recipients
+                                          : IPC_RECIPIENTS_MAX,
+                .command_length_max = c->limits.line_length < 512 ? 512 : c->limits.line_length,
+                .errors_max = c->limits.errors,
+                .messages_max = c->limits.messages_per_connection,
+                .may_lack_domain = s->client.is_local_user,
+        };
+
+        return smtp_server_new(&options);
+}
+
+static int open_session(struct edge_session *s, int fd)
+{
+        const struct config *c = s->edge->process->config;
+        const struct stream_limits limits = {.input_max = INPUT_MAX, .output_max = OUTPUT_MAX};
+        int r;
+
+        s->server = new_server(s, c);
+        if (!s->server)
+                return -ENOMEM;
+        r = stream_new(s->edge->process->loop, fd, &limits, &handler, s, &s->stream);
+        if (r < 0)
+                return r;
+        stream_set_idle_timeout(s->stream, c->limits.command_timeout_ms);
+        return 0;
+}
+
+void edge_session_new(struct edge_listener *l, int fd, const struct edge_client *client,
+                      uint64_t meter_key)
+{
+        struct edge *e = l->edge;
+        const struct span hostname = span_first(e->process->config->hostname, HOSTNAME_MAX);
+        struct edge_session *s = calloc(1, sizeof *s + hostname.len + 1);
+        int r = -ENOMEM;
+
+        if (!s) {
+                meters_release(&e->meters, meter_key);
+                close(fd);
+                return;
+        }
+        s->edge = e;
+        s->listener = l;
+        l->references++;
+        s->client = *client;
+        s->meter_key = meter_key;
+        memcpy(s->hostname, hostname.p, hostname.len);
+        list_append(&e->sessions, &s->node);
+        e->session_count++;
+        e->counters.connections++;
+
+        r = open_session(s, fd);
+        if (r < 0) {
+                log_event(LOG_ERROR, "session_not_opened", LOG_ERRNO("error", r));
+                if (!s->stream)
+                        close(fd);
+                edge_session_free(s);
+                return;
+        }
+        if (l->protocol != LISTEN_SUBMISSIONS) {
+                greet(s);
+                return;
+        }
+        r = e->process->tls ? stream_start_tls(s->stream, e->process->tls, (struct span) {0})
+                            : -ENOENT;
+        if (r < 0) {
+                log_event(LOG_ERROR, "tls_not_started", LOG_SPAN("listen", l->text),
+                          LOG_ERRNO("error", r));
+                edge_session_free(s);
+        }
+}
+
+void edge_session_free(struct edge_session *s)
+{
+        struct edge *e = s->edge;
+
+        list_remove(&s->node);
+        list_remove(&s->starved);
+        list_remove(&s->warm);
+        edge_transaction_abandon(s);
+        s->server = smtp_server_free(s->server);
+        s->stream = stream_free(s->stream);
+        meters_release(&e->meters, s->meter_key);
+        edge_listener_unref(s->listener);
+        free(s->helo_name);
+        free(s);
+        e->session_count--;
+        edge_session_ended(e);
+}
+
+void edge_session_shut(struct edge_session *s)
+{
+        size_t used;
+
+        smtp_server_shut(s->server, "Service is going down, try again");
+        if (!s->holds && !s->is_ending)
+                pump(s, (struct span) {0}, &used);
+}

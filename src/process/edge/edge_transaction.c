@@ -1,0 +1,692 @@
+#include "process/edge/edge_transaction.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "message/trace.h"
+#include "policy/decision.h"
+#include "policy/limits.h"
+#include "policy/relay_control.h"
+#include "process/edge/edge.h"
+#include "process/edge/edge_record.h"
+#include "process/edge/edge_session.h"
+#include "route/route.h"
+
+enum {
+        ARENA_MAX = 64 * 1024,
+        STEPS_MAX = IPC_RECORD_MAX - 8 * 1024, /* the session and a refusal of the whole fit too */
+        RECIPIENT_OCTETS_MAX = 512 * 1024,
+        KEPT = 4096, /* memory of each buffer that a transaction keeps for the next one */
+};
+
+/* ---- life ---- */
+
+static struct edge_transaction *take(struct edge_session *s)
+{
+        struct edge *e = s->edge;
+        struct list_node *node = list_take_first(&e->spare);
+        struct edge_transaction *t;
+
+        if (node) {
+                e->spare_count--;
+                t = LIST_OBJECT(node, struct edge_transaction, node);
+        } else {
+                t = calloc(1, sizeof *t);
+                if (!t)
+                        return NULL;
+                t->edge = e;
+                t->arena = ARENA_INIT(ARENA_MAX);
+                t->recipient_octets = BUFFER_INIT(RECIPIENT_OCTETS_MAX);
+                t->steps = BUFFER_INIT(STEPS_MAX);
+                t->record = BUFFER_INIT(IPC_RECORD_MAX);
+                edge_body_init(&t->body);
+        }
+        t->arrived_us = clock_now_us();
+        t->message_id = id_next(&e->ids, t->arrived_us);
+        t->state = EDGE_OPEN;
+        t->session = s;
+        s->transaction = t;
+        return t;
+}
+
+static void destroy(struct edge_transaction *t)
+{
+        edge_body_done(&t->body, t->edge);
+        arena_done(&t->arena);
+        buffer_done(&t->recipient_octets);
+        buffer_done(&t->steps);
+        buffer_done(&t->record);
+        free(t->rcpts);
+        free(t);
+}
+
+/* It is over: keeps a few for the next messages, their small memory with them. */
+static void give_back(struct edge_transaction *t)
+{
+        struct edge *e = t->edge;
+
+        if (t->session)
+                t->session->transaction = NULL;
+        t->session = NULL;
+        if (e->spare_count == EDGE_SPARE_TRANSACTIONS) {
+                destroy(t);
+                return;
+        }
+        edge_body_clear(&t->body, e);
+        arena_clear(&t->arena);
+        buffer_shrink(&t->recipient_octets, KEPT);
+        buffer_shrink(&t->steps, KEPT);
+        buffer_shrink(&t->record, KEPT);
+        buffer_clear(&t->recipient_octets);
+        buffer_clear(&t->steps);
+        buffer_clear(&t->record);
+        t->recipients = (struct ipc_items) {0};
+        t->mail_from = t->envid = t->first_rcpt_to = (struct span) {0};
+        t->rcpt_count = 0;
+        t->next_index = t->refusals = t->flags = 0;
+        t->size_announced = 0;
+        t->state = EDGE_IDLE;
+        list_prepend(&e->spare, &t->node);
+        e->spare_count++;
+}
+
+void edge_transaction_free_spares(struct edge *e)
+{
+        struct list_node *node;
+
+        while ((node = list_take_first(&e->spare)))
+                destroy(LIST_OBJECT(node, struct edge_transaction, node));
+        e->spare_count = 0;
+}
+
+/* Ends without a commit: what was refused in it is told by itself. */
+static void end_refused(struct edge_transaction *t)
+{
+        edge_keeper_forget(&t->edge->keeper, t);
+        if (t->refusals && edge_record_finish(t) == 0)
+                edge_keeper_refused(&t->edge->keeper, t->message_id, buffer_span(&t->record));
+        give_back(t);
+}
+
+void edge_transaction_abandon(struct edge_session *s)
+{
+        struct edge_transaction *t = s->transaction;
+
+        if (!t)
+                return;
+        if (t->state != EDGE_COMMITTING) {
+                end_refused(t);
+                return;
+        }
+        /* It will be durable; nobody is left to be told (RFC 1047). */
+        t->session = NULL;
+        s->transaction = NULL;
+}
+
+/* ---- MAIL ---- */
+
+static struct verdict make_verdict(uint16_t code, const char *enhanced, const char *text,
+                                   const char *rule)
+{
+        return (struct verdict) {
+                .code = code,
+                .enhanced = span_from_string(enhanced),
+                .text = span_from_string(text),
+                .rule = span_from_string(rule),
+                .origin = SPAN("default"),
+        };
+}
+
+static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
+{
+        struct address address = mail->address;
+
+        t->size_announced = mail->size;
+        t->flags |= mail->body != SMTP_BODY_7BIT ? ENVELOPE_8BIT : 0;
+        t->flags |= mail->body == SMTP_BODY_BINARYMIME ? ENVELOPE_BINARY : 0;
+        t->flags |= mail->smtputf8 ? ENVELOPE_SMTPUTF8 : 0;
+        t->flags |= mail->ret == SMTP_RET_FULL ? ENVELOPE_RET_FULL : 0;
+        t->flags |= mail->ret == SMTP_RET_HDRS ? ENVELOPE_RET_HDRS : 0;
+        t->envid = arena_copy(&t->arena, mail->envid);
+        if (!t->envid.p)
+                return -ENOMEM;
+        if (mail->path.len == 0)
+                return 0;
+        if (address.domain.len == 0) /* a local user who names only himself */
+                address.domain = span_from_string(t->session->hostname);
+        t->mail_from = address_format(&address, &t->arena);
+        return t->mail_from.p ? 0 : -ENOMEM;
+}
+
+void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
+{
+        struct edge *e = s->edge;
+        struct verdict verdict = edge_keeper_judge(&e->keeper);
+        struct edge_transaction *t;
+
+        if (edge_session_needs_login(s)) {
+                edge_session_say(s, 530, "5.7.0", "Authentication required");
+                return;
+        }
+        if (!verdict_is_refusal(&verdict) && e->bodies_held > EDGE_BODIES_MAX)
+                verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
+                                       "memory");
+        if (verdict_is_refusal(&verdict)) {
+                edge_session_reply(s, verdict.code, verdict.enhanced, "%.*s",
+                                   (int) verdict.text.len, verdict.text.p);
+                return;
+        }
+        edge_transaction_abandon(s);
+        t = take(s);
+        if (!t || keep_mail(t, mail) < 0) {
+                if (t)
+                        give_back(t);
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
+                return;
+        }
+        edge_session_say(s, 250, "2.1.0", "Sender ok");
+}
+
+/* ---- RCPT ---- */
+
+/* The address of ours that the client reached. False on a local socket. */
+static bool own_address(const struct edge_session *s, unsigned char *out)
+{
+        static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+        union {
+                struct sockaddr any;
+                struct sockaddr_in v4;
+                struct sockaddr_in6 v6;
+                struct sockaddr_storage storage;
+        } a;
+        socklen_t len = sizeof a;
+
+        if (getsockname(stream_fd(s->stream), &a.any, &len) < 0)
+                return false;
+        if (a.any.sa_family == AF_INET6) {
+                memcpy(out, &a.v6.sin6_addr, 16);
+                return true;
+        }
+        memcpy(out, mapped, sizeof mapped);
+        memcpy(out + 12, &a.v4.sin_addr, 4);
+        return a.any.sa_family == AF_INET;
+}
+
+static int route(struct edge_session *s, const struct smtp_rcpt *rcpt, struct route *ret)
+{
+        struct process *p = s->edge->process;
+        struct span path = rcpt->path;
+        unsigned char address[16];
+
+        if (rcpt->address.is_literal && own_address(s, address) &&
+            route_literal_is(rcpt->address.domain, address))
+                path = rcpt->address.local;
+        arena_clear(&s->edge->scratch);
+        return route_recipient(p->config, p->snapshot, path, &s->edge->scratch, ret);
+}
+
+static uint64_t place_hash(const struct route *r)
+{
+        uint64_t h = hash_seed() + (uint64_t) r->kind;
+
+        if (r->kind == ROUTE_LOCAL)
+                return hash_span(r->account, hash_span(r->mailbox, h));
+        return hash_span(r->rcpt_to, hash_span(r->next_hop, h));
+}
+
+/* Whether an accepted recipient, whose place has the same hash, is the same. */
+static bool is_same_place(const struct edge_transaction *t, uint32_t index, const struct route *r)
+{
+        struct reader items = ipc_items_read(t->recipients);
+        struct ipc_recipient got;
+
+        while (ipc_next_recipient(&items, &got)) {
+                if (got.index != index)
+                        continue;
+                if (got.kind != r->kind)
+                        return false;
+                if (r->kind == ROUTE_LOCAL)
+                        return span_equal(got.account, r->account) &&
+                               span_equal(got.mailbox, r->mailbox);
+                return span_equal(got.next_hop, r->next_hop) &&
+                       span_equal(got.rcpt_to, r->rcpt_to);
+        }
+        return false;
+}
+
+/* The recipient among those for the keeper that goes to the same place, else
+ * UINT32_MAX. */
+static uint32_t find_place(const struct edge_transaction *t, uint64_t hash, const struct route *r)
+{
+        for (size_t i = 0; i < t->rcpt_count; i++)
+                if (t->rcpts[i].hash == hash && is_same_place(t, t->rcpts[i].index, r))
+                        return t->rcpts[i].index;
+        return UINT32_MAX;
+}
+
+static int make_room(struct edge_transaction *t)
+{
+        const size_t room = t->rcpt_room ? 2 * t->rcpt_room : 4;
+        struct edge_rcpt *rcpts;
+
+        if (t->rcpt_count < t->rcpt_room)
+                return 0;
+        rcpts = realloc(t->rcpts, room * sizeof *rcpts);
+        if (!rcpts)
+                return -ENOMEM;
+        t->rcpts = rcpts;
+        t->rcpt_room = room;
+        return 0;
+}
+
+/* All of it or nothing. 0, -EMSGSIZE (more than a message may carry), -ENOMEM. */
+static int add_recipient(struct edge_transaction *t, const struct smtp_rcpt *rcpt,
+                         const struct route *r, const struct verdict *rule)
+{
+        const uint64_t hash = place_hash(r);
+        const uint32_t same = find_place(t, hash, r);
+        const struct ipc_items items_before = t->recipients;
+        const size_t octets_before = t->recipient_octets.len;
+        const struct ipc_recipient recipient = {
+                .index = t->next_index,
+                .kind = (uint8_t) r->kind,
+                .notify = rcpt->notify,
+                .rcpt_to = r->rcpt_to,
+                .orcpt = rcpt->orcpt,
+                .account = r->account,
+                .mailbox = r->mailbox,
+                .next_hop = r->next_hop,
+        };
+        int error = make_room(t);
+
+        if (error == 0 && same == UINT32_MAX)
+                error = ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
+        if (error < 0)
+                return error;
+        error = edge_record_accepted(t, t->next_index, same, r, rule);
+        if (error < 0) {
+                t->recipients = items_before;
+                t->recipient_octets.len = octets_before;
+                t->recipients.octets = buffer_span(&t->recipient_octets);
+                return error;
+        }
+        t->rcpts[t->rcpt_count++] = (struct edge_rcpt) {
+                .hash = hash,
+                .index = same == UINT32_MAX ? t->next_index : same,
+        };
+        if (t->rcpt_count == 1)
+                t->first_rcpt_to = arena_copy(&t->arena, r->rcpt_to);
+        t->next_index++;
+        return 0;
+}
+
+/* The id in the reply lets the sender's postmaster quote it to ours, whom
+ * `hayauma why` then tells the rest. */
+static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const struct verdict *why)
+{
+        struct edge_transaction *t = s->transaction;
+        char id[ID_TEXT_LEN + 1];
+
+        edge_record_refused(t, t->next_index++, rcpt_to, why);
+        edge_session_reply(s, why->code, why->enhanced, "%.*s (%s)", (int) why->text.len,
+                           why->text.p, id_format(t->message_id, id));
+}
+
+void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
+{
+        struct edge_transaction *t = s->transaction;
+        struct relay_client client = {.is_local_user = s->client.is_local_user};
+        struct verdict verdict;
+        struct route r;
+        int error;
+
+        if (!t) {
+                edge_session_say(s, 503, "5.5.1", "MAIL first");
+                return;
+        }
+        if (route(s, rcpt, &r) < 0) {
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
+                return;
+        }
+        memcpy(client.address, s->client.address, sizeof client.address);
+        verdict = relay_control_judge(s->edge->process->config, &client, &r);
+        if (!verdict_is_refusal(&verdict) && r.kind == ROUTE_ERROR)
+                verdict = (struct verdict) {r.code, r.enhanced, r.text, r.rule, r.origin};
+        if (verdict_is_refusal(&verdict)) {
+                refuse_recipient(s, r.rcpt_to, &verdict);
+                return;
+        }
+        error = add_recipient(t, rcpt, &r, &verdict);
+        if (error < 0) {
+                edge_session_say(s, 452, "4.5.3", "Too many recipients");
+                return;
+        }
+        s->edge->counters.recipients_accepted++;
+        edge_session_say(s, 250, "2.1.5", "Recipient ok");
+}
+
+/* ---- DATA ---- */
+
+/* "192.0.2.1" of "[192.0.2.1]", "2001:db8::1" of "[IPv6:2001:db8::1]" */
+static struct span bare_address(const struct edge_client *c)
+{
+        struct span text = span_from_string(c->text);
+
+        if (c->is_unix)
+                return (struct span) {0};
+        text = span_skip(span_first(text, text.len - 1), 1);
+        return span_starts_with_nocase(text, SPAN_LITERAL("IPv6:")) ? span_skip(text, 5) : text;
+}
+
+/* Return-Path for mailboxes, then our trace field (RFC 5321 section 4.4). */
+static int put_trace(struct edge_transaction *t)
+{
+        const struct edge_session *s = t->session;
+        struct tls_session *tls = stream_tls(s->stream);
+        struct edge_body *b = &t->body;
+        char id[ID_TEXT_LEN + 1], note[48] = "";
+        struct trace_received received = {
+                .helo_name = span_from_string(s->helo_name),
+                .client_address = bare_address(&s->client),
+                .hostname = span_from_string(s->hostname),
+                .protocol = span_from_string(edge_record_protocol(s)),
+                .rcpt_to = t->rcpt_count == 1 ? t->first_rcpt_to : (struct span) {0},
+                .at_us = clock_now_us(),
+        };
+        int r;
+
+        if (s->client.is_local_user) {
+                received.helo_name = (struct span) {0};
+                snprintf(note, sizeof note, "from uid %u", (unsigned) s->client.uid);
+                received.note = span_from_string(note);
+        }
+        if (tls) {
+                received.tls_version = span_from_string(tls_session_version(tls));
+                received.tls_cipher = span_from_string(tls_session_cipher(tls));
+        }
+        received.id = span_from_string(id_format(t->message_id, id));
+        buffer_clear(&t->edge->text);
+        r = trace_format_return_path(t->mail_from, &t->edge->text);
+        b->local_prefix_len = (uint32_t) t->edge->text.len;
+        if (r == 0)
+                r = trace_format_received(&received, &t->edge->text);
+        b->prefix_len = t->edge->text.len;
+        if (r == 0) {
+                (void) edge_body_add(b, t->edge, buffer_span(&t->edge->text));
+                r = b->error;
+        }
+        return r;
+}
+
+void edge_transaction_data(struct edge_session *s)
+{
+        struct edge_transaction *t = s->transaction;
+
+        if (!t || t->rcpt_count == 0) {
+                edge_session_say(s, 503, "5.5.1", "RCPT first");
+                return;
+        }
+        if (put_trace(t) < 0) {
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
+                return;
+        }
+        t->state = EDGE_BODY;
+        edge_session_expect_data(s, true);
+        edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
+}
+
+void edge_transaction_octets(struct edge_session *s, struct span octets)
+{
+        struct edge_transaction *t = s->transaction;
+        struct edge *e = s->edge;
+        int r;
+
+        if (!t || t->state != EDGE_BODY)
+                return;
+        if (edge_body_add(&t->body, e, octets)) {
+                r = edge_keeper_order(&e->keeper, t, EDGE_ORDER_LEND);
+                if (r < 0) {
+                        edge_body_lent(&t->body, e, &t->arena, r, 0);
+                        return;
+                }
+                t->state = EDGE_BORROWING;
+                edge_session_hold(s, EDGE_HOLD_FILE);
+        } else if (edge_keeper_is_starved(&e->keeper)) {
+                edge_session_hold(s, EDGE_HOLD_CREDIT);
+        }
+}
+
+void edge_transaction_lent(struct edge_transaction *t, int fd_or_error)
+{
+        edge_body_lent(&t->body, t->edge, &t->arena, fd_or_error, t->edge->keeper.generation);
+        t->state = EDGE_BODY;
+        edge_session_release(t->session, EDGE_HOLD_FILE);
+}
+
+/* ---- the end of the text, and the answer ---- */
+
+/* One reply; under LMTP one a recipient (RFC 2033 section 4.2). */
+static void answer(struct edge_transaction *t, const struct verdict *v)
+{
+        struct edge_session *s = t->session;
+        const size_t replies = s->listener->protocol == LISTEN_LMTP ? t->rcpt_count : 1;
+
+        for (size_t i = 0; i < replies; i++)
+                edge_session_reply(s, v->code, v->enhanced, "%.*s", (int) v->text.len, v->text.p);
+}
+
+/* The whole message is refused; the transaction ends. */
+static void refuse(struct edge_transaction *t, const struct verdict *why)
+{
+        edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, why);
+        answer(t, why);
+        end_refused(t);
+}
+
+/* "552 5.3.4 Message too big" */
+static struct verdict parse_reply(const char *reply)
+{
+        struct span text = span_from_string(reply), word;
+        struct verdict v = make_verdict(554, "", "", "syntax of the message");
+
+        if (span_split(&text, ' ', &word) && word.len == 3)
+                v.code = (uint16_t) ((word.p[0] - '0') * 100 + (word.p[1] - '0') * 10 +
+                                     (word.p[2] - '0'));
+        if (text.len > 1 && text.p[1] == '.')
+                (void) span_split(&text, ' ', &v.enhanced);
+        v.text = text;
+        return v;
+}
+
+/* What speaks against the message as it is, if anything. */
+static struct verdict judge(const struct edge_transaction *t, const char *body_error)
+{
+        const struct config *c = t->edge->process->config;
+        const struct edge_body *b = &t->body;
+
+        if (body_error)
+                return parse_reply(body_error);
+        if (b->error == -ENOSPC || b->error == -EDQUOT || b->error == -EFBIG)
+                return make_verdict(452, "4.3.1", "Not enough room, try again later", "disk");
+        if (b->error)
+                return make_verdict(451, "4.3.0", "The message could not be kept", "storage");
+        if (b->is_header_too_large)
+                return limits_header(c);
+        return limits_hops(c, b->received_fields);
+}
+
+void edge_transaction_end(struct edge_session *s, const char *body_error)
+{
+        struct edge_transaction *t = s->transaction;
+        struct verdict v;
+
+        if (!t) {
+                edge_session_say(s, 503, "5.5.1", "DATA first");
+                return;
+        }
+        edge_session_expect_data(s, false);
+        edge_body_finish(&t->body, s->edge, &t->arena);
+        v = judge(t, body_error);
+        if (!verdict_is_refusal(&v))
+                v = edge_keeper_judge(&s->edge->keeper);
+        if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
+                v = make_verdict(451, "4.3.0", "Out of memory", "memory");
+        if (!verdict_is_refusal(&v) &&
+            edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)
+                v = make_verdict(451, "4.3.0", "Storage is not available, try again later",
+                                 "storage");
+        if (verdict_is_refusal(&v)) {
+                refuse(t, &v);
+                return;
+        }
+        t->state = EDGE_COMMITTING;
+        edge_session_hold(s, EDGE_HOLD_ANSWER);
+}
+
+void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit *ret)
+{
+        const bool is_lent = t->body.is_lent;
+
+        *ret = (struct ipc_commit) {
+                .message_id = t->message_id,
+                .arrived_us = t->arrived_us,
+                .flags = t->flags | (is_lent ? ENVELOPE_LENT : 0),
+                .mail_from = t->mail_from,
+                .envid = t->envid,
+                .header_message_id = t->body.header_message_id,
+                .local_prefix_len = t->body.local_prefix_len,
+                .body_len = t->body.len,
+                .recipients = t->recipients,
+                .record = buffer_span(&t->record),
+                .octets = is_lent ? (struct span) {0} : buffer_span(&t->body.held),
+        };
+}
+
+/* What the keeper said about one recipient, or about all. */
+static struct verdict result_verdict(unsigned status, const struct ipc_result *result)
+{
+        static const char *const texts[] = {
+                [COMMIT_TEMPORARY] = "451 4.3.0 Storage is not available, try again later",
+                [COMMIT_FULL] = "452 4.3.1 Not enough room, try again later",
+                [COMMIT_REFUSED] = "554 5.3.0 The message was refused",
+        };
+        struct verdict v;
+
+        if (result && result->code >= 400 && result->code <= 599)
+                v = (struct verdict) {
+                        .code = result->code,
+                        .enhanced = result->enhanced,
+                        .text = result->text,
+                };
+        else
+                v = parse_reply(status == COMMIT_FULL || status == COMMIT_REFUSED
+                                        ? texts[status]
+                                        : texts[COMMIT_TEMPORARY]);
+        v.rule = SPAN_LITERAL("storage");
+        v.origin = SPAN_LITERAL("default");
+        return v;
+}
+
+static bool find_result(struct ipc_items results, uint32_t index, struct ipc_result *ret)
+{
+        struct reader items = ipc_items_read(results);
+
+        while (ipc_next_result(&items, ret))
+                if (ret->index == index)
+                        return true;
+        return false;
+}
+
+static void log_accepted(const struct edge_transaction *t, const char *id)
+{
+        const struct edge_session *s = t->session;
+
+        log_event(LOG_NOTICE, "message_accepted", LOG_TEXT("message_id", id),
+                  LOG_TEXT("client", s ? s->client.text : "gone"),
+                  LOG_SPAN("mail_from", t->mail_from), LOG_SPAN("rcpt_to", t->first_rcpt_to),
+                  LOG_U64("recipients", t->rcpt_count), LOG_U64("size", t->body.len),
+                  LOG_SPAN("header_message_id", t->body.header_message_id));
+}
+
+/* Durable, for all recipients but those named in results. Under SMTP there is
+ * one answer: yes, unless nobody is left. */
+static void answer_durable(struct edge_transaction *t, struct ipc_items results, const char *id)
+{
+        struct edge_session *s = t->session;
+        const bool is_lmtp = s->listener->protocol == LISTEN_LMTP;
+        struct ipc_result result;
+
+        for (size_t i = 0; i < (is_lmtp ? t->rcpt_count : 1); i++) {
+                const bool is_named = is_lmtp ? find_result(results, t->rcpts[i].index, &result)
+                                              : results.count >= t->recipients.count &&
+                                                        find_result(results, t->rcpts[0].index,
+                                                                    &result);
+                struct verdict v;
+
+                if (!is_named) {
+                        edge_session_reply(s, 250, SPAN_LITERAL("2.0.0"), "%s accepted", id);
+                        continue;
+                }
+                v = result_verdict(COMMIT_TEMPORARY, &result);
+                edge_session_reply(s, v.code, v.enhanced, "%.*s (%s)", (int) v.text.len, v.text.p,
+                                   id);
+        }
+}
+
+void edge_transaction_committed(struct edge_transaction *t, unsigned status,
+                                struct ipc_items results)
+{
+        struct edge_session *s = t->session;
+        struct edge *e = t->edge;
+        struct ipc_result result;
+        struct verdict v;
+        char id[ID_TEXT_LEN + 1];
+
+        id_format(t->message_id, id);
+        if (status == COMMIT_DURABLE) {
+                e->counters.messages++;
+                e->counters.octets += t->body.len;
+                log_accepted(t, id);
+                if (s) {
+                        s->messages++;
+                        answer_durable(t, results, id);
+                }
+                give_back(t);
+        } else if (s) {
+                v = result_verdict(status, t->rcpt_count && find_result(results, t->rcpts[0].index,
+                                                                        &result)
+                                                   ? &result
+                                                   : NULL);
+                refuse(t, &v);
+        } else {
+                edge_keeper_forget(&e->keeper, t);
+                give_back(t);
+        }
+        if (s)
+                edge_session_answered(s);
+}
+
+void edge_transaction_order_failed(struct edge_transaction *t)
+{
+        struct edge_session *s = t->session;
+        const struct verdict v = make_verdict(
+                451, "4.3.0", "Storage is not available, try again later", "storage");
+
+        if (t->state == EDGE_BORROWING) {
+                edge_transaction_lent(t, -EPIPE);
+                return;
+        }
+        if (!s) {
+                give_back(t);
+                return;
+        }
+        refuse(t, &v);
+        edge_session_answered(s);
+}

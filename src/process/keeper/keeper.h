@@ -1,0 +1,102 @@
+/* The keeper: the only writer of durable state.
+ *
+ * One loop; the store's own threads sync and read. It parses no message text.
+ *
+ *   edge ──body, commit──► keeper_commit: one store commit ──► committed
+ *                               │ local recipients: in their mailboxes
+ *                               ▼ others: queue entries
+ *                          keeper_queue ──job──► relay ──outcome──► done,
+ *                               │ refused for good        due later, bounced
+ *                               ▼
+ *                          keeper_bounce ──dsn_order──► worker ──dsn_text──►
+ *                               a new message, committed with the end of the entry
+ *
+ *   keeper_control: the command line (queue, why, mailbox) */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/id.h"
+#include "base/table.h"
+#include "ipc/channel.h"
+#include "process/process.h"
+#include "queue/queue.h"
+#include "queue/schedule.h"
+#include "store/mailbox.h"
+#include "store/store.h"
+
+enum {
+        KEEPER_EDGES_MAX = 64,
+        KEEPER_RELAYS_MAX = 32,
+        KEEPER_WORKERS_MAX = 64,
+        KEEPER_ACTIVE_MAX = 10000,                 /* queue entries in memory */
+        KEEPER_BODIES_MAX = 64 * 1024 * 1024,      /* octets of bodies kept for their first attempt */
+        KEEPER_MAKER = ID_MAKERS - 1,              /* of message ids made here: bounces */
+};
+
+/* The other end of a channel, and what came over it so far. */
+struct keeper_peer {
+        struct keeper *keeper;
+        struct channel *channel; /* NULL while there is none */
+        unsigned number;
+        uint64_t generation; /* of the channel: answers go only to the asker */
+        struct table incoming; /* edges: bodies whose commit has not come */
+};
+
+struct keeper {
+        struct process *process;
+        struct store *store;
+        struct mailboxes *mailboxes;
+        struct partition shard; /* the queue's */
+        struct id_maker ids;
+        uint64_t started_us;
+        bool is_stopping;
+
+        struct keeper_peer edges[KEEPER_EDGES_MAX];
+        struct keeper_peer relays[KEEPER_RELAYS_MAX];
+        struct keeper_peer workers[KEEPER_WORKERS_MAX];
+        unsigned relay_count; /* highest number seen + 1 */
+        unsigned worker_count;
+
+        struct queue queue;
+        struct retry_times retry;
+        struct deferred pump;      /* starts what may start, once a round */
+        struct timer *due_timer;
+        uint64_t due_cursor_us;    /* entries due up to here were taken up */
+        uint64_t due_next_us;      /* the earliest due time known behind it */
+        bool is_fresh_left;        /* fresh entries may lie in the store only */
+        uint64_t fresh_cursor;     /* message ids up to here were taken up */
+        bool is_scanning;
+        struct table jobs;         /* by number */
+        uint64_t last_job;
+        size_t body_bytes;         /* held for first attempts */
+
+        struct table orders; /* bounces a worker is writing */
+        uint64_t last_order;
+
+        bool intake_is_open;
+        struct timer *intake_timer;
+        struct list_node control_sessions;
+        struct keeper_listeners *listeners;
+        uint64_t privileged_gid; /* group hayauma; UINT64_MAX: there is none */
+
+        struct {
+                uint64_t accepted, recipients_local, recipients_queued, commits_failed, relayed,
+                        deferred, failed, bounces;
+        } count;
+};
+
+/* A body in memory, shared by the entries of its message. */
+struct keeper_body {
+        struct keeper *keeper;
+        unsigned references;
+        size_t len;
+        char octets[];
+};
+
+/* One reference, holding a copy; NULL when bodies hold too much memory already
+ * (the store has it). `parts` are joined. */
+struct keeper_body *keeper_body_new(struct keeper *k, const struct span *parts, size_t part_count);
+struct keeper_body *keeper_body_ref(struct keeper_body *b);
+void keeper_body_unref(struct keeper_body *b);

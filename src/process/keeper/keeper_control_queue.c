@@ -1,0 +1,355 @@
+/* queue.list, queue.show, queue.retry, queue.drop, queue.hold, queue.release, why */
+#include <errno.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/number.h"
+#include "process/keeper/keeper_control.h"
+#include "process/keeper/keeper_queue.h"
+
+enum { PAGE = 200, RECORDS_MAX = 1000, KEYS_MAX = 10000, RANGE_KEY_MAX = QUEUE_KEY_LEN + 1 };
+
+/* ---- rows -------------------------------------------------------------- */
+
+static json_t *json_span(struct span s)
+{
+        json_t *text = json_stringn(s.p ? s.p : "", s.len);
+
+        /* An address with octets that are not UTF-8 is shown without them. */
+        return text ? text : json_string("(not UTF-8)");
+}
+
+static const char *state_name(const struct queue_recipient *q, const struct queue_entry *e)
+{
+        if (q->state == RECIPIENT_DONE)
+                return "done";
+        if (q->state == RECIPIENT_FAILED)
+                return "failed";
+        return e->is_held ? "held" : e->attempts ? "deferred" : "waiting";
+}
+
+static json_t *recipient_row(const struct queue_entry *e, const struct queue_recipient *q)
+{
+        json_t *row = json_object();
+
+        json_object_set_new(row, "rcpt_to", json_span(q->rcpt_to));
+        json_object_set_new(row, "next_hop", json_span(e->next_hop));
+        json_object_set_new(row, "state", json_string(state_name(q, e)));
+        json_object_set_new(row, "attempts", json_integer(e->attempts));
+        json_object_set_new(row, "next_attempt", json_integer((json_int_t) e->due_us));
+        json_object_set_new(row, "code", json_integer(q->code));
+        json_object_set_new(row, "reply", json_span(q->text));
+        json_object_set_new(row, "host", json_span(q->host));
+        return row;
+}
+
+static json_t *entry_row(const struct queue_entry *e)
+{
+        char id_text[ID_TEXT_LEN + 1];
+        json_t *row = json_object(), *recipients = json_array();
+
+        for (size_t i = 0; i < e->recipient_count; i++)
+                if (e->recipients[i].state != RECIPIENT_DONE)
+                        json_array_append_new(recipients, recipient_row(e, &e->recipients[i]));
+        json_object_set_new(row, "id", json_string(id_format(e->message_id, id_text)));
+        json_object_set_new(row, "group", json_integer(e->group));
+        json_object_set_new(row, "arrived", json_integer((json_int_t) e->arrived_us));
+        json_object_set_new(row, "size", json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
+        json_object_set_new(row, "mail_from", json_span(e->mail_from));
+        json_object_set_new(row, "held", json_boolean(e->is_held));
+        json_object_set_new(row, "recipients", recipients);
+        return row;
+}
+
+static void send_row(struct control_session *s, json_t *row)
+{
+        char *text = json_dumps(row, JSON_COMPACT);
+
+        if (text && s->channel)
+                CHANNEL_SEND(s->channel, control_row, -1, .json = span_from_string(text));
+        free(text);
+        json_decref(row);
+}
+
+/* ---- which entries a command is about ---------------------------------- */
+
+static bool contains_nocase(struct span text, struct span part)
+{
+        for (size_t i = 0; i + part.len <= text.len; i++)
+                if (span_equal_nocase(span_first(span_skip(text, i), part.len), part))
+                        return true;
+        return false;
+}
+
+static bool recipient_matches(const struct control_session *s, const struct queue_recipient *q)
+{
+        const struct span recipient = control_argument(s, "recipient");
+        const struct span domain = control_argument(s, "domain");
+        const struct span reason = control_argument(s, "reason");
+        const size_t at = span_find_last(q->rcpt_to, '@');
+
+        if (recipient.len && !span_equal_nocase(q->rcpt_to, recipient))
+                return false;
+        if (domain.len && (at == SIZE_MAX ||
+                           !span_equal_nocase(span_skip(q->rcpt_to, at + 1), domain)))
+                return false;
+        return !reason.len || contains_nocase(q->text, reason);
+}
+
+static bool entry_matches(const struct control_session *s, const struct queue_entry *e)
+{
+        const struct span sender = control_argument(s, "sender");
+        const struct span next_hop = control_argument(s, "next_hop");
+        const struct span age = control_argument(s, "age");
+        uint64_t age_ms;
+
+        if (sender.len && !span_equal_nocase(e->mail_from, sender))
+                return false;
+        if (next_hop.len && !span_equal_nocase(e->next_hop, next_hop))
+                return false;
+        if (age.len && duration_parse(age, &age_ms) == 0 &&
+            e->arrived_us + age_ms * 1000 > clock_now_us())
+                return false;
+        for (size_t i = 0; i < e->recipient_count; i++)
+                if (e->recipients[i].state != RECIPIENT_DONE &&
+                    recipient_matches(s, &e->recipients[i]))
+                        return true;
+        return false;
+}
+
+/* ---- walking the stored queue ------------------------------------------ */
+
+/* Deferred entries ('e') first, then fresh ones ('f'): one key range. */
+struct walk {
+        char next[RANGE_KEY_MAX];
+        size_t next_len;
+        uint64_t message_id; /* only this one; 0: all that match */
+        void (*visit)(struct control_session *s, const struct queue_entry *e);
+        void (*end)(struct control_session *s);
+        size_t visited;
+        /* queue.retry and its like: what to change, collected first */
+        struct {
+                uint64_t message_id;
+                uint16_t group;
+        } *found;
+        size_t found_count, changing, failed;
+        int failure;
+};
+
+static void got_page(void *arg, int result, const struct store_entry *entries, size_t count,
+                     bool has_more);
+
+static void next_page(struct control_session *s)
+{
+        struct walk *w = s->verb;
+
+        store_scan(s->keeper->store, &s->keeper->shard, span_make(w->next, w->next_len),
+                   SPAN_LITERAL("g"), PAGE, false, got_page, s);
+}
+
+static void visit_one(struct control_session *s, struct span value)
+{
+        struct walk *w = s->verb;
+        struct queue_entry *e;
+
+        if (queue_entry_decode(value, &e) < 0)
+                return;
+        if ((!w->message_id || e->message_id == w->message_id) && entry_matches(s, e)) {
+                w->visited++;
+                w->visit(s, e);
+        }
+        queue_entry_free(e);
+}
+
+static void got_page(void *arg, int result, const struct store_entry *entries, size_t count,
+                     bool has_more)
+{
+        struct control_session *s = arg;
+        struct walk *w = s->verb;
+
+        if (result < 0 && result != -ENOENT) {
+                control_end_errno(s, result, "reading the queue");
+                return;
+        }
+        for (size_t i = 0; i < count; i++)
+                visit_one(s, entries[i].value);
+        if (!has_more || !s->channel) {
+                w->end(s);
+                return;
+        }
+        memcpy(w->next, entries[count - 1].key.p, QUEUE_KEY_LEN);
+        w->next[QUEUE_KEY_LEN] = '\0'; /* the first key behind it */
+        w->next_len = RANGE_KEY_MAX;
+        control_go_on(s, next_page);
+}
+
+static struct walk *walk_start(struct control_session *s,
+                               void (*visit)(struct control_session *s, const struct queue_entry *e),
+                               void (*end)(struct control_session *s))
+{
+        const struct span id = control_argument(s, "id");
+        struct walk *w = calloc(1, sizeof *w);
+
+        if (!w) {
+                control_end(s, EX_TEMPFAIL, "out of memory");
+                return NULL;
+        }
+        w->next[0] = 'e';
+        w->next_len = 1;
+        w->visit = visit;
+        w->end = end;
+        s->verb = w;
+        if (id.len && id_parse(id, &w->message_id) < 0) {
+                control_end(s, EX_USAGE, "this is not a message id; `hayauma queue list` shows them");
+                return NULL;
+        }
+        return w;
+}
+
+static void show_entry(struct control_session *s, const struct queue_entry *e)
+{
+        send_row(s, entry_row(e));
+}
+
+static void end_list(struct control_session *s)
+{
+        control_end(s, EX_OK, "");
+}
+
+void control_queue_list(struct control_session *s)
+{
+        if (walk_start(s, show_entry, end_list))
+                next_page(s);
+}
+
+static void end_show(struct control_session *s)
+{
+        const struct walk *w = s->verb;
+
+        if (w->visited)
+                control_end(s, EX_OK, "");
+        else
+                control_end(s, EX_NOINPUT, "no such message in the queue; `hayauma why ID` tells "
+                                           "what became of it");
+}
+
+void control_queue_show(struct control_session *s)
+{
+        struct walk *w = walk_start(s, show_entry, end_show);
+
+        if (w && !w->message_id)
+                control_end(s, EX_USAGE, "which message? `hayauma queue show ID`");
+        else if (w)
+                next_page(s);
+}
+
+/* ---- changing ---------------------------------------------------------- */
+
+static void collect_entry(struct control_session *s, const struct queue_entry *e)
+{
+        struct walk *w = s->verb;
+
+        if (!w->found)
+                w->found = arena_alloc(&s->arena, KEYS_MAX * sizeof *w->found);
+        if (!w->found || w->found_count == KEYS_MAX)
+                return;
+        w->found[w->found_count].message_id = e->message_id;
+        w->found[w->found_count++].group = e->group;
+}
+
+static void end_change(struct control_session *s)
+{
+        const struct walk *w = s->verb;
+        json_t *row;
+
+        if (w->failed) {
+                control_end_errno(s, w->failure, "changing the queue");
+                return;
+        }
+        if (!w->visited) {
+                control_end(s, EX_NOINPUT, "no message in the queue matches");
+                return;
+        }
+        row = json_object();
+        json_object_set_new(row, "changed", json_integer((json_int_t) w->found_count));
+        send_row(s, row);
+        control_end(s, EX_OK, "");
+}
+
+static void changed_one(void *arg, int result)
+{
+        struct control_session *s = arg;
+        struct walk *w = s->verb;
+
+        if (result < 0) {
+                w->failed++;
+                w->failure = result;
+        }
+        if (--w->changing == 0)
+                end_change(s);
+}
+
+static enum keeper_queue_verb verb_of(const struct control_session *s)
+{
+        if (strcmp(s->verb_name, "queue.drop") == 0)
+                return KEEPER_QUEUE_DROP;
+        if (strcmp(s->verb_name, "queue.hold") == 0)
+                return KEEPER_QUEUE_HOLD;
+        if (strcmp(s->verb_name, "queue.release") == 0)
+                return KEEPER_QUEUE_RELEASE;
+        return KEEPER_QUEUE_RETRY;
+}
+
+static void change_found(struct control_session *s)
+{
+        struct walk *w = s->verb;
+        const enum keeper_queue_verb verb = verb_of(s);
+        const size_t count = w->found_count;
+
+        w->changing = count + 1;
+        for (size_t i = 0; i < count; i++)
+                keeper_queue_change(s->keeper, w->found[i].message_id, w->found[i].group, verb,
+                                    changed_one, s);
+        changed_one(s, 0);
+}
+
+void control_queue_change(struct control_session *s)
+{
+        if (walk_start(s, collect_entry, change_found))
+                next_page(s);
+}
+
+/* ---- why --------------------------------------------------------------- */
+
+/* Records found by an address or Message-ID lead to message ids, whose records
+ * tell the whole story; the command line asks again by id. */
+static void got_records(void *arg, int result, const struct span *records, size_t count)
+{
+        struct control_session *s = arg;
+
+        if (result == -ENOENT || (result == 0 && count == 0)) {
+                control_end(s, EX_NOINPUT, "nothing is known of this: no message id, Message-ID or "
+                                           "address of the last days is so");
+                return;
+        }
+        if (result < 0) {
+                control_end_errno(s, result, "reading the traces");
+                return;
+        }
+        for (size_t i = 0; i < count && s->channel; i++)
+                CHANNEL_SEND(s->channel, control_octets, -1, .octets = records[i]);
+        control_end(s, EX_OK, "");
+}
+
+void control_why(struct control_session *s)
+{
+        const struct span key = control_argument(s, "key");
+
+        if (!key.len)
+                control_end(s, EX_USAGE, "why what? give a message id, a Message-ID or an address");
+        else
+                store_trace_find(s->keeper->store, key, RECORDS_MAX, got_records, s);
+}

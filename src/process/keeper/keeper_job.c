@@ -1,0 +1,305 @@
+#include "process/keeper/keeper_job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "policy/decision.h"
+#include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_outcome.h"
+#include "route/route.h"
+
+/* An attempt under way at a relay. */
+struct job {
+        struct table_node by_number;
+        uint64_t number;
+        struct keeper *keeper;
+        struct queue_entry *entry;
+        struct keeper_peer *relay;
+        uint64_t relay_generation;
+        struct outcome outcome;
+};
+
+static struct job *find_job(struct keeper *k, uint64_t number)
+{
+        struct table_node *n = table_first(&k->jobs, number);
+
+        return n ? TABLE_OBJECT(n, struct job, by_number) : NULL;
+}
+
+static struct job *job_new(struct keeper *k, struct queue_entry *e)
+{
+        struct job *j = calloc(1, sizeof *j);
+
+        if (!j)
+                return NULL;
+        j->keeper = k;
+        j->entry = e;
+        j->number = ++k->last_job;
+        if (outcome_init(&j->outcome, e) < 0 || table_add(&k->jobs, &j->by_number, j->number) < 0) {
+                outcome_done(&j->outcome);
+                free(j);
+                return NULL;
+        }
+        return j;
+}
+
+static void job_free(struct job *j)
+{
+        table_remove(&j->keeper->jobs, &j->by_number);
+        outcome_done(&j->outcome);
+        free(j);
+}
+
+static void forget(struct table_node *node, void *arg)
+{
+        (void) arg;
+        job_free(TABLE_OBJECT(node, struct job, by_number));
+}
+
+void keeper_jobs_forget(struct keeper *k)
+{
+        table_visit(&k->jobs, forget, NULL);
+        table_done(&k->jobs);
+}
+
+/* ---- choosing a relay -------------------------------------------------- */
+
+static bool may_take(const struct keeper_peer *relay)
+{
+        return relay->channel && channel_has_credit(relay->channel);
+}
+
+bool keeper_job_may_start(struct keeper *k)
+{
+        for (unsigned i = 0; i < k->relay_count; i++)
+                if (may_take(&k->relays[i]))
+                        return true;
+        return false;
+}
+
+/* The same relay for the same destination, since it has the warm connections;
+ * any other while that one is away. */
+static struct keeper_peer *choose_relay(struct keeper *k, struct span next_hop)
+{
+        const unsigned first = (unsigned) (hash_span(next_hop, 0) % k->relay_count);
+
+        for (unsigned i = 0; i < k->relay_count; i++) {
+                struct keeper_peer *relay = &k->relays[(first + i) % k->relay_count];
+
+                if (relay->channel)
+                        return relay;
+        }
+        return NULL;
+}
+
+/* ---- sending ----------------------------------------------------------- */
+
+/* The attempt ended before a relay had it. */
+static void fail_job(struct job *j, const char *text)
+{
+        outcome_answer_all(&j->outcome, 0, SPAN_LITERAL("4.3.0"), span_from_string(text));
+        outcome_conclude(j->keeper, j->entry, &j->outcome, QUEUE_HOST_UNKNOWN);
+        job_free(j);
+}
+
+static int add_targets(const struct queue_entry *e, struct buffer *items, struct ipc_items *ret)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < e->recipient_count && r == 0; i++) {
+                const struct queue_recipient *q = &e->recipients[i];
+
+                if (q->state == RECIPIENT_WAITING)
+                        r = ipc_add_target(items, ret, &(struct ipc_target) {
+                                .index = q->index, .notify = q->notify, .rcpt_to = q->rcpt_to,
+                                .orcpt = q->orcpt});
+        }
+        return r;
+}
+
+static int send_head(struct job *j, struct span first, int file)
+{
+        const struct queue_entry *e = j->entry;
+        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        union ipc_message m = {.job = {
+                .job = j->number, .message_id = e->message_id, .flags = e->flags,
+                .next_hop = e->next_hop, .mail_from = e->mail_from, .envid = e->envid,
+                .body_offset = file >= 0 ? e->local_prefix_len : 0,
+                .body_len = e->body_len - e->local_prefix_len, .octets = first,
+        }};
+        int r = add_targets(e, &items, &m.job.recipients);
+
+        if (r == 0)
+                r = channel_send(j->relay->channel, IPC_job, &m, file);
+        buffer_done(&items);
+        return r;
+}
+
+static int send_parts(struct job *j, struct span rest)
+{
+        int r = 0;
+
+        while (rest.len && r == 0) {
+                const struct span part = span_first(rest, IPC_BODY_PART_MAX);
+
+                r = CHANNEL_SEND(j->relay->channel, body, -1, .message_id = j->entry->message_id,
+                                 .octets = part);
+                rest = span_skip(rest, part.len);
+        }
+        return r;
+}
+
+/* `body` with the local prefix, or a file. */
+static void send_job(struct job *j, struct span body, int file)
+{
+        const struct span octets = span_skip(body, j->entry->local_prefix_len);
+        const struct span first = span_first(octets, IPC_BODY_PART_MAX);
+        int r;
+
+        j->relay = choose_relay(j->keeper, j->entry->next_hop);
+        if (!j->relay) {
+                fail_job(j, "no relay process is running");
+                return;
+        }
+        j->relay_generation = j->relay->generation;
+        r = send_head(j, first, file);
+        if (r == 0)
+                r = send_parts(j, span_skip(octets, first.len));
+        if (r < 0)
+                fail_job(j, "the relay process does not take the message");
+}
+
+struct body_read {
+        struct keeper *keeper;
+        uint64_t job; /* by number: the job may be gone when the octets come */
+};
+
+static void body_was_read(void *arg, int result, struct span octets, uint64_t blob_size)
+{
+        struct body_read *read = arg;
+        struct job *j = find_job(read->keeper, read->job);
+
+        free(read);
+        if (!j)
+                return;
+        if (result < 0 || octets.len != blob_size || blob_size != j->entry->body_len) {
+                log_event(LOG_ERROR, "body_unreadable",
+                          LOG_U64("message_id", j->entry->message_id),
+                          LOG_ERRNO("error", result < 0 ? result : -EBADMSG));
+                fail_job(j, "the message cannot be read from the store");
+                return;
+        }
+        send_job(j, octets, -1);
+}
+
+static void read_body(struct job *j)
+{
+        struct keeper *k = j->keeper;
+        struct body_read *read;
+        uint64_t size;
+        int file = -1;
+        int r = store_blob_open(k->store, j->entry->blob_id, &file, &size);
+
+        if (r == 0) {
+                send_job(j, span_make(NULL, 0), file);
+                close(file);
+                return;
+        }
+        read = malloc(sizeof *read);
+        if (!read) {
+                fail_job(j, "out of memory");
+                return;
+        }
+        *read = (struct body_read) {k, j->number};
+        store_blob_read(k->store, j->entry->blob_id, 0, (size_t) j->entry->body_len, body_was_read,
+                        read);
+}
+
+void keeper_job_start(struct keeper *k, struct queue_entry *e)
+{
+        struct keeper_body *body = e->body;
+        struct job *j = job_new(k, e);
+
+        if (!j) {
+                queue_report(&k->queue, e, QUEUE_HOST_UNKNOWN, clock_now_us());
+                queue_remove(&k->queue, e);
+                keeper_body_unref(body);
+                queue_entry_free(e);
+                k->is_fresh_left = true;
+                k->fresh_cursor = 0;
+                return;
+        }
+        if (span_equal(e->next_hop, SPAN_LITERAL("local:"))) {
+                outcome_deliver_local(k, e, &j->outcome);
+                job_free(j);
+        } else if (body) {
+                send_job(j, span_make(body->octets, body->len), -1);
+        } else {
+                read_body(j);
+        }
+}
+
+/* ---- outcomes ---------------------------------------------------------- */
+
+void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct keeper_peer *relay = arg;
+        struct keeper *k = relay->keeper;
+        struct job *j = find_job(k, m->outcome.job);
+        struct reader each = ipc_items_read(m->outcome.results);
+        struct ipc_result result;
+        enum queue_health health;
+
+        (void) ch;
+        (void) fd;
+        if (!j || j->relay != relay || j->relay_generation != relay->generation)
+                return;
+        while (ipc_next_result(&each, &result))
+                outcome_answer(&j->outcome, j->entry, &result, m->outcome.host);
+        if (m->outcome.is_host_failure)
+                j->outcome.is_host_failure = true;
+        if (j->outcome.open_count)
+                return;
+        health = j->outcome.is_host_failure ? QUEUE_HOST_FAILED : QUEUE_HOST_GOOD;
+        outcome_conclude(k, j->entry, &j->outcome, health);
+        job_free(j);
+        keeper_queue_pump(k);
+}
+
+struct gone {
+        struct keeper_peer *relay;
+};
+
+static void fail_if_there(struct table_node *node, void *arg)
+{
+        struct job *j = TABLE_OBJECT(node, struct job, by_number);
+        const struct gone *gone = arg;
+
+        if (j->relay == gone->relay)
+                fail_job(j, "the relay process ended; it will be tried again");
+}
+
+void keeper_queue_relay_gone(struct keeper_peer *relay)
+{
+        table_visit(&relay->keeper->jobs, fail_if_there, &(struct gone) {relay});
+}
+
+void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
+                      enum keeper_queue_verb verb)
+{
+        static const struct {
+                enum decision_kind kind;
+                struct span text;
+        } words[] = {
+                [KEEPER_QUEUE_RETRY] = {DECISION_DEFERRED, SPAN("an administrator asked for a new attempt")},
+                [KEEPER_QUEUE_DROP] = {DECISION_DROPPED, SPAN("an administrator dropped it")},
+                [KEEPER_QUEUE_HOLD] = {DECISION_HELD, SPAN("an administrator holds it")},
+                [KEEPER_QUEUE_RELEASE] = {DECISION_DEFERRED, SPAN("an administrator released it")},
+        };
+
+        outcome_trace_all(batch, e, words[verb].kind, words[verb].text);
+}

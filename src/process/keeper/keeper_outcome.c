@@ -1,0 +1,389 @@
+#include "process/keeper/keeper_outcome.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_job.h"
+#include "route/route.h"
+
+enum { REPLIES_MEMORY_MAX = 4 * 1024 * 1024, RELAY_GONE_RETRY_US = 1000000 };
+
+int outcome_init(struct outcome *o, const struct queue_entry *e)
+{
+        o->arena = ARENA_INIT(REPLIES_MEMORY_MAX);
+        o->reply_count = e->recipient_count;
+        o->open_count = queue_entry_count(e, RECIPIENT_WAITING);
+        o->replies = arena_alloc(&o->arena, (e->recipient_count + 1) * sizeof *o->replies);
+        return o->replies ? 0 : -ENOMEM;
+}
+
+void outcome_done(struct outcome *o)
+{
+        arena_done(&o->arena);
+}
+
+static void set_reply(struct outcome *o, struct outcome_reply *reply,
+                      const struct ipc_result *result, struct span host)
+{
+        reply->is_answered = true;
+        reply->code = result->code;
+        reply->enhanced = arena_copy(&o->arena, span_first(result->enhanced, 16));
+        reply->text = arena_copy(&o->arena, span_first(result->text, QUEUE_REPLY_MAX));
+        reply->host = arena_copy(&o->arena, host);
+        o->open_count--;
+}
+
+void outcome_answer(struct outcome *o, const struct queue_entry *e, const struct ipc_result *result,
+                    struct span host)
+{
+        for (size_t i = 0; i < e->recipient_count; i++) {
+                if (e->recipients[i].index != result->index ||
+                    e->recipients[i].state != RECIPIENT_WAITING || o->replies[i].is_answered)
+                        continue;
+                set_reply(o, &o->replies[i], result, host);
+                return;
+        }
+}
+
+void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, struct span text)
+{
+        const struct ipc_result result = {.code = code, .enhanced = enhanced, .text = text};
+
+        for (size_t i = 0; i < o->reply_count && o->open_count; i++)
+                if (!o->replies[i].is_answered)
+                        set_reply(o, &o->replies[i], &result, span_make(NULL, 0));
+}
+
+/* ---- traces ------------------------------------------------------------ */
+
+static void put_record(struct store_batch *batch, uint64_t message_id, struct buffer *record)
+{
+        char id_text[ID_TEXT_LEN + 1];
+        const struct span key = span_make(id_format(message_id, id_text), ID_TEXT_LEN);
+
+        store_trace(batch, &key, 1, buffer_span(record));
+        buffer_done(record);
+}
+
+void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text)
+{
+        struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
+        int r = decision_begin(&record, e->message_id);
+
+        for (size_t i = 0; i < e->recipient_count && r == 0; i++)
+                if (e->recipients[i].state != RECIPIENT_DONE)
+                        r = decision_add(&record, &(struct decision_step) {
+                                .at_us = clock_now_us(), .kind = (uint16_t) kind,
+                                .recipient = e->recipients[i].index, .text = text});
+        put_record(batch, e->message_id, &record);
+}
+
+/* ---- what the answers mean --------------------------------------------- */
+
+static uint64_t random_number(void)
+{
+        uint64_t n = 0;
+
+        if (getrandom(&n, sizeof n, GRND_NONBLOCK) < 0)
+                return clock_monotonic_us();
+        return n;
+}
+
+/* RFC 3461 section 4.1; without NOTIFY a failure is told, and never about a
+ * message that is itself a notification (RFC 5321 section 4.5.5). */
+static bool wants_failure(const struct queue_entry *e, const struct queue_recipient *q)
+{
+        if (!e->mail_from.len || q->notify & NOTIFY_NEVER)
+                return false;
+        return q->notify == 0 || q->notify & NOTIFY_FAILURE;
+}
+
+struct conclusion {
+        struct keeper *keeper;
+        struct queue_entry *before, *after;
+        struct buffer record;
+        uint64_t now_us;
+        bool is_expired;
+};
+
+static void add_step(struct conclusion *c, const struct queue_recipient *q, enum decision_kind kind)
+{
+        decision_add(&c->record, &(struct decision_step) {
+                .at_us = c->now_us, .recipient = q->index, .kind = (uint16_t) kind,
+                .code = q->code, .enhanced = q->enhanced, .text = q->text, .host = q->host,
+                .next = c->before->next_hop});
+}
+
+static void give_up(struct conclusion *c, struct queue_recipient *q)
+{
+        c->keeper->count.failed++;
+        q->state = RECIPIENT_FAILED;
+        if (wants_failure(c->before, q))
+                return;
+        q->state = RECIPIENT_DONE;
+        decision_add(&c->record, &(struct decision_step) {
+                .at_us = c->now_us, .recipient = q->index, .kind = DECISION_DROPPED,
+                .text = c->before->mail_from.len
+                                ? SPAN_LITERAL("the sender asked for no notification")
+                                : SPAN_LITERAL("a notification is not returned to anybody")});
+}
+
+static void judge(struct conclusion *c, struct queue_recipient *q, const struct outcome_reply *reply)
+{
+        q->code = reply->code;
+        q->enhanced = reply->enhanced;
+        q->text = reply->text;
+        q->host = reply->host;
+        if (reply->code >= 200 && reply->code < 300) {
+                c->keeper->count.relayed++;
+                q->state = RECIPIENT_DONE;
+                add_step(c, q, DECISION_RELAYED);
+                return;
+        }
+        add_step(c, q, DECISION_ATTEMPT);
+        if ((reply->code >= 500 && reply->code < 600) || c->is_expired)
+                give_up(c, q);
+        else
+                c->keeper->count.deferred++;
+}
+
+static void is_durable(void *arg, int result)
+{
+        struct conclusion *c = arg;
+        struct keeper *k = c->keeper;
+        struct keeper_body *body = c->before->body;
+
+        c->before->body = NULL;
+        queue_remove(&k->queue, c->before);
+        if (result < 0) {
+                /* The store takes no more; what it has is the entry as it was. */
+                log_event(LOG_ERROR, "outcome_not_stored",
+                          LOG_U64("message_id", c->before->message_id), LOG_ERRNO("error", result));
+                queue_entry_free(c->after);
+                c->after = NULL;
+        }
+        if (c->after && queue_entry_count(c->after, RECIPIENT_FAILED)) {
+                keeper_bounce(k, c->after, body);
+                body = NULL;
+        } else if (c->after) {
+                keeper_queue_expect(k, c->after->due_us);
+                queue_entry_free(c->after);
+        }
+        keeper_body_unref(body);
+        queue_entry_free(c->before);
+        free(c);
+        keeper_queue_pump(k);
+}
+
+static struct conclusion *conclusion_new(struct keeper *k, struct queue_entry *e)
+{
+        struct conclusion *c = calloc(1, sizeof *c);
+
+        if (!c)
+                return NULL;
+        c->keeper = k;
+        c->before = e;
+        c->now_us = clock_now_us();
+        c->record = BUFFER_INIT(IPC_RECORD_MAX);
+        c->is_expired = k->process->config->queue.lifetime_ms &&
+                        c->now_us > e->arrived_us + k->process->config->queue.lifetime_ms * 1000;
+        if (decision_begin(&c->record, e->message_id) < 0) {
+                free(c);
+                return NULL;
+        }
+        return c;
+}
+
+static void store_conclusion(struct conclusion *c)
+{
+        struct keeper *k = c->keeper;
+        struct store_batch *batch = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
+
+        if (!batch) {
+                buffer_done(&c->record);
+                is_durable(c, -ENOMEM);
+                return;
+        }
+        keeper_queue_put(batch, c->before, c->after);
+        put_record(batch, c->before->message_id, &c->record);
+        store_commit(k->store, &batch, 1, 0, is_durable, c);
+}
+
+/* Makes c->after from the entry with these recipients; NULL when all is done. */
+static int make_after(struct conclusion *c, struct queue_recipient *recipients, uint64_t due_us,
+                      bool is_attempt)
+{
+        struct queue_entry changed = *c->before;
+        size_t failed;
+
+        changed.recipients = recipients;
+        if (queue_entry_count(&changed, RECIPIENT_DONE) == changed.recipient_count)
+                return 0;
+        failed = queue_entry_count(&changed, RECIPIENT_FAILED);
+        changed.attempts += is_attempt;
+        changed.due_us = failed ? c->now_us : due_us;
+        return queue_entry_update(&changed, &c->after);
+}
+
+static void defer_blocked(struct keeper *k, struct destination *d);
+
+/* Nothing can be stored for want of memory: the store still has the entry. */
+static void abandon(struct keeper *k, struct queue_entry *e)
+{
+        queue_remove(&k->queue, e);
+        keeper_body_unref(e->body);
+        queue_entry_free(e);
+        k->is_fresh_left = true;
+        k->fresh_cursor = 0;
+        k->due_cursor_us = 0;
+        keeper_queue_expect(k, clock_now_us() + RELAY_GONE_RETRY_US);
+}
+
+void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
+                      enum queue_health health)
+{
+        struct destination *d = e->destination;
+        struct queue_recipient *recipients = calloc(e->recipient_count + 1, sizeof *recipients);
+        struct conclusion *c = recipients ? conclusion_new(k, e) : NULL;
+        uint64_t due_us;
+        int r = c ? 0 : -ENOMEM;
+
+        queue_report(&k->queue, e, health, clock_now_us());
+        if (c) {
+                due_us = health == QUEUE_HOST_UNKNOWN
+                                 ? c->now_us + RELAY_GONE_RETRY_US
+                                 : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,
+                                                     random_number());
+                memcpy(recipients, e->recipients, e->recipient_count * sizeof *recipients);
+                for (size_t i = 0; i < e->recipient_count; i++)
+                        if (recipients[i].state == RECIPIENT_WAITING)
+                                judge(c, &recipients[i], &o->replies[i]);
+                r = make_after(c, recipients, due_us, health != QUEUE_HOST_UNKNOWN);
+        }
+        free(recipients);
+        if (r < 0) {
+                if (c)
+                        buffer_done(&c->record);
+                free(c);
+                abandon(k, e);
+        } else {
+                store_conclusion(c);
+        }
+        if (health == QUEUE_HOST_FAILED)
+                defer_blocked(k, d);
+}
+
+/* One that waited for the same host: put off with it, without an attempt, and
+ * given up when its time is over. */
+static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_until_us)
+{
+        struct queue_recipient *recipients = calloc(e->recipient_count + 1, sizeof *recipients);
+        struct conclusion *c = recipients ? conclusion_new(k, e) : NULL;
+        int r = c ? 0 : -ENOMEM;
+
+        if (c) {
+                memcpy(recipients, e->recipients, e->recipient_count * sizeof *recipients);
+                for (size_t i = 0; i < e->recipient_count && c->is_expired; i++)
+                        if (recipients[i].state == RECIPIENT_WAITING)
+                                give_up(c, &recipients[i]);
+                r = make_after(c, recipients,
+                               blocked_until_us + random_number() % (k->queue.block_min_us / 2),
+                               false);
+        }
+        free(recipients);
+        if (r < 0) {
+                if (c)
+                        buffer_done(&c->record);
+                free(c);
+                abandon(k, e);
+                return;
+        }
+        store_conclusion(c);
+}
+
+static void defer_blocked(struct keeper *k, struct destination *d)
+{
+        const uint64_t now = clock_now_us();
+        struct queue_entry *e;
+
+        /* d stays: a destination with failures is not forgotten in here. */
+        while ((e = queue_blocked(&k->queue, d, now)))
+                defer_one(k, e, d->blocked_until_us);
+}
+
+/* ---- local: ------------------------------------------------------------ */
+
+static int deliver_one(struct keeper *k, const struct queue_entry *e,
+                       const struct queue_recipient *q, struct store_batch **ret_batch)
+{
+        struct account *a = account_cached(k->mailboxes, q->account);
+        char key[12];
+        const struct delivery d = {
+                .mailbox = SPAN("INBOX"),
+                .delivery_key = {key, sizeof key},
+                .entry = {.arrived_us = e->arrived_us, .blob_id = e->blob_id, .size = e->body_len},
+        };
+        uint32_t uid;
+        int r;
+
+        if (!a)
+                return -EAGAIN; /* being opened: next time */
+        key_put_u64(key, e->message_id);
+        key_put_u32(key + 8, q->index);
+        *ret_batch = account_batch(a);
+        r = *ret_batch ? account_deliver(a, &d, *ret_batch, &uid) : -ENOMEM;
+        if (r < 0)
+                *ret_batch = store_batch_free(*ret_batch);
+        else
+                store_blob_reference(*ret_batch, e->blob_id, 1);
+        account_release(a);
+        return r;
+}
+
+static void local_is_durable(void *arg, int result)
+{
+        (void) arg;
+        if (result < 0 && result != -EEXIST)
+                log_event(LOG_ERROR, "local_delivery_failed", LOG_ERRNO("error", result));
+}
+
+static void was_opened(void *arg, int result, struct account *a)
+{
+        (void) arg;
+        if (result == 0)
+                account_release(a); /* in the cache now */
+}
+
+/* Each recipient's delivery is a commit of its own, deduplicated by its key:
+ * the entry's commit follows behind it, so a crash between them repeats a
+ * delivery that then changes nothing. */
+void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outcome *o)
+{
+        for (size_t i = 0; i < e->recipient_count; i++) {
+                const struct queue_recipient *q = &e->recipients[i];
+                struct store_batch *batch = NULL;
+                struct ipc_result result = {.index = q->index, .code = 250,
+                                            .enhanced = SPAN("2.1.5"), .text = SPAN("delivered")};
+                int r;
+
+                if (q->state != RECIPIENT_WAITING)
+                        continue;
+                account_open(k->mailboxes, q->account, was_opened, NULL);
+                r = deliver_one(k, e, q, &batch);
+                if (batch)
+                        store_commit(k->store, &batch, 1, 0, local_is_durable, NULL);
+                if (r < 0 && r != -EEXIST) {
+                        result.code = 451;
+                        result.enhanced = r == -EDQUOT ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
+                        result.text = r == -EDQUOT ? SPAN_LITERAL("the mailbox is full")
+                                                   : SPAN_LITERAL("the mailbox cannot be written now");
+                }
+                outcome_answer(o, e, &result, SPAN_LITERAL("local"));
+        }
+        outcome_conclude(k, e, o, QUEUE_HOST_GOOD);
+}

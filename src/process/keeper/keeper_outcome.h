@@ -1,0 +1,44 @@
+/* What became of an attempt: answers per recipient, and the one commit that
+ * makes them durable. */
+#pragma once
+
+#include "base/arena.h"
+#include "policy/decision.h"
+#include "process/keeper/keeper.h"
+
+struct outcome_reply {
+        bool is_answered;
+        uint16_t code;
+        struct span enhanced, text, host;
+};
+
+/* The answers to one entry's waiting recipients. */
+struct outcome {
+        struct arena arena;
+        struct outcome_reply *replies; /* by place in entry->recipients */
+        size_t reply_count;
+        size_t open_count; /* waiting recipients without an answer */
+        bool is_host_failure;
+};
+
+int outcome_init(struct outcome *o, const struct queue_entry *e);
+void outcome_done(struct outcome *o);
+
+/* One recipient's answer; a second one, or one for a stranger, is ignored. */
+void outcome_answer(struct outcome *o, const struct queue_entry *e, const struct ipc_result *result,
+                    struct span host);
+/* The same answer for all that have none. */
+void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, struct span text);
+
+/* Stores what the answers mean for an entry in flight: 2xx is done, 5xx given
+ * up, anything else tried again until the lifetime ends. The entry leaves the
+ * active queue once that is durable. Takes the entry over. */
+void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
+                      enum queue_health health);
+
+/* An attempt at "local:": into the mailboxes of this host. Takes the entry. */
+void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outcome *o);
+
+/* One step about every waiting recipient, with the batch. */
+void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text);

@@ -1,0 +1,54 @@
+/* The relay process: what its files share. Read README.md first. */
+#pragma once
+
+#include "base/list.h"
+#include "base/table.h"
+#include "ipc/channel.h"
+#include "net/loop.h"
+#include "net/tls/tls.h"
+#include "process/process.h"
+
+enum {
+        RELAY_CONNECTIONS_MAX = 2000, /* in all */
+        RELAY_FILE_STEP = 64 * 1024,  /* octets of a lent file read at once */
+};
+
+/* Times of RFC 5321 section 4.5.3.2, and ours where it gives none. */
+enum {
+        RELAY_CONNECT_MS = 30 * 1000,           /* one address */
+        RELAY_CONNECT_ALL_MS = 120 * 1000,      /* all addresses of one attempt */
+        RELAY_GREETING_MS = 5 * 60 * 1000,      /* 4.5.3.2.1 */
+        RELAY_COMMAND_MS = 5 * 60 * 1000,       /* 4.5.3.2.2, .3 */
+        RELAY_TLS_MS = 60 * 1000,
+        RELAY_DATA_MS = 2 * 60 * 1000,          /* 4.5.3.2.4 */
+        RELAY_BLOCK_MS = 3 * 60 * 1000,         /* 4.5.3.2.5 */
+        RELAY_DOT_MS = 10 * 60 * 1000,          /* 4.5.3.2.6 */
+        RELAY_JOB_MS = 60 * 60 * 1000,          /* one job, however slowly it goes on */
+        RELAY_IDLE_MS = 5 * 1000,               /* a warm connection without work */
+        RELAY_QUIT_MS = 5 * 1000,
+        RELAY_PLAIN_MS = 10 * 60 * 1000,        /* after TLS failed: no TLS there for so long */
+        RELAY_ADDRESSES_KEPT_MS = 60 * 1000,    /* at least, and at most an hour: the TTL */
+};
+
+struct relay {
+        struct process *process;
+        struct loop *loop;
+        struct tls_context *tls; /* a client's that takes any certificate */
+        char *hostname;          /* what we say in EHLO */
+        struct channel *keeper;
+        struct channel *resolver;
+        struct list_node jobs;       /* all */
+        struct table jobs_by_number;
+        struct table destinations;   /* by the text of the next hop */
+        struct table queries;        /* to the resolver, by number */
+        uint64_t query_last;
+        size_t connection_count, idle_count, job_count;
+        uint64_t delivered, refused, failed; /* recipients */
+        uint64_t connections_made;
+        bool is_stopping;
+        struct timer *drain, *sweep;
+        char *file_buffer; /* RELAY_FILE_STEP octets, for whoever reads a file now */
+};
+
+/* A job has ended: the process may be waiting for that. */
+void relay_job_ended(struct relay *r);

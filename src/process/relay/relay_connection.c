@@ -1,0 +1,591 @@
+#include "process/relay/relay_connection.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* TRYING (no `is_ready`) ──READY──► BUSY ◄──► IDLE ──quit──► QUITTING ──► freed
+ *    └─ next address, or its jobs are answered ─► freed
+ *
+ * Functions that return bool: false means that the connection is freed. */
+
+enum {
+        OUTPUT_HIGH = 256 * 1024, /* queued octets, above which the body waits */
+        TRIES_MAX = 3,            /* connections that may give one job back */
+};
+
+static const char cancel_text[] = "the attempt was cancelled here";
+
+static const struct stream_limits limits = {
+        .input_max = 64 * 1024, .output_max = 4 * 1024 * 1024};
+
+static bool try_next(struct relay_connection *c);
+static bool drive(struct relay_connection *c, struct span in);
+static void pump(struct relay_connection *c);
+
+static struct relay *relay_of(const struct relay_connection *c)
+{
+        return c->destination->relay;
+}
+
+static uint64_t now_ms(const struct relay_connection *c)
+{
+        return loop_now_ms(relay_of(c)->loop);
+}
+
+static struct relay_job *first_job(const struct relay_connection *c)
+{
+        return list_is_empty(&c->jobs)
+                ? NULL : LIST_OBJECT(c->jobs.next, struct relay_job, in_connection);
+}
+
+/* Life. */
+
+static void set_idle(struct relay_connection *c, bool is_idle)
+{
+        struct relay_destination *d = c->destination;
+
+        if (c->is_idle == is_idle)
+                return;
+        c->is_idle = is_idle;
+        list_remove(&c->node);
+        list_prepend(is_idle ? &d->idle : &d->busy, &c->node);
+        d->busy_count += is_idle ? (size_t) -1 : 1;
+        relay_of(c)->idle_count += is_idle ? 1 : (size_t) -1;
+}
+
+static void end_session(struct relay_connection *c)
+{
+        c->stream = stream_free(c->stream);
+        c->client = smtp_client_free(c->client);
+        c->is_ready = c->is_tls_starting = false;
+}
+
+static void connection_free(struct relay_connection *c)
+{
+        struct relay_destination *d = c->destination;
+        struct relay *r = d->relay;
+
+        assert(list_is_empty(&c->jobs));
+        set_idle(c, false);
+        list_remove(&c->node);
+        d->busy_count--;
+        r->connection_count--;
+        end_session(c);
+        timer_free(c->timer);
+        free(c);
+        relay_destination_release(d);
+}
+
+static void take_job_off(struct relay_job *j)
+{
+        list_remove(&j->in_connection);
+        j->connection = NULL;
+}
+
+/* Time. */
+
+static uint64_t stage_ms(const struct relay_connection *c)
+{
+        switch (smtp_client_stage(c->client)) {
+        case SMTP_CLIENT_AT_GREETING:
+                return RELAY_GREETING_MS;
+        case SMTP_CLIENT_AT_HELLO:
+        case SMTP_CLIENT_AT_MAIL:
+        case SMTP_CLIENT_AT_RCPT:
+                return RELAY_COMMAND_MS;
+        case SMTP_CLIENT_AT_STARTTLS:
+                return RELAY_TLS_MS;
+        case SMTP_CLIENT_AT_DATA:
+                return RELAY_DATA_MS;
+        case SMTP_CLIENT_AT_BODY:
+                return RELAY_BLOCK_MS;
+        case SMTP_CLIENT_AT_DOT:
+                return RELAY_DOT_MS;
+        case SMTP_CLIENT_AT_IDLE:
+                return RELAY_IDLE_MS;
+        case SMTP_CLIENT_AT_QUIT:
+        case SMTP_CLIENT_AT_END:
+                break;
+        }
+        return RELAY_QUIT_MS;
+}
+
+/* Something moved: the time for what is waited for begins. */
+static void set_timer(struct relay_connection *c)
+{
+        uint64_t ms = stage_ms(c), now = now_ms(c);
+        const struct relay_job *j = first_job(c);
+
+        if (j && j->deadline_ms < now + ms)
+                ms = j->deadline_ms > now ? j->deadline_ms - now : 0;
+        timer_set(c->timer, ms);
+}
+
+static void on_timer(void *arg)
+{
+        struct relay_connection *c = arg;
+        char text[128];
+
+        if (!c->client) {
+                snprintf(c->error, sizeof c->error, "%s did not answer in time", c->host);
+                end_session(c);
+                try_next(c);
+                return;
+        }
+        if (c->is_idle) {
+                relay_connection_quit(c);
+                return;
+        }
+        snprintf(text, sizeof text, "the host took too long: we waited for %s",
+                 smtp_client_stage_text(smtp_client_stage(c->client)));
+        relay_connection_abort(c, text);
+}
+
+/* Jobs. */
+
+static void job_lost(struct relay_connection *c, struct relay_job *j, const char *text)
+{
+        take_job_off(j);
+        relay_job_fail(j, 0, "4.4.1", text, c->host);
+}
+
+/* The peer gave the transaction back untouched: nothing speaks against another
+ * connection at once, if this one had worked before. */
+static void on_returned(struct relay_connection *c, struct relay_job *j,
+                        const struct smtp_reply *reply)
+{
+        bool may_again = smtp_client_transactions(c->client) > 0 || c->cancelled;
+        char text[600];
+
+        take_job_off(j);
+        if (j == c->cancelled) {
+                relay_job_fail(j, 0, "4.0.0", cancel_text, c->host);
+                return;
+        }
+        if (may_again && ++j->tries < TRIES_MAX) {
+                relay_destination_take(relay_of(c), j);
+                return;
+        }
+        if (reply->code)
+                snprintf(text, sizeof text, "the host said: %u %.*s", reply->code,
+                         (int) (reply->text.len < 500 ? reply->text.len : 500), reply->text.p);
+        else
+                snprintf(text, sizeof text, "%.*s",
+                         (int) (reply->text.len < 500 ? reply->text.len : 500), reply->text.p);
+        relay_job_fail(j, 0, "4.4.2", text, c->host);
+}
+
+static void on_result(struct relay_connection *c, const struct smtp_client_event *e)
+{
+        struct relay_job *j = e->tag;
+        struct smtp_reply reply = e->reply;
+        char text[600];
+
+        if (reply.is_ours && reply.code) {
+                /* The keeper and the author must see that nobody else said this. */
+                snprintf(text, sizeof text, "not sent: %.*s", (int) reply.text.len, reply.text.p);
+                reply.text = span_from_string(text);
+        }
+        if ((reply.code == 0 || reply.code == 421) && j != c->cancelled)
+                j->is_host_failure = true;
+        if (reply.code == 0)
+                reply.enhanced = j == c->cancelled ? SPAN_LITERAL("4.0.0") : SPAN_LITERAL("4.4.2");
+        relay_job_result(j, e->rcpt, &reply, c->host);
+}
+
+static void on_done(struct relay_connection *c, struct relay_job *j)
+{
+        take_job_off(j);
+        if (c->dot_sent_ms)
+                c->destination->quick_ms = now_ms(c) - c->dot_sent_ms;
+        c->dot_sent_ms = 0;
+        relay_job_done(j, c->host, j->is_host_failure);
+}
+
+/* The session, driven. */
+
+/* False: the session has failed by this; its events say what follows. */
+static bool flush(struct relay_connection *c)
+{
+        struct buffer *out = smtp_client_output(c->client);
+        int r = out->len ? stream_write(c->stream, buffer_span(out)) : 0;
+
+        buffer_clear(out);
+        if (r < 0)
+                smtp_client_lost(c->client, "there is no room for what we had to say");
+        return r == 0;
+}
+
+static bool send_job(struct relay_connection *c, struct relay_job *j)
+{
+        if (smtp_client_send(c->client, &j->mail) == 0)
+                return true;
+        take_job_off(j);
+        relay_job_fail(j, 0, "4.3.0", "there is no memory for this transaction", c->host);
+        return false;
+}
+
+static void on_ready(struct relay_connection *c)
+{
+        struct relay_job *j = first_job(c);
+
+        c->is_ready = true;
+        c->destination->address_good = (c->first_address + c->tried - 1)
+                                       % c->destination->address_count;
+        if (j)
+                send_job(c, j);
+}
+
+static bool start_tls(struct relay_connection *c)
+{
+        const struct relay_address *a = &c->destination->addresses[
+                (c->first_address + c->tried - 1) % c->destination->address_count];
+        int r;
+
+        c->is_tls_starting = true;
+        r = stream_start_tls(c->stream, relay_of(c)->tls, span_from_string(a->host));
+        if (r == 0)
+                return true;
+        relay_connection_abort(c, "TLS could not be started");
+        return false;
+}
+
+/* The session is over, every transaction of it answered or given back. */
+static bool on_over(struct relay_connection *c, const struct smtp_reply *reply)
+{
+        bool was_ready = c->is_ready;
+
+        if (!was_ready && !c->is_quitting && !c->cancelled) {
+                int len = (int) (reply->text.len < 300 ? reply->text.len : 300);
+
+                if (reply->code)
+                        snprintf(c->error, sizeof c->error, "%s refused the session: %u %.*s",
+                                 c->host, reply->code, len, reply->text.p);
+                else
+                        snprintf(c->error, sizeof c->error, "%s: %.*s", c->host, len,
+                                 reply->text.p);
+                end_session(c);
+                return try_next(c);
+        }
+        while (first_job(c)) { /* cancelled before the session stood */
+                struct relay_job *j = first_job(c);
+
+                take_job_off(j);
+                relay_job_fail(j, 0, "4.0.0", cancel_text, c->host);
+        }
+        connection_free(c);
+        return false;
+}
+
+static bool on_event(struct relay_connection *c, const struct smtp_client_event *e)
+{
+        switch (e->kind) {
+        case SMTP_CLIENT_STARTTLS:
+                return start_tls(c);
+        case SMTP_CLIENT_READY:
+                on_ready(c);
+                break;
+        case SMTP_CLIENT_BODY:
+                pump(c);
+                break;
+        case SMTP_CLIENT_RESULT:
+                on_result(c, e);
+                break;
+        case SMTP_CLIENT_DONE:
+                on_done(c, e->tag);
+                break;
+        case SMTP_CLIENT_RETURNED:
+                on_returned(c, e->tag, &e->reply);
+                break;
+        case SMTP_CLIENT_OVER:
+                return on_over(c, &e->reply);
+        case SMTP_CLIENT_NONE:
+                break;
+        }
+        return true;
+}
+
+static bool drive(struct relay_connection *c, struct span in)
+{
+        struct smtp_client_event e;
+
+        do {
+                in = span_skip(in, smtp_client_feed(c->client, in, &e));
+                if (!on_event(c, &e))
+                        return false;
+        } while (e.kind != SMTP_CLIENT_NONE || !flush(c));
+        if (c->is_ready && !c->is_quitting && list_is_empty(&c->jobs)) {
+                set_idle(c, true);
+                if (relay_of(c)->is_stopping) {
+                        relay_connection_quit(c);
+                        return true;
+                }
+        }
+        set_timer(c);
+        return true;
+}
+
+/* Moves what there is of the body, as far as the stream has room. What becomes
+ * of it is told by the events that drive() sees next. */
+static void pump(struct relay_connection *c)
+{
+        struct relay_job *j = first_job(c);
+        struct span octets;
+        int r = 0;
+
+        while (stream_output_len(c->stream) < OUTPUT_HIGH) {
+                r = relay_job_body(j, &octets);
+                if (r <= 0)
+                        break;
+                if (smtp_client_body(c->client, octets) < 0)
+                        r = -ENOMEM;
+                if (r < 0)
+                        break;
+                if (!flush(c))
+                        return;
+        }
+        if (r < 0) {
+                smtp_client_lost(c->client, "the message could not be read here");
+        } else if (r == 0 && j->body_unsent == 0) {
+                if (smtp_client_body_end(c->client) < 0)
+                        smtp_client_lost(c->client, "there is no memory for the message");
+                c->dot_sent_ms = now_ms(c);
+        }
+}
+
+/* Stream. */
+
+static size_t on_input(struct stream *s, void *arg, struct span in)
+{
+        (void) s;
+        drive(arg, in);
+        return in.len; /* or the stream is gone */
+}
+
+static void begin_session(struct relay_connection *c)
+{
+        const struct relay *r = relay_of(c);
+        struct smtp_client_options o = {
+                .helo_name = span_from_string(r->hostname),
+                .is_lmtp = c->destination->is_lmtp,
+                .tls = c->is_plain || !r->tls ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_MAY,
+        };
+
+        c->client = smtp_client_new(&o);
+        if (!c->client) {
+                snprintf(c->error, sizeof c->error, "there is no memory for a session");
+                end_session(c);
+                try_next(c);
+                return;
+        }
+        set_timer(c);
+}
+
+static void on_drained(struct stream *s, void *arg)
+{
+        struct relay_connection *c = arg;
+
+        (void) s;
+        if (!c->client)
+                begin_session(c); /* the connection stands */
+        else
+                relay_connection_pump(c);
+}
+
+static void on_secured(struct stream *s, void *arg)
+{
+        struct relay_connection *c = arg;
+
+        (void) s;
+        c->is_tls_starting = false;
+        smtp_client_secured(c->client);
+        drive(c, (struct span) {NULL, 0});
+}
+
+static void on_closed(struct stream *s, void *arg, int reason)
+{
+        struct relay_connection *c = arg;
+        char text[300];
+
+        if (!c->client) {
+                snprintf(c->error, sizeof c->error, "connecting to %s failed: %.200s", c->host,
+                         stream_error(s));
+                end_session(c);
+                try_next(c);
+                return;
+        }
+        if (c->is_tls_starting) {
+                /* Opportunistic (RFC 7435): the same host once more without. */
+                log_event(LOG_NOTICE, "tls_failed", LOG_TEXT("host", c->host),
+                          LOG_TEXT("reason", stream_error(s)));
+                c->destination->plain_until_ms = now_ms(c) + RELAY_PLAIN_MS;
+                c->tried--;
+                end_session(c);
+                try_next(c);
+                return;
+        }
+        snprintf(text, sizeof text, "the connection was lost while we waited for %s%s%s",
+                 smtp_client_stage_text(smtp_client_stage(c->client)), reason ? ": " : "",
+                 reason ? stream_error(s) : "");
+        relay_connection_abort(c, text);
+}
+
+static const struct stream_handler handler = {on_input, on_drained, on_secured, on_closed};
+
+/* Addresses. */
+
+static int try_address(struct relay_connection *c, const struct relay_address *a)
+{
+        char at[ENDPOINT_TEXT_MAX];
+        bool connecting;
+        int fd, r;
+
+        endpoint_format_host(&a->at, at);
+        snprintf(c->host, sizeof c->host, "%.200s%s[%.48s]:%u", a->host, a->host[0] ? " " : "",
+                 at, endpoint_port(&a->at));
+        c->is_plain = c->destination->plain_until_ms > now_ms(c);
+        r = endpoint_connect(&a->at, NULL, &fd, &connecting);
+        if (r < 0)
+                return r;
+        /* A socket that is connected already is writable: `drained` comes for
+         * it as well. */
+        r = stream_new_connecting(relay_of(c)->loop, fd, &limits, &handler, c, &c->stream);
+        if (r < 0)
+                close(fd);
+        else
+                relay_of(c)->connections_made++;
+        return r;
+}
+
+/* The next address, while there is one and time; else the jobs are answered. */
+static bool try_next(struct relay_connection *c)
+{
+        struct relay_destination *d = c->destination;
+
+        c->first_address = c->tried ? c->first_address : d->address_good;
+        while (c->tried < d->address_count && now_ms(c) < c->connect_until_ms) {
+                const struct relay_address *a =
+                        &d->addresses[(c->first_address + c->tried) % d->address_count];
+                int r;
+
+                c->tried++;
+                r = try_address(c, a);
+                if (r == 0) {
+                        timer_set(c->timer, RELAY_CONNECT_MS);
+                        return true;
+                }
+                snprintf(c->error, sizeof c->error, "connecting to %s failed: %s", c->host,
+                         strerror(-r));
+        }
+        while (first_job(c))
+                job_lost(c, first_job(c), c->error[0] ? c->error : "no address could be tried");
+        connection_free(c);
+        return false;
+}
+
+/* Public. */
+
+int relay_connection_new(struct relay_destination *d, struct relay_job *j)
+{
+        struct relay *r = d->relay;
+        struct relay_connection *c;
+        int s;
+
+        if (r->connection_count >= RELAY_CONNECTIONS_MAX)
+                return -EMFILE;
+        c = calloc(1, sizeof *c);
+        if (!c)
+                return -ENOMEM;
+        c->destination = d;
+        list_init(&c->jobs);
+        s = timer_new(r->loop, on_timer, c, &c->timer);
+        if (s < 0) {
+                free(c);
+                return s;
+        }
+        list_append(&d->busy, &c->node);
+        d->busy_count++;
+        r->connection_count++;
+        c->connect_until_ms = loop_now_ms(r->loop) + RELAY_CONNECT_ALL_MS;
+        j->connection = c;
+        list_append(&c->jobs, &j->in_connection);
+        try_next(c);
+        return 0;
+}
+
+bool relay_connection_may_take(const struct relay_connection *c)
+{
+        return c->is_ready && !c->is_quitting && !c->cancelled
+               && smtp_client_may_send(c->client);
+}
+
+void relay_connection_take(struct relay_connection *c, struct relay_job *j)
+{
+        assert(relay_connection_may_take(c));
+        j->connection = c;
+        list_append(&c->jobs, &j->in_connection);
+        set_idle(c, false);
+        if (send_job(c, j))
+                drive(c, (struct span) {NULL, 0});
+        else if (list_is_empty(&c->jobs))
+                set_idle(c, true);
+}
+
+void relay_connection_pump(struct relay_connection *c)
+{
+        if (!c->client || smtp_client_stage(c->client) != SMTP_CLIENT_AT_BODY)
+                return;
+        pump(c);
+        drive(c, (struct span) {NULL, 0});
+}
+
+void relay_connection_abort(struct relay_connection *c, const char *text)
+{
+        if (c->client) {
+                smtp_client_lost(c->client, text);
+                drive(c, (struct span) {NULL, 0});
+                return;
+        }
+        while (first_job(c)) {
+                struct relay_job *j = first_job(c);
+
+                take_job_off(j);
+                relay_job_fail(j, 0, j == c->cancelled ? "4.0.0" : "4.4.1", text, c->host);
+        }
+        connection_free(c);
+}
+
+void relay_connection_cancel(struct relay_connection *c, struct relay_job *j)
+{
+        if (c->client && j == first_job(c)
+            && smtp_client_stage(c->client) == SMTP_CLIENT_AT_DOT)
+                return; /* the peer has it: its word counts */
+        c->cancelled = j;
+        relay_connection_abort(c, cancel_text);
+}
+
+void relay_connection_drop(struct relay_connection *c)
+{
+        while (first_job(c)) {
+                struct relay_job *j = first_job(c);
+
+                take_job_off(j);
+                relay_job_drop(j);
+        }
+        connection_free(c);
+}
+
+void relay_connection_quit(struct relay_connection *c)
+{
+        c->is_quitting = true;
+        set_idle(c, false); /* nobody may take it any more */
+        smtp_client_quit(c->client);
+        if (flush(c))
+                set_timer(c);
+}

@@ -1,0 +1,47 @@
+/* One connection to a next hop: finding an address that answers, then a
+ * session of wire/smtp/smtp_client over a stream. */
+#pragma once
+
+#include "net/stream.h"
+#include "process/relay/relay_destination.h"
+
+enum { RELAY_HOST_TEXT_MAX = 300 }; /* as ipc_outcome.host */
+
+struct relay_connection {
+        struct relay_destination *destination;
+        struct list_node node; /* destination->idle or ->busy */
+        bool is_idle, is_ready, is_quitting, is_tls_starting;
+        struct stream *stream;
+        struct smtp_client *client;
+        struct timer *timer;
+        struct list_node jobs; /* in order: under way, next, or waiting for READY */
+        size_t first_address, tried; /* of destination->addresses, from which, how many */
+        bool is_plain;               /* this attempt goes without TLS */
+        uint64_t connect_until_ms;
+        uint64_t dot_sent_ms;
+        struct relay_job *cancelled; /* why it is given up; NULL: it is not */
+        char host[RELAY_HOST_TEXT_MAX]; /* "mx.example.jp [192.0.2.1]:25" */
+        char error[800];                /* why the last address failed */
+};
+
+/* Begins to connect and gives the job to the new connection. 0, or a negative
+ * errno: the job is still the caller's. */
+int relay_connection_new(struct relay_destination *d, struct relay_job *j);
+
+/* Whether a job may be given to it now without waiting for anything slow. */
+bool relay_connection_may_take(const struct relay_connection *c);
+void relay_connection_take(struct relay_connection *c, struct relay_job *j);
+
+/* More of the body has come. */
+void relay_connection_pump(struct relay_connection *c);
+
+/* Gives the connection up: what is open is answered with `text`. */
+void relay_connection_abort(struct relay_connection *c, const char *text);
+
+/* Ends a job as early as that can be done; after the final dot it cannot. */
+void relay_connection_cancel(struct relay_connection *c, struct relay_job *j);
+
+/* The keeper is gone: ends without a word about its jobs. */
+void relay_connection_drop(struct relay_connection *c);
+
+void relay_connection_quit(struct relay_connection *c);

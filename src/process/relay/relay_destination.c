@@ -1,0 +1,414 @@
+#include "process/relay/relay_destination.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "net/dns/dns.h"
+#include "process/relay/relay_connection.h"
+#include "route/route.h"
+
+enum {
+        TTL_MAX_S = 3600,
+        CHAIN_FROM = 4,      /* connections of a destination, from which on jobs are chained */
+        CHAIN_QUICK_MS = 20, /* to hosts that answer the end of a message so quickly */
+};
+
+static uint64_t now_ms(const struct relay *r)
+{
+        return loop_now_ms(r->loop);
+}
+
+/* Life. */
+
+static struct relay_destination *find(const struct relay *r, struct span text)
+{
+        struct table_node *n = table_first(&r->destinations, hash_span(text, hash_seed()));
+
+        for (; n; n = table_next(n)) {
+                struct relay_destination *d = TABLE_OBJECT(n, struct relay_destination, by_text);
+
+                if (span_equal(span_from_string(d->text), text))
+                        return d;
+        }
+        return NULL;
+}
+
+static void destination_free(struct relay_destination *d)
+{
+        free(d->text);
+        free(d->name);
+        free(d->addresses);
+        free(d);
+}
+
+void relay_destination_release(struct relay_destination *d)
+{
+        if (!list_is_empty(&d->idle) || !list_is_empty(&d->busy) || !list_is_empty(&d->waiting)
+            || d->query)
+                return;
+        /* What is known of a host without connections is not worth its memory:
+         * the keeper, which knows the health of each, asks seldom for a dead
+         * one. That TLS failed is: a host must not be asked twice each time. */
+        if (d->plain_until_ms > now_ms(d->relay))
+                return;
+        table_remove(&d->relay->destinations, &d->by_text);
+        destination_free(d);
+}
+
+static int set_literal(struct relay_destination *d, struct span host)
+{
+        d->addresses = calloc(1, sizeof *d->addresses);
+        if (!d->addresses)
+                return -ENOMEM;
+        d->address_count = 1;
+        return endpoint_from_host(host, d->port, &d->addresses[0].at);
+}
+
+/* 0, -ENOMEM, or -EINVAL: it is no next hop that leads out of this machine. */
+static int destination_fill(struct relay_destination *d, const struct next_hop *hop)
+{
+        struct endpoint literal;
+
+        d->port = hop->port;
+        d->is_host = hop->is_host;
+        d->is_lmtp = span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp"));
+        if (endpoint_from_host(hop->host, hop->port, &literal) == 0 && !literal.is_both)
+                return set_literal(d, hop->host);
+        /* Labs have their MX hosts on another port than 25. */
+        if (!d->is_host && d->port == 25 && d->relay->process->config->dns.port)
+                d->port = (uint16_t) d->relay->process->config->dns.port;
+        d->name = strndup(hop->host.p, hop->host.len);
+        return d->name ? 0 : -ENOMEM;
+}
+
+static int destination_new(struct relay *r, struct span text, const struct next_hop *hop,
+                           struct relay_destination **ret_d)
+{
+        struct relay_destination *d = calloc(1, sizeof *d);
+        int s;
+
+        if (!d)
+                return -ENOMEM;
+        d->relay = r;
+        list_init(&d->waiting);
+        list_init(&d->idle);
+        list_init(&d->busy);
+        d->text = strndup(text.p, text.len);
+        d->quick_ms = UINT64_MAX;
+        s = d->text ? destination_fill(d, hop) : -ENOMEM;
+        if (s == 0)
+                s = table_add(&r->destinations, &d->by_text, hash_span(text, hash_seed()));
+        if (s < 0) {
+                destination_free(d);
+                return s;
+        }
+        *ret_d = d;
+        return 0;
+}
+
+/* Names. */
+
+static int compare_addresses(const void *a, const void *b)
+{
+        const struct relay_address *x = a, *y = b;
+
+        return (x->preference > y->preference) - (x->preference < y->preference);
+}
+
+/* One host's addresses, IPv6 and IPv4 in turn: where one family is broken the
+ * second try is of the other. */
+static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room)
+{
+        size_t i4 = 0, i6 = 0;
+        bool is_v6_turn = true;
+
+        while (d->address_count < room && (i4 + 4 <= h->ipv4.len || i6 + 16 <= h->ipv6.len)) {
+                unsigned char octets[16] = {[10] = 0xff, [11] = 0xff};
+                struct relay_address *a = &d->addresses[d->address_count];
+                bool has_v6 = i6 + 16 <= h->ipv6.len, has_v4 = i4 + 4 <= h->ipv4.len;
+
+                if (has_v6 && (is_v6_turn || !has_v4)) {
+                        memcpy(octets, h->ipv6.p + i6, 16);
+                        i6 += 16;
+                } else {
+                        memcpy(octets + 12, h->ipv4.p + i4, 4);
+                        i4 += 4;
+                }
+                is_v6_turn = !is_v6_turn;
+                *a = (struct relay_address) {.preference = h->preference};
+                snprintf(a->host, sizeof a->host, "%.*s", (int) h->name.len, h->name.p);
+                endpoint_from_octets(octets, d->port, &a->at);
+                d->address_count++;
+        }
+}
+
+/* RFC 5321 section 5.1: where we are an MX ourselves, only those before us
+ * count. Returns the first preference that does not; 65536: all count. */
+static unsigned preference_of_ours(const struct relay *r, struct ipc_items hosts)
+{
+        struct reader each = ipc_items_read(hosts);
+        struct ipc_mx_host h;
+        unsigned ours = 65536;
+
+        while (ipc_next_mx_host(&each, &h))
+                if (span_equal_nocase(h.name, span_from_string(r->hostname))
+                    && h.preference < ours)
+                        ours = h.preference;
+        return ours;
+}
+
+/* Section 5.1: hosts of one preference share the load; so a random one of those
+ * preferred most comes first. */
+static void share_load(struct relay_destination *d)
+{
+        struct relay_address *a = d->addresses;
+        size_t equal = 1;
+
+        while (equal < d->address_count && a[equal].preference == a[0].preference)
+                equal++;
+        for (size_t turns = (size_t) (clock_monotonic_us() % equal); turns > 0; turns--) {
+                struct relay_address first = a[0];
+
+                memmove(a, a + 1, (equal - 1) * sizeof *a);
+                a[equal - 1] = first;
+        }
+}
+
+/* 0; -ENOMEM; -ELOOP: the mail would come back to us; -ENOENT: no addresses. */
+static int set_addresses(struct relay_destination *d, const struct ipc_mx_answer *a)
+{
+        enum { ALL_MAX = 64 * 20 };
+        unsigned ours = d->is_host ? 65536 : preference_of_ours(d->relay, a->hosts);
+        struct reader each = ipc_items_read(a->hosts);
+        struct ipc_mx_host h;
+
+        free(d->addresses);
+        d->address_count = d->address_good = 0;
+        d->addresses = calloc(ALL_MAX, sizeof *d->addresses);
+        if (!d->addresses)
+                return -ENOMEM;
+        while (ipc_next_mx_host(&each, &h))
+                if (h.preference < ours)
+                        add_host(d, &h, ALL_MAX);
+        if (d->address_count == 0)
+                return ours < 65536 ? -ELOOP : -ENOENT;
+        qsort(d->addresses, d->address_count, sizeof *d->addresses, compare_addresses);
+        share_load(d);
+        if (d->address_count > RELAY_ADDRESSES_MAX)
+                d->address_count = RELAY_ADDRESSES_MAX;
+        return 0;
+}
+
+static void fail_waiting(struct relay_destination *d, unsigned code, const char *enhanced,
+                         const char *format)
+{
+        char text[400];
+        struct list_node *node;
+
+        snprintf(text, sizeof text, format, d->name);
+        while ((node = list_take_first(&d->waiting)) != NULL)
+                relay_job_fail(LIST_OBJECT(node, struct relay_job, in_connection), code, enhanced,
+                               text, "");
+        relay_destination_release(d);
+}
+
+static void connect_job(struct relay_destination *d, struct relay_job *j);
+
+static void connect_waiting(struct relay_destination *d)
+{
+        struct list_node *node;
+
+        /* A job that fails here may free the destination only when the last
+         * has gone: it is still linked in `waiting`. */
+        while ((node = d->waiting.next) != &d->waiting) {
+                bool is_last = node->next == &d->waiting;
+
+                list_remove(node);
+                connect_job(d, LIST_OBJECT(node, struct relay_job, in_connection));
+                if (is_last)
+                        return;
+        }
+}
+
+void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        static const struct {
+                unsigned code;
+                const char *enhanced, *text;
+        } troubles[] = {
+                [DNS_NXDOMAIN] = {550, "5.1.2", "the domain %s does not exist (DNS)"},
+                [DNS_NODATA] = {550, "5.1.2", "the domain %s has no host for mail (DNS)"},
+                [DNS_SERVFAIL] = {0, "4.4.3", "the DNS servers for %s failed"},
+                [DNS_TIMEOUT] = {0, "4.4.3", "no DNS server answered for %s in time"},
+                [DNS_BOGUS] = {0, "4.4.3", "the DNS answer for %s is forged (DNSSEC)"},
+                [DNS_NULL_MX] = {556, "5.1.10", "the domain %s takes no mail (null MX, RFC 7505)"},
+        };
+        const struct ipc_mx_answer *a = &m->mx_answer;
+        struct relay *r = arg;
+        struct table_node *n = table_first(&r->queries, a->query);
+        struct relay_destination *d;
+        uint64_t ttl_ms = (uint64_t) (a->ttl_s < TTL_MAX_S ? a->ttl_s : TTL_MAX_S) * 1000;
+        int s;
+
+        (void) ch;
+        (void) fd;
+        if (!n)
+                return;
+        d = TABLE_OBJECT(n, struct relay_destination, by_query);
+        table_remove(&r->queries, n);
+        d->query = 0;
+        if (a->status != DNS_OK) {
+                size_t i = a->status < DNS_STATUS_END ? a->status : DNS_SERVFAIL;
+
+                fail_waiting(d, troubles[i].code, troubles[i].enhanced, troubles[i].text);
+                return;
+        }
+        s = set_addresses(d, a);
+        if (s == -ENOMEM)
+                fail_waiting(d, 0, "4.3.0", "there is no memory for the addresses of %s");
+        else if (s == -ELOOP)
+                fail_waiting(d, 0, "4.4.6", "mail for %s would come back to this host (MX)");
+        else if (s < 0)
+                fail_waiting(d, 0, "4.4.4", "no mail host of %s has an address (DNS)");
+        if (s < 0)
+                return;
+        d->addresses_until_ms = now_ms(r)
+                + (ttl_ms > RELAY_ADDRESSES_KEPT_MS ? ttl_ms : RELAY_ADDRESSES_KEPT_MS);
+        connect_waiting(d);
+}
+
+static void gone(struct table_node *n, void *arg)
+{
+        struct relay_destination *d = TABLE_OBJECT(n, struct relay_destination, by_query);
+        struct relay *r = arg;
+
+        table_remove(&r->queries, n);
+        d->query = 0;
+        fail_waiting(d, 0, "4.3.0", "the resolver process ended while it looked up %s");
+}
+
+void relay_destinations_resolver_gone(struct relay *r)
+{
+        table_visit(&r->queries, gone, r);
+}
+
+static void ask(struct relay_destination *d, struct relay_job *j)
+{
+        struct relay *r = d->relay;
+
+        list_append(&d->waiting, &j->in_connection);
+        if (d->query)
+                return;
+        if (!r->resolver) {
+                fail_waiting(d, 0, "4.3.0", "no resolver process runs, which would look up %s");
+                return;
+        }
+        d->query = ++r->query_last;
+        if (table_add(&r->queries, &d->by_query, d->query) < 0) {
+                d->query = 0;
+                fail_waiting(d, 0, "4.3.0", "there is no memory to look up %s");
+                return;
+        }
+        if (CHANNEL_SEND(r->resolver, mx_query, -1, .query = d->query,
+                         .name = span_from_string(d->name), .is_host = d->is_host) < 0)
+                gone(&d->by_query, r);
+}
+
+/* Jobs. */
+
+static struct relay_connection *find_chain(struct relay_destination *d)
+{
+        if (d->busy_count < CHAIN_FROM || d->quick_ms > CHAIN_QUICK_MS)
+                return NULL;
+        LIST_FOR_EACH(node, &d->busy) {
+                struct relay_connection *c = LIST_OBJECT(node, struct relay_connection, node);
+
+                if (relay_connection_may_take(c))
+                        return c;
+        }
+        return NULL;
+}
+
+static void connect_job(struct relay_destination *d, struct relay_job *j)
+{
+        struct relay_connection *c = NULL;
+        int s;
+
+        if (!list_is_empty(&d->idle))
+                c = LIST_OBJECT(d->idle.next, struct relay_connection, node);
+        else
+                c = find_chain(d);
+        if (c) {
+                relay_connection_take(c, j);
+                return;
+        }
+        s = relay_connection_new(d, j);
+        if (s < 0) {
+                relay_job_fail(j, 0, "4.3.0", s == -EMFILE ? "too many connections are open"
+                                                           : strerror(-s), "");
+                relay_destination_release(d);
+        }
+}
+
+static const char *unsendable(const struct next_hop *hop)
+{
+        if (hop->is_unix)
+                return "a socket path cannot be reached from the relay process, which has no "
+                       "file system: give the LMTP server a TCP port";
+        if (!span_equal_nocase(hop->mailer, SPAN_LITERAL("smtp"))
+            && !span_equal_nocase(hop->mailer, SPAN_LITERAL("esmtp"))
+            && !span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp")))
+                return "the next hop names a mailer that sends nothing to other hosts";
+        return NULL;
+}
+
+void relay_destination_take(struct relay *r, struct relay_job *j)
+{
+        struct relay_destination *d = find(r, j->next_hop);
+        struct next_hop hop;
+        int s;
+
+        if (r->is_stopping) {
+                relay_job_fail(j, 0, "4.3.2", "the relay process is ending", "");
+                return;
+        }
+        if (!d) {
+                if (next_hop_parse(j->next_hop, &hop) < 0) {
+                        relay_job_fail(j, 0, "4.3.5", "the next hop cannot be understood", "");
+                        return;
+                }
+                if (unsendable(&hop)) {
+                        relay_job_fail(j, 0, "4.3.5", unsendable(&hop), "");
+                        return;
+                }
+                s = destination_new(r, j->next_hop, &hop, &d);
+                if (s < 0) {
+                        relay_job_fail(j, 0, "4.3.0", strerror(-s), "");
+                        return;
+                }
+        }
+        if (d->name && (d->query || d->addresses_until_ms <= now_ms(r)) && list_is_empty(&d->idle))
+                ask(d, j);
+        else
+                connect_job(d, j);
+}
+
+static void quit_idle(struct table_node *n, void *arg)
+{
+        struct relay_destination *d = TABLE_OBJECT(n, struct relay_destination, by_text);
+
+        (void) arg;
+        LIST_FOR_EACH(node, &d->idle)
+                relay_connection_quit(LIST_OBJECT(node, struct relay_connection, node));
+}
+
+void relay_destinations_quit(struct relay *r)
+{
+        table_visit(&r->destinations, quit_idle, NULL);
+}

@@ -1,0 +1,54 @@
+/* Destinations: what one text of a next hop means, the addresses behind it and
+ * the connections to it. */
+#pragma once
+
+#include "net/endpoint.h"
+#include "process/relay/relay_job.h"
+
+enum {
+        RELAY_ADDRESSES_MAX = 16, /* tried in one attempt */
+        RELAY_HOST_MAX = 256,
+};
+
+struct relay_address {
+        struct endpoint at;
+        uint16_t preference;
+        char host[RELAY_HOST_MAX]; /* the MX's name; empty for an address literal */
+};
+
+struct relay_destination {
+        struct relay *relay;
+        struct table_node by_text;
+        char *text;
+        char *name; /* to ask the resolver for; NULL: the addresses are fixed */
+        uint16_t port;
+        bool is_host; /* no MX look-up */
+        bool is_lmtp;
+
+        struct relay_address *addresses;
+        size_t address_count;
+        size_t address_good; /* the one that answered last: tried first */
+        uint64_t addresses_until_ms;
+        uint64_t plain_until_ms; /* TLS failed there: none before */
+
+        uint64_t query; /* under way; 0: none */
+        struct table_node by_query;
+        struct list_node waiting; /* jobs (in_connection) that wait for the answer */
+
+        struct list_node idle, busy; /* connections */
+        size_t busy_count;
+        uint64_t quick_ms; /* the last answer to the end of a message took so long */
+};
+
+/* Finds a connection for the job, or makes one, or answers it. */
+void relay_destination_take(struct relay *r, struct relay_job *j);
+
+/* The resolver's answer; its end. */
+void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+void relay_destinations_resolver_gone(struct relay *r);
+
+/* Ends all idle connections (at stop). */
+void relay_destinations_quit(struct relay *r);
+
+/* Frees the destination where nothing needs it any more. */
+void relay_destination_release(struct relay_destination *d);

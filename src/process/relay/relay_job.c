@@ -1,0 +1,406 @@
+#include "process/relay/relay_job.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "process/relay/relay_connection.h"
+#include "process/relay/relay_destination.h"
+#include "route/route.h"
+
+enum {
+        JOB_SIZE_MAX = 4 * 1024 * 1024, /* envelope and first part, with what the arena wastes */
+        RESULTS_FLUSH = 128 * 1024,     /* results in one frame: half of what may be in it */
+};
+
+/* Octets of a body that came in one frame. */
+struct relay_part {
+        struct list_node node;
+        size_t credit; /* to be given back when they are sent */
+        size_t len;
+        char octets[];
+};
+
+static uint64_t hash_number(uint64_t number)
+{
+        return number * 0x9e3779b97f4a7c15u; /* the keeper counts: no peer chooses it */
+}
+
+static struct relay_job *find(const struct relay *r, uint64_t number)
+{
+        struct table_node *n = table_first(&r->jobs_by_number, hash_number(number));
+
+        for (; n; n = table_next(n)) {
+                struct relay_job *j = TABLE_OBJECT(n, struct relay_job, by_number);
+
+                if (j->number == number)
+                        return j;
+        }
+        return NULL;
+}
+
+/* Credit. */
+
+static void give_back(struct relay_job *j, size_t credit)
+{
+        if (credit && j->relay->keeper)
+                channel_release(j->relay->keeper, credit);
+}
+
+static void part_free(struct relay_job *j, struct relay_part *p)
+{
+        list_remove(&p->node);
+        give_back(j, p->credit);
+        free(p);
+}
+
+static int add_part(struct relay_job *j, struct span octets, size_t credit)
+{
+        struct relay_part *p = malloc(sizeof *p + octets.len);
+
+        if (!p)
+                return -ENOMEM;
+        *p = (struct relay_part) {.credit = credit, .len = octets.len};
+        memcpy(p->octets, octets.p, octets.len);
+        list_append(&j->parts, &p->node);
+        return 0;
+}
+
+/* Life. */
+
+static void job_free(struct relay_job *j)
+{
+        struct relay *r = j->relay;
+
+        assert(!j->connection);
+        if (list_is_linked(&j->in_relay)) {
+                list_remove(&j->in_relay);
+                table_remove(&r->jobs_by_number, &j->by_number);
+                r->job_count--;
+        }
+        LIST_FOR_EACH(node, &j->parts)
+                part_free(j, LIST_OBJECT(node, struct relay_part, node));
+        give_back(j, j->head_credit);
+        if (j->file_fd >= 0)
+                close(j->file_fd);
+        buffer_done(&j->results);
+        arena_done(&j->arena);
+        free(j);
+        relay_job_ended(r);
+}
+
+void relay_job_drop(struct relay_job *j)
+{
+        job_free(j);
+}
+
+static unsigned client_flags(uint32_t envelope)
+{
+        unsigned flags = 0;
+
+        if (envelope & ENVELOPE_8BIT)
+                flags |= SMTP_CLIENT_8BIT;
+        if (envelope & ENVELOPE_SMTPUTF8)
+                flags |= SMTP_CLIENT_SMTPUTF8;
+        if (envelope & ENVELOPE_RET_FULL)
+                flags |= SMTP_CLIENT_RET_FULL;
+        if (envelope & ENVELOPE_RET_HDRS)
+                flags |= SMTP_CLIENT_RET_HDRS;
+        return flags;
+}
+
+static int copy_recipients(struct relay_job *j, struct ipc_items recipients)
+{
+        struct reader each = ipc_items_read(recipients);
+        struct ipc_target target;
+        size_t n = 0;
+
+        j->rcpts = arena_alloc(&j->arena, recipients.count * sizeof *j->rcpts);
+        j->indices = arena_alloc(&j->arena, recipients.count * sizeof *j->indices);
+        j->is_answered = arena_alloc(&j->arena, recipients.count * sizeof *j->is_answered);
+        if (!j->rcpts || !j->indices || !j->is_answered)
+                return -ENOMEM;
+        while (ipc_next_target(&each, &target)) {
+                j->indices[n] = target.index;
+                j->rcpts[n] = (struct smtp_client_rcpt) {
+                        .rcpt_to = arena_copy(&j->arena, target.rcpt_to),
+                        .orcpt = arena_copy(&j->arena, target.orcpt),
+                        .notify = target.notify,
+                };
+                if (!j->rcpts[n].rcpt_to.p || !j->rcpts[n].orcpt.p)
+                        return -ENOMEM;
+                n++;
+        }
+        j->open_count = n;
+        return 0;
+}
+
+static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
+{
+        int r = copy_recipients(j, m->recipients);
+
+        if (r < 0)
+                return r;
+        j->next_hop = arena_copy(&j->arena, m->next_hop);
+        j->mail = (struct smtp_client_mail) {
+                .tag = j,
+                .mail_from = arena_copy(&j->arena, m->mail_from),
+                .envid = arena_copy(&j->arena, m->envid),
+                .flags = client_flags(m->flags),
+                .size = m->body_len,
+                .rcpts = j->rcpts,
+                .rcpt_count = j->open_count,
+        };
+        return j->next_hop.p && j->mail.mail_from.p && j->mail.envid.p ? 0 : -ENOMEM;
+}
+
+static struct relay_job *job_new(struct relay *r, const struct ipc_job *m)
+{
+        struct relay_job *j = calloc(1, sizeof *j);
+
+        if (!j)
+                return NULL;
+        j->relay = r;
+        j->number = m->job;
+        j->message_id = m->message_id;
+        j->arena = (struct arena) ARENA_INIT(JOB_SIZE_MAX);
+        j->results = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        j->file_fd = -1;
+        j->body_unsent = m->body_len;
+        j->deadline_ms = loop_now_ms(r->loop) + RELAY_JOB_MS;
+        list_init(&j->parts);
+        if (copy_envelope(j, m) < 0
+            || table_add(&r->jobs_by_number, &j->by_number, hash_number(j->number)) < 0) {
+                arena_done(&j->arena);
+                free(j);
+                return NULL;
+        }
+        list_append(&r->jobs, &j->in_relay);
+        r->job_count++;
+        return j;
+}
+
+static void refuse_frame(struct relay *r, const struct ipc_job *m, const char *text)
+{
+        struct reader each = ipc_items_read(m->recipients);
+        struct buffer results = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        struct ipc_items items = {0};
+        struct ipc_target target;
+
+        while (ipc_next_target(&each, &target))
+                ipc_add_result(&results, &items, &(struct ipc_result) {
+                        .index = target.index, .text = span_from_string(text)});
+        CHANNEL_SEND(r->keeper, outcome, -1, .job = m->job, .message_id = m->message_id,
+                     .results = items);
+        buffer_done(&results);
+}
+
+void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct relay *r = arg;
+        const struct ipc_job *in = &m->job;
+        struct relay_job *j;
+
+        if (in->recipients.count == 0 || in->octets.len > in->body_len || find(r, in->job)) {
+                log_event(LOG_ERROR, "job_refused", LOG_U64("job", in->job));
+                return; /* the keeper contradicts itself */
+        }
+        j = job_new(r, in);
+        if (j && *fd < 0 && in->octets.len && add_part(j, in->octets, 0) < 0) {
+                job_free(j);
+                j = NULL;
+        }
+        if (!j) {
+                refuse_frame(r, in, "the relay process has no memory for this message");
+                return;
+        }
+        j->head_credit = channel_hold(ch);
+        if (*fd >= 0) {
+                j->file_fd = *fd;
+                *fd = -1;
+                j->file_at = in->body_offset;
+        } else {
+                j->body_missing = in->body_len - in->octets.len;
+        }
+        if (in->flags & ENVELOPE_BINARY) { /* needs BDAT (RFC 3030), which we do not send */
+                relay_job_fail(j, 554, "5.6.3", "binary mail cannot be sent to other hosts", "");
+                return;
+        }
+        if (in->flags & ENVELOPE_REQUIRETLS) { /* RFC 8689 section 4.2.1: a verified host */
+                relay_job_fail(j, 550, "5.7.30", "REQUIRETLS cannot be promised of other hosts",
+                               "");
+                return;
+        }
+        relay_destination_take(r, j);
+}
+
+/* The newest job of this message that still waits for octets: the keeper sends
+ * a job and all its parts in one go. */
+static struct relay_job *find_receiving(const struct relay *r, uint64_t message_id)
+{
+        for (struct list_node *n = r->jobs.previous; n != &r->jobs; n = n->previous) {
+                struct relay_job *j = LIST_OBJECT(n, struct relay_job, in_relay);
+
+                if (j->message_id == message_id && j->body_missing)
+                        return j;
+        }
+        return NULL;
+}
+
+void relay_on_body(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct relay *r = arg;
+        struct relay_job *j = find_receiving(r, m->body.message_id);
+        struct span octets = m->body.octets;
+
+        (void) fd;
+        if (!j || octets.len == 0)
+                return; /* of a job that ended while they were under way */
+        octets = span_first(octets, j->body_missing);
+        j->body_missing -= octets.len;
+        if (add_part(j, octets, channel_hold(ch)) < 0) {
+                if (j->connection)
+                        relay_connection_abort(j->connection, "there is no memory for the message");
+                else
+                        relay_job_fail(j, 0, "4.3.0", "there is no memory for the message", "");
+                return;
+        }
+        if (j->connection)
+                relay_connection_pump(j->connection);
+}
+
+void relay_on_job_cancel(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct relay *r = arg;
+        struct relay_job *j = find(r, m->job_cancel.job);
+
+        (void) ch;
+        (void) fd;
+        if (!j)
+                return; /* its outcome is on its way */
+        if (!j->connection)
+                relay_job_fail(j, 0, "4.0.0", "the attempt was cancelled here", "");
+        else
+                relay_connection_cancel(j->connection, j);
+}
+
+/* Body. */
+
+static int read_file(struct relay_job *j, struct span *ret_octets)
+{
+        size_t want = j->body_unsent < RELAY_FILE_STEP ? (size_t) j->body_unsent : RELAY_FILE_STEP;
+        ssize_t n;
+
+        do
+                n = pread(j->file_fd, j->relay->file_buffer, want, (off_t) j->file_at);
+        while (n < 0 && errno == EINTR);
+        if (n <= 0)
+                return n < 0 ? -errno : -EIO; /* the file is shorter than it was said to be */
+        j->file_at += (uint64_t) n;
+        j->body_unsent -= (uint64_t) n;
+        *ret_octets = span_make(j->relay->file_buffer, (size_t) n);
+        return 1;
+}
+
+int relay_job_body(struct relay_job *j, struct span *ret_octets)
+{
+        struct relay_part *p;
+
+        if (j->given)
+                part_free(j, j->given);
+        j->given = NULL;
+        if (j->body_unsent == 0) {
+                give_back(j, j->head_credit);
+                j->head_credit = 0;
+                return 0;
+        }
+        if (j->file_fd >= 0)
+                return read_file(j, ret_octets);
+        if (list_is_empty(&j->parts))
+                return 0;
+        p = LIST_OBJECT(j->parts.next, struct relay_part, node);
+        *ret_octets = span_make(p->octets, p->len);
+        j->body_unsent -= p->len;
+        j->given = p;
+        return 1;
+}
+
+/* Outcomes. */
+
+static void send_results(struct relay_job *j, const char *host, bool is_host_failure)
+{
+        struct relay *r = j->relay;
+        int s;
+
+        if (!r->keeper || j->items.count == 0)
+                return;
+        s = CHANNEL_SEND(r->keeper, outcome, -1, .job = j->number, .message_id = j->message_id,
+                         .host = span_from_string(host), .is_host_failure = is_host_failure,
+                         .results = j->items);
+        if (s < 0)
+                log_event(LOG_ERROR, "outcome_not_sent", LOG_U64("job", j->number),
+                          LOG_ERRNO("error", s));
+        buffer_clear(&j->results);
+        j->items = (struct ipc_items) {0};
+}
+
+static void count_result(struct relay *r, unsigned code)
+{
+        if (code / 100 == 2)
+                r->delivered++;
+        else if (code / 100 == 5)
+                r->refused++;
+        else
+                r->failed++;
+}
+
+static void add_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
+                       const char *host)
+{
+        int s;
+
+        assert(!j->is_answered[rcpt]);
+        j->is_answered[rcpt] = true;
+        j->open_count--;
+        count_result(j->relay, reply->code);
+        if (j->results.len > RESULTS_FLUSH)
+                send_results(j, host, false);
+        s = ipc_add_result(&j->results, &j->items, &(struct ipc_result) {
+                .index = j->indices[rcpt],
+                .code = (uint16_t) reply->code,
+                .enhanced = span_first(reply->enhanced, 16),
+                .text = span_first(reply->text, IPC_TEXT_MAX),
+        });
+        if (s < 0) /* without memory: the keeper's own timeout is what is left */
+                log_event(LOG_ERROR, "result_lost", LOG_U64("job", j->number),
+                          LOG_ERRNO("error", s));
+}
+
+void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
+                      const char *host)
+{
+        add_result(j, rcpt, reply, host);
+}
+
+void relay_job_done(struct relay_job *j, const char *host, bool is_host_failure)
+{
+        assert(j->open_count == 0);
+        send_results(j, host, is_host_failure);
+        job_free(j);
+}
+
+void relay_job_fail(struct relay_job *j, unsigned code, const char *enhanced, const char *text,
+                    const char *host)
+{
+        const struct smtp_reply reply = {.code = code, .enhanced = span_from_string(enhanced),
+                                         .text = span_from_string(text), .is_ours = true};
+
+        for (size_t i = 0; i < j->mail.rcpt_count; i++)
+                if (!j->is_answered[i])
+                        add_result(j, i, &reply, host);
+        relay_job_done(j, host, code == 0 && strncmp(enhanced, "4.4.", 4) == 0);
+}

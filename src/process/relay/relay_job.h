@@ -1,0 +1,67 @@
+/* One job: a message, its recipients behind one next hop, and what became of
+ * each of them. */
+#pragma once
+
+#include "base/arena.h"
+#include "process/relay/relay.h"
+#include "wire/smtp/smtp_client.h"
+
+struct relay_connection;
+struct relay_part;
+
+struct relay_job {
+        struct relay *relay;
+        struct list_node in_relay;      /* relay->jobs */
+        struct list_node in_connection; /* relay_connection->jobs */
+        struct table_node by_number;
+        struct relay_connection *connection;
+        uint64_t number, message_id;
+        uint64_t deadline_ms;
+        struct arena arena; /* all spans below */
+        struct span next_hop;
+        struct smtp_client_mail mail;
+        struct smtp_client_rcpt *rcpts;
+        uint32_t *indices; /* of each recipient in the decision record */
+        bool *is_answered;
+        size_t open_count; /* recipients not answered yet */
+        unsigned tries;    /* connections that gave it back */
+        bool is_host_failure;
+
+        /* The body: parts in memory, in order, or a file. */
+        struct list_node parts;
+        struct relay_part *given; /* the one that relay_job_body() gave last */
+        uint64_t body_missing; /* octets that have not come from the keeper */
+        uint64_t body_unsent;  /* octets not yet given to a connection */
+        size_t head_credit;    /* of the job's own frame; 0: given back */
+        int file_fd;           /* -1: none */
+        uint64_t file_at;
+
+        struct buffer results; /* of the outcome being built */
+        struct ipc_items items;
+};
+
+/* The keeper's messages. */
+void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+void relay_on_body(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+void relay_on_job_cancel(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+
+/* The next octets of the body, at most 64 KiB; they live until the next call.
+ * 1; 0: they have not come yet, or all are given (body_unsent says which);
+ * negative: the file cannot be read. */
+int relay_job_body(struct relay_job *j, struct span *ret_octets);
+
+/* The answer for one recipient. Enough of them together go to the keeper. */
+void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
+                      const char *host);
+
+/* Every recipient not yet answered gets this answer, and the job ends. `code`
+ * 0: there was none, `text` says why; with an `enhanced` of 4.4.x, the network
+ * and its hosts (RFC 3463 section 3.5), that counts against the host. */
+void relay_job_fail(struct relay_job *j, unsigned code, const char *enhanced, const char *text,
+                    const char *host);
+
+/* All recipients are answered: tells the keeper and frees the job. */
+void relay_job_done(struct relay_job *j, const char *host, bool is_host_failure);
+
+/* The keeper is gone: nobody wants the outcome. Frees the job. */
+void relay_job_drop(struct relay_job *j);

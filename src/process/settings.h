@@ -1,0 +1,29 @@
+/* What one reading of the configuration gives: the configuration itself, and
+ * in sealed form what every process is sent of it. A reload makes a new one
+ * beside the old and exchanges them, or keeps the old. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "config/config.h"
+
+struct settings {
+        struct config *config;
+        int config_fd;   /* config_encode() */
+        int tls_fd;      /* certificate and key; -1: none */
+        int snapshot_fd; /* -1: not compiled */
+        uint64_t users;  /* how many the snapshot has */
+};
+#define SETTINGS_INIT ((struct settings) {.config_fd = -1, .tls_fd = -1, .snapshot_fd = -1})
+
+/* Reads configuration and certificate; the snapshot comes later. On failure
+ * lines for people were appended to `error`, each "file:line: …", and
+ * `*ret_settings` is untouched. 0 or a negative errno. */
+int settings_read(const char *path, struct settings *ret_settings, struct buffer *error);
+
+void settings_done(struct settings *s);
+
+/* Takes the snapshot over. 0; -ENODATA where it has fewer than `users_min`
+ * users; or as snapshot_open(). */
+int settings_set_snapshot(struct settings *s, int fd, uint64_t users_min);

@@ -1,0 +1,295 @@
+/* The SMTP client: commands and replies of a mail transaction (RFC 5321
+ * section 3.3), pipelined where the peer takes that (RFC 2920). */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "wire/smtp/smtp_client_private.h"
+
+/* An address or parameter that would end its command line early. Whoever made
+ * the envelope has parsed it; this is the last door. */
+static bool has_control(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if ((unsigned char) s.p[i] < ' ' || s.p[i] == 127)
+                        return true;
+        return false;
+}
+
+static bool has_blank(struct span s)
+{
+        return has_control(s) || span_find(s, ' ') != SIZE_MAX;
+}
+
+static bool is_well_formed(const struct smtp_client_mail *m)
+{
+        if (has_control(m->mail_from) || has_blank(m->envid))
+                return false;
+        for (size_t i = 0; i < m->rcpt_count; i++)
+                if (m->rcpts[i].rcpt_to.len == 0 || has_control(m->rcpts[i].rcpt_to)
+                    || has_blank(m->rcpts[i].orcpt))
+                        return false;
+        return true;
+}
+
+static void refuse(struct transaction *t, unsigned code, const char *enhanced, const char *text)
+{
+        t->refusal = (struct smtp_reply) {
+                .code = code,
+                .enhanced = span_from_string(enhanced),
+                .text = span_from_string(text),
+                .is_ours = true,
+        };
+}
+
+void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t)
+{
+        const struct smtp_client_mail *m = &t->mail;
+
+        t->refusal.code = 0;
+        if (!is_well_formed(m))
+                refuse(t, 501, "5.1.3", "an address of this message cannot be written in SMTP");
+        else if (m->flags & SMTP_CLIENT_SMTPUTF8 && !(c->offers & SMTP_CLIENT_OFFER_SMTPUTF8))
+                refuse(t, 553, "5.6.7", /* RFC 6531 section 3.5 */
+                       "the host does not take internationalized mail (no SMTPUTF8)");
+        else if (m->flags & SMTP_CLIENT_8BIT && !(c->offers & SMTP_CLIENT_OFFER_8BITMIME))
+                refuse(t, 554, "5.6.3", /* RFC 6152 section 3 */
+                       "the host does not take 8-bit text (no 8BITMIME)");
+        else if (c->size_max && m->size > c->size_max)
+                refuse(t, 552, "5.3.4", "the message is larger than the host takes (SIZE)");
+}
+
+static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
+{
+        char size[32];
+
+        smtp_client_put_text(c, "MAIL FROM:<");
+        smtp_client_put(c, m->mail_from);
+        smtp_client_put_text(c, ">");
+        if (c->offers & SMTP_CLIENT_OFFER_SIZE) {
+                snprintf(size, sizeof size, " SIZE=%" PRIu64, m->size);
+                smtp_client_put_text(c, size);
+        }
+        if (m->flags & SMTP_CLIENT_8BIT)
+                smtp_client_put_text(c, " BODY=8BITMIME");
+        if (m->flags & SMTP_CLIENT_SMTPUTF8)
+                smtp_client_put_text(c, " SMTPUTF8");
+        if (c->offers & SMTP_CLIENT_OFFER_DSN) {
+                if (m->flags & SMTP_CLIENT_RET_FULL)
+                        smtp_client_put_text(c, " RET=FULL");
+                else if (m->flags & SMTP_CLIENT_RET_HDRS)
+                        smtp_client_put_text(c, " RET=HDRS");
+                if (m->envid.len) {
+                        smtp_client_put_text(c, " ENVID=");
+                        smtp_client_put(c, m->envid);
+                }
+        }
+        smtp_client_put_text(c, "\r\n");
+}
+
+static void put_notify(struct smtp_client *c, uint8_t notify)
+{
+        static const char *const words[] = {"NEVER", "SUCCESS", "FAILURE", "DELAY"};
+        const char *separator = " NOTIFY=";
+
+        for (unsigned i = 0; i < 4; i++) {
+                if (!(notify & 1u << i))
+                        continue;
+                smtp_client_put_text(c, separator);
+                smtp_client_put_text(c, words[i]);
+                if (i == 0)
+                        return; /* NEVER stands alone: RFC 3461 section 4.1 */
+                separator = ",";
+        }
+}
+
+static void put_rcpt(struct smtp_client *c, const struct smtp_client_rcpt *r)
+{
+        smtp_client_put_text(c, "RCPT TO:<");
+        smtp_client_put(c, r->rcpt_to);
+        smtp_client_put_text(c, ">");
+        if (c->offers & SMTP_CLIENT_OFFER_DSN) {
+                put_notify(c, r->notify);
+                if (r->orcpt.len) {
+                        smtp_client_put_text(c, " ORCPT=");
+                        smtp_client_put(c, r->orcpt);
+                }
+        }
+        smtp_client_put_text(c, "\r\n");
+}
+
+static void put_command(struct smtp_client *c, struct transaction *t, size_t number)
+{
+        if (number == 0)
+                put_mail(c, &t->mail);
+        else if (number <= t->mail.rcpt_count)
+                put_rcpt(c, &t->mail.rcpts[number - 1]);
+        else
+                smtp_client_put_text(c, "DATA\r\n");
+}
+
+void smtp_client_mail_commands(struct smtp_client *c, struct transaction *t)
+{
+        size_t all = t->mail.rcpt_count + 2;
+        bool is_pipelining = c->offers & SMTP_CLIENT_OFFER_PIPELINING;
+
+        if (t->phase == PHASE_WAITING) {
+                if (c->needs_rset) {
+                        c->needs_rset = false;
+                        c->rsets++;
+                        smtp_client_put_text(c, "RSET\r\n");
+                }
+                t->phase = PHASE_COMMANDS;
+        }
+        if (c->rsets && !is_pipelining)
+                return; /* goes on with the reply */
+        while (t->sent < all && (is_pipelining || t->sent == t->replied))
+                put_command(c, t, t->sent++);
+}
+
+static void emit(struct smtp_client *c, enum emit which, const struct smtp_reply *reply)
+{
+        c->emit = which;
+        c->emit_next = 0;
+        c->emit_reply = *reply;
+}
+
+static void emit_one(struct smtp_client *c, size_t rcpt, const struct smtp_reply *reply)
+{
+        emit(c, EMIT_ONE, reply);
+        c->emit_next = rcpt;
+}
+
+static bool is_refusal(const struct smtp_reply *reply)
+{
+        return reply->code >= 400;
+}
+
+static void on_mail(struct smtp_client *c, struct transaction *t, const struct smtp_reply *reply)
+{
+        if (!is_refusal(reply)) {
+                t->is_mail_accepted = true;
+                return;
+        }
+        emit(c, EMIT_ALL, reply);
+        if (t->sent == t->replied)
+                t->phase = PHASE_FINISHED; /* not pipelined: nothing else was said */
+}
+
+static void on_rcpt(struct smtp_client *c, struct transaction *t, size_t rcpt,
+                    const struct smtp_reply *reply)
+{
+        if (t->status[rcpt] != RCPT_OPEN)
+                return; /* MAIL was refused, and answered for all */
+        if (!is_refusal(reply)) {
+                t->status[rcpt] = RCPT_ACCEPTED;
+                t->accepted++;
+                return;
+        }
+        emit_one(c, rcpt, reply);
+        if (reply->code == 552) /* RFC 5321 section 4.5.3.1.10: too many, for now */
+                c->emit_reply.code = 452;
+        if (reply->code == 552 && reply->enhanced.len)
+                c->emit_reply.enhanced = SPAN_LITERAL("4.5.3");
+}
+
+static void on_data(struct smtp_client *c, struct transaction *t, const struct smtp_reply *reply)
+{
+        if (is_refusal(reply)) {
+                if (t->accepted)
+                        emit(c, EMIT_ACCEPTED, reply);
+                c->needs_rset = t->is_mail_accepted;
+                t->phase = PHASE_FINISHED;
+        } else if (t->accepted) {
+                c->dots = DOT_ENCODER_INIT;
+                t->phase = PHASE_BODY;
+        } else if (c->options.is_lmtp) {
+                /* Nobody can say how many replies would follow the dot. */
+                smtp_client_fail_text(c, "the host asked for a message though it took no "
+                                         "recipient");
+        } else {
+                /* RFC 2920 section 3.1: an empty message, whose reply means nothing. */
+                smtp_client_put_text(c, ".\r\n");
+                t->phase = PHASE_DOT;
+        }
+}
+
+/* LMTP: the next accepted recipient, in order (RFC 2033 section 4.2). */
+static void on_lmtp_dot(struct smtp_client *c, struct transaction *t,
+                        const struct smtp_reply *reply)
+{
+        while (t->status[t->next_lmtp] != RCPT_ACCEPTED)
+                t->next_lmtp++;
+        assert(t->next_lmtp < t->mail.rcpt_count);
+        emit_one(c, t->next_lmtp++, reply);
+        t->accepted--;
+        if (t->accepted == 0)
+                t->phase = PHASE_FINISHED;
+}
+
+static void on_command(struct smtp_client *c, struct transaction *t,
+                       const struct smtp_reply *reply)
+{
+        size_t number = t->replied, data = t->mail.rcpt_count + 1;
+        unsigned good = number == data ? 3 : 2;
+
+        if (reply->code < 400 && reply->code / 100 != good) {
+                smtp_client_fail_reply(c, reply);
+                return;
+        }
+        t->replied++;
+        if (number == 0)
+                on_mail(c, t, reply);
+        else if (number < data)
+                on_rcpt(c, t, number - 1, reply);
+        else
+                on_data(c, t, reply);
+        if (c->is_failed || t->phase != PHASE_COMMANDS)
+                return;
+        if (t->replied == data && t->sent == data && t->accepted == 0) {
+                c->needs_rset = true; /* not pipelined: DATA would be in vain */
+                t->phase = PHASE_FINISHED;
+                return;
+        }
+        smtp_client_mail_commands(c, t);
+}
+
+void smtp_client_mail_reply(struct smtp_client *c, struct transaction *t,
+                            const struct smtp_reply *reply)
+{
+        if (reply->code == 421) {
+                smtp_client_fail(c, reply);
+                return;
+        }
+        switch (t->phase) {
+        case PHASE_COMMANDS:
+                if (t->replied < t->sent)
+                        on_command(c, t, reply);
+                else
+                        smtp_client_fail_reply(c, reply);
+                break;
+        case PHASE_BODY:
+                /* A reply before the end of the body: there is no way back to
+                 * commands but to end here. A refusal counts as one. */
+                if (is_refusal(reply))
+                        smtp_client_fail(c, reply);
+                else
+                        smtp_client_fail_reply(c, reply);
+                break;
+        case PHASE_DOT:
+                if (reply->code / 100 == 3) {
+                        smtp_client_fail_reply(c, reply);
+                } else if (t->accepted && c->options.is_lmtp) {
+                        on_lmtp_dot(c, t, reply);
+                } else {
+                        if (t->accepted)
+                                emit(c, EMIT_ACCEPTED, reply);
+                        t->phase = PHASE_FINISHED;
+                }
+                break;
+        case PHASE_WAITING:
+        case PHASE_FINISHED:
+                smtp_client_fail_reply(c, reply);
+                break;
+        }
+}

@@ -1,0 +1,88 @@
+#include "wire/smtp/smtp_server_engine.h"
+
+bool smtp_server_has_recipient(struct smtp_server *s)
+{
+        if (s->recipients)
+                return true;
+        /* RFC 2033 section 4.2 wants 503 in LMTP; in SMTP a pipelining client is
+         * told what happened (RFC 2920 section 3.1). */
+        if (s->recipients_refused && s->options.dialect == SMTP_DIALECT_SMTP)
+                smtp_server_refuse(s, 554, "5.5.1", "No valid recipients");
+        else
+                smtp_server_refuse(s, 503, "5.5.1", "Say RCPT first");
+        return false;
+}
+
+SMTP_COMMAND_FUNCTION(data)
+{
+        (void) argument;
+        if (s->is_chunked) {
+                smtp_server_refuse(s, 503, "5.5.1", "DATA after BDAT");
+                return;
+        }
+        if (s->body == SMTP_BODY_BINARYMIME) {
+                /* RFC 3030 section 3. */
+                smtp_server_refuse(s, 503, "5.5.1", "BODY=BINARYMIME needs BDAT");
+                return;
+        }
+        if (smtp_server_has_recipient(s))
+                smtp_server_wait(s, ev, SMTP_EVENT_DATA);
+}
+
+void smtp_server_answer_data(struct smtp_server *s, unsigned code, const char *enhanced,
+                             const char *text)
+{
+        if (code != 354) {
+                smtp_server_refuse(s, code, enhanced, text);
+                return;
+        }
+        smtp_server_say(s, 354, NULL, text ? text : "Go ahead, end with a dot alone on a line");
+        s->decoder = DOT_DECODER_INIT;
+        s->state = SMTP_STATE_BODY;
+}
+
+bool smtp_server_count_body(struct smtp_server *s, size_t n)
+{
+        const uint64_t max = s->options.message_size_max;
+
+        s->body_len += n; /* 64 bits of octets do not come in a lifetime */
+        if (max && s->body_len > max && !s->body_error)
+                s->body_error = "552 5.3.4 Message too big";
+        return !s->body_error;
+}
+
+/* The end of the mail data was read. */
+static void end_body(struct smtp_server *s, struct smtp_event *ev)
+{
+        if (s->decoder.bad_line_end)
+                s->body_error = SMTP_SERVER_BAD_LINE_END;
+        s->state = SMTP_STATE_COMMAND;
+        s->answers = 0;
+        s->is_any_accepted = false;
+        ev->body_error = s->body_error;
+        smtp_server_wait(s, ev, SMTP_EVENT_END);
+}
+
+size_t smtp_server_feed_body(struct smtp_server *s, struct span in, struct smtp_event *ev)
+{
+        size_t used = 0;
+
+        /* The text of a message refused already is read to its end here. */
+        while (used < in.len) {
+                struct span text;
+                size_t n;
+                const bool is_end = dot_decode(&s->decoder, span_skip(in, used), &n, &text);
+
+                used += n;
+                if (smtp_server_count_body(s, text.len) && text.len) {
+                        ev->kind = SMTP_EVENT_BODY;
+                        ev->octets = text;
+                        return used;
+                }
+                if (is_end) {
+                        end_body(s, ev);
+                        return used;
+                }
+        }
+        return used;
+}

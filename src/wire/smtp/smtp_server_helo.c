@@ -1,0 +1,119 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "wire/smtp/smtp_server_engine.h"
+
+/* A name or literal, or what clients put there: one word of printable ASCII.
+ * Whether it is a name at all is for policy to say, which knows the client;
+ * RFC 5321 section 4.1.4 forbids refusing mail for its not being verified. */
+static bool is_helo_name(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if (s.p[i] <= 32 || s.p[i] >= 127)
+                        return false;
+        return s.len > 0 && s.len <= SMTP_SERVER_HELO_MAX;
+}
+
+static void take_helo(struct smtp_server *s, struct span name, bool is_extended,
+                      struct smtp_event *ev)
+{
+        if (!is_helo_name(name)) {
+                smtp_server_refuse(s, 501, "5.5.4", "Say your host name, and nothing more");
+                return;
+        }
+        free(s->helo_candidate);
+        s->helo_candidate = strndup(name.p, name.len);
+        if (!s->helo_candidate) {
+                smtp_server_close(s, 421, "4.3.0", "Out of memory");
+                return;
+        }
+        s->candidate_is_extended = is_extended;
+        ev->helo_name = span_make(s->helo_candidate, name.len);
+        ev->is_extended = is_extended;
+        smtp_server_wait(s, ev, SMTP_EVENT_HELO);
+}
+
+SMTP_COMMAND_FUNCTION(helo)
+{
+        take_helo(s, argument, false, ev);
+}
+
+SMTP_COMMAND_FUNCTION(ehlo)
+{
+        take_helo(s, argument, true, ev);
+}
+
+/* RFC 9422: spares the client the 452 and the 421. */
+static void say_limits(struct smtp_server *s)
+{
+        const struct smtp_server_options *o = &s->options;
+        char line[SMTP_SERVER_REPLY_LINE_MAX];
+        int len = snprintf(line, sizeof line, "LIMITS");
+
+        if (o->recipients_max)
+                len += snprintf(line + len, sizeof line - (size_t) len, " RCPTMAX=%u",
+                                o->recipients_max);
+        if (o->messages_max)
+                len += snprintf(line + len, sizeof line - (size_t) len, " MAILMAX=%u",
+                                o->messages_max);
+        if (o->recipients_max || o->messages_max)
+                smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+}
+
+static void say_offers(struct smtp_server *s)
+{
+        static const struct {
+                unsigned offer;
+                struct span line;
+        } rows[] = {
+                { 0, SPAN("PIPELINING") },
+                { 0, SPAN("8BITMIME") },
+                { 0, SPAN("ENHANCEDSTATUSCODES") },
+                { SMTP_OFFER_STARTTLS, SPAN("STARTTLS") },
+                { SMTP_OFFER_DSN, SPAN("DSN") },
+                { SMTP_OFFER_SMTPUTF8, SPAN("SMTPUTF8") },
+                { SMTP_OFFER_CHUNKING, SPAN("CHUNKING") },
+                { SMTP_OFFER_BINARYMIME, SPAN("BINARYMIME") },
+        };
+        char line[SMTP_SERVER_REPLY_LINE_MAX];
+        int len;
+
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+                if (smtp_server_has_offer(s, rows[i].offer))
+                        smtp_server_say_line(s, 250, false, rows[i].line);
+        if (smtp_server_has_offer(s, SMTP_OFFER_AUTH) && s->options.auth_mechanisms.len) {
+                const struct span names = span_first(s->options.auth_mechanisms, 256);
+
+                len = snprintf(line, sizeof line, "AUTH %.*s", (int) names.len, names.p);
+                smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+        }
+        say_limits(s);
+        /* "SIZE 0" means no fixed limit (RFC 1870 section 3). */
+        len = snprintf(line, sizeof line, "SIZE %llu",
+                       (unsigned long long) s->options.message_size_max);
+        smtp_server_say_line(s, 250, true, span_make(line, (size_t) len));
+}
+
+void smtp_server_answer_helo(struct smtp_server *s, unsigned code, const char *enhanced,
+                             const char *text)
+{
+        const struct span host = span_first(s->options.hostname, 255);
+        char line[SMTP_SERVER_REPLY_LINE_MAX];
+        int len;
+
+        if (code != 250) {
+                /* Section 4.1.4: a refused EHLO leaves everything as it was. */
+                smtp_server_refuse(s, code, enhanced, text);
+                return;
+        }
+        smtp_server_reset(s);
+        free(s->helo_name);
+        s->helo_name = s->helo_candidate;
+        s->helo_candidate = NULL;
+        s->is_extended = s->candidate_is_extended;
+        len = snprintf(line, sizeof line, "%.*s %.200s", (int) host.len, host.p,
+                       text ? text : "at your service");
+        smtp_server_say_line(s, 250, !s->is_extended, span_make(line, (size_t) len));
+        if (s->is_extended)
+                say_offers(s);
+}

@@ -1,0 +1,143 @@
+#include <stdio.h>
+
+#include "base/number.h"
+#include "base/utf8.h"
+#include "wire/smtp/smtp_server_engine.h"
+
+/* Nothing but printable text reaches the wire: a CR, LF or other control in a
+ * text that came from elsewhere would start a reply of its own, or play with
+ * somebody's terminal. Octets above 127 only where the client knows of them
+ * (RFC 6531 section 3.7.4.1). */
+static void append_clean(struct smtp_server *s, struct span text)
+{
+        const bool is_utf8 = s->smtputf8 && utf8_is_valid(text);
+        char *out;
+
+        if (buffer_reserve(&s->output, text.len, &out) < 0)
+                return;
+        for (size_t i = 0; i < text.len; i++) {
+                const unsigned char c = (unsigned char) text.p[i];
+
+                if (c < 32 || c == 127)
+                        out[i] = ' ';
+                else
+                        out[i] = c > 127 && !is_utf8 ? '?' : text.p[i];
+        }
+        buffer_commit(&s->output, text.len);
+}
+
+/* `enhanced` empty: none. */
+static void append_line(struct smtp_server *s, unsigned code, struct span enhanced, bool is_last,
+                        struct span text)
+{
+        const size_t len = s->output.len;
+        char head[] = {(char) ('0' + code / 100), (char) ('0' + code / 10 % 10),
+                       (char) ('0' + code % 10), is_last ? ' ' : '-'};
+        size_t text_max = SMTP_SERVER_REPLY_LINE_MAX - sizeof head - 2;
+        int r;
+
+        r = buffer_append(&s->output, head, sizeof head);
+        if (r == 0 && enhanced.len) {
+                text_max -= enhanced.len + 1;
+                r = buffer_append_span(&s->output, enhanced);
+                if (r == 0)
+                        r = buffer_append(&s->output, " ", 1);
+        }
+        if (r == 0) {
+                const size_t before = s->output.len;
+
+                text = span_first(text, utf8_cut(text, text_max));
+                append_clean(s, text);
+                r = s->output.len == before + text.len ? buffer_append(&s->output, "\r\n", 2) : -1;
+        }
+        if (r < 0) {
+                /* Without memory for a reply the session has no sense left:
+                 * half a line must not go out. */
+                s->output.len = len;
+                s->is_broken = true;
+        }
+}
+
+void smtp_server_say_line(struct smtp_server *s, unsigned code, bool is_last, struct span text)
+{
+        append_line(s, code, (struct span) {NULL, 0}, is_last, text);
+}
+
+/* RFC 3463: class "." subject "." detail, of the class the code has. */
+static bool is_enhanced(struct span e, unsigned code)
+{
+        unsigned dots = 0;
+
+        if (e.len < 5 || e.len > 9 || e.p[0] != (char) ('0' + code / 100) || e.p[1] != '.')
+                return false;
+        for (size_t i = 1; i < e.len; i++) {
+                const bool is_dot = e.p[i] == '.';
+
+                if (!is_dot && (e.p[i] < '0' || e.p[i] > '9'))
+                        return false;
+                if (is_dot && (e.p[i - 1] == '.' || i + 1 == e.len))
+                        return false;
+                dots += is_dot;
+        }
+        return dots == 2;
+}
+
+void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced, const char *text)
+{
+        const char general[] = {(char) ('0' + code / 100), '.', '0', '.', '0'};
+        struct span e = span_from_string(enhanced), rest, line;
+        unsigned count = 0;
+
+        if (!is_enhanced(e, code))
+                e = span_make(general, sizeof general);
+        if (code / 100 == 3)
+                e.len = 0; /* RFC 2034 section 3: only 2yz, 4yz, 5yz have one */
+        rest = span_from_string(text && *text ? text : code < 400 ? "Ok" : "Refused");
+        while (rest.len && rest.p[rest.len - 1] == '\n')
+                rest.len--;
+        while (span_split(&rest, '\n', &line)) {
+                if (++count == SMTP_SERVER_REPLY_LINES_MAX)
+                        rest = (struct span) {NULL, 0};
+                append_line(s, code, e, !rest.p, line);
+        }
+}
+
+void smtp_server_split_reply(const char *reply, struct smtp_reply_text *ret)
+{
+        struct span rest = span_from_string(reply), word;
+        struct smtp_reply_text t = {.code = 451, .text = reply};
+        uint64_t code;
+
+        if (span_split(&rest, ' ', &word) && word.len == 3 && number_parse(word, 599, &code) == 0
+            && code >= 200) {
+                t.code = (unsigned) code;
+                t.text = rest.p ? rest.p : "";
+                if (span_split(&rest, ' ', &word) && is_enhanced(word, t.code)) {
+                        memcpy(t.enhanced, word.p, word.len);
+                        t.text = rest.p ? rest.p : "";
+                }
+        }
+        *ret = t;
+}
+
+void smtp_server_say_error(struct smtp_server *s, const char *error)
+{
+        struct smtp_reply_text t;
+
+        smtp_server_split_reply(error, &t);
+        smtp_server_say(s, t.code, t.enhanced, t.text);
+}
+
+void smtp_server_refuse(struct smtp_server *s, unsigned code, const char *enhanced,
+                        const char *text)
+{
+        s->errors++;
+        smtp_server_say(s, code, enhanced, text);
+}
+
+void smtp_server_close(struct smtp_server *s, unsigned code, const char *enhanced,
+                       const char *text)
+{
+        smtp_server_say(s, code, enhanced, text);
+        s->state = SMTP_STATE_CLOSED;
+}

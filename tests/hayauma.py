@@ -1,0 +1,300 @@
+"""A Hayauma server for a test: its own folder, its own loopback ports, started
+as an administrator would start it, and watched.
+
+    with Hayauma(users=["hanako@example.jp"]) as server:
+        server.send("a@example.net", ["hanako@example.jp"], MESSAGE)
+        server.wait_for_messages("hanako@example.jp", 1)
+
+Leaving the block stops it, and fails the test when a sanitizer reported, an
+assertion failed, or a process ended otherwise than by kill(). Works as root
+(processes then run as their own users) and as an ordinary user.
+
+Environment: HAYAUMA is the program to test (build/san/hayauma, which `make
+check` builds, else build/hayauma); HAYAUMA_KEEP=1 keeps the folders."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import smtplib
+import subprocess
+import tempfile
+import time
+
+import ports
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RELEASE = ROOT / "build" / "hayauma"
+SANITIZED = ROOT / "build" / "san" / "hayauma"
+
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
+}
+TROUBLE = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed"
+                     r"|signal (ABRT|SEGV|BUS|ILL|FPE|SYS)|DEADLYSIGNAL")
+PASSWORD, NOBODY = "correct horse", 65534
+
+
+def program():
+    chosen = os.environ.get("HAYAUMA")
+    return pathlib.Path(chosen) if chosen else SANITIZED if SANITIZED.exists() else RELEASE
+
+
+class Hayauma:
+    """`listen` maps a protocol to its port (0: a free one); `options` is text
+    for the end of hayauma.conf; `users` are made before the start, all with
+    PASSWORD. With `tls`, there is a self-signed certificate. The server's own
+    folder is made in `folder`, else where temporary files are. `as_nobody` has
+    root's test run everything as the user nobody."""
+
+    def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
+                 listen=None, tls=False, binary=None, role="mailbox", folder=None, as_nobody=False):
+        self.binary = pathlib.Path(binary or program())
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-", dir=folder))
+        self.folder.chmod(0o755)
+        self.config, self.log_path = self.folder / "hayauma.conf", self.folder / "log"
+        self.hostname, self.domains, self.users, self.role = hostname, domains, users, role
+        self.options, self.tls = options, tls
+        self.ports = {protocol: port or ports.free_port() for protocol, port in
+                      (listen or {"smtp": 0, "lmtp": 0}).items()}
+        self.process, self.killed, self._before_kill = None, 0, {}
+        if not self.binary.exists():
+            raise AssertionError(f"there is no {self.binary}: run `make check`")
+        self._identity = {}
+        if as_nobody and os.geteuid() == 0:
+            self._identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+            shutil.copy(self.binary, self.folder)  # a checkout may be closed to others
+            self.binary = self.folder / self.binary.name
+            os.chown(self.folder, NOBODY, NOBODY)
+        if tls:
+            self._make_certificate()
+        self.write_config()
+        for address in users:
+            self.add_user(address)
+
+    # Configuration and commands
+
+    def write_config(self, more=""):
+        def texts(items):
+            return "{ " + ", ".join(f'"{item}"' for item in items) + " }"
+        listen = [f"{protocol}://127.0.0.1:{port}" for protocol, port in self.ports.items()]
+        lines = [f'hostname = "{self.hostname}"', f'role = "{self.role}"',
+                 f"domains = {texts(self.domains)}", f"listen = {texts(listen)}",
+                 f'state_dir = "{self.folder}/state"', f'run_dir = "{self.folder}/run"',
+                 f'users {{ file = "{self.folder}/users" }}',
+                 "limits { connections_per_client = 0 messages_per_connection = 0 }"]
+        if self.tls:
+            lines.append(f'tls {{ certificate = "{self.folder}/cert.pem" '
+                         f'key = "{self.folder}/key.pem" }}')
+        self.config.write_text("\n".join([*lines, self.options, more, ""]))
+
+    def _make_certificate(self):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        f"/CN={self.hostname}", "-addext", f"subjectAltName=DNS:{self.hostname}",
+                        "-keyout", self.folder / "key.pem", "-out", self.folder / "cert.pem"],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       **self._identity)
+
+    def run(self, *words, text="", check=True, timeout=30):
+        """`hayauma WORDS -c FILE`; the finished process, output as text."""
+        done = subprocess.run([self.binary, *words, "-c", self.config], input=text, text=True,
+                              capture_output=True, timeout=timeout, errors="replace",
+                              env={**os.environ, **SANITIZER_OPTIONS}, **self._identity)
+        if check and done.returncode != 0:
+            raise AssertionError(f"hayauma {' '.join(map(str, words))}: status {done.returncode}\n"
+                                 f"{done.stdout}{done.stderr}")
+        return done
+
+    def rows(self, *words, **options):
+        """A listing as a list of dictionaries: one array, or an object a line."""
+        output = self.run(*words, "--json", **options).stdout.strip()
+        if output.startswith("["):
+            return json.loads(output)
+        return [json.loads(line) for line in output.splitlines() if line]
+
+    def add_user(self, address, password=PASSWORD):
+        self.run("user", "add", address, text=password + "\n")
+
+    def why(self, key, check=True):
+        """What `hayauma why KEY` tells."""
+        return self.run("why", str(key), check=check).stdout
+
+    def wait_for_why(self, key, wanted, timeout=20):
+        """Waits until `why` says `wanted` (a pattern); its whole text."""
+        def told():
+            text = self.why(key, check=False)
+            return text if re.search(wanted, text) else None
+        return ports.wait_until(told, f"why {key} says {wanted}; it says:\n"
+                                + self.why(key, check=False), timeout, 0.2)
+
+    def queue(self):
+        return self.rows("queue", "list")
+
+    def messages(self, address, mailbox="INBOX"):
+        """Every message of a mailbox, as octets with lines that end in LF."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="export-", dir=self.folder))
+        maildir = folder / "Maildir"
+        done = self.run("mailbox", "export", address, mailbox, "--maildir", str(maildir),
+                        check=False)
+        found = [p.read_bytes().replace(b"\r\n", b"\n")
+                 for p in sorted(maildir.rglob("*")) if p.is_file()]
+        shutil.rmtree(folder)
+        if done.returncode != 0 and found:
+            raise AssertionError(f"mailbox export: {done.stderr}")
+        return found
+
+    def message(self, address, uid=1, mailbox="INBOX"):
+        """One message, each octet as it is stored."""
+        return subprocess.run([self.binary, "mailbox", "show", address, mailbox, str(uid), "-c",
+                               self.config], check=True, capture_output=True, timeout=60,
+                              **self._identity).stdout
+
+    def wait_for_messages(self, address, count, mailbox="INBOX", timeout=20):
+        def there():
+            found = self.messages(address, mailbox)
+            return found if len(found) >= count else None
+        return ports.wait_until(there, f"{count} messages for {address}", timeout, 0.2)
+
+    # Speaking to it
+
+    def smtp(self, protocol="smtp", timeout=30):
+        return smtplib.SMTP("127.0.0.1", self.ports[protocol], "client.example.net", timeout)
+
+    def lmtp(self):
+        return smtplib.LMTP("127.0.0.1", self.ports["lmtp"], "client.example.net")
+
+    def send(self, mail_from, recipients, text):
+        """One message over SMTP; the recipients refused, with code and words."""
+        with self.smtp() as client:
+            return client.sendmail(mail_from, recipients, text)
+
+    def greets(self, protocol):
+        try:
+            with self.smtp(protocol, timeout=2):
+                return True
+        except (OSError, smtplib.SMTPException):
+            return False
+
+    # Running
+
+    def start(self, timeout=30):
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen([self.binary, "run", "-c", self.config],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**os.environ, **SANITIZER_OPTIONS},
+                                            **self._identity)
+        self.wait_until_ready(timeout)
+        return self
+
+    def wait_until_ready(self, timeout=30):
+        """Until a greeting comes on each port and the control socket answers."""
+        waiting = [p for p in self.ports if p in ("smtp", "lmtp", "submission")]
+
+        def is_ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"ended at start, status {self.process.returncode}:\n"
+                                     + self.log())
+            while waiting and self.greets(waiting[0]):
+                waiting.pop(0)
+            return not waiting and self.run("status", check=False).returncode == 0
+        ports.wait_until(is_ready, "the server is ready", timeout, 0.1)
+
+    def log(self, last=200):
+        lines = self.log_path.read_text(errors="replace").splitlines() \
+            if self.log_path.exists() else []
+        return "\n".join(lines[-last:])
+
+    def children(self):
+        """pid by name ("edge/0") of every process of this server but the supervisor."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except (OSError, ValueError):
+                continue
+            if parent == self.process.pid and words[1:2] == ["process"]:
+                found["/".join(words[2:4])] = int(entry.name)
+        return found
+
+    def children_left(self):
+        """Of the processes there were when kill() was called last, those that run."""
+        return [pid for pid in self._before_kill.values() if is_running(pid)]
+
+    def kill(self, name, number=signal.SIGKILL):
+        """Kills one process ("edge/0") or "supervisor"; its pid."""
+        self._before_kill = self.children()
+        pid = self.process.pid if name == "supervisor" else self._before_kill[name]
+        self.killed += 1
+        os.kill(pid, number)
+        if name == "supervisor":
+            self.process.wait(10)
+        return pid
+
+    def reload(self):
+        self.run("reload")
+
+    def stop(self, timeout=25):
+        """As a service manager stops it; fails when something went wrong in its life."""
+        children = self.children() if self.process and self.process.poll() is None else {}
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"did not stop within {timeout} s:\n{self.log()}") from None
+        ports.wait_until(lambda: not any(is_running(pid) for pid in children.values()),
+                         "every process ends with its supervisor", 15)
+        self.check_log()
+        if self.process and not self.killed:
+            assert self.process.returncode == 0, \
+                f"the supervisor ended with {self.process.returncode}:\n{self.log()}"
+
+    def check_log(self):
+        lines = self.log(last=100000).splitlines()
+        bad = [index for index, line in enumerate(lines) if TROUBLE.search(line)]
+        if bad:
+            begin = max(0, bad[0] - 5)
+            raise AssertionError("in the log:\n" + "\n".join(lines[begin:bad[0] + 60]))
+
+    def remove(self):
+        if os.environ.get("HAYAUMA_KEEP"):
+            print(f"kept: {self.folder}")
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__(AssertionError, None, None)
+            raise
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.stop()
+                return
+            print(f"--- log of {self.hostname}\n{self.log()}")  # shown where a test fails
+            if self.process and self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+                time.sleep(0.5)
+        finally:
+            self.remove()
+
+
+def is_running(pid):
+    """False for one that is gone, and for one that only waits to be reaped."""
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

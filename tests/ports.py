@@ -1,0 +1,44 @@
+"""Loopback ports for servers under test, and waiting for what they do."""
+import os
+import socket
+import time
+
+_FIRST, _LAST = 20000, 31999  # below the range that outgoing connections use
+_next = _FIRST + os.getpid() % (_LAST - _FIRST)
+
+
+def free_port():
+    """A loopback port on which nothing listens; each call gives another one."""
+    global _next
+    for _ in range(_LAST - _FIRST):
+        port, _next = _next, _next + 1
+        if _next > _LAST:
+            _next = _FIRST
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port on 127.0.0.1")
+
+
+def is_listening(port, host="127.0.0.1"):
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def wait_until(condition, what, timeout=20.0, interval=0.05):
+    """Waits until condition() is true and returns that value; fails with `what`."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout:g} s: {what}")
+        time.sleep(interval)

@@ -1,0 +1,89 @@
+"""`hayauma check`, as an administrator types it: no server runs."""
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from hayauma import ROOT, SANITIZER_OPTIONS, program
+
+GOOD = 'hostname = "mx1.example.jp"\ndomains = { "example.jp" }\n'
+
+
+def check(path, *arguments):
+    return subprocess.run([program(), "check", "-c", path, *arguments], text=True, timeout=30,
+                          capture_output=True, env={**os.environ, **SANITIZER_OPTIONS})
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "hayauma.conf"
+        path.write_text(f'state_dir = "{tmp_path}"\n' + text)
+        return path
+    return write
+
+
+def test_good_is_one_line(config):
+    done = check(config(GOOD))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "configuration is good\n", "")
+
+
+def test_every_error_has_its_line(config):
+    done = check(config(GOOD + "domain = { x }\nlimits { recipients = none }\n"))
+    assert done.returncode == 78 and done.stdout == ""
+    assert 'hayauma.conf:4: there is no option "domain"; did you mean "domains"?' in done.stderr
+    assert 'hayauma.conf:5: limits.recipients: "none" is not a number' in done.stderr
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    done = check(tmp_path / "none.conf")
+    assert done.returncode == 66 and "none.conf" in done.stderr
+
+
+def test_effective_says_where_values_come_from(config):
+    path = config(GOOD + 'role = "mailbox"\nqueue { lifetime = 6d }\n')
+    lines = {line.split(" = ")[0]: line for line in check(path, "--effective").stdout.splitlines()}
+    assert lines["queue.lifetime"].split() == ["queue.lifetime", "=", "6d", "#", "hayauma.conf:5"]
+    assert lines["listen"].endswith("# role mailbox")
+    assert lines["trace_days"].endswith("# default")
+    done = check(path, "--effective", "--json")
+    rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert rows.keys() == lines.keys()
+    assert rows["queue.lifetime"] == {"name": "queue.lifetime", "value": "6d",
+                                      "origin": "hayauma.conf:5"}
+    assert rows["domains"]["value"] == ["example.jp"]
+    assert rows["smart_host"]["value"] is None
+
+
+def test_what_is_effective_is_a_configuration_again(config, tmp_path):
+    """Nothing is lost on the way through --effective."""
+    first = check(config(GOOD + 'smart_host = "[a.example.jp]:26"\n'), "--effective").stdout
+    text = ""
+    for line in first.splitlines():
+        option, _, rest = line.partition(" = ")
+        value = rest.rpartition("#")[0].strip()
+        section, _, name = option.rpartition(".")
+        if value != '""':
+            text += f"{section} {{ {name} = {value} }}\n" if section else f"{name} = {value}\n"
+    path = tmp_path / "again.conf"
+    path.write_text(text)
+    again = check(path, "--effective").stdout
+    assert [line.rpartition("#")[0].rstrip() for line in again.splitlines()] == \
+        [line.rpartition("#")[0].rstrip() for line in first.splitlines()]
+
+
+@pytest.mark.parametrize("sample", sorted((ROOT / "conf").glob("**/*.conf")),
+                         ids=lambda path: pathlib.Path(path).stem)
+def test_samples(sample):
+    if "hostname" not in sample.read_text() or sample.name == "options.conf":
+        return  # for systemd, or with everything in comments
+    assert check(sample).returncode == 0
+
+
+def test_errors_in_the_users_file(config, tmp_path):
+    path = config(GOOD)
+    (tmp_path / "users").write_text("taro@example.jp\n")
+    done = check(path)
+    assert done.returncode == 78 and "users:1: " in done.stderr

@@ -1,0 +1,51 @@
+"""`make run`: the demonstration, on other ports and in another folder."""
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import ports
+from hayauma import ROOT
+
+
+def start(folder, smtp, lmtp):
+    return subprocess.Popen([sys.executable, ROOT / "tools" / "demo", "--folder", folder, "--smtp",
+                             str(smtp), "--lmtp", str(lmtp)], text=True, cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def read_until(process, wanted, timeout=40):
+    """What it printed until a line matched."""
+    text, end = "", time.monotonic() + timeout
+    while not re.search(wanted, text):
+        line = process.stdout.readline()
+        assert line and time.monotonic() < end, "it said:\n" + text
+        text += line
+    return text
+
+
+def test_the_commands_it_prints_work(tmp_path):
+    tmp_path.parent.chmod(0o755)
+    folder, smtp, lmtp = tmp_path / "demo", ports.free_port(), ports.free_port()
+    for count in (1, 2):  # the second start finds the mail of the first
+        demo = start(folder, smtp, lmtp)
+        try:
+            text = read_until(demo, "Ctrl-C ends it")
+            commands = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+            assert len(commands) == 9
+            for command in commands:
+                done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT,
+                                      timeout=60)
+                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+                if "mailbox show" in command:
+                    assert "Subject: test" in done.stdout
+            listed = subprocess.run(commands[4], shell=True, capture_output=True, text=True,
+                                    cwd=ROOT).stdout
+            assert len(listed.splitlines()) >= 2 * count
+        finally:
+            demo.send_signal(signal.SIGTERM)
+            demo.communicate(timeout=30)
+        assert demo.returncode == 0
+    assert pathlib.Path(folder / "passwords").stat().st_mode & 0o777 == 0o600

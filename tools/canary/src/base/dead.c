@@ -1,0 +1,1 @@
+int dead; /* named only in a comment of meson.build */

@@ -1,0 +1,1 @@
+/* A header that is not guarded against being read twice. */

@@ -1,0 +1,3 @@
+typedef struct pair {
+        int a;
+} pair_t;

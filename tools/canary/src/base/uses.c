@@ -1,0 +1,2 @@
+#include "base/pragma.h"
+#include "base/purpose.h"

@@ -1,0 +1,5 @@
+#include "config/option.h"
+
+#include "option.h"
+#include "base/good.h"
+#include <rocksdb/c.h>

@@ -1,0 +1,2 @@
+#include "process/process.h"
+#include "strange/why.h"

@@ -1,0 +1,2 @@
+#include "config/option.h"
+#include "net/loop.h"

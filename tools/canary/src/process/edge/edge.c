@@ -1,0 +1,3 @@
+#include "process/keeper/keeper.h"
+#include "process/process.h"
+#include <uv.h>

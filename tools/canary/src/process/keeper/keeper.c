@@ -1,0 +1,2 @@
+#include "process/keeper/keeper.h"
+#include "process/process.h"
