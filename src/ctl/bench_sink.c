@@ -277,7 +277,7 @@ static void accept_one(struct sink *v, int fd)
 {
         struct session *s = calloc(1, sizeof *s);
 
-        if (!s || stream_new(v->loop, fd, false, &limits, &handler, s, &s->stream) < 0) {
+        if (!s || stream_new(v->loop, fd, &limits, &handler, s, &s->stream) < 0) {
                 free(s);
                 close(fd);
                 return;

@@ -338,7 +338,7 @@ static void connect_slot(struct slot *s)
         int fd, r = endpoint_connect(&v->to, NULL, &fd, &connecting);
 
         if (r == 0) {
-                r = stream_new(v->loop, fd, true, &limits, &handler, s, &s->stream);
+                r = stream_new_connecting(v->loop, fd, &limits, &handler, s, &s->stream);
                 if (r < 0)
                         close(fd);
         }

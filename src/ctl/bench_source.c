@@ -68,7 +68,8 @@ static int parse_words(struct source *v, const struct words *w)
 static int make_message(struct source *v)
 {
         char date[CLOCK_DATE_MAX];
-        const char *line = "This line has seventy-six octets, so that with CRLF there are 78 of it.....\r\n";
+        const char *line = "This line has seventy-six octets, so that with CRLF there are "
+                           "78 of it.....\r\n";
         struct buffer *b = &v->message;
         int r;
 

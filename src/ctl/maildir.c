@@ -256,6 +256,26 @@ int maildir_read(struct maildir *m, size_t i, struct buffer *message, uint64_t *
 
 /* ---- writing ------------------------------------------------------------ */
 
+/* CRLF becomes LF, as every program that reads Maildirs expects. */
+static int write_text(int fd, struct span message)
+{
+        struct buffer text = BUFFER_INIT(message.len + 1);
+        struct span rest = message, line;
+        int r = 0;
+
+        while (r == 0 && rest.len && span_split(&rest, '\n', &line)) {
+                if (line.len && line.p[line.len - 1] == '\r')
+                        line.len--;
+                r = buffer_append_span(&text, line);
+                if (r == 0)
+                        r = buffer_append(&text, "\n", 1);
+        }
+        if (r == 0)
+                r = file_write_all(fd, buffer_span(&text).p, text.len);
+        buffer_done(&text);
+        return r;
+}
+
 int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32_t flags)
 {
         const uint64_t now_us = clock_now_us();
@@ -277,7 +297,7 @@ int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32
         fd = openat(m->fds[FOLDER_TMP], name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        r = file_write_all(fd, message.p, message.len);
+        r = write_text(fd, message);
         if (r == 0 && (futimens(fd, times) < 0 || fsync(fd) < 0))
                 r = -errno;
         if (r == 0 &&

@@ -11,7 +11,7 @@
 #include "store/io_sim.h"
 #include "store/local.h"
 
-enum { HISTORY = 120, OUTSTANDING = 7, AGE = 10, MORE = 5, CUTS_MAX = 4000 };
+enum { HISTORY = 120, OUTSTANDING = 7, AGE = 10, CUTS_MAX = 4000 };
 
 static const struct store_options options = {.segment_size = 64 * 1024, .directory_fd = -1};
 static const struct partition queue = {{PARTITION_QUEUE, 1}}, mail = {{PARTITION_ACCOUNT, 1}};
@@ -41,7 +41,7 @@ static bool removes_key(unsigned i)
 }
 static bool removes_blob(unsigned i)
 {
-        return i >= AGE && has_blob(i - AGE) && i % 5 != 0;
+        return i >= AGE && has_blob(i - AGE) && i % 50 != 0;
 }
 
 static size_t blob_text(unsigned i, char *out)
@@ -324,6 +324,7 @@ static bool cut_is_survived(unsigned cut, bool has_index, enum io_sim_loss loss,
                             enum io_sim_lie lie, bool *ret_has_crashed)
 {
         static struct run run;
+        const unsigned more = 1 + cut % 4;
         unsigned until = 0;
         bool is_good;
 
@@ -338,8 +339,8 @@ static bool cut_is_survived(unsigned cut, bool has_index, enum io_sim_loss loss,
         is_good = start(&run) == 0 && state_is_right(&run, &until);
         if (is_good) { /* it goes on from there, and that is kept too */
                 run.begun = run.done = run.acknowledged = until;
-                run_history(&run, until + MORE);
-                is_good = run.acknowledged == until + MORE;
+                run_history(&run, until + more);
+                is_good = run.acknowledged == until + more;
                 crash(&run, loss, cut + 1);
                 is_good = is_good && start(&run) == 0 && state_is_right(&run, &until);
         }
