@@ -146,7 +146,8 @@ def test_no_server_is_said(server, words):
 @pytest.mark.parametrize("words", [
     "queue", "queue drop", "queue list --age soon", "why", "mailbox", "mailbox list",
     "mailbox export hanako@example.jp INBOX", "mailbox import a@b INBOX --mbox x --maildir y",
-    "status x", "queue list --all=yes"])
+    "status x", "queue list --all=yes",
+    "queue drop 0000000000000", "queue drop everything"])
 def test_what_cannot_be_asked(server, words):
     fails(server, EX_USAGE, *words.split())
 

@@ -319,6 +319,18 @@ static int decode_option(struct config *c, size_t i, struct reader *in)
         return r == -EINVAL ? -EBADMSG : r;
 }
 
+/* Whether `c` would be written as exactly these octets: one meaning, one form. */
+static int check_form(const struct config *c, struct span encoded)
+{
+        struct buffer again = BUFFER_INIT(encoded.len);
+        int r = config_encode(c, &again);
+
+        if (r == -EMSGSIZE || (r == 0 && !span_equal(buffer_span(&again), encoded)))
+                r = -EBADMSG;
+        buffer_done(&again);
+        return r;
+}
+
 int config_decode(struct span encoded, struct config **ret_config)
 {
         _cleanup_(config_free_pointer) struct config *c = config_new();
@@ -333,6 +345,8 @@ int config_decode(struct span encoded, struct config **ret_config)
                 r = decode_option(c, i, &in);
         if (r == 0 && !read_is_complete(&in))
                 r = -EBADMSG;
+        if (r == 0)
+                r = check_form(c, encoded);
         if (r < 0)
                 return r;
         *ret_config = c;

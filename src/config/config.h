@@ -103,7 +103,8 @@ struct config {
  * line "hayauma.conf:12: …" for each thing that is wrong, with what to do. */
 int config_read(const char *path, struct config **ret_config, struct buffer *error);
 
-/* The same from text already read; `name` stands in messages. */
+/* The same from text already read; `name` stands in messages. Neither may run
+ * in two threads at once: libconfuse has one lexer for the process. */
 int config_parse(struct span text, const char *name, struct config **ret_config,
                  struct buffer *error);
 
@@ -113,8 +114,9 @@ struct config *config_free(struct config *c);
  * "default". `option` as in the manual: "limits.message_size". */
 const char *config_origin(const struct config *c, const char *option);
 
-/* The whole as text for another process: every option with value and origin.
- * config_decode() reads it back to an equal struct. */
+/* The whole for another process: every option, as text, with its origin.
+ * config_decode() reads it back to an equal struct, and refuses (-EBADMSG)
+ * whatever config_encode() of the same program would not write. */
 int config_encode(const struct config *c, struct buffer *b);
 int config_decode(struct span encoded, struct config **ret_config);
 

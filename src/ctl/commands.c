@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "ctl/bench.h"
 #include "ctl/check.h"
 #include "ctl/console.h"
 #include "ctl/mailbox.h"
@@ -35,6 +36,8 @@ const struct command commands[] = {
         { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
           mailbox_run, mailbox_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
+        { "bench", "bench source|sink …", "Load on a mail server, and a server that takes it.",
+          bench_run, bench_help },
         { "version", "version", "Print the version.", run_version, NULL },
         { "help", "help [COMMAND]", "Print this, or what a command does.", run_help, NULL },
         { "process", NULL, NULL, run_process_command, NULL }, /* by `hayauma run` only */

@@ -256,6 +256,26 @@ int maildir_read(struct maildir *m, size_t i, struct buffer *message, uint64_t *
 
 /* ---- writing ------------------------------------------------------------ */
 
+/* CRLF becomes LF, as every program that reads Maildirs expects. */
+static int write_text(int fd, struct span message)
+{
+        struct buffer text = BUFFER_INIT(message.len + 1);
+        struct span rest = message, line;
+        int r = 0;
+
+        while (r == 0 && rest.len && span_split(&rest, '\n', &line)) {
+                if (line.len && line.p[line.len - 1] == '\r')
+                        line.len--;
+                r = buffer_append_span(&text, line);
+                if (r == 0)
+                        r = buffer_append(&text, "\n", 1);
+        }
+        if (r == 0)
+                r = file_write_all(fd, buffer_span(&text).p, text.len);
+        buffer_done(&text);
+        return r;
+}
+
 int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32_t flags)
 {
         const uint64_t now_us = clock_now_us();
@@ -268,15 +288,16 @@ int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32
         _cleanup_(close_fd) int fd = -1;
         int r, len;
 
-        len = snprintf(name, sizeof name, "%llu.M%06uP%dQ%u.%.150s",
-                       (unsigned long long) (at_us / 1000000), (unsigned) (now_us % 1000000),
-                       (int) getpid(), m->written++, m->hostname);
+        /* The count in front of the rest keeps the order within a second. */
+        len = snprintf(name, sizeof name, "%llu.Q%08uM%06uP%d.%.150s",
+                       (unsigned long long) (at_us / 1000000), m->written++,
+                       (unsigned) (now_us % 1000000), (int) getpid(), m->hostname);
         snprintf(final, sizeof final, "%.*s%s%s", len < 230 ? len : 230, name, flags ? ":2," : "",
                  maildir_flags_format(flags, letters_text));
         fd = openat(m->fds[FOLDER_TMP], name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        r = file_write_all(fd, message.p, message.len);
+        r = write_text(fd, message);
         if (r == 0 && (futimens(fd, times) < 0 || fsync(fd) < 0))
                 r = -errno;
         if (r == 0 &&

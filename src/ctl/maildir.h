@@ -1,8 +1,8 @@
 /* Messages in Maildirs: a folder with tmp, new and cur, a file a message.
  *
  * Names are time.unique.host, and in cur ":2," and the letters of the flags in
- * the order of ASCII behind it. Lines of messages end in CRLF; files are written
- * so too, octet for octet, and read with either line end. */
+ * the order of ASCII behind it. Lines end in LF in the files, where CRLF is read
+ * too, and in CRLF in the messages. */
 #pragma once
 
 #include <stddef.h>

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "base/clock.h"
+#include "base/id.h"
 #include "base/number.h"
 #include "ctl/console.h"
 #include "ctl/control_client.h"
@@ -192,13 +192,21 @@ static int run_verb(struct queue_command *q, const struct verb *v, char **ids, i
                 return console_fail(EX_USAGE, "say which messages: their ids, filters or --all");
         if (q->age && duration_parse(span_from_string(q->age), &age_ms) < 0)
                 return console_fail(EX_USAGE, "\"%s\" is no time: write 90s, 2h or 5d", q->age);
+        for (int i = 0; i < id_count; i++) {
+                uint64_t id;
+
+                /* 0 is no message's: to the keeper it would mean every message. */
+                if (id_parse(span_from_string(ids[i]), &id) < 0 || id == 0)
+                        return console_fail(EX_USAGE, "\"%s\" is no message id: \"hayauma queue "
+                                            "list\" shows them", ids[i]);
+        }
         q->is_long = strcmp(v->name, "show") == 0;
         status = console_config(q->config_file, &c);
         if (status == EX_OK)
                 status = control_client_open(c, "keeper", &client);
         if (status == EX_OK) {
                 status = ask_all(client, q, v, ids, id_count);
-                if (status == EX_OK)
+                if (status == EX_OK || q->changed)
                         print_end(q, v);
         }
         control_client_close(client);

@@ -147,13 +147,20 @@ static void print_rule(const char *before, const struct decision_step *step)
 
 static void print_reply(const char *before, const struct decision_step *step)
 {
+        const char *blank = "";
+
         if (!step->code && !step->enhanced.len && !step->text.len)
                 return;
         fputs(before, stdout);
-        if (step->code)
-                printf("%u ", step->code);
-        console_text(step->enhanced);
-        print_words(step->enhanced.len ? " " : "", step->text);
+        if (step->code) {
+                printf("%u", step->code);
+                blank = " ";
+        }
+        if (step->enhanced.len) {
+                print_words(blank, step->enhanced);
+                blank = " ";
+        }
+        print_words(blank, step->text);
 }
 
 /* What a step of each kind says, in the words of a postmaster. */
@@ -184,9 +191,10 @@ static void print_sentence(const struct decision_step *step)
                 break;
         case DECISION_ATTEMPT:
         case DECISION_RELAYED:
-                print_words(step->kind == DECISION_ATTEMPT ? "asked " : "taken by ",
+                print_words(step->kind == DECISION_ATTEMPT ? "tried " : "taken by ",
                             step->host.len ? step->host : step->next);
-                print_reply(", which said ", step);
+                /* Without a code they are our own words, not those of the host. */
+                print_reply(step->code ? ", which said " : ": ", step);
                 break;
         case DECISION_STORED:
                 print_words("in the mailbox of ", step->next);

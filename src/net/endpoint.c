@@ -146,7 +146,7 @@ const char *endpoint_format_host(const struct endpoint *e, char *out)
                 len = strlen(out);
                 if (e->at.ipv6.sin6_scope_id && if_indextoname(e->at.ipv6.sin6_scope_id, scope))
                         snprintf(out + len, ENDPOINT_TEXT_MAX - len, "%%%s", scope);
-        } else if (e->at.any.sa_family == AF_UNIX && e->len > offsetof(struct sockaddr_un, sun_path)) {
+        } else if (endpoint_is_path(e) && e->len > offsetof(struct sockaddr_un, sun_path)) {
                 snprintf(out, ENDPOINT_TEXT_MAX, "%.*s", (int) sizeof e->at.path.sun_path,
                          e->at.path.sun_path);
         } else {

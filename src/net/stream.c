@@ -494,7 +494,7 @@ static void on_timer(void *arg)
 
 /* The public part. */
 
-int stream_new(struct loop *l, int fd, bool connecting, const struct stream_limits *limits,
+int stream_new(struct loop *l, int fd, const struct stream_limits *limits,
                const struct stream_handler *handler, void *arg, struct stream **ret_s)
 {
         struct stream *s = calloc(1, sizeof *s);
@@ -511,7 +511,7 @@ int stream_new(struct loop *l, int fd, bool connecting, const struct stream_limi
         s->out = BUFFER_INIT(limits->output_max);
         s->work.run = on_work;
         s->fd = fd;
-        s->state = connecting ? CONNECTING : OPEN;
+        s->state = OPEN;
         r = timer_new(l, on_timer, s, &s->timer);
         if (r == 0)
                 r = poller_new(l, fd, on_ready, s, &s->poller);
@@ -522,6 +522,18 @@ int stream_new(struct loop *l, int fd, bool connecting, const struct stream_limi
         }
         update_events(s);
         *ret_s = s;
+        return 0;
+}
+
+int stream_new_connecting(struct loop *l, int fd, const struct stream_limits *limits,
+                          const struct stream_handler *handler, void *arg, struct stream **ret_s)
+{
+        int r = stream_new(l, fd, limits, handler, arg, ret_s);
+
+        if (r < 0)
+                return r;
+        (*ret_s)->state = CONNECTING;
+        update_events(*ret_s);
         return 0;
 }
 

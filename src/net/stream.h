@@ -36,10 +36,15 @@ struct stream_limits {
         size_t output_max; /* stream_write() refuses above it */
 };
 
-/* Takes over `fd` (connected, or connecting for a client: `connecting` true;
- * then `drained` tells when the connection stands). 0 or negative errno. */
-int stream_new(struct loop *l, int fd, bool connecting, const struct stream_limits *limits,
+/* Takes over `fd`, which is connected. 0 or negative errno: then `fd` is still
+ * the caller's. */
+int stream_new(struct loop *l, int fd, const struct stream_limits *limits,
                const struct stream_handler *handler, void *arg, struct stream **ret_s);
+
+/* The same for a client's that may still be connecting: `drained` tells when
+ * the connection stands, `closed` when it does not come to be. */
+int stream_new_connecting(struct loop *l, int fd, const struct stream_limits *limits,
+                          const struct stream_handler *handler, void *arg, struct stream **ret_s);
 
 /* Closes at once; queued output is lost. Accepts NULL. Safe in any callback. */
 struct stream *stream_free(struct stream *s);

@@ -97,8 +97,8 @@ static void pair_init(struct pair *p, const struct stream_limits *b_limits)
         *p = (struct pair) {.l = loop_new()};
         p->a.got = p->b.got = BUFFER_INIT(64 << 20);
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0, "pair");
-        CHECK(stream_new(p->l, fds[0], false, &limits, &handler, &p->a, &p->a.s) == 0, "new");
-        CHECK(stream_new(p->l, fds[1], false, b_limits ? b_limits : &limits, &handler, &p->b,
+        CHECK(stream_new(p->l, fds[0], &limits, &handler, &p->a, &p->a.s) == 0, "new");
+        CHECK(stream_new(p->l, fds[1], b_limits ? b_limits : &limits, &handler, &p->b,
                          &p->b.s) == 0, "new");
 }
 

@@ -123,7 +123,7 @@ int confine_warm_up(enum process_kind kind, const char **ret_what)
 
 /* ---- the steps ---- */
 
-static int set_limit(int resource, rlim_t wanted)
+static int set_limit(__rlimit_resource_t resource, rlim_t wanted)
 {
         struct rlimit limit;
 

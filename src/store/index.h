@@ -119,3 +119,7 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
  * flush by themselves, as an engine does. */
 struct index *index_mem_new(unsigned flush_every);
 void index_mem_crash(struct index *i);
+
+/* From now on index_close() leaves it alone, until index_mem_destroy(). */
+void index_mem_keep(struct index *i);
+void index_mem_destroy(struct index *i);

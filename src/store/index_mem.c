@@ -30,6 +30,7 @@ struct index_mem {
         struct buffer pending;
         size_t mark;
         int pending_error;
+        bool is_kept;
         uint64_t random;
         unsigned flush_every, writes;
 };
@@ -312,6 +313,17 @@ static int mem_flush(struct index *i)
 }
 
 static void mem_close(struct index *i)
+{
+        if (!mem_of(i)->is_kept)
+                index_mem_destroy(i);
+}
+
+void index_mem_keep(struct index *i)
+{
+        mem_of(i)->is_kept = true;
+}
+
+void index_mem_destroy(struct index *i)
 {
         struct index_mem *m = mem_of(i);
 

@@ -54,7 +54,7 @@ struct local {
         bool is_waiting; /* somebody waits for has_applied */
 
         _Atomic uint64_t applied, commit_count, group_count, free_bytes;
-        _Atomic bool has_failed, is_full, is_exhausted, has_held, has_dead;
+        _Atomic bool has_failed, is_full, is_exhausted, has_held;
         pthread_t sync_thread, helper_thread, reader_threads[LOCAL_READERS];
         bool has_sync_thread, has_helper_thread;
         int reader_count;

@@ -6,7 +6,7 @@
 #include "store/local.h"
 #include "store/recover.h"
 
-enum { CHORES_EVERY_US = 1000 * 1000, FLUSH_EVERY_US = 10 * 1000 * 1000, CHECKSUM_SEED = 1 };
+enum { CHORES_EVERY_US = 1000 * 1000, RECLAIM_EVERY_US = 10 * 1000 * 1000, CHECKSUM_SEED = 1 };
 
 /* ---- chores ---------------------------------------------------------------- */
 
@@ -25,32 +25,43 @@ void local_check_space(struct local *l)
 }
 
 /* Dead segments can go once the durable index is past them: it is asked to
- * become durable, now and then, when there are any. */
-static void reclaim(struct local *l, struct log_position *safe, uint64_t *flushed_at_us)
+ * become durable when there is one that could be used again, which costs less
+ * than to make a new one. */
+static void flush_for_dead(struct local *l, struct log_position *safe)
 {
-        const uint64_t now_us = clock_monotonic_us();
-
-        if (!atomic_load(&l->has_dead) || now_us - *flushed_at_us < FLUSH_EVERY_US)
-                return;
-        *flushed_at_us = now_us;
-        atomic_store(&l->has_dead, false);
-        if (index_flush(l->index) == 0)
+        if (log_has_dead(&l->log) && index_flush(l->index) == 0)
                 recover_get_flushed_position(l->index, safe);
-        log_reclaim(&l->log, safe);
 }
 
-static void prepare(struct local *l, const struct log_position *safe)
+static void prepare(struct local *l, struct log_position *safe)
 {
         bool is_wanted[LOG_STREAMS];
 
         pthread_mutex_lock(&l->log.mutex);
-        for (int i = 0; i < LOG_STREAMS; i++)
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
                 is_wanted[i] = l->log.current[i] && !l->log.next[i];
         pthread_mutex_unlock(&l->log.mutex);
-        /* A failure is none yet: the sync thread makes its own when it must. */
-        for (int i = 0; i < LOG_STREAMS; i++)
-                if (is_wanted[i] && !atomic_load(&l->is_full))
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
+                if (!is_wanted[i])
+                        continue;
+                flush_for_dead(l, safe);
+                /* A failure is none yet: the sync thread makes its own when it
+                 * must. */
+                if (!atomic_load(&l->is_full) || log_has_dead(&l->log))
                         log_prepare(&l->log, i, safe);
+        }
+}
+
+/* Room is given back now and then only: what is kept saves making new ones. */
+static void reclaim(struct local *l, struct log_position *safe, uint64_t *reclaimed_at_us)
+{
+        const uint64_t now_us = clock_monotonic_us();
+
+        if (now_us - *reclaimed_at_us < RECLAIM_EVERY_US)
+                return;
+        *reclaimed_at_us = now_us;
+        flush_for_dead(l, safe);
+        log_reclaim(&l->log, safe);
 }
 
 static void wait_for_chores(struct local *l)
@@ -69,7 +80,7 @@ void *local_helper_run(void *local)
 {
         struct local *l = local;
         struct log_position safe = {0};
-        uint64_t flushed_at_us = 0;
+        uint64_t reclaimed_at_us = clock_monotonic_us();
         bool is_closing = false;
 
         recover_get_flushed_position(l->index, &safe);
@@ -81,10 +92,11 @@ void *local_helper_run(void *local)
                 if (is_closing || atomic_load(&l->has_failed))
                         continue;
                 local_check_space(l);
-                prepare(l, &safe);
+                /* First, since the log is kept as long as traces need it. */
                 if (trace_has_work(l->trace))
                         trace_write(l->trace, clock_now_us());
-                reclaim(l, &safe, &flushed_at_us);
+                prepare(l, &safe);
+                reclaim(l, &safe, &reclaimed_at_us);
         }
         return NULL;
 }

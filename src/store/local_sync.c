@@ -168,12 +168,8 @@ static void remove_dead_files(struct local *l)
         for (size_t i = 0; i < l->apply->blob_count; i++) {
                 const struct blob_change *c = &l->apply->blobs[i];
 
-                if (c->place.references)
-                        continue;
-                if (c->place.kind == BLOB_IN_FILE)
+                if (!c->place.references && c->place.kind == BLOB_IN_FILE)
                         io_unlink(l->io, local_blob_path(c->id, path));
-                else
-                        atomic_store_explicit(&l->has_dead, true, memory_order_relaxed);
         }
 }
 

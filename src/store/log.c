@@ -25,13 +25,13 @@ void log_init(struct log *l, struct io *io, const unsigned char *store_id, uint6
         memcpy(l->store_id, store_id, LOG_STORE_ID);
         pthread_mutex_init(&l->mutex, NULL);
         pthread_mutex_init(&l->making, NULL);
-        for (int i = 0; i < LOG_STREAMS; i++)
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
                 list_init(&l->streams[i]);
 }
 
 void log_done(struct log *l)
 {
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 struct list_node *node;
 
                 while ((node = list_take_first(&l->streams[i]))) {
@@ -121,7 +121,7 @@ struct span log_encode_position(const struct log_position *p, char *out)
         uint64_t v = htole64(p->group);
 
         memcpy(out, &v, 8);
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 const uint64_t at[] = {htole64(p->at[i].segment), htole64(p->at[i].offset),
                                        htole64(p->at[i].group)};
 
@@ -133,7 +133,7 @@ struct span log_encode_position(const struct log_position *p, char *out)
 int log_decode_position(struct reader *r, struct log_position *ret_p)
 {
         ret_p->group = read_u64(r);
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 ret_p->at[i].segment = read_u64(r);
                 ret_p->at[i].offset = read_u64(r);
                 ret_p->at[i].group = read_u64(r);
@@ -173,12 +173,12 @@ static int roll(struct log *l, enum log_stream stream)
 
 int log_begin_group(struct log *l, const uint64_t sizes[LOG_STREAMS])
 {
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 l->part[i].count = 1;
                 l->part[i].len = 0;
                 l->part[i].records = 0;
         }
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 struct log_part *p = &l->part[i];
                 int r = 0;
 
@@ -229,7 +229,7 @@ struct log_mark log_mark(const struct log *l)
 {
         struct log_mark mark;
 
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 mark.count[i] = l->part[i].count;
                 mark.len[i] = l->part[i].len;
                 mark.records[i] = l->part[i].records;
@@ -239,7 +239,7 @@ struct log_mark log_mark(const struct log *l)
 
 void log_rollback(struct log *l, const struct log_mark *mark)
 {
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 l->part[i].count = mark->count[i];
                 l->part[i].len = mark->len[i];
                 l->part[i].records = mark->records[i];
@@ -248,7 +248,7 @@ void log_rollback(struct log *l, const struct log_mark *mark)
 
 bool log_group_is_empty(const struct log *l)
 {
-        for (int i = 0; i < LOG_STREAMS; i++)
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
                 if (l->part[i].records)
                         return false;
         return true;
@@ -310,13 +310,13 @@ int log_write_group(struct log *l, uint64_t now_us)
         uint8_t mask = 0;
         int r = 0;
 
-        for (int i = 0; i < LOG_STREAMS; i++)
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
                 if (l->part[i].records)
                         mask |= (uint8_t) (1 << i);
-        for (int i = 0; i < LOG_STREAMS && r == 0; i++)
+        for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++)
                 if (mask & 1 << i)
                         r = write_part(l, i, mask, now_us);
-        for (int i = 0; i < LOG_STREAMS && r == 0; i++)
+        for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++)
                 if (mask & 1 << i)
                         r = sync_part(l, i);
         if (r == 0)

@@ -166,6 +166,9 @@ int log_prepare(struct log *l, enum log_stream stream, const struct log_position
 /* A new one, not written before, in a hurry: the caller holds `making`. */
 int log_create(struct log *l, enum log_stream stream);
 
+/* Is there a segment in which nothing lives? It may not yet be safe to go. */
+bool log_has_dead(struct log *l);
+
 /* Removes dead segments but one a stream. */
 int log_reclaim(struct log *l, const struct log_position *safe);
 

@@ -154,7 +154,7 @@ static void found(void *arg, const char *name)
 int log_find_segments(struct log *l, char *error)
 {
         error[0] = '\0';
-        for (int i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 struct finding f = {.log = l, .stream = i, .error = error};
                 int r = io_list(l->io, log_folders[i], found, &f);
 
@@ -265,7 +265,7 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
         struct segment *dead = NULL;
 
         pthread_mutex_lock(&l->mutex);
-        for (int i = 0; i < LOG_STREAMS && !dead && l->may_reclaim; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS && !dead && l->may_reclaim; i++) {
                 bool is_kept = !is_recycled;
 
                 LIST_FOR_EACH(node, &l->streams[i]) {
@@ -289,6 +289,22 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
         }
         pthread_mutex_unlock(&l->mutex);
         return dead;
+}
+
+bool log_has_dead(struct log *l)
+{
+        bool has_dead = false;
+
+        pthread_mutex_lock(&l->mutex);
+        for (enum log_stream i = 0; i < LOG_STREAMS && l->may_reclaim; i++) {
+                LIST_FOR_EACH(node, &l->streams[i]) {
+                        const struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                        has_dead |= s->is_sealed && !s->live_blobs && !s->users;
+                }
+        }
+        pthread_mutex_unlock(&l->mutex);
+        return has_dead;
 }
 
 static int recycle(struct log *l, struct segment *dead, struct segment *s)

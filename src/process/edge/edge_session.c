@@ -375,7 +375,7 @@ static int open_session(struct edge_session *s, int fd)
         s->server = new_server(s, c);
         if (!s->server)
                 return -ENOMEM;
-        r = stream_new(s->edge->process->loop, fd, false, &limits, &handler, s, &s->stream);
+        r = stream_new(s->edge->process->loop, fd, &limits, &handler, s, &s->stream);
         if (r < 0)
                 return r;
         stream_set_idle_timeout(s->stream, c->limits.command_timeout_ms);

@@ -455,7 +455,7 @@ static int try_address(struct relay_connection *c, const struct relay_address *a
                 return r;
         /* A socket that is connected already is writable: `drained` comes for
          * it as well. */
-        r = stream_new(relay_of(c)->loop, fd, true, &limits, &handler, c, &c->stream);
+        r = stream_new_connecting(relay_of(c)->loop, fd, &limits, &handler, c, &c->stream);
         if (r < 0)
                 close(fd);
         else

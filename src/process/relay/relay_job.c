@@ -231,7 +231,8 @@ void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int
                 return;
         }
         if (in->flags & ENVELOPE_REQUIRETLS) { /* RFC 8689 section 4.2.1: a verified host */
-                relay_job_fail(j, 550, "5.7.30", "REQUIRETLS cannot be promised to other hosts", "");
+                relay_job_fail(j, 550, "5.7.30", "REQUIRETLS cannot be promised of other hosts",
+                               "");
                 return;
         }
         relay_destination_take(r, j);

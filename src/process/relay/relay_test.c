@@ -180,7 +180,7 @@ static void on_accept(void *arg, int events)
         s->server = v;
         v->connections++;
         list_append(&v->sessions, &s->node);
-        CHECK(stream_new(v->loop, fd, false, &limits, &session_handler, s, &s->stream) == 0, "s");
+        CHECK(stream_new(v->loop, fd, &limits, &session_handler, s, &s->stream) == 0, "s");
         if (v->mood == REFUSES_SESSION)
                 say(s, "554 5.7.1 we know you\r\n");
         else if (v->mood != SILENT)

@@ -74,7 +74,7 @@ static void on_ehlo(struct smtp_client *c, const struct smtp_reply *reply)
                 read_offers(c, reply->text);
                 open_session(c);
         } else if (reply->code / 100 == 5 && !c->options.is_lmtp && !c->is_secured) {
-                /* A server older than RFC 1869: section 3.2 of RFC 5321. */
+                /* A server older than EHLO: RFC 5321 section 3.2. */
                 say_hello(c, "HELO ", SESSION_HELO);
         } else {
                 smtp_client_fail_reply(c, reply);

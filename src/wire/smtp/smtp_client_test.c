@@ -72,7 +72,8 @@ static const struct script scripts[] = {
         { "421 to RCPT", .ehlo = FULL, .rcpt = {"250 a", "421 b%", "250 c"},
           .want = {421, 421, 421} },
         { "DATA refused", .ehlo = PLAIN, .data = "451 4.3.0 no", .want = {451, 451, 451} },
-        { "DATA refused, pipelined", .ehlo = FULL, .data = "554 5.3.0 no", .want = {554, 554, 554} },
+        { "DATA refused, pipelined", .ehlo = FULL, .data = "554 5.3.0 no",
+          .want = {554, 554, 554} },
         { "dot refused", .ehlo = FULL, .dot = {"554 5.6.0 spam"}, .want = {554, 554, 554},
           .want_enhanced = "5.6.0" },
         { "dot 421", .ehlo = FULL, .dot = {"421 4.3.0 later%"}, .want = {421, 421, 421} },
@@ -429,8 +430,8 @@ TEST(the_next_transaction_rides_on_the_body)
         CHECK(smtp_client_may_send(c) && smtp_client_send(c, &m) == 0, "then the next");
         CHECK(!smtp_client_may_send(c), "and no third");
         said = buffer_span(out);
-        CHECK(span_equal(said, SPAN_LITERAL("x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<r2@y>\r\nDATA\r\n")),
-              "one write");
+        CHECK(span_equal(said, SPAN_LITERAL("x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<r2@y>\r\n"
+                                            "DATA\r\n")), "one write");
         smtp_client_free(c);
 }
 

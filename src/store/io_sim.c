@@ -1,0 +1,647 @@
+#include "store/io_sim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SECTOR = 512, FILES_MAX = 4096, PATH_MAX_LEN = 64 };
+
+struct content {
+        char *octets;
+        size_t len, room;
+};
+
+struct change { /* of a file, not yet durable */
+        struct change *next;
+        bool is_length;
+        uint64_t at;
+        size_t len;
+        char *octets; /* behind it */
+};
+
+struct inode {
+        struct content now, durable;
+        struct change *first, **last;
+        struct change *late; /* IO_SIM_LATE_SYNC: up to here at the next sync */
+};
+
+struct name {
+        char path[PATH_MAX_LEN];
+        struct inode *inode; /* NULL: a folder */
+};
+
+struct names {
+        struct name *names;
+        size_t count, room;
+};
+
+enum rename_kind { NAME_ADD, NAME_REMOVE, NAME_RENAME };
+struct name_change {
+        struct name_change *next;
+        enum rename_kind kind;
+        char folder[PATH_MAX_LEN];
+        char path[PATH_MAX_LEN], old_path[PATH_MAX_LEN];
+        struct inode *inode;
+};
+
+struct io_sim {
+        struct io io;
+        pthread_mutex_t mutex;
+        struct names now, durable;
+        struct name_change *name_changes;
+        struct inode *files[FILES_MAX]; /* by handle */
+        struct inode **inodes;          /* all there ever were */
+        size_t inode_count, inode_room;
+        enum io_sim_lie lie;
+        unsigned calls_left, failing_syncs;
+        bool has_limit, has_crashed;
+        uint64_t free_bytes, random;
+};
+
+static struct io_sim *sim_of(const struct io *io)
+{
+        return (struct io_sim *) (uintptr_t) io;
+}
+
+static void *need(void *p)
+{
+        if (!p)
+                abort(); /* a test without memory has nothing to say */
+        return p;
+}
+
+static unsigned pick(struct io_sim *s, unsigned n)
+{
+        s->random = s->random * 6364136223846793005ull + 1442695040888963407ull;
+        return (unsigned) (s->random >> 33) % n;
+}
+
+/* ---- contents and names ------------------------------------------------------ */
+
+static void set_len(struct content *c, size_t len)
+{
+        if (len > c->room) {
+                c->room = len * 2;
+                c->octets = need(realloc(c->octets, c->room));
+        }
+        if (len > c->len)
+                memset(c->octets + c->len, 0, len - c->len);
+        c->len = len;
+}
+
+static void write_at(struct content *c, uint64_t at, const char *octets, size_t len)
+{
+        if (at + len > c->len)
+                set_len(c, (size_t) at + len);
+        if (len)
+                memcpy(c->octets + at, octets, len);
+}
+
+static void apply_change(struct content *c, const struct change *change)
+{
+        if (change->is_length)
+                set_len(c, (size_t) change->at);
+        else
+                write_at(c, change->at, change->octets, change->len);
+}
+
+static struct name *find(const struct names *n, const char *path)
+{
+        for (size_t i = 0; i < n->count; i++)
+                if (strcmp(n->names[i].path, path) == 0)
+                        return &n->names[i];
+        return NULL;
+}
+
+static void add_name(struct names *n, const char *path, struct inode *inode)
+{
+        struct name *at = find(n, path);
+
+        if (!at) {
+                if (n->count == n->room) {
+                        n->room = n->room ? n->room * 2 : 16;
+                        n->names = need(realloc(n->names, n->room * sizeof(struct name)));
+                }
+                at = &n->names[n->count++];
+                strncpy(at->path, path, PATH_MAX_LEN - 1);
+                at->path[PATH_MAX_LEN - 1] = '\0';
+        }
+        at->inode = inode;
+}
+
+static void remove_name(struct names *n, const char *path)
+{
+        struct name *at = find(n, path);
+
+        if (at)
+                *at = n->names[--n->count];
+}
+
+static void folder_of(const char *path, char *out)
+{
+        const char *slash = strrchr(path, '/');
+        const size_t len = slash ? (size_t) (slash - path) : 0;
+
+        memcpy(out, path, len);
+        out[len] = '\0';
+}
+
+static void apply_name_change(struct names *n, const struct name_change *c)
+{
+        if (c->kind != NAME_ADD)
+                remove_name(n, c->kind == NAME_RENAME ? c->old_path : c->path);
+        if (c->kind != NAME_REMOVE)
+                add_name(n, c->path, c->inode);
+}
+
+/* Takes effect now, and durably when the folder is synced. */
+static void change_name(struct io_sim *s, enum rename_kind kind, const char *path,
+                        const char *old_path, struct inode *inode)
+{
+        struct name_change *c = need(calloc(1, sizeof(struct name_change))), **last;
+
+        c->kind = kind;
+        c->inode = inode;
+        folder_of(path, c->folder);
+        strncpy(c->path, path, PATH_MAX_LEN - 1);
+        strncpy(c->old_path, old_path, PATH_MAX_LEN - 1);
+        for (last = &s->name_changes; *last; last = &(*last)->next)
+                ;
+        *last = c;
+        apply_name_change(&s->now, c);
+}
+
+static struct inode *inode_new(struct io_sim *s)
+{
+        struct inode *i = need(calloc(1, sizeof(struct inode)));
+
+        i->last = &i->first;
+        if (s->inode_count == s->inode_room) {
+                s->inode_room = s->inode_room ? s->inode_room * 2 : 64;
+                s->inodes = need(realloc(s->inodes, s->inode_room * sizeof(struct inode *)));
+        }
+        s->inodes[s->inode_count++] = i;
+        return i;
+}
+
+static void change_file(struct inode *i, bool is_length, uint64_t at, const char *octets,
+                        size_t len)
+{
+        struct change *c = need(malloc(sizeof(struct change) + len));
+
+        *c = (struct change) {.is_length = is_length, .at = at, .len = len,
+                              .octets = (char *) (c + 1)};
+        if (len)
+                memcpy(c->octets, octets, len);
+        *i->last = c;
+        i->last = &c->next;
+        apply_change(&i->now, c);
+}
+
+/* Makes the changes up to and with `until` durable; NULL: all. */
+static void settle(struct inode *i, const struct change *until)
+{
+        while (i->first) {
+                struct change *c = i->first;
+                const bool is_last = c == until;
+
+                apply_change(&i->durable, c);
+                i->first = c->next;
+                if (!i->first)
+                        i->last = &i->first;
+                free(c);
+                if (is_last)
+                        break;
+        }
+}
+
+/* ---- calls ------------------------------------------------------------------- */
+
+/* Begins a call that changes something; false: it must fail. */
+static bool begin(struct io_sim *s)
+{
+        pthread_mutex_lock(&s->mutex);
+        if (s->has_limit && !s->has_crashed) {
+                if (s->calls_left == 0)
+                        s->has_crashed = true;
+                else
+                        s->calls_left--;
+        }
+        return !s->has_crashed;
+}
+
+static int end(struct io_sim *s, int result)
+{
+        pthread_mutex_unlock(&s->mutex);
+        return result;
+}
+
+static int sim_open(struct io *io, const char *path, unsigned flags)
+{
+        struct io_sim *s = sim_of(io);
+        const struct name *name;
+        struct inode *inode;
+        char folder[PATH_MAX_LEN];
+
+        if (!begin(s))
+                return end(s, -EIO);
+        name = find(&s->now, path);
+        if (name && (flags & IO_EXCLUSIVE))
+                return end(s, -EEXIST);
+        inode = name ? name->inode : NULL;
+        if (!name) {
+                folder_of(path, folder);
+                if (!(flags & IO_CREATE) || (folder[0] && !find(&s->now, folder)))
+                        return end(s, -ENOENT);
+                inode = inode_new(s);
+                change_name(s, NAME_ADD, path, "", inode);
+        }
+        for (int file = 3; file < FILES_MAX; file++) {
+                if (!s->files[file]) {
+                        s->files[file] = inode;
+                        return end(s, file);
+                }
+        }
+        return end(s, -EMFILE);
+}
+
+static void sim_close(struct io *io, int file)
+{
+        struct io_sim *s = sim_of(io);
+
+        pthread_mutex_lock(&s->mutex);
+        s->files[file] = NULL;
+        pthread_mutex_unlock(&s->mutex);
+}
+
+static int64_t sim_pread(struct io *io, int file, void *out, size_t n, uint64_t at)
+{
+        struct io_sim *s = sim_of(io);
+        const struct content *c;
+        int64_t got = -EIO;
+
+        pthread_mutex_lock(&s->mutex);
+        if (!s->has_crashed) {
+                c = &s->files[file]->now;
+                got = at >= c->len ? 0 : (int64_t) (n < c->len - at ? n : c->len - at);
+                if (got)
+                        memcpy(out, c->octets + at, (size_t) got);
+        }
+        pthread_mutex_unlock(&s->mutex);
+        return got;
+}
+
+static int sim_pwritev(struct io *io, int file, struct iovec *parts, size_t count, uint64_t at)
+{
+        struct io_sim *s = sim_of(io);
+        struct content whole = {0};
+        int r = begin(s) ? 0 : -EIO;
+
+        for (size_t i = 0; i < count && r == 0; i++)
+                write_at(&whole, whole.len, parts[i].iov_base, parts[i].iov_len);
+        if (r == 0)
+                change_file(s->files[file], false, at, whole.octets, whole.len);
+        free(whole.octets);
+        return end(s, r);
+}
+
+static int sim_truncate(struct io *io, int file, uint64_t size)
+{
+        struct io_sim *s = sim_of(io);
+
+        if (!begin(s))
+                return end(s, -EIO);
+        change_file(s->files[file], true, size, NULL, 0);
+        return end(s, 0);
+}
+
+static int sim_sync(struct io *io, int file)
+{
+        struct io_sim *s = sim_of(io);
+        struct inode *i;
+        struct change *newest;
+
+        if (!begin(s))
+                return end(s, -EIO);
+        if (s->failing_syncs) {
+                s->failing_syncs--;
+                return end(s, -EIO);
+        }
+        i = s->files[file];
+        if (s->lie == IO_SIM_LATE_SYNC) {
+                newest = i->first;
+                while (newest && newest->next)
+                        newest = newest->next;
+                if (i->late)
+                        settle(i, i->late);
+                i->late = i->first ? newest : NULL;
+        } else if (s->lie != IO_SIM_NO_SYNC) {
+                settle(i, NULL);
+        }
+        return end(s, 0);
+}
+
+static int64_t sim_size(struct io *io, int file)
+{
+        struct io_sim *s = sim_of(io);
+        int64_t size;
+
+        pthread_mutex_lock(&s->mutex);
+        size = s->has_crashed ? -EIO : (int64_t) s->files[file]->now.len;
+        pthread_mutex_unlock(&s->mutex);
+        return size;
+}
+
+static int sim_rename(struct io *io, const char *old_path, const char *new_path)
+{
+        struct io_sim *s = sim_of(io);
+        const struct name *name;
+        char from[PATH_MAX_LEN], to[PATH_MAX_LEN];
+        struct inode *inode;
+
+        if (!begin(s))
+                return end(s, -EIO);
+        name = find(&s->now, old_path);
+        if (!name)
+                return end(s, -ENOENT);
+        inode = name->inode;
+        folder_of(old_path, from);
+        folder_of(new_path, to);
+        if (strcmp(from, to) == 0) {
+                change_name(s, NAME_RENAME, new_path, old_path, inode);
+        } else {
+                change_name(s, NAME_REMOVE, old_path, "", NULL);
+                change_name(s, NAME_ADD, new_path, "", inode);
+        }
+        return end(s, 0);
+}
+
+static int sim_unlink(struct io *io, const char *path)
+{
+        struct io_sim *s = sim_of(io);
+
+        if (!begin(s))
+                return end(s, -EIO);
+        if (!find(&s->now, path))
+                return end(s, -ENOENT);
+        change_name(s, NAME_REMOVE, path, "", NULL);
+        return end(s, 0);
+}
+
+static int sim_mkdir(struct io *io, const char *path)
+{
+        struct io_sim *s = sim_of(io);
+
+        if (!begin(s))
+                return end(s, -EIO);
+        if (!find(&s->now, path))
+                change_name(s, NAME_ADD, path, "", NULL);
+        return end(s, 0);
+}
+
+static int sim_sync_directory(struct io *io, const char *path)
+{
+        struct io_sim *s = sim_of(io);
+        struct name_change **at = &s->name_changes;
+
+        if (!begin(s))
+                return end(s, -EIO);
+        while (*at && s->lie != IO_SIM_NO_DIRECTORY_SYNC) {
+                struct name_change *c = *at;
+
+                if (strcmp(c->folder, path) != 0) {
+                        at = &c->next;
+                        continue;
+                }
+                apply_name_change(&s->durable, c);
+                *at = c->next;
+                free(c);
+        }
+        return end(s, 0);
+}
+
+static int sim_list(struct io *io, const char *path, io_list_fn *each, void *arg)
+{
+        struct io_sim *s = sim_of(io);
+        struct names copy = {0};
+        char folder[PATH_MAX_LEN];
+        int r = 0;
+
+        pthread_mutex_lock(&s->mutex);
+        if (s->has_crashed)
+                r = -EIO;
+        else if (!find(&s->now, path))
+                r = -ENOENT;
+        for (size_t i = 0; i < s->now.count && r == 0; i++)
+                add_name(&copy, s->now.names[i].path, NULL);
+        pthread_mutex_unlock(&s->mutex);
+        for (size_t i = 0; i < copy.count; i++) {
+                folder_of(copy.names[i].path, folder);
+                if (strcmp(folder, path) == 0)
+                        each(arg, strrchr(copy.names[i].path, '/') + 1);
+        }
+        free(copy.names);
+        return r;
+}
+
+static int sim_space(struct io *io, uint64_t *ret_free, uint64_t *ret_total)
+{
+        *ret_free = sim_of(io)->free_bytes;
+        *ret_total = (uint64_t) 1 << 40;
+        return 0;
+}
+
+static int sim_lock(struct io *io, const char *path)
+{
+        (void) io;
+        (void) path;
+        return 0;
+}
+
+static int sim_has_no_writer(struct io *io, const char *path)
+{
+        (void) io;
+        (void) path;
+        return -EOPNOTSUPP;
+}
+
+static void sim_free(struct io *io)
+{
+        (void) io; /* it outlives the store */
+}
+
+static const struct io_driver sim_driver = {
+        .open = sim_open,
+        .close = sim_close,
+        .pread = sim_pread,
+        .pwritev = sim_pwritev,
+        .allocate = sim_truncate,
+        .truncate = sim_truncate,
+        .sync = sim_sync,
+        .size = sim_size,
+        .rename = sim_rename,
+        .unlink = sim_unlink,
+        .mkdir = sim_mkdir,
+        .rmdir = sim_unlink,
+        .sync_directory = sim_sync_directory,
+        .list = sim_list,
+        .space = sim_space,
+        .lock = sim_lock,
+        .has_no_writer = sim_has_no_writer,
+        .free = sim_free,
+};
+
+/* ---- what tests do ------------------------------------------------------------ */
+
+struct io *io_sim_new(void)
+{
+        struct io_sim *s = need(calloc(1, sizeof(struct io_sim)));
+
+        s->io.driver = &sim_driver;
+        s->free_bytes = (uint64_t) 1 << 39;
+        pthread_mutex_init(&s->mutex, NULL);
+        return &s->io;
+}
+
+static void forget_changes(struct io_sim *s)
+{
+        for (size_t i = 0; i < s->inode_count; i++) {
+                struct inode *inode = s->inodes[i];
+
+                while (inode->first) {
+                        struct change *c = inode->first;
+
+                        inode->first = c->next;
+                        free(c);
+                }
+                inode->last = &inode->first;
+                inode->late = NULL;
+        }
+        while (s->name_changes) {
+                struct name_change *c = s->name_changes;
+
+                s->name_changes = c->next;
+                free(c);
+        }
+}
+
+void io_sim_destroy(struct io *io)
+{
+        struct io_sim *s = sim_of(io);
+
+        forget_changes(s);
+        for (size_t i = 0; i < s->inode_count; i++) {
+                free(s->inodes[i]->now.octets);
+                free(s->inodes[i]->durable.octets);
+                free(s->inodes[i]);
+        }
+        free(s->inodes);
+        free(s->now.names);
+        free(s->durable.names);
+        pthread_mutex_destroy(&s->mutex);
+        free(s);
+}
+
+void io_sim_set_lie(struct io *io, enum io_sim_lie lie)
+{
+        sim_of(io)->lie = lie;
+}
+
+void io_sim_crash_after(struct io *io, unsigned calls)
+{
+        sim_of(io)->calls_left = calls;
+        sim_of(io)->has_limit = calls != 0;
+}
+
+bool io_sim_has_crashed(const struct io *io)
+{
+        return sim_of(io)->has_crashed;
+}
+
+void io_sim_fail_syncs(struct io *io, unsigned count)
+{
+        sim_of(io)->failing_syncs = count;
+}
+
+void io_sim_set_free(struct io *io, uint64_t free_bytes)
+{
+        sim_of(io)->free_bytes = free_bytes;
+}
+
+/* Some sectors of a write reached the disk, the others did not. */
+static void tear(struct io_sim *s, struct inode *i, const struct change *c)
+{
+        for (size_t at = 0; at < c->len; at += SECTOR) {
+                const size_t len = c->len - at < SECTOR ? c->len - at : SECTOR;
+
+                if (pick(s, 2))
+                        write_at(&i->durable, c->at + at, c->octets + at, len);
+        }
+}
+
+static void lose_some(struct io_sim *s, struct inode *i)
+{
+        for (const struct change *c = i->first; c; c = c->next) {
+                const unsigned what = pick(s, 3);
+
+                if (what == 0 && !c->is_length)
+                        tear(s, i, c);
+                else if (what == 1)
+                        apply_change(&i->durable, c);
+        }
+}
+
+void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed)
+{
+        struct io_sim *s = sim_of(io);
+        struct names after = {0};
+
+        s->random = seed;
+        for (size_t i = 0; i < s->inode_count; i++) {
+                struct inode *inode = s->inodes[i];
+
+                if (loss == IO_SIM_KEEP)
+                        settle(inode, NULL);
+                else if (loss == IO_SIM_TEAR)
+                        lose_some(s, inode);
+                set_len(&inode->now, 0);
+                write_at(&inode->now, 0, inode->durable.octets, inode->durable.len);
+        }
+        /* Names change in the order of the calls, as a journal keeps it: some
+         * of the last changes are lost. */
+        for (struct name_change *c = s->name_changes; c && loss != IO_SIM_DROP; c = c->next) {
+                if (loss == IO_SIM_TEAR && pick(s, 3) == 0)
+                        break;
+                apply_name_change(&s->durable, c);
+        }
+        forget_changes(s);
+        for (size_t i = 0; i < s->durable.count; i++) {
+                char folder[PATH_MAX_LEN];
+
+                folder_of(s->durable.names[i].path, folder);
+                if (!folder[0] || find(&s->durable, folder))
+                        add_name(&after, s->durable.names[i].path, s->durable.names[i].inode);
+        }
+        free(s->now.names);
+        free(s->durable.names);
+        s->now = after;
+        s->durable = (struct names) {0};
+        for (size_t i = 0; i < after.count; i++)
+                add_name(&s->durable, after.names[i].path, after.names[i].inode);
+        memset(s->files, 0, sizeof s->files);
+        s->has_limit = s->has_crashed = false;
+        s->failing_syncs = 0;
+        s->lie = IO_SIM_HONEST;
+}
+
+bool io_sim_damage(struct io *io, const char *path, uint64_t at)
+{
+        const struct name *name = find(&sim_of(io)->now, path);
+
+        if (!name || !name->inode || at >= name->inode->now.len)
+                return false;
+        name->inode->now.octets[at] ^= 1;
+        write_at(&name->inode->durable, at, name->inode->now.octets + at, 1);
+        return true;
+}

@@ -1,0 +1,44 @@
+/* A simulated disk for crash tests: it forgets what was not synced, keeps
+ * parts of it, tears writes between sectors, and fails when told to. Names are
+ * forgotten too until their folder is synced. It outlives the stores that are
+ * opened on it: io_free() leaves it alone. Any thread. */
+#pragma once
+
+#include "store/io.h"
+
+enum io_sim_loss {
+        IO_SIM_KEEP, /* the process died, the machine went on */
+        IO_SIM_DROP, /* everything that was not synced is gone */
+        IO_SIM_TEAR, /* some of it is, by sectors, in any order */
+};
+
+/* Lies that a test tells to see itself notice. */
+enum io_sim_lie {
+        IO_SIM_HONEST,
+        IO_SIM_NO_SYNC,           /* io_sync() does nothing */
+        IO_SIM_NO_DIRECTORY_SYNC, /* nor io_sync_directory() */
+        IO_SIM_LATE_SYNC,         /* io_sync() makes durable what stood at the one before */
+};
+
+struct io *io_sim_new(void);
+void io_sim_destroy(struct io *io);
+
+void io_sim_set_lie(struct io *io, enum io_sim_lie lie);
+
+/* After `calls` more calls that change anything, every call fails with -EIO
+ * and changes nothing. 0: never. */
+void io_sim_crash_after(struct io *io, unsigned calls);
+bool io_sim_has_crashed(const struct io *io);
+
+/* From now on the next `count` io_sync() fail. */
+void io_sim_fail_syncs(struct io *io, unsigned count);
+
+/* Of every later io_space(). */
+void io_sim_set_free(struct io *io, uint64_t free_bytes);
+
+/* The disk as the next start finds it. */
+void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed);
+
+/* Changes the octet at this place of a file, behind everybody's back. False:
+ * no such place. */
+bool io_sim_damage(struct io *io, const char *path, uint64_t at);
