@@ -28,6 +28,7 @@ enum batch_op_kind {
         BATCH_TRACE = 8,          /* count 1, hashes 8 each, record 4+n */
         BATCH_DUE_PUT = 9,        /* due 8, id 2+n */
         BATCH_DUE_DELETE = 10,    /* due 8, id 2+n */
+        BATCH_PUT_NEW = 11,       /* as BATCH_PUT */
 };
 
 /* What is in a batch, so that nobody looks who need not. */

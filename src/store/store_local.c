@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "store/keys.h"
+#include "store/index_behind.h"
 #include "store/local.h"
 #include "store/recover.h"
 
@@ -485,17 +486,18 @@ static void init_waiting(struct local *l)
 int local_open_with(struct io *io, struct index *index, const struct store_options *options,
                     struct loop *loop, struct store **ret_store, char *error)
 {
-        struct local *l = calloc(1, sizeof(struct local));
+        struct index *behind = index_behind_new(index);
+        struct local *l = behind ? calloc(1, sizeof(struct local)) : NULL;
         int r;
 
         if (!l) {
-                index_close(index);
+                index_close(behind ? behind : index);
                 io_free(io);
                 return say(error, -ENOMEM, "store");
         }
         store_init(&l->store, &store_local_driver, loop);
         l->io = io;
-        l->index = index;
+        l->index = behind;
         l->reserve_bytes = options->reserve_bytes;
         init_waiting(l);
         error[0] = '\0';

@@ -94,9 +94,12 @@ void keeper_queue_put(struct store_batch *batch, const struct queue_entry *befor
                 store_blob_reference(batch, before->blob_id, -1);
                 return;
         }
+        if (!after->due_us) { /* message ids are never reused */
+                store_put_new(batch, queue_entry_key(after, key), after->encoded);
+                return;
+        }
         store_put(batch, queue_entry_key(after, key), after->encoded);
-        if (after->due_us)
-                store_put(batch, queue_entry_due_key(after, due_key), span_make(NULL, 0));
+        store_put(batch, queue_entry_due_key(after, due_key), span_make(NULL, 0));
 }
 
 /* ---- the active queue -------------------------------------------------- */
