@@ -92,6 +92,7 @@ static void give_back(struct edge_transaction *t)
         t->rcpt_count = 0;
         t->next_index = t->refusals = t->flags = 0;
         t->size_announced = 0;
+        t->order = (struct edge_order) {0};
         t->state = EDGE_IDLE;
         list_prepend(&e->spare, &t->node);
         e->spare_count++;
