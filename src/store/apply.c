@@ -124,6 +124,8 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
         r = overlay_set(&a->overlay, key, sequence);
         if (r == 0)
                 r = index_put(a->index, key, span_make((const char *) &stored, sizeof stored));
+        if (r == 0 && sequence == 1) /* its first */
+                r = index_put(a->index, keys_of_listed(key_octets, p), span_make(NULL, 0));
         if (r == 0)
                 *cached(a, p) = (struct apply_cached) {*p, sequence};
         *ret_sequence = sequence;

@@ -550,18 +550,32 @@ void io_sim_set_lie(struct io *io, enum io_sim_lie lie)
 
 void io_sim_crash_after(struct io *io, unsigned calls)
 {
-        sim_of(io)->calls_left = calls;
-        sim_of(io)->has_limit = calls != 0;
+        struct io_sim *s = sim_of(io);
+
+        pthread_mutex_lock(&s->mutex);
+        s->calls_left = calls;
+        s->has_limit = calls != 0;
+        pthread_mutex_unlock(&s->mutex);
 }
 
 bool io_sim_has_crashed(const struct io *io)
 {
-        return sim_of(io)->has_crashed;
+        struct io_sim *s = sim_of(io);
+        bool has_crashed;
+
+        pthread_mutex_lock(&s->mutex);
+        has_crashed = s->has_crashed;
+        pthread_mutex_unlock(&s->mutex);
+        return has_crashed;
 }
 
 void io_sim_fail_syncs(struct io *io, unsigned count)
 {
-        sim_of(io)->failing_syncs = count;
+        struct io_sim *s = sim_of(io);
+
+        pthread_mutex_lock(&s->mutex);
+        s->failing_syncs = count;
+        pthread_mutex_unlock(&s->mutex);
 }
 
 void io_sim_set_free(struct io *io, uint64_t free_bytes)

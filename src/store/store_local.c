@@ -459,9 +459,15 @@ static int start_threads(struct local *l, char *error)
                 r = -pthread_create(&l->reader_threads[l->reader_count], NULL, local_reader_run, l);
                 l->reader_count += r == 0;
         }
-        if (r < 0)
+        if (r < 0) {
                 stop_threads(l);
-        return r < 0 ? say(error, r, "threads") : 0;
+                return say(error, r, "threads");
+        }
+        pthread_setname_np(l->sync_thread, "store-sync");
+        pthread_setname_np(l->helper_thread, "store-helper");
+        for (int i = 0; i < l->reader_count; i++)
+                pthread_setname_np(l->reader_threads[i], "store-reader");
+        return 0;
 }
 
 static void init_waiting(struct local *l)
