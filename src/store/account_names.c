@@ -49,6 +49,16 @@ int account_mailbox(const struct account *a, struct span name, struct mailbox_st
         return 0;
 }
 
+int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_status *ret)
+{
+        const struct mailbox *b = account_find_id(a, id);
+
+        if (!b)
+                return -ENOENT;
+        *ret = status_of(b);
+        return 0;
+}
+
 /* ---- names ------------------------------------------------------------------ */
 
 /* The length of the UTF-8 sequence at `p`, 0 when it is none (RFC 3629: no

@@ -87,8 +87,11 @@ static struct news_box *box_of(struct account *a, const struct mailbox *b)
         }
         n->boxes = grown;
         grown += n->box_count++;
-        *grown = (struct news_box) {.status = {.mailbox_id = b->id},
-                                    .entries = BUFFER_INIT(NEWS_MAX), .gone = BUFFER_INIT(NEWS_MAX)};
+        *grown = (struct news_box) {
+                .status = {.mailbox_id = b->id},
+                .entries = BUFFER_INIT(NEWS_MAX),
+                .gone = BUFFER_INIT(NEWS_MAX),
+        };
         return grown;
 }
 

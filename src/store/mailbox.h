@@ -100,6 +100,7 @@ bool account_has_chores(const struct account *a);
  * there are in all. */
 size_t account_mailboxes(const struct account *a, struct mailbox_status *ret, size_t room);
 int account_mailbox(const struct account *a, struct span name, struct mailbox_status *ret);
+int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_status *ret);
 
 /* Puts the change into the batch. -EEXIST, -ENOENT, -EINVAL (a name that is
  * not UTF-8, has controls or empty levels, > 255 octets; INBOX cannot be
