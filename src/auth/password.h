@@ -49,6 +49,8 @@ int password_import(struct span text, char *out, struct span *ret_password, cons
  * work, the server none. */
 enum {
         PASSWORD_SCRAM_KEY = 32,
+        PASSWORD_SCRAM_SHA1_KEY = 20,
+        PASSWORD_SCRAM_SALT_MADE = 16, /* octets of the salt of a fresh one */
         PASSWORD_SCRAM_SALT_MAX = 64,
         PASSWORD_SCRAM_ITERATIONS = 100000,
         PASSWORD_SCRAM_ITERATIONS_MAX = 10000000,
@@ -72,3 +74,7 @@ int password_scram_derive(struct span password, struct span salt, uint32_t itera
  * 0 or as buffer_append(). Parsing: 0 or -EINVAL. */
 int password_scram_format(const struct password_scram *s, struct buffer *b);
 int password_scram_parse(struct span text, struct password_scram *ret);
+
+/* Parsing one whose keys have `key_len` octets, at most PASSWORD_SCRAM_KEY: of
+ * SCRAM-SHA-1 (RFC 5802), which some clients know and no other. */
+int password_scram_parse_keys(struct span text, size_t key_len, struct password_scram *ret);
