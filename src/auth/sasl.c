@@ -354,11 +354,12 @@ enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
                 return step_login(s, text, out);
         if (!in.p && s->steps == 1)
                 return SASL_CHALLENGE;
-        /* RFC 5802 section 6; the library would let it pass. */
-        if ((s->mechanism->flags & (SASL_PROOF | SASL_BINDING)) == SASL_PROOF && !s->has_begun &&
-            in.len && text.p[0] == 'p')
+        /* A channel is bound by the -PLUS mechanisms and by no other (RFC 5802
+         * section 6); the library would let both mistakes pass. */
+        if ((s->mechanism->flags & SASL_PROOF) && !s->has_begun &&
+            (in.len && text.p[0] == 'p') != ((s->mechanism->flags & SASL_BINDING) != 0))
                 return SASL_MALFORMED;
-        s->has_begun = true;
+        s->has_begun = s->has_begun || in.len > 0;
         return run(s, text, out);
 }
 
