@@ -136,6 +136,8 @@ class Hayauma:
     def messages(self, address, mailbox="INBOX"):
         """Every message of a mailbox, as octets with lines that end in LF."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="export-", dir=self.folder))
+        if self._identity:
+            os.chown(folder, NOBODY, NOBODY)
         maildir = folder / "Maildir"
         done = self.run("mailbox", "export", address, mailbox, "--maildir", str(maildir),
                         check=False)

@@ -124,6 +124,8 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
         r = overlay_set(&a->overlay, key, sequence);
         if (r == 0)
                 r = index_put(a->index, key, span_make((const char *) &stored, sizeof stored));
+        if (r == 0 && sequence == 1) /* its first */
+                r = index_put(a->index, keys_of_listed(key_octets, p), span_make(NULL, 0));
         if (r == 0)
                 *cached(a, p) = (struct apply_cached) {*p, sequence};
         *ret_sequence = sequence;
@@ -339,9 +341,12 @@ static int apply_key_op(struct apply *a, const struct partition *p, const struct
                 return index_remove(a->index, keys_of_due(octets, p, op->number, op->key));
         default:
                 key = keys_of_partition(octets, KEYS_DATA, p, op->key);
-                r = overlay_set(&a->overlay, key, op->kind == BATCH_PUT ? KEY_PRESENT : KEY_ABSENT);
+                r = overlay_set(&a->overlay, key,
+                                op->kind == BATCH_DELETE ? KEY_ABSENT : KEY_PRESENT);
                 if (r < 0)
                         return r;
+                if (op->kind == BATCH_PUT_NEW)
+                        return index_put_new(a->index, key, op->value);
                 return op->kind == BATCH_PUT ? index_put(a->index, key, op->value)
                                              : index_remove(a->index, key);
         }
@@ -378,7 +383,9 @@ int apply_end_group(struct apply *a)
                 const struct blob_change *c = &a->blobs[i];
                 const struct span key = keys_of_number(key_octets, KEYS_BLOB, c->id);
 
-                if (c->place.references)
+                if (c->place.references && !c->before)
+                        r = index_put_new(a->index, key, encode_place(place, &c->place));
+                else if (c->place.references)
                         r = index_put(a->index, key, encode_place(place, &c->place));
                 else if (c->before)
                         r = index_remove(a->index, key);

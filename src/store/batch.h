@@ -28,6 +28,7 @@ enum batch_op_kind {
         BATCH_TRACE = 8,          /* count 1, hashes 8 each, record 4+n */
         BATCH_DUE_PUT = 9,        /* due 8, id 2+n */
         BATCH_DUE_DELETE = 10,    /* due 8, id 2+n */
+        BATCH_PUT_NEW = 11,       /* as BATCH_PUT */
 };
 
 /* What is in a batch, so that nobody looks who need not. */
@@ -45,7 +46,7 @@ struct store_batch {
 
 struct batch_op {
         uint8_t kind;
-        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT, the id of DUE; description of blobs */
+        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT; id of DUE; description of blobs */
         struct span value; /* PUT, `to` of RANGE, octets of BLOB_PUT, record of TRACE */
         uint64_t number;   /* blob id, due time */
         int64_t count;     /* references, delta, hashes of TRACE */

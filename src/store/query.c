@@ -52,7 +52,6 @@ int query_set_range(struct query *q, struct span from, struct span to)
                 [QUERY_GET] = KEYS_DATA,
                 [QUERY_SCAN] = KEYS_DATA,
                 [QUERY_DUE] = KEYS_DUE,
-                [QUERY_PARTITIONS] = KEYS_SEQUENCE,
         };
         char *second;
 
@@ -60,13 +59,17 @@ int query_set_range(struct query *q, struct span from, struct span to)
         if (!q->own)
                 return -ENOMEM;
         second = q->own + KEYS_MAX;
+        if (q->kind == QUERY_PARTITIONS) {
+                q->from = keys_of_listed(q->own, &q->partition);
+                keys_of_listed(second, &q->partition);
+                q->to = successor(second, 1);
+                return 0;
+        }
         from = span_first(from, STORE_KEY_MAX);
         to = span_first(to, STORE_KEY_MAX);
         q->from = keys_of_partition(q->own, letters[q->kind], &q->partition, from);
         q->to = keys_of_partition(second, letters[q->kind], &q->partition, to);
-        if (q->kind == QUERY_PARTITIONS)
-                q->to = successor(second, 1);
-        else if (to.len == 0)
+        if (to.len == 0)
                 q->to = successor(second, KEYS_HEAD);
         return 0;
 }

@@ -94,6 +94,9 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
 struct store_batch *store_batch_free(struct store_batch *b); /* one not committed */
 
 void store_put(struct store_batch *b, struct span key, struct span value);
+/* As store_put(), for a key that was never used in this partition and, once
+ * deleted, never is again: what does not live long then costs next to nothing. */
+void store_put_new(struct store_batch *b, struct span key, struct span value);
 void store_delete(struct store_batch *b, struct span key);
 /* from <= key < to; at most a few hundred keys. */
 void store_delete_range(struct store_batch *b, struct span from, struct span to);

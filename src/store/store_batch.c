@@ -120,19 +120,30 @@ static bool is_too_big(struct store_batch *b, struct span s, size_t max)
         return s.len > max;
 }
 
-void store_put(struct store_batch *b, struct span key, struct span value)
+static void add_put(struct store_batch *b, enum batch_op_kind kind, struct span key,
+                    struct span value)
 {
         char *p;
 
         if (is_too_big(b, key, STORE_KEY_MAX) || is_too_big(b, value, STORE_VALUE_MAX))
                 return;
-        p = add(b, BATCH_PUT, 6 + key.len + value.len);
+        p = add(b, kind, 6 + key.len + value.len);
         if (!p)
                 return;
         encode_u16(p, (uint16_t) key.len);
         encode_octets(p + 2, key);
         encode_u32(p + 2 + key.len, (uint32_t) value.len);
         encode_octets(p + 6 + key.len, value);
+}
+
+void store_put(struct store_batch *b, struct span key, struct span value)
+{
+        add_put(b, BATCH_PUT, key, value);
+}
+
+void store_put_new(struct store_batch *b, struct span key, struct span value)
+{
+        add_put(b, BATCH_PUT_NEW, key, value);
 }
 
 static void add_key(struct store_batch *b, enum batch_op_kind kind, struct span key)
@@ -340,6 +351,7 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
         *ret_op = (struct batch_op) {.kind = read_u8(r)};
         switch (ret_op->kind) {
         case BATCH_PUT:
+        case BATCH_PUT_NEW:
         case BATCH_DELETE_RANGE:
                 ret_op->key = read_raw(r, read_u16(r));
                 ret_op->value = read_raw(r, read_u32(r));
@@ -369,7 +381,8 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
         default:
                 r->failed = true;
         }
-        if (ret_op->kind <= BATCH_REQUIRE_ABSENT && ret_op->key.len > STORE_KEY_MAX)
+        if ((ret_op->kind <= BATCH_REQUIRE_ABSENT || ret_op->kind == BATCH_PUT_NEW) &&
+            ret_op->key.len > STORE_KEY_MAX)
                 r->failed = true;
         return !r->failed;
 }

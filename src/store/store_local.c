@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "store/keys.h"
+#include "store/index_behind.h"
 #include "store/local.h"
 #include "store/recover.h"
 
@@ -302,6 +303,13 @@ static int write_format(struct io *io, const unsigned char *store_id)
         return r == 0 ? io_sync_directory(io, "") : r;
 }
 
+static int hex_digit(char c)
+{
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static int parse_format(const char *text, unsigned char *ret_store_id)
 {
         char first[FORMAT_TEXT_MAX];
@@ -310,11 +318,12 @@ static int parse_format(const char *text, unsigned char *ret_store_id)
         if (strncmp(text, first, (size_t) len) != 0)
                 return -EPROTONOSUPPORT;
         for (int i = 0; i < LOG_STORE_ID; i++) {
-                unsigned octet;
+                const int high = hex_digit(text[len + 2 * i]);
+                const int low = high < 0 ? -1 : hex_digit(text[len + 2 * i + 1]);
 
-                if (sscanf(text + len + (ptrdiff_t) 2 * i, "%2x", &octet) != 1)
+                if (low < 0)
                         return -EBADMSG;
-                ret_store_id[i] = (unsigned char) octet;
+                ret_store_id[i] = (unsigned char) (high << 4 | low);
         }
         return 0;
 }
@@ -458,9 +467,15 @@ static int start_threads(struct local *l, char *error)
                 r = -pthread_create(&l->reader_threads[l->reader_count], NULL, local_reader_run, l);
                 l->reader_count += r == 0;
         }
-        if (r < 0)
+        if (r < 0) {
                 stop_threads(l);
-        return r < 0 ? say(error, r, "threads") : 0;
+                return say(error, r, "threads");
+        }
+        pthread_setname_np(l->sync_thread, "store-sync");
+        pthread_setname_np(l->helper_thread, "store-helper");
+        for (int i = 0; i < l->reader_count; i++)
+                pthread_setname_np(l->reader_threads[i], "store-reader");
+        return 0;
 }
 
 static void init_waiting(struct local *l)
@@ -485,17 +500,18 @@ static void init_waiting(struct local *l)
 int local_open_with(struct io *io, struct index *index, const struct store_options *options,
                     struct loop *loop, struct store **ret_store, char *error)
 {
-        struct local *l = calloc(1, sizeof(struct local));
+        struct index *behind = index_behind_new(index);
+        struct local *l = behind ? calloc(1, sizeof(struct local)) : NULL;
         int r;
 
         if (!l) {
-                index_close(index);
+                index_close(behind ? behind : index);
                 io_free(io);
                 return say(error, -ENOMEM, "store");
         }
         store_init(&l->store, &store_local_driver, loop);
         l->io = io;
-        l->index = index;
+        l->index = behind;
         l->reserve_bytes = options->reserve_bytes;
         init_waiting(l);
         error[0] = '\0';
