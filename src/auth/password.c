@@ -83,6 +83,17 @@ int password_hash(struct span password, char *out)
         return 0;
 }
 
+int password_hash_of_nobody(char *out)
+{
+        char password[32];
+
+        if (sodium_init() < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < sizeof password; i++)
+                password[i] = (char) ('!' + randombytes_uniform('~' - '!'));
+        return password_hash(span_make(password, sizeof password), out);
+}
+
 /* ---- what may be stored ------------------------------------------------- */
 
 /* Printable ASCII that can stand in a field of the users file. */

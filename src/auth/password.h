@@ -31,6 +31,10 @@ enum {
  * PASSWORD_HASH_MAX. 0, -EINVAL (not a password), -ENOMEM. */
 int password_hash(struct span password, char *out);
 
+/* The hash of a password that is drawn and forgotten: compared with it, any is
+ * wrong after the time that a true one takes. As password_hash(). */
+int password_hash_of_nobody(char *out);
+
 /* Compares in constant time. 0: it is the password; -EACCES: it is not;
  * -EINVAL: the stored hash cannot be used; -ENOMEM. */
 int password_verify(struct span stored, struct span password);

@@ -55,6 +55,22 @@ const struct sasl_mechanism *sasl_mechanism_find(struct span name)
         return NULL;
 }
 
+bool sasl_decode(struct span base64, char *out, size_t *ret_len)
+{
+        if (span_equal(base64, SPAN_LITERAL("=")))
+                base64.len = 0;
+        return sodium_base642bin((unsigned char *) out, SASL_BLOB_MAX, base64.p ? base64.p : "",
+                                 base64.len, NULL, ret_len, NULL,
+                                 sodium_base64_VARIANT_ORIGINAL) == 0;
+}
+
+void sasl_encode(struct span octets, char out[SASL_BASE64_MAX + 1])
+{
+        octets = span_first(octets, SASL_BLOB_MAX);
+        sodium_bin2base64(out, SASL_BASE64_MAX + 1, (const unsigned char *) octets.p, octets.len,
+                          sodium_base64_VARIANT_ORIGINAL);
+}
+
 /* ---- what the library asks ---------------------------------------------- */
 
 /* Cut off where it is longer than any account: it then names none. */

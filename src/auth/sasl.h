@@ -54,6 +54,13 @@ enum sasl_status {
         SASL_TROUBLE,   /* no memory */
 };
 
+/* Blobs as they stand in the protocols. Decoding: "=" and nothing are the empty
+ * blob (RFC 4954 section 4); false where it is no base64, padded, or more than
+ * SASL_BLOB_MAX octets, for which `out` has room. Encoding: with a NUL. */
+enum { SASL_BASE64_MAX = SASL_BLOB_MAX / 3 * 4 };
+bool sasl_decode(struct span base64, char *out, size_t *ret_len);
+void sasl_encode(struct span octets, char out[SASL_BASE64_MAX + 1]);
+
 struct sasl_engine;
 struct sasl;
 

@@ -25,9 +25,10 @@ static struct users *make_users(void)
                                     &v) == 0, "derive");
         CHECK(password_scram_format(&v, &text) == 0, "format");
         /* Of "secret", the same salt, 4096 iterations, made elsewhere (Python). */
-        CHECK(buffer_append_string(&text, " scram-sha-1=4096,c2FsdHNhbHRzYWx0c2FsdA==,"
-                                          "rDEFCUExgaG3sJdXCceJEWtQAMA=,slSXyd5ql3g7UWtr94XvgGzqDcY=\n"
-                                          "bob@example.jp:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\n")
+        CHECK(buffer_append_string(&text,
+                                   " scram-sha-1=4096,c2FsdHNhbHRzYWx0c2FsdA==,"
+                                   "rDEFCUExgaG3sJdXCceJEWtQAMA=,slSXyd5ql3g7UWtr94XvgGzqDcY=\n"
+                                   "bob@example.jp:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\n")
                       == 0, "text");
         CHECK(users_parse(buffer_span(&text), "users", &u, &error) == 0, "parse");
         buffer_done(&text);

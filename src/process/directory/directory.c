@@ -2,8 +2,8 @@
 #include "process/directory/directory.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -65,7 +65,7 @@ static int read_users(int fd, struct users **ret_u, struct buffer *error)
         if (r == 0)
                 r = users_parse(buffer_span(&text), "users", ret_u, error);
         if (text.data)
-                sodium_memzero(text.data, text.room);
+                explicit_bzero(text.data, text.room);
         buffer_done(&text);
         return r;
 }
@@ -260,19 +260,6 @@ static const struct users_account *find(void *arg, struct span login_name)
         return directory_find(arg, login_name);
 }
 
-/* A password that nobody knows: compared with it, any is wrong after the time
- * that a true one takes. */
-static int make_false_hash(struct directory *d)
-{
-        char password[32];
-
-        if (sodium_init() < 0)
-                return -ENOMEM;
-        for (size_t i = 0; i < sizeof password; i++)
-                password[i] = (char) ('!' + randombytes_uniform('~' - '!'));
-        return password_hash(span_make(password, sizeof password), d->false_hash);
-}
-
 /* The random device is opened here, while that may be done. */
 static int directory_prepare(struct process *p)
 {
@@ -286,7 +273,7 @@ static int directory_prepare(struct process *p)
         d->threads = checks_threads_wanted();
         if (!d->sasl || !d->cache || !d->throttle)
                 return -ENOMEM;
-        return make_false_hash(d);
+        return password_hash_of_nobody(d->false_hash);
 }
 
 static int directory_start(struct process *p)

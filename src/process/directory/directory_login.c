@@ -11,9 +11,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -64,7 +64,7 @@ static void destroy(struct login *l)
 {
         sasl_free(l->sasl);
         timer_free(l->timer);
-        sodium_memzero(l, sizeof *l);
+        explicit_bzero(l, sizeof *l);
         free(l);
 }
 
