@@ -385,6 +385,7 @@ enum auth_status {
         F(BOOL, has_octets, 0, _)                                                                  \
         F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* where not usable: why */
+
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
  * client's socket, or, where edge keeps TLS, one end of a pair that edge joins
  * with it. `octets` came from the client behind its login. */
