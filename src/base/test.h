@@ -5,8 +5,8 @@
  *   TEST_MAIN()
  *
  * TEST_WITH: functions of cmocka's type (NULL: none) that run before and after
- * the test, the second also when it failed. Each TEST registers itself. CHECK prints `label` (the row of a table) when
- * it fails and ends that test. */
+ * the test, the second also when it failed. Each TEST registers itself. CHECK
+ * prints `label` (the row of a table) when it fails and ends that test. */
 #pragma once
 
 #include <setjmp.h>
