@@ -225,7 +225,7 @@ def test_stuck_process_does_not_hold_up_the_end():
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(15) == 0
-        assert time.monotonic() - begin < 8
+        assert time.monotonic() - begin < 10  # as the drain would be that nobody set
         assert not hayauma.is_running(stuck)
         assert "process_killed process=resolver/0" in server.log(100000)
     finally:

@@ -119,7 +119,7 @@ static void start_server(const char *zone_file)
                 _exit(127);
         }
         setpgid(nsd, nsd);
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < 600; i++) { /* until it answers, for half a minute */
                 if (server_answers())
                         return;
                 poll(NULL, 0, 50);
