@@ -334,11 +334,6 @@ static int apply_key_op(struct apply *a, const struct partition *p, const struct
                 return require_absent(a, p, op->key);
         case BATCH_DELETE_RANGE:
                 return remove_range(a, p, op);
-        case BATCH_DUE_PUT:
-                return index_put(a->index, keys_of_due(octets, p, op->number, op->key),
-                                 span_make(NULL, 0));
-        case BATCH_DUE_DELETE:
-                return index_remove(a->index, keys_of_due(octets, p, op->number, op->key));
         default:
                 key = keys_of_partition(octets, KEYS_DATA, p, op->key);
                 r = overlay_set(&a->overlay, key,

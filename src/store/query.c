@@ -20,7 +20,6 @@ struct query *query_new(enum query_kind kind, const struct partition *p, void *a
         if (p)
                 q->partition = *p;
         q->arg = arg;
-        q->answer = kind == QUERY_DUE ? UINT64_MAX : 0;
         q->octets = BUFFER_INIT(QUERY_OCTETS_MAX);
         return q;
 }
@@ -51,7 +50,6 @@ int query_set_range(struct query *q, struct span from, struct span to)
         static const char letters[] = {
                 [QUERY_GET] = KEYS_DATA,
                 [QUERY_SCAN] = KEYS_DATA,
-                [QUERY_DUE] = KEYS_DUE,
         };
         char *second;
 
@@ -110,11 +108,6 @@ static bool visit(void *arg, struct span key, struct span value)
 
         if (q->kind == QUERY_PARTITIONS && span_equal(key, q->from))
                 return true; /* `behind` itself */
-        if (q->kind == QUERY_DUE && tail.len >= 8 &&
-            (key_get_u64(tail.p) > q->number || q->entry_count >= q->limit)) {
-                q->answer = key_get_u64(tail.p);
-                return false;
-        }
         if (q->entry_count >= q->limit || q->octets.len >= QUERY_PAGE_OCTETS) {
                 q->has_more = true;
                 return false;
@@ -153,7 +146,7 @@ int query_run(struct query *q, struct index *index, bool may_block)
         q->result = 0;
         q->entry_count = 0;
         q->has_more = false;
-        q->answer = q->kind == QUERY_DUE ? UINT64_MAX : 0;
+        q->answer = 0;
         buffer_clear(&q->octets);
         if (q->kind == QUERY_GET)
                 r = run_get(q, index, may_block);
@@ -186,25 +179,6 @@ static void done_scan(struct query *q)
         }
         q->done.scan(q->arg, 0, entries, q->entry_count, q->has_more);
         free(entries);
-}
-
-static void done_due(struct query *q)
-{
-        struct store_due *due = calloc(q->entry_count + 1, sizeof(struct store_due));
-
-        if (!due || q->result < 0) {
-                q->done.due(q->arg, q->result < 0 ? q->result : -ENOMEM, NULL, 0, UINT64_MAX);
-                free(due);
-                return;
-        }
-        for (size_t i = 0; i < q->entry_count; i++) {
-                const struct query_entry *e = &q->entries[i];
-
-                due[i].due_us = key_get_u64(octets_at(q, e->key_at, e->key_len).p);
-                due[i].id = octets_at(q, e->key_at + 8, e->key_len - 8);
-        }
-        q->done.due(q->arg, 0, due, q->entry_count, q->answer);
-        free(due);
 }
 
 static void done_partitions(struct query *q)
@@ -247,9 +221,6 @@ void query_done(struct query *q)
                 break;
         case QUERY_SCAN:
                 done_scan(q);
-                break;
-        case QUERY_DUE:
-                done_due(q);
                 break;
         case QUERY_PARTITIONS:
                 done_partitions(q);

@@ -10,7 +10,6 @@
 enum query_kind {
         QUERY_GET,
         QUERY_SCAN,
-        QUERY_DUE,
         QUERY_PARTITIONS,
         QUERY_BLOB,  /* answered by the driver: query_give_octets() */
         QUERY_TRACE, /* answered by the driver: query_give_entry() for each */
@@ -27,12 +26,11 @@ struct query {
         struct span from, to; /* index keys, or the trace key; in `own` */
         size_t limit;
         bool is_reverse;
-        uint64_t number; /* due until, blob id, hash */
+        uint64_t number; /* blob id, hash */
         uint64_t offset; /* QUERY_BLOB */
         union {
                 store_get_fn *get;
                 store_scan_fn *scan;
-                store_due_fn *due;
                 store_partitions_fn *partitions;
                 store_blob_fn *blob;
                 store_trace_fn *trace;
@@ -41,7 +39,7 @@ struct query {
 
         /* the answer */
         int result;
-        uint64_t answer;   /* sequence, next due time, size of the blob */
+        uint64_t answer;   /* sequence, size of the blob */
         bool has_more;
         struct buffer octets;
         struct query_entry *entries;

@@ -122,10 +122,6 @@ void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta);
 void store_trace(struct store_batch *b, const struct span *keys, size_t key_count,
                  struct span record);
 
-/* Due-time index of the partition: see store_due_scan(). `id` ≤ 32 octets. */
-void store_due_put(struct store_batch *b, uint64_t due_us, struct span id);
-void store_due_delete(struct store_batch *b, uint64_t due_us, struct span id);
-
 /* Commits and frees the batches: durable when the callback says 0. Several
  * batches only where store_has_atomic_group(): all or nothing. Commits take
  * effect in the order of the calls. */
@@ -151,22 +147,16 @@ void store_get(struct store *s, const struct partition *p, struct span key, stor
 
 /* Entries from <= key < to (empty `to`: to the end of the partition), at most
  * `limit` <= STORE_SCAN_MAX, last first when `is_reverse`. `has_more`: go on
- * behind the last key. */
+ * behind the last key. The range is copied. */
+struct store_range {
+        struct span from, to;
+        size_t limit;
+        bool is_reverse;
+};
 typedef void store_scan_fn(void *arg, int result, const struct store_entry *entries, size_t count,
                            bool has_more);
-void store_scan(struct store *s, const struct partition *p, struct span from, struct span to,
-                size_t limit, bool is_reverse, store_scan_fn *done, void *arg);
-
-/* Ids due until `until_us`, earliest first, with their due times. Also tells,
- * in *ret_next_us, when the next one behind them is due (UINT64_MAX: none). */
-struct store_due {
-        uint64_t due_us;
-        struct span id;
-};
-typedef void store_due_fn(void *arg, int result, const struct store_due *due, size_t count,
-                          uint64_t next_us);
-void store_due_scan(struct store *s, const struct partition *p, uint64_t until_us, size_t limit,
-                    store_due_fn *done, void *arg);
+void store_scan(struct store *s, const struct partition *p, const struct store_range *range,
+                store_scan_fn *done, void *arg);
 
 /* Every partition of a kind, by pages; start with all zeros. */
 typedef void store_partitions_fn(void *arg, int result, const struct partition *partitions,

@@ -259,27 +259,6 @@ void store_trace(struct store_batch *b, const struct span *keys, size_t key_coun
         encode_octets(p + 4, record);
 }
 
-static void add_due(struct store_batch *b, enum batch_op_kind kind, uint64_t due_us, struct span id)
-{
-        char *p = is_too_big(b, id, KEYS_DUE_ID_MAX) ? NULL : add(b, kind, 10 + id.len);
-
-        if (!p)
-                return;
-        encode_u64(p, due_us);
-        encode_u16(p + 8, (uint16_t) id.len);
-        encode_octets(p + 10, id);
-}
-
-void store_due_put(struct store_batch *b, uint64_t due_us, struct span id)
-{
-        add_due(b, BATCH_DUE_PUT, due_us, id);
-}
-
-void store_due_delete(struct store_batch *b, uint64_t due_us, struct span id)
-{
-        add_due(b, BATCH_DUE_DELETE, due_us, id);
-}
-
 void batch_seal(struct store_batch *b, uint64_t now_us)
 {
         char *head = b->record.data + b->record.start;
@@ -372,11 +351,6 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
                 ret_op->count = read_u8(r);
                 ret_op->hashes = read_raw(r, 8 * (size_t) ret_op->count);
                 ret_op->value = read_raw(r, read_u32(r));
-                break;
-        case BATCH_DUE_PUT:
-        case BATCH_DUE_DELETE:
-                ret_op->number = read_u64(r);
-                ret_op->key = read_raw(r, read_u16(r));
                 break;
         default:
                 r->failed = true;

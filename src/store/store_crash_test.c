@@ -97,7 +97,6 @@ static void begin_one(struct run *run)
         store_put(q, text_of(key, "k%05u", i), text_of(value, "v%u", i));
         if (removes_key(i))
                 store_delete(q, text_of(key, "k%05u", i - 3));
-        store_due_put(q, i, SPAN_LITERAL("due"));
         trace_key = text_of(key, "t%05u", i);
         store_trace(q, &trace_key, 1, text_of(value, "r%u", i));
         store_commit(run->store, batches, count, 0, committed, run);
@@ -180,19 +179,6 @@ static void got_scan(void *arg, int result, const struct store_entry *entries, s
                 l->wrong += l->format[0] == 'k' ? key_is_there(j, l->until) : has_mail(j);
 }
 
-static void got_due(void *arg, int result, const struct store_due *due, size_t count,
-                    uint64_t next_us)
-{
-        struct look *l = arg;
-
-        l->is_done = true;
-        l->result = result;
-        l->count = count;
-        l->number = next_us;
-        for (size_t i = 0; i < count; i++)
-                l->wrong += due[i].due_us != i;
-}
-
 static void got_trace(void *arg, int result, const struct span *records, size_t count)
 {
         struct look *l = arg;
@@ -234,11 +220,13 @@ static bool scan_is_right(struct run *run, const struct partition *p, const char
                           unsigned until)
 {
         static struct look l;
+        struct store_range range;
         char from[32], to[32];
 
         l = (struct look) {.until = until, .format = format};
-        store_scan(run->store, p, text_of(from, format, 0), text_of(to, format, 99999), 1000, false,
-                   got_scan, &l);
+        range = (struct store_range) {text_of(from, format, 0), text_of(to, format, 99999), 1000,
+                                      false};
+        store_scan(run->store, p, &range, got_scan, &l);
         wait_for(run, &l);
         return l.result == 0 && l.wrong == 0;
 }
@@ -261,12 +249,6 @@ static bool state_is_right(struct run *run, unsigned *ret_until)
         snprintf(run->why, sizeof run->why, "keys after %u", until);
         if (!scan_is_right(run, &queue, "k%05u", until) ||
             !scan_is_right(run, &mail, "m%05u", until))
-                return false;
-        l = (struct look) {0};
-        store_due_scan(run->store, &queue, UINT64_MAX - 1, 1000, got_due, &l);
-        wait_for(run, &l);
-        snprintf(run->why, sizeof run->why, "due after %u", until);
-        if (l.wrong || l.count != until)
                 return false;
         for (unsigned j = 0; j < until; j++) {
                 snprintf(run->why, sizeof run->why, "blob %u after %u", j, until);
