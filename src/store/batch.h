@@ -28,6 +28,7 @@ enum batch_op_kind {
         BATCH_TRACE = 8,          /* count 1, hashes 8 each, record 4+n */
         /* 9 and 10 were due times: not to be used again */
         BATCH_PUT_NEW = 11,       /* as BATCH_PUT */
+        BATCH_BLOB_MOVE = 12,     /* id 8, description 2+n, octets 4+n: lies here from now on */
 };
 
 /* What is in a batch, so that nobody looks who need not. */
@@ -77,6 +78,10 @@ uint32_t batch_number(struct span in);
 /* For a driver that learns the size of an adopted file late: sets the size in
  * every BLOB_ADOPT with this id. */
 void batch_set_adopted_size(struct store_batch *b, uint64_t blob_id, uint64_t size);
+
+/* As store_blob_put(), for a blob that is there: from now on it lies here. */
+void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
+                     struct span octets);
 
 /* The i-th hash of a TRACE. */
 uint64_t batch_hash(const struct batch_op *op, size_t i);

@@ -83,25 +83,41 @@ static int put_segment(struct log *log, struct index *index, uint64_t number)
         return r;
 }
 
+/* From where it lay to where it lies. */
+static void account_blob(struct log *log, const struct blob_change *c)
+{
+        const uint64_t before = c->before ? c->segment_before : 0;
+        const uint64_t after = c->place.references && c->place.kind == BLOB_IN_SEGMENT
+                                       ? c->place.segment
+                                       : 0;
+
+        if (before == after)
+                return;
+        if (before)
+                log_account(log, before, -1, -(int64_t) c->place.size);
+        if (after)
+                log_account(log, after, 1, (int64_t) c->place.size);
+}
+
 int recover_account(struct log *log, struct apply *apply)
 {
         uint64_t last = 0;
         int r = 0;
 
-        for (size_t i = 0; i < apply->blob_count; i++) {
-                const struct blob_change *c = &apply->blobs[i];
-                const int change = (c->place.references != 0) - (c->before != 0);
-
-                if (c->place.kind == BLOB_IN_SEGMENT && change)
-                        log_account(log, c->place.segment, change,
-                                    change * (int64_t) c->place.size);
-        }
+        for (size_t i = 0; i < apply->blob_count; i++)
+                account_blob(log, &apply->blobs[i]);
         /* Nearly always all of them are in one or two segments. */
         for (size_t i = 0; i < apply->blob_count && r == 0; i++) {
-                const struct blob_place *p = &apply->blobs[i].place;
+                const struct blob_change *c = &apply->blobs[i];
+                const uint64_t touched[] = {
+                        c->segment_before,
+                        c->place.kind == BLOB_IN_SEGMENT ? c->place.segment : 0,
+                };
 
-                if (p->kind == BLOB_IN_SEGMENT && p->segment != last) {
-                        last = p->segment;
+                for (size_t k = 0; k < 2 && r == 0; k++) {
+                        if (!touched[k] || touched[k] == last)
+                                continue;
+                        last = touched[k];
                         r = put_segment(log, apply->index, last);
                 }
         }

@@ -41,7 +41,12 @@ struct store_batch;
 struct partition {
         unsigned char octets[16];
 };
-enum partition_kind { PARTITION_ACCOUNT = 'a', PARTITION_QUEUE = 'q', PARTITION_LIST = 'l' };
+enum partition_kind {
+        PARTITION_ACCOUNT = 'a',
+        PARTITION_QUEUE = 'q',
+        PARTITION_LIST = 'l',
+        PARTITION_STORE = 's', /* the driver's own records */
+};
 struct partition partition_of(enum partition_kind kind, struct span name);
 
 /* Results are 0 or:

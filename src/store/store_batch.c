@@ -230,6 +230,21 @@ void store_blob_adopt(struct store_batch *b, uint64_t blob_id, uint32_t referenc
         encode_u64(p + 14 + description.len, 0); /* batch_set_adopted_size() */
 }
 
+void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
+                     struct span octets)
+{
+        char *p = add(b, BATCH_BLOB_MOVE, 14 + description.len + octets.len);
+
+        if (!p)
+                return;
+        encode_u64(p, blob_id);
+        encode_u16(p + 8, (uint16_t) description.len);
+        encode_octets(p + 10, description);
+        p += 10 + description.len;
+        encode_u32(p, (uint32_t) octets.len);
+        encode_octets(p + 4, octets);
+}
+
 void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta)
 {
         char *p = add(b, BATCH_BLOB_REFERENCE, 12);
@@ -342,6 +357,12 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
         case BATCH_BLOB_PUT:
         case BATCH_BLOB_ADOPT:
                 read_blob(r, ret_op);
+                break;
+        case BATCH_BLOB_MOVE:
+                ret_op->number = read_u64(r);
+                ret_op->key = read_raw(r, read_u16(r));
+                ret_op->value = read_raw(r, read_u32(r));
+                ret_op->size = ret_op->value.len;
                 break;
         case BATCH_BLOB_REFERENCE:
                 ret_op->number = read_u64(r);

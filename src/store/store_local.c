@@ -234,6 +234,7 @@ static void settle(struct local *l)
 static void free_all(struct local *l)
 {
         waker_free(l->waker);
+        local_reclaim_done(l);
         trace_free(l->trace);
         apply_free(l->apply);
         index_close(l->index);
