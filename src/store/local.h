@@ -5,6 +5,7 @@
  *                   writes, syncs, answers, and then tells the index
  *   local_helpers.c the helper thread (segments, traces, free space) and the
  *                   reader threads (questions that must ask the disk)
+ *   local_backup.c  what a backup copies
  *   local_reclaim.c of the helper thread: live bodies leave segments that are
  *                   mostly dead
  *
@@ -73,6 +74,14 @@ struct local {
         bool has_sync_thread, has_helper_thread;
         int reader_count;
         struct reclaim reclaim;
+        bool is_quiet;
+
+        struct index *engine;  /* below `index` */
+        char *backup_path;     /* of a copy of the index, as the engine sees it */
+        _Atomic bool is_pinned; /* a backup is being made: no file goes */
+        _Atomic bool has_copy;  /* there is, or may be, a copy of the index */
+        uint64_t *dead_files;  /* blobs whose files wait for the end of it; the sync thread's */
+        size_t dead_file_count;
 };
 
 static inline const char *local_blob_path(uint64_t blob_id, char *out)
@@ -101,6 +110,12 @@ void local_answer(struct local *l, struct query *q);
 /* Does a piece of the work of giving room back; true: there is more. */
 bool local_reclaim(struct local *l);
 void local_reclaim_done(struct local *l);
+
+/* Answers a QUERY_BACKUP, on a reader thread; ends what it began; removes the
+ * copy of the index when it is not needed (the helper thread's). */
+int local_backup_begin(struct local *l, struct query *q);
+void local_backup_end(struct local *l);
+void local_backup_clean(struct local *l);
 
 /* How much room there is: is_full, is_exhausted, free_bytes. */
 void local_check_space(struct local *l);

@@ -96,6 +96,9 @@ void *local_helper_run(void *local)
                 if (is_closing || atomic_load(&l->has_failed))
                         continue;
                 local_check_space(l);
+                if (l->is_quiet)
+                        continue;
+                local_backup_clean(l);
                 /* First, since the log is kept as long as traces need it. */
                 if (trace_has_work(l->trace))
                         trace_write(l->trace, clock_now_us());
@@ -182,7 +185,12 @@ static bool give(void *arg, struct span text)
 
 void local_answer(struct local *l, struct query *q)
 {
-        if (q->kind == QUERY_BLOB) {
+        if (q->kind == QUERY_BACKUP) {
+                const int r = local_backup_begin(l, q);
+
+                if (r < 0)
+                        q->result = r;
+        } else if (q->kind == QUERY_BLOB) {
                 answer_blob(l, q);
         } else if (q->kind == QUERY_TRACE) {
                 const int r = q->limit ? trace_find(l->trace, q->number, give, q) : 0;

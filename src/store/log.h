@@ -87,6 +87,7 @@ struct log {
         unsigned char store_id[LOG_STORE_ID];
         uint64_t segment_size;
         bool may_reclaim;
+        _Atomic bool is_pinned; /* no segment goes or is written over */
         struct log_position position; /* the writer's */
         struct log_part part[LOG_STREAMS];
 
@@ -178,6 +179,9 @@ uint64_t log_emptiest(struct log *l, uint64_t per_mille);
 
 /* What lives in it cannot be moved out, if anything does. */
 void log_set_stuck(struct log *l, uint64_t segment);
+
+/* From now on, or no longer, no segment goes or is written over. */
+void log_pin(struct log *l, bool is_pinned);
 
 /* Removes dead segments but one a stream. */
 int log_reclaim(struct log *l, const struct log_position *safe);

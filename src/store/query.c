@@ -198,6 +198,40 @@ static void done_partitions(struct query *q)
         free(partitions);
 }
 
+int query_give_file(struct query *q, const struct store_backup_file *file)
+{
+        struct buffer value = BUFFER_INIT(4096);
+        int r = write_u64(&value, file->size);
+
+        if (r == 0)
+                r = buffer_append_span(&value, file->to);
+        if (r == 0)
+                r = query_give_entry(q, file->path, buffer_span(&value));
+        buffer_done(&value);
+        return r;
+}
+
+static void done_backup(struct query *q)
+{
+        struct store_backup_file *files = calloc(q->entry_count + 1, sizeof *files);
+
+        if (!files || q->result < 0) {
+                q->done.backup(q->arg, q->result < 0 ? q->result : -ENOMEM, NULL, 0);
+                free(files);
+                return;
+        }
+        for (size_t i = 0; i < q->entry_count; i++) {
+                const struct query_entry *e = &q->entries[i];
+                struct reader r = READER(octets_at(q, e->value_at, e->value_len));
+
+                files[i].path = octets_at(q, e->key_at, e->key_len);
+                files[i].size = read_u64(&r);
+                files[i].to = r.rest;
+        }
+        q->done.backup(q->arg, 0, files, q->entry_count);
+        free(files);
+}
+
 static void done_trace(struct query *q)
 {
         struct span *records = calloc(q->entry_count + 1, sizeof(struct span));
@@ -230,6 +264,9 @@ void query_done(struct query *q)
                 break;
         case QUERY_TRACE:
                 done_trace(q);
+                break;
+        case QUERY_BACKUP:
+                done_backup(q);
                 break;
         }
         query_free(q);

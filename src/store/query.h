@@ -13,6 +13,7 @@ enum query_kind {
         QUERY_PARTITIONS,
         QUERY_BLOB,  /* answered by the driver: query_give_octets() */
         QUERY_TRACE, /* answered by the driver: query_give_entry() for each */
+        QUERY_BACKUP, /* answered by the driver: query_give_file() for each */
 };
 
 struct query_entry {
@@ -34,6 +35,7 @@ struct query {
                 store_partitions_fn *partitions;
                 store_blob_fn *blob;
                 store_trace_fn *trace;
+                store_backup_fn *backup;
         } done;
         void *arg;
 
@@ -61,6 +63,8 @@ int query_set_range(struct query *q, struct span from, struct span to);
 int query_run(struct query *q, struct index *index, bool may_block);
 
 int query_give_entry(struct query *q, struct span key, struct span value);
+
+int query_give_file(struct query *q, const struct store_backup_file *file);
 
 /* Calls back and frees; on the loop. */
 void query_done(struct query *q);

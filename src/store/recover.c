@@ -51,6 +51,19 @@ static int decode_positions(const struct buffer *value, struct log_position *ret
         return read_is_complete(&r) ? 0 : -EBADMSG;
 }
 
+int recover_get_position(struct index *index, struct log_position *ret_p)
+{
+        struct buffer value = BUFFER_INIT(1024);
+        struct log_position traces;
+        const char key = KEYS_POSITION;
+        int r = index_get(index, span_make(&key, 1), true, &value);
+
+        if (r == 0)
+                r = decode_positions(&value, ret_p, &traces);
+        buffer_done(&value);
+        return r;
+}
+
 int recover_get_flushed_position(struct index *index, struct log_position *ret_traces)
 {
         struct buffer value = BUFFER_INIT(1024);
@@ -432,6 +445,7 @@ static int end_log(struct recovery *v, uint8_t torn)
                         r = take_up(v, i);
         }
         v->log->position.group = v->position.group;
+        trace_end_recovery(v->trace, v->position.group);
         return r;
 }
 

@@ -257,6 +257,11 @@ int log_create(struct log *l, enum log_stream stream)
         return r;
 }
 
+static bool may_go(struct log *l)
+{
+        return l->may_reclaim && !atomic_load(&l->is_pinned);
+}
+
 /* Takes a dead segment out of the log, or NULL. Its file stays. To be removed:
  * any but the first of its stream that is as large as new ones are; to be
  * recycled: only such a one. */
@@ -265,7 +270,7 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
         struct segment *dead = NULL;
 
         pthread_mutex_lock(&l->mutex);
-        for (enum log_stream i = 0; i < LOG_STREAMS && !dead && l->may_reclaim; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS && !dead && may_go(l); i++) {
                 bool is_kept = !is_recycled;
 
                 LIST_FOR_EACH(node, &l->streams[i]) {
@@ -291,12 +296,19 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
         return dead;
 }
 
+void log_pin(struct log *l, bool is_pinned)
+{
+        pthread_mutex_lock(&l->mutex);
+        atomic_store(&l->is_pinned, is_pinned);
+        pthread_mutex_unlock(&l->mutex);
+}
+
 bool log_has_dead(struct log *l)
 {
         bool has_dead = false;
 
         pthread_mutex_lock(&l->mutex);
-        for (enum log_stream i = 0; i < LOG_STREAMS && l->may_reclaim; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS && may_go(l); i++) {
                 LIST_FOR_EACH(node, &l->streams[i]) {
                         const struct segment *s = LIST_OBJECT(node, struct segment, node);
 

@@ -260,6 +260,24 @@ void store_trace_find(struct store *s, struct span key, size_t limit, store_trac
         ask(s, q, 0);
 }
 
+void store_backup_begin(struct store *s, store_backup_fn *done, void *arg)
+{
+        struct query *q = query_new(QUERY_BACKUP, NULL, arg);
+
+        if (!q) {
+                done(arg, -ENOMEM, NULL, 0);
+                return;
+        }
+        q->done.backup = done;
+        ask(s, q, 0);
+}
+
+void store_backup_end(struct store *s)
+{
+        if (s->driver->backup_end)
+                s->driver->backup_end(s);
+}
+
 int store_blob_lend(struct store *s, uint64_t blob_id, int *ret_fd)
 {
         return s->driver->blob_lend(s, blob_id, ret_fd);

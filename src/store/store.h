@@ -70,6 +70,8 @@ struct store_options {
         uint64_t trace_size_max; /* 0: 2 % of the disk */
         unsigned trace_days;     /* 0: 30 */
         int directory_fd;        /* local: the state folder; -1 to open the URI's path */
+        bool is_quiet;           /* local: for looking at it only: nothing is made ahead, moved or
+                                  * given back */
         const char *index_path;  /* local: path of the folder under which the index engine opens
                                   * its files, as this process sees it after confinement */
 };
@@ -188,6 +190,22 @@ int store_blob_open(struct store *s, uint64_t blob_id, int *ret_fd, uint64_t *re
 typedef void store_trace_fn(void *arg, int result, const struct span *records, size_t count);
 void store_trace_find(struct store *s, struct span key, size_t limit, store_trace_fn *done,
                       void *arg);
+
+/* ---- backup ------------------------------------------------------------ */
+
+/* Files of which a copy is a store as it was at one moment between the call and
+ * its answer: the first `size` octets of `path` are to be copied as `to`; both are
+ * relative to the store's folder. Until store_backup_end() no file of them goes or
+ * is written over within its size, but for those below trace/, which may be gone:
+ * leave them out then. One at a time (-EBUSY); local: only (-EOPNOTSUPP). */
+struct store_backup_file {
+        struct span path, to;
+        uint64_t size;
+};
+typedef void store_backup_fn(void *arg, int result, const struct store_backup_file *files,
+                             size_t count);
+void store_backup_begin(struct store *s, store_backup_fn *done, void *arg);
+void store_backup_end(struct store *s);
 
 /* ---- numbers, maintenance --------------------------------------------- */
 
