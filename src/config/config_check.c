@@ -172,6 +172,9 @@ static void check_tls(const struct check *k)
 {
         if (k->c->tls.key.len && !k->c->tls.certificate.len)
                 WRONG(k, "tls.key", "tls.key is set without tls.certificate; set both");
+        if (k->c->tls.more_certificates.count && !k->c->tls.certificate.len)
+                WRONG(k, "tls.more_certificates", "tls.more_certificates is set without "
+                      "tls.certificate, which clients get that ask for no name; set it");
 }
 
 static void check_queue(const struct check *k)

@@ -22,6 +22,8 @@ static const char *const type_texts[] = {
         [OPTION_DOMAINS] = "A list of domain names",
         [OPTION_PATTERNS] = "A list of domain names",
         [OPTION_SERVERS] = "A list of addresses",
+        [OPTION_MECHANISMS] = "A list of SASL mechanisms",
+        [OPTION_PATHS] = "A list of whole paths",
         [OPTION_NETWORKS] = "A list of networks",
         [OPTION_LISTENS] = "A list of listeners",
 };

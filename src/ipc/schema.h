@@ -25,6 +25,7 @@ enum {
         IPC_TEXT_MAX = 1024,           /* a reply or reason for people */
         IPC_RECIPIENTS_MAX = 1000,     /* RFC 5321 section 4.5.3.1.8 asks for 100 */
         IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
+        IPC_SASL_MAX = 9216,           /* what 12288 octets of base64 hold (RFC 4954 section 4) */
 };
 
 #define IPC_MESSAGES(M)                                                                            \
@@ -69,7 +70,19 @@ enum {
         M(61, control_input)                                                                       \
         M(62, control_row)                                                                         \
         M(63, control_octets)                                                                      \
-        M(64, control_done)
+        M(64, control_done)                                                                        \
+        /* edge and access to directory, and its answers */                                        \
+        M(70, auth_start)                                                                          \
+        M(71, auth_step)                                                                           \
+        M(72, auth_cancel)                                                                         \
+        M(73, auth_result)                                                                         \
+        M(74, quota_ask)                                                                           \
+        M(75, quota_answer)                                                                        \
+        /* relay to directory, and its answers */                                                  \
+        M(76, login_start)                                                                         \
+        M(77, login_step)                                                                          \
+        M(78, login_cancel)                                                                        \
+        M(79, login_blob)
 
 /* What you are. +fd: the configuration as text (config_encode), memfd.
  * The state folder follows as a descriptor in `peer` of kind PROCESS_STATE. */
@@ -287,6 +300,68 @@ enum commit_status {
 #define IPC_FIELDS_control_done(F)                                                                 \
         F(U8, status, 0, _)                                                                        \
         F(OCTETS, text, IPC_TEXT_MAX, _)
+
+/* A login begins (auth/sasl.h). `login` is the asker's number for it. Every
+ * start and step gets one auth_result; those under way when the channel ends
+ * get none. Octets are blobs of SASL, already out of base64. */
+#define IPC_FIELDS_auth_start(F)                                                                   \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, mechanism, 24, _)                                                                \
+        F(OCTETS, service, 24, _)      /* for the log: "submission", "imap" */                     \
+        F(OCTETS, client_address, 16, _) /* IPv4 mapped */                                         \
+        F(BOOL, has_initial, 0, _)                                                                 \
+        F(OCTETS, octets, IPC_SASL_MAX, _) /* the initial response */                              \
+        F(OCTETS, exporter, 32, _)     /* tls-exporter (RFC 9266), where -PLUS is offered */       \
+        F(OCTETS, certificate_name, 320, _) /* whom a checked client certificate names */
+#define IPC_FIELDS_auth_step(F)                                                                    \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)
+/* The client gave up or is gone; no answer. */
+#define IPC_FIELDS_auth_cancel(F) F(U64, login, 0, _)
+
+enum auth_status {
+        AUTH_CHALLENGE = 0, /* `octets`; a step follows */
+        AUTH_GRANTED = 1,   /* `account`; this and all below end the login */
+        AUTH_REFUSED = 2,   /* no such account or not its secret: nobody says which */
+        AUTH_MALFORMED = 3, /* no message of that mechanism */
+        AUTH_UNKNOWN = 4,   /* no such mechanism */
+        AUTH_LATER = 5,     /* too many failures: not looked at */
+        AUTH_TROUBLE = 6,   /* could not be decided now */
+};
+#define IPC_FIELDS_auth_result(F)                                                                  \
+        F(U64, login, 0, _)                                                                        \
+        F(U8, status, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
+        F(OCTETS, account, 320, _) /* canonical address */
+
+/* May this account send to so many recipients more? They are counted if so. */
+#define IPC_FIELDS_quota_ask(F)                                                                    \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(U32, recipients, 0, _)
+#define IPC_FIELDS_quota_answer(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(BOOL, is_granted, 0, _)                                                                  \
+        F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
+
+/* Our own login at a host that wants one; the secret stays in directory. The
+ * answer to a start or step is a login_blob with the same `login`. */
+#define IPC_FIELDS_login_start(F)                                                                  \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, host, 300, _)       /* as in the credentials file */                             \
+        F(OCTETS, mechanisms, 512, _) /* those the host offers, separated by blanks */             \
+        F(BOOL, is_verified, 0, _)    /* TLS to a host whose certificate was checked */
+#define IPC_FIELDS_login_step(F)                                                                   \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)
+#define IPC_FIELDS_login_cancel(F) F(U64, login, 0, _)
+#define IPC_FIELDS_login_blob(F)                                                                   \
+        F(U64, login, 0, _)                                                                        \
+        F(BOOL, is_usable, 0, _)      /* no: there is no secret for it, or it may not be shown */  \
+        F(OCTETS, mechanism, 24, _)   /* answer to a start */                                      \
+        F(BOOL, has_octets, 0, _)                                                                  \
+        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
+        F(OCTETS, text, IPC_TEXT_MAX, _) /* where not usable: why */
 
 /* The kinds of items that messages carry. */
 #define IPC_ITEM_KINDS(I)                                                                          \

@@ -78,6 +78,7 @@ static int start(struct process *p)
         list_init(&e->warm);
         list_init(&e->spare);
         p->role = e;
+        edge_login_init(&e->directory, e);
         r = open_meters(e);
         if (r == 0)
                 r = edge_keeper_init(&e->keeper, e);
@@ -98,6 +99,7 @@ void edge_free(struct edge *e)
         while (!list_is_empty(&e->sessions))
                 edge_session_free(LIST_OBJECT(e->sessions.next, struct edge_session, node));
         edge_keeper_done(&e->keeper);
+        edge_login_done(&e->directory);
         edge_transaction_free_spares(e);
         timer_free(e->listeners_timer);
         timer_free(e->cooling);
@@ -133,6 +135,8 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
 
         if (kind == PROCESS_KEEPER && number == 0)
                 edge_keeper_peer(&e->keeper, generation, fd);
+        else if (kind == PROCESS_DIRECTORY)
+                edge_login_peer(&e->directory, fd);
         else
                 close(fd);
 }

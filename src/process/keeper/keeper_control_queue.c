@@ -147,9 +147,10 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 static void next_page(struct control_session *s)
 {
         struct walk *w = s->verb;
+        const struct store_range range = {span_make(w->next, w->next_len), SPAN_LITERAL("g"), PAGE,
+                                          false};
 
-        store_scan(s->keeper->store, &s->keeper->shard, span_make(w->next, w->next_len),
-                   SPAN_LITERAL("g"), PAGE, false, got_page, s);
+        store_scan(s->keeper->store, &s->keeper->shard, &range, got_page, s);
 }
 
 static void visit_one(struct control_session *s, struct span value)
