@@ -123,6 +123,8 @@ static void answer_login(struct imap_server *s, const struct imap_answer *a)
                 imap_server_put(s, a->text ? a->text : "");
                 imap_server_put(s, "\r\n");
                 s->reading = IMAP_READING_RESPONSE;
+                buffer_clear(&s->line);
+                s->line_at = 0;
                 return;
         }
         if (s->line.data)
