@@ -378,6 +378,8 @@ size_t imap_server_feed(struct imap_server *s, struct span in, struct imap_event
                 }
                 if (ret_event->kind != IMAP_EVENT_NONE)
                         break;
+                /* What a refused command left must not become part of the next one. */
+                *ret_event = (struct imap_event) {0};
         }
         return used;
 }

@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { MESSAGES = 5, LOG_MAX = 1 << 24 };
 
 static const char body[] =
-        "From: a <a@b>, g: c@d;\r\nSubject: =?utf-8?q?=e6=9d=b1?= x\r\nDate: 1 Jan 2000 1:2:3 GMT\r\n"
+        "From: a <a@b>, g: c@d;\r\nSubject: =?utf-8?q?=e6=9d=b1?= x\r\n"
+        "Date: 1 Jan 2000 1:2:3 GMT\r\n"
         "References: <1@x>\r\nMessage-ID: <2@x>\r\n"
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n"
         "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\n.text\r\n--b\r\n"
