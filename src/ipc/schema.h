@@ -317,7 +317,8 @@ enum commit_status {
 #define IPC_FIELDS_control_input(F) F(OCTETS, octets, IPC_BODY_PART_MAX, _)
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
-/* Raw octets: a part of a message, or one whole decision record (`why`). */
+/* Raw octets: a part of a message, or one whole decision record (`why`). Empty:
+ * the command has arrived, and its answer may take a while. */
 #define IPC_FIELDS_control_octets(F) F(OCTETS, octets, IPC_RECORD_MAX, _)
 /* The end: an exit status of sysexits.h and, when not 0, what to tell. */
 #define IPC_FIELDS_control_done(F)                                                                 \

@@ -427,8 +427,9 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 
 static void read_on(struct account *a, struct span from)
 {
-        store_scan(a->mailboxes->store, &a->partition, from, SPAN_LITERAL("o"), STORE_SCAN_MAX,
-                   false, got_page, a);
+        const struct store_range range = {from, SPAN_LITERAL("o"), STORE_SCAN_MAX, false};
+
+        store_scan(a->mailboxes->store, &a->partition, &range, got_page, a);
 }
 
 static void got_sequence(void *arg, int result, struct span value, uint64_t sequence)

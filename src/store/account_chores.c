@@ -107,6 +107,7 @@ static void got_purged_singles(void *arg, int result, const struct store_entry *
 {
         struct account *a = arg;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+        struct store_range range;
 
         (void) has_more;
         result = take_page(a, result, entries, count);
@@ -114,9 +115,9 @@ static void got_purged_singles(void *arg, int result, const struct store_entry *
                 end_reading(a, result == 0);
                 return;
         }
-        store_scan(a->mailboxes->store, &a->partition,
-                   account_key(from, 'r', a->chore.mailbox_id),
-                   account_key(to, 'r', a->chore.mailbox_id + 1), 1, false, got_purged_runs, a);
+        range = (struct store_range) {account_key(from, 'r', a->chore.mailbox_id),
+                                      account_key(to, 'r', a->chore.mailbox_id + 1), 1, false};
+        store_scan(a->mailboxes->store, &a->partition, &range, got_purged_runs, a);
 }
 
 static void read_chore(struct account *a)
@@ -124,18 +125,21 @@ static void read_chore(struct account *a)
         struct store *s = a->mailboxes->store;
         const uint64_t id = a->chore.mailbox_id;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+        struct store_range range = {account_key(from, 'e', id), account_key(to, 'e', id + 1),
+                                    ACCOUNT_RUN, false};
 
-        if (a->chore.kind == CHORE_FOLD)
-                store_scan(s, &a->partition, account_key(from, 'e', id),
-                           account_key(to, 'e', id + 1), ACCOUNT_RUN, false, got_fold, a);
-        else if (a->chore.kind == CHORE_PURGE)
-                store_scan(s, &a->partition, account_key(from, 'e', id),
-                           account_key(to, 'e', id + 1), PURGE_PAGE, false, got_purged_singles, a);
-        else
-                store_scan(s, &a->partition,
-                           a->sweep_behind_len ? span_make(a->sweep_behind, a->sweep_behind_len)
-                                               : SPAN_LITERAL("d/"),
-                           SPAN_LITERAL("d0"), SWEEP_PAGE, false, got_sweep, a);
+        if (a->chore.kind == CHORE_FOLD) {
+                store_scan(s, &a->partition, &range, got_fold, a);
+        } else if (a->chore.kind == CHORE_PURGE) {
+                range.limit = PURGE_PAGE;
+                store_scan(s, &a->partition, &range, got_purged_singles, a);
+        } else {
+                range = (struct store_range) {SPAN_LITERAL("d/"), SPAN_LITERAL("d0"), SWEEP_PAGE,
+                                              false};
+                if (a->sweep_behind_len)
+                        range.from = span_make(a->sweep_behind, a->sweep_behind_len);
+                store_scan(s, &a->partition, &range, got_sweep, a);
+        }
 }
 
 static void got_chore_sequence(void *arg, int result, struct span value, uint64_t sequence)

@@ -26,9 +26,9 @@ enum batch_op_kind {
         BATCH_BLOB_ADOPT = 6,     /* id 8, references 4, description 2+n, size 8 */
         BATCH_BLOB_REFERENCE = 7, /* id 8, delta 4 */
         BATCH_TRACE = 8,          /* count 1, hashes 8 each, record 4+n */
-        BATCH_DUE_PUT = 9,        /* due 8, id 2+n */
-        BATCH_DUE_DELETE = 10,    /* due 8, id 2+n */
+        /* 9 and 10 were due times: not to be used again */
         BATCH_PUT_NEW = 11,       /* as BATCH_PUT */
+        BATCH_BLOB_MOVE = 12,     /* id 8, description 2+n, octets 4+n: lies here from now on */
 };
 
 /* What is in a batch, so that nobody looks who need not. */
@@ -48,9 +48,9 @@ struct store_batch {
 
 struct batch_op {
         uint8_t kind;
-        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT; id of DUE; description of blobs */
+        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT; description of blobs */
         struct span value; /* PUT, `to` of RANGE, octets of BLOB_PUT, record of TRACE */
-        uint64_t number;   /* blob id, due time */
+        uint64_t number;   /* blob id */
         int64_t count;     /* references, delta, hashes of TRACE */
         uint64_t size;     /* BLOB_ADOPT */
         struct span hashes;
@@ -83,6 +83,10 @@ uint32_t batch_number(struct span in);
 /* For a driver that learns the size of an adopted file late: sets the size in
  * every BLOB_ADOPT with this id. */
 void batch_set_adopted_size(struct store_batch *b, uint64_t blob_id, uint64_t size);
+
+/* As store_blob_put(), for a blob that is there: from now on it lies here. */
+void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
+                     struct span octets);
 
 /* The i-th hash of a TRACE. */
 uint64_t batch_hash(const struct batch_op *op, size_t i);

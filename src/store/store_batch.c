@@ -248,6 +248,21 @@ void store_blob_adopt(struct store_batch *b, uint64_t blob_id, uint32_t referenc
         encode_u64(p + 14 + description.len, 0); /* batch_set_adopted_size() */
 }
 
+void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
+                     struct span octets)
+{
+        char *p = add(b, BATCH_BLOB_MOVE, 14 + description.len + octets.len);
+
+        if (!p)
+                return;
+        encode_u64(p, blob_id);
+        encode_u16(p + 8, (uint16_t) description.len);
+        encode_octets(p + 10, description);
+        p += 10 + description.len;
+        encode_u32(p, (uint32_t) octets.len);
+        encode_octets(p + 4, octets);
+}
+
 void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta)
 {
         char *p = add(b, BATCH_BLOB_REFERENCE, 12);
@@ -275,27 +290,6 @@ void store_trace(struct store_batch *b, const struct span *keys, size_t key_coun
                 encode_u64(p, hash_span(keys[i], b->store->trace_seed));
         encode_u32(p, (uint32_t) record.len);
         encode_octets(p + 4, record);
-}
-
-static void add_due(struct store_batch *b, enum batch_op_kind kind, uint64_t due_us, struct span id)
-{
-        char *p = is_too_big(b, id, KEYS_DUE_ID_MAX) ? NULL : add(b, kind, 10 + id.len);
-
-        if (!p)
-                return;
-        encode_u64(p, due_us);
-        encode_u16(p + 8, (uint16_t) id.len);
-        encode_octets(p + 10, id);
-}
-
-void store_due_put(struct store_batch *b, uint64_t due_us, struct span id)
-{
-        add_due(b, BATCH_DUE_PUT, due_us, id);
-}
-
-void store_due_delete(struct store_batch *b, uint64_t due_us, struct span id)
-{
-        add_due(b, BATCH_DUE_DELETE, due_us, id);
 }
 
 void batch_seal(struct store_batch *b, uint64_t now_us)
@@ -382,6 +376,12 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
         case BATCH_BLOB_ADOPT:
                 read_blob(r, ret_op);
                 break;
+        case BATCH_BLOB_MOVE:
+                ret_op->number = read_u64(r);
+                ret_op->key = read_raw(r, read_u16(r));
+                ret_op->value = read_raw(r, read_u32(r));
+                ret_op->size = ret_op->value.len;
+                break;
         case BATCH_BLOB_REFERENCE:
                 ret_op->number = read_u64(r);
                 ret_op->count = (int32_t) read_u32(r);
@@ -390,11 +390,6 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
                 ret_op->count = read_u8(r);
                 ret_op->hashes = read_raw(r, 8 * (size_t) ret_op->count);
                 ret_op->value = read_raw(r, read_u32(r));
-                break;
-        case BATCH_DUE_PUT:
-        case BATCH_DUE_DELETE:
-                ret_op->number = read_u64(r);
-                ret_op->key = read_raw(r, read_u16(r));
                 break;
         default:
                 r->failed = true;

@@ -98,11 +98,13 @@ static const struct channel_handler worker_handler = {
 
 static void tell_intake(struct keeper *k, struct keeper_peer *edge)
 {
+        const struct span reason = k->intake_is_open
+                                           ? SPAN_LITERAL("")
+                                           : SPAN_LITERAL("the mail store takes no more mail now");
+
         if (edge->channel)
                 CHANNEL_SEND(edge->channel, intake, -1, .is_open = k->intake_is_open,
-                             .reason = k->intake_is_open
-                                               ? SPAN_LITERAL("")
-                                               : SPAN_LITERAL("the mail store takes no more mail now"));
+                             .reason = reason);
 }
 
 /* A new channel to a process; what came over an older one ends first. */

@@ -32,9 +32,9 @@ enum {
         KEEPER_RELAYS_MAX = 32,
         KEEPER_WORKERS_MAX = 64,
         KEEPER_ACCESSES_MAX = 64,
-        KEEPER_ACTIVE_MAX = 10000,                 /* queue entries in memory */
-        KEEPER_BODIES_MAX = 64 * 1024 * 1024,      /* octets of bodies kept for their first attempt */
-        KEEPER_MAKER = ID_MAKERS - 1,              /* of message ids made here: bounces */
+        KEEPER_ACTIVE_MAX = 10000,            /* queue entries in memory */
+        KEEPER_BODIES_MAX = 64 * 1024 * 1024, /* octets of bodies kept for their first attempt */
+        KEEPER_MAKER = ID_MAKERS - 1,         /* of message ids made here: bounces */
 };
 
 /* The other end of a channel, and what came over it so far. */

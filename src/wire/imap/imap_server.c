@@ -123,6 +123,8 @@ static void answer_login(struct imap_server *s, const struct imap_answer *a)
                 imap_server_put(s, a->text ? a->text : "");
                 imap_server_put(s, "\r\n");
                 s->reading = IMAP_READING_RESPONSE;
+                buffer_clear(&s->line);
+                s->line_at = 0;
                 return;
         }
         if (s->line.data)
@@ -376,6 +378,8 @@ size_t imap_server_feed(struct imap_server *s, struct span in, struct imap_event
                 }
                 if (ret_event->kind != IMAP_EVENT_NONE)
                         break;
+                /* What a refused command left must not become part of the next one. */
+                *ret_event = (struct imap_event) {0};
         }
         return used;
 }

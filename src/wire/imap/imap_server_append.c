@@ -13,7 +13,7 @@ struct appending {
         struct span mailbox;
         struct imap_append append;
         bool is_synchronizing;
-        bool is_utf8;       /* within "UTF8 (" … ")" */
+        bool is_utf8;       /* within "UTF8 (" ... ")" */
         bool has_message;   /* one was taken */
 };
 

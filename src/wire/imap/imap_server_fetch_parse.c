@@ -108,7 +108,7 @@ static bool parse_partial(struct imap_parser *p, struct imap_fetch_item *item)
                && imap_parse_char(p, '>');
 }
 
-/* "BODY" and "[…]" as the response names it: without ".PEEK". */
+/* "BODY" and "[...]" as the response names it: without ".PEEK". */
 static bool make_label(struct imap_parser *p, struct imap_fetch_item *item, const char *name,
                        struct span section)
 {

@@ -284,7 +284,7 @@ IMAP_COMMAND_FUNCTION(search)
             || (imap_parse_word(p, SPAN_LITERAL("CHARSET"))
                 && (!imap_parse_space(p) || !imap_parse_astring(p, &charset)
                     || !imap_parse_space(p)))) {
-                imap_server_bad(s, "Say SEARCH [RETURN (…)] [CHARSET name] keys");
+                imap_server_bad(s, "Say SEARCH [RETURN (...)] [CHARSET name] keys");
                 return;
         }
         /* Without options ESEARCH says all of them (RFC 9051 section 6.4.4). */

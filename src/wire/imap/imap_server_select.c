@@ -3,6 +3,7 @@
 #include "wire/imap/imap_server_engine.h"
 
 struct selection {
+        struct span mailbox;
         bool is_read_only;
         bool has_qresync;
         uint64_t uid_validity, modseq;
@@ -78,7 +79,7 @@ static void put_unseen(struct imap_server *s)
         }
 }
 
-static void put_mailbox(struct imap_server *s)
+static void put_mailbox(struct imap_server *s, struct span name)
 {
         const struct imap_view *v = s->view;
 
@@ -97,6 +98,11 @@ static void put_mailbox(struct imap_server *s)
         if (!(s->enabled & IMAP_ENABLED_REV2)) {
                 imap_server_put(s, "* 0 RECENT\r\n");
                 put_unseen(s);
+        }
+        if (s->enabled & IMAP_ENABLED_REV2) { /* RFC 9051 section 6.3.2 */
+                imap_server_put(s, "* LIST () \"/\" ");
+                imap_server_put_mailbox(s, name);
+                imap_server_put(s, "\r\n");
         }
         put_code(s, "UIDVALIDITY", v->uid_validity, "Valid");
         put_code(s, "UIDNEXT", v->uid_next, "Next");
@@ -174,7 +180,7 @@ static void answered_select(struct imap_server *s, const struct imap_answer *a)
         s->view = imap_view_ref(a->view);
         s->state = IMAP_STATE_SELECTED;
         s->is_read_only = sel->is_read_only || a->is_read_only;
-        put_mailbox(s);
+        put_mailbox(s, sel->mailbox);
         if (sel->has_qresync && sel->uid_validity == s->view->uid_validity)
                 put_resync(s, sel);
         imap_server_finish(s, IMAP_OK, s->is_read_only ? "READ-ONLY" : "READ-WRITE", "Selected");
@@ -202,6 +208,7 @@ static void select_mailbox(struct imap_server *s, struct imap_parser *p, bool is
                 return;
         }
         kept->is_read_only = sel->is_read_only = is_read_only;
+        sel->mailbox = kept->mailbox;
         if (s->state == IMAP_STATE_SELECTED) {
                 imap_server_deselect(s);
                 imap_server_put(s, "* OK [CLOSED] Closed\r\n");

@@ -88,7 +88,7 @@ IMAP_COMMAND_FUNCTION(id)
         size_t len = 0;
 
         if (!text || !imap_parse_space(p) || !parse_id(p, text, &len)) {
-                imap_server_bad(s, "Say ID NIL or ID (\"name\" \"value\" …)");
+                imap_server_bad(s, "Say ID NIL or ID (\"name\" \"value\" ...)");
                 return;
         }
         imap_server_put(s, "* ID (\"name\" \"Hayauma\")\r\n");

@@ -121,7 +121,7 @@ IMAP_COMMAND_FUNCTION(status)
         if (!wanted || !imap_parse_space(p) || !imap_parse_mailbox(p, &ev->mailbox)
             || !imap_parse_space(p) || !imap_server_parse_status_items(p, wanted)
             || !imap_parse_end(p)) {
-                imap_server_bad(s, "Say STATUS mailbox (MESSAGES …)");
+                imap_server_bad(s, "Say STATUS mailbox (MESSAGES ...)");
                 return;
         }
         ev->wants_status = true;

@@ -249,6 +249,8 @@ size_t pop3_server_feed(struct pop3_server *s, struct span in, struct pop3_event
                 }
                 if (ret_event->kind != POP3_EVENT_NONE)
                         break;
+                /* What a refused command left must not become part of the next one. */
+                *ret_event = (struct pop3_event) {0};
         }
         return used;
 }
