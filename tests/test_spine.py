@@ -167,7 +167,7 @@ def test_queue_waits_for_its_next_hop():
     port = ports.free_port()
     with Hayauma(options=smart_host(port)) as server:
         server.send("a@example.jp", ["b@example.net"], MESSAGE.format("waits"))
-        server.wait_for_why("b@example.net", "deferred")
+        server.wait_for_why("b@example.net", "Connection refused")
         assert len(server.queue()) == 1
         with Sink(port) as sink:
             server.run("queue", "retry")

@@ -93,7 +93,8 @@ TEST(parts_become_one_story_in_the_order_of_time)
               "oldest first");
         CHECK(place(&text, "from [192.0.2.1]:40001") < place(&text, "to taro@example.jp: stored"),
               "who sent it first");
-        CHECK(place(&text, "by local user (users:17), goes to taro@example.jp") != SIZE_MAX, "rule");
+        CHECK(place(&text, "by local user (users:17), goes to taro@example.jp") != SIZE_MAX,
+              "rule");
         CHECK(place(&text, "to b@example.net: relayed") != SIZE_MAX, "final place");
         CHECK(place(&text, "taken by mx.example.net, which said 250 Ok?[31m") != SIZE_MAX,
               "the remote's words, without what a terminal would obey");

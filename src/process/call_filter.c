@@ -55,7 +55,7 @@ static const char *const always[] = {
 
 static const char *const for_reading[] = {
         "fadvise64", "readahead", "getdents64", "statx", "stat", "lstat", "newfstatat", "access",
-        "faccessat", "faccessat2", "getcwd", "fstatfs", "flock",
+        "faccessat", "faccessat2", "getcwd", "fstatfs", "flock", "readlink", "readlinkat",
 };
 
 static const char *const for_files[] = {
@@ -63,6 +63,7 @@ static const char *const for_files[] = {
         "mkdirat", "rmdir", "link", "linkat", "truncate", "fsync", "fdatasync", "sync_file_range",
         "fallocate", "statfs", "chmod", "fchmod", "fchmodat", "utimensat", "copy_file_range",
         "preadv", "pwritev", "preadv2", "pwritev2", "ioprio_set", "ioprio_get", "syncfs",
+        "msync",
 };
 
 /* Killed wherever they are not listed above. */

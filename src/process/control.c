@@ -10,7 +10,11 @@
 #include "ipc/channel.h"
 #include "process/control_access.h"
 
-enum { CLIENTS_MAX = 64, LAST_WORDS_MS = 200 };
+enum {
+        CLIENTS_MAX = 64,
+        STRANGERS_MAX = 8, /* of them, who may not ask: the oldest gives way */
+        LAST_WORDS_MS = 200,
+};
 
 struct client {
         struct list_node node;
@@ -18,6 +22,7 @@ struct client {
         uint64_t number;
         struct channel *channel;
         bool is_busy; /* has asked, waits for the answer */
+        bool may;     /* else it is told so when it asks */
 };
 
 struct control {
@@ -58,6 +63,12 @@ static void on_control(struct channel *ch, void *arg, const union ipc_message *m
         if (client->is_busy) /* one question at a time */
                 return;
         client->is_busy = true;
+        if (!client->may) {
+                control_done(client->control, client->number, EX_NOPERM,
+                             SPAN_LITERAL("only root and the group hayauma may do that"));
+                return;
+        }
+        CHANNEL_SEND(client->channel, control_octets, -1, .octets = {0});
         client->control->hooks.request(client->control->hooks.arg, client->number,
                                        m->control.verb);
 }
@@ -74,6 +85,26 @@ static const struct channel_handler handler = {
         .closed = on_closed,
 };
 
+/* Nobody who may not ask can keep others from asking, by connecting and
+ * saying nothing. */
+static void limit_strangers(struct control *c)
+{
+        struct client *oldest = NULL;
+        size_t count = 0;
+
+        LIST_FOR_EACH(node, &c->clients) {
+                struct client *client = LIST_OBJECT(node, struct client, node);
+
+                if (client->may)
+                        continue;
+                count++;
+                if (!oldest)
+                        oldest = client;
+        }
+        if (count > STRANGERS_MAX)
+                client_free(oldest);
+}
+
 static void client_new(struct control *c, int fd)
 {
         struct client *client = c->count < CLIENTS_MAX ? calloc(1, sizeof *client) : NULL;
@@ -85,11 +116,10 @@ static void client_new(struct control *c, int fd)
         }
         client->control = c;
         client->number = ++c->last_number;
+        client->may = control_access_may(fd);
         list_append(&c->clients, &client->node);
         c->count++;
-        if (!control_access_may(fd))
-                control_done(c, client->number, EX_NOPERM,
-                             SPAN_LITERAL("only root and the group hayauma may do that"));
+        limit_strangers(c);
 }
 
 static void on_ready(void *arg, int events)

@@ -14,6 +14,8 @@ static struct mailbox_status status_of(const struct mailbox *b)
                 .uid_next = b->uid_next,
                 .message_count = b->message_count,
                 .unseen_count = b->unseen_count,
+                .deleted_count = b->deleted_count,
+                .special_use = b->special_use,
                 .highest_modseq = b->highest_modseq,
                 .size = b->size,
         };
@@ -47,6 +49,16 @@ int account_mailbox(const struct account *a, struct span name, struct mailbox_st
         return 0;
 }
 
+int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_status *ret)
+{
+        const struct mailbox *b = account_find_id(a, id);
+
+        if (!b)
+                return -ENOENT;
+        *ret = status_of(b);
+        return 0;
+}
+
 /* ---- names ------------------------------------------------------------------ */
 
 /* The length of the UTF-8 sequence at `p`, 0 when it is none (RFC 3629: no
@@ -57,9 +69,11 @@ static size_t utf8_len(const unsigned char *p, size_t room)
                 unsigned char first_min, first_max, second_min, second_max;
                 size_t len;
         } forms[] = {
-                {0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-                {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-                {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+                {0x00, 0x7f, 0x00, 0x00, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2},
+                {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+                {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+                {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
+                {0xf4, 0xf4, 0x80, 0x8f, 4},
         };
 
         for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
@@ -136,7 +150,7 @@ struct mailbox *account_new_box(struct account *a, struct span name, struct stor
         b->uid_validity = new_uid_validity(b->id);
         account_put_header(a, batch);
         account_put_name(b, batch);
-        account_put_box(b, batch);
+        account_put_box(a, b, batch);
         return b;
 }
 
@@ -249,8 +263,13 @@ int account_delete_mailbox(struct account *a, struct span name, struct store_bat
         a->purged = purged;
         a->purged[a->purged_count++] = b->id;
         store_delete(batch, account_key(key, 'n', b->id));
+        if (b->special_use)
+                store_delete(batch, account_key(key, 'i', b->id));
+        if (b->keywords)
+                store_delete(batch, account_key(key, 'k', b->id));
         store_delete(batch, account_key(key, 'm', b->id));
         store_put(batch, account_key(key, 'l', b->id), span_make(NULL, 0));
+        account_note_deleted(a, b);
         account_remove_box(a, b);
         return 0;
 }

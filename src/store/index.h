@@ -32,6 +32,7 @@ struct index_driver {
         int (*scan)(struct index *i, const struct index_range *range, bool may_block,
                     index_visit_fn *visit, void *arg);
         int (*put)(struct index *i, struct span key, struct span value);
+        int (*put_new)(struct index *i, struct span key, struct span value); /* NULL: as put */
         int (*remove)(struct index *i, struct span key);
         int (*remove_range)(struct index *i, struct span from, struct span to);
         void (*mark)(struct index *i);
@@ -66,6 +67,13 @@ static inline int index_scan(struct index *i, const struct index_range *range, b
 static inline int index_put(struct index *i, struct span key, struct span value)
 {
         return i->driver->put(i, key, value);
+}
+/* As index_put(), for a key that never was in the index and, once removed, never
+ * comes back: an engine may use that. */
+static inline int index_put_new(struct index *i, struct span key, struct span value)
+{
+        return i->driver->put_new ? i->driver->put_new(i, key, value)
+                                  : i->driver->put(i, key, value);
 }
 static inline int index_remove(struct index *i, struct span key)
 {
@@ -113,6 +121,11 @@ static inline void index_close(struct index *i)
 /* RocksDB in the folder `path`, made when it is missing; `error` has 256
  * bytes. Starts the engine's threads. */
 int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
+
+/* Makes a copy of the durable state in the folder `path`, which must not be
+ * there but its parent must; of RocksDB's only, -EOPNOTSUPP else. It shares files
+ * with the index. Any thread. */
+int index_checkpoint(struct index *i, const char *path);
 
 /* In memory: for the mem: driver, and for crash tests: index_mem_crash() goes
  * back to the state of the last flush. `flush_every` > 0: every so many writes

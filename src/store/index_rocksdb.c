@@ -115,7 +115,8 @@ static int rdb_scan(struct index *i, const struct index_range *range, bool may_b
                     index_visit_fn *visit, void *arg)
 {
         struct index_rocksdb *x = rocksdb_of(i);
-        rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, may_block ? x->read : x->read_cached);
+        rocksdb_readoptions_t *options = may_block ? x->read : x->read_cached;
+        rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, options);
         char *error = NULL;
 
         for (seek(it, range); rocksdb_iter_valid(it);
@@ -225,6 +226,21 @@ static const struct index_driver rocksdb_driver = {
         .close = rdb_close,
 };
 
+int index_checkpoint(struct index *i, const char *path)
+{
+        rocksdb_checkpoint_t *checkpoint;
+        char *error = NULL;
+
+        if (i->driver != &rocksdb_driver)
+                return -EOPNOTSUPP;
+        checkpoint = rocksdb_checkpoint_object_create(rocksdb_of(i)->db, &error);
+        if (!error)
+                rocksdb_checkpoint_create(checkpoint, path, UINT64_MAX, &error);
+        if (checkpoint)
+                rocksdb_checkpoint_object_destroy(checkpoint);
+        return result_of(error);
+}
+
 static void set_options(struct index_rocksdb *x)
 {
         rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
@@ -282,7 +298,8 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
         x->batch = rocksdb_writebatch_create();
         x->db = rocksdb_open(x->options, path, &text);
         if (!x->db) {
-                snprintf(error, 256, "index %.100s: %.140s", path, text ? text : "cannot be opened");
+                snprintf(error, 256, "index %.100s: %.140s", path,
+                         text ? text : "cannot be opened");
                 rocksdb_free(text);
                 rdb_close(&x->index);
                 return -EIO;

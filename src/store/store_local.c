@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "store/keys.h"
+#include "store/index_behind.h"
 #include "store/local.h"
 #include "store/recover.h"
 
@@ -51,7 +52,9 @@ static void local_trace_lazily(struct store *s, struct store_batch *b)
 /* From the loop's own thread, where it does not wait, or by the readers. */
 static void ask(struct local *l, struct query *q)
 {
-        if (q->kind != QUERY_BLOB && q->kind != QUERY_TRACE && query_run(q, l->index, false) == 0) {
+        const bool is_of_index = q->kind < QUERY_BLOB;
+
+        if (is_of_index && query_run(q, l->index, false) == 0) {
                 query_done(q);
                 return;
         }
@@ -233,6 +236,9 @@ static void settle(struct local *l)
 static void free_all(struct local *l)
 {
         waker_free(l->waker);
+        local_reclaim_done(l);
+        free(l->dead_files);
+        free(l->backup_path);
         trace_free(l->trace);
         apply_free(l->apply);
         index_close(l->index);
@@ -302,6 +308,13 @@ static int write_format(struct io *io, const unsigned char *store_id)
         return r == 0 ? io_sync_directory(io, "") : r;
 }
 
+static int hex_digit(char c)
+{
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static int parse_format(const char *text, unsigned char *ret_store_id)
 {
         char first[FORMAT_TEXT_MAX];
@@ -310,11 +323,12 @@ static int parse_format(const char *text, unsigned char *ret_store_id)
         if (strncmp(text, first, (size_t) len) != 0)
                 return -EPROTONOSUPPORT;
         for (int i = 0; i < LOG_STORE_ID; i++) {
-                unsigned octet;
+                const int high = hex_digit(text[len + 2 * i]);
+                const int low = high < 0 ? -1 : hex_digit(text[len + 2 * i + 1]);
 
-                if (sscanf(text + len + (ptrdiff_t) 2 * i, "%2x", &octet) != 1)
+                if (low < 0)
                         return -EBADMSG;
-                ret_store_id[i] = (unsigned char) octet;
+                ret_store_id[i] = (unsigned char) (high << 4 | low);
         }
         return 0;
 }
@@ -434,10 +448,10 @@ static int bring_up(struct local *l, const struct store_options *options, char *
                 r = l->apply ? recover(&l->log, l->apply, l->trace, error)
                              : say(error, -ENOMEM, "store");
         }
-        if (r == 0) {
+        if (r == 0 && !l->is_quiet)
                 io_list(l->io, "blobs", remove_scratch, &scratch);
+        if (r == 0)
                 local_check_space(l);
-        }
         buffer_done(&scratch.value);
         return r;
 }
@@ -458,9 +472,15 @@ static int start_threads(struct local *l, char *error)
                 r = -pthread_create(&l->reader_threads[l->reader_count], NULL, local_reader_run, l);
                 l->reader_count += r == 0;
         }
-        if (r < 0)
+        if (r < 0) {
                 stop_threads(l);
-        return r < 0 ? say(error, r, "threads") : 0;
+                return say(error, r, "threads");
+        }
+        pthread_setname_np(l->sync_thread, "store-sync");
+        pthread_setname_np(l->helper_thread, "store-helper");
+        for (int i = 0; i < l->reader_count; i++)
+                pthread_setname_np(l->reader_threads[i], "store-reader");
+        return 0;
 }
 
 static void init_waiting(struct local *l)
@@ -485,18 +505,21 @@ static void init_waiting(struct local *l)
 int local_open_with(struct io *io, struct index *index, const struct store_options *options,
                     struct loop *loop, struct store **ret_store, char *error)
 {
-        struct local *l = calloc(1, sizeof(struct local));
+        struct index *behind = index_behind_new(index);
+        struct local *l = behind ? calloc(1, sizeof(struct local)) : NULL;
         int r;
 
         if (!l) {
-                index_close(index);
+                index_close(behind ? behind : index);
                 io_free(io);
                 return say(error, -ENOMEM, "store");
         }
         store_init(&l->store, &store_local_driver, loop);
         l->io = io;
-        l->index = index;
+        l->index = behind;
         l->reserve_bytes = options->reserve_bytes;
+        l->is_quiet = options->is_quiet;
+        l->engine = index;
         init_waiting(l);
         error[0] = '\0';
         r = bring_up(l, options, error);
@@ -541,7 +564,14 @@ static int local_open(const char *path, const struct store_options *options, str
                 io_free(io);
                 return r;
         }
-        return local_open_with(io, index, options, loop, ret_store, error);
+        r = local_open_with(io, index, options, loop, ret_store, error);
+        if (r == 0) {
+                struct local *l = local_of(*ret_store);
+
+                if (asprintf(&l->backup_path, "%s.backup", index_path) < 0)
+                        l->backup_path = NULL;
+        }
+        return r;
 }
 
 static enum store_state local_state(const struct store *s)
@@ -551,6 +581,11 @@ static enum store_state local_state(const struct store *s)
         if (atomic_load(&l->has_failed))
                 return STORE_FAILED;
         return atomic_load(&l->is_full) ? STORE_FULL : STORE_GOOD;
+}
+
+static void local_backup_end_of(struct store *s)
+{
+        local_backup_end(local_of(s));
 }
 
 static void local_metrics(const struct store *s, struct store_metrics *ret)
@@ -586,5 +621,6 @@ const struct store_driver store_local_driver = {
         .blob_lend = local_blob_lend,
         .blob_return = local_blob_return,
         .blob_open = local_blob_open,
+        .backup_end = local_backup_end_of,
         .metrics = local_metrics,
 };

@@ -46,17 +46,26 @@ static int send_commit(struct edge_keeper *k, struct edge_transaction *t)
 
         if (t->body.is_lent && t->body.lender != k->generation)
                 return -ESTALE; /* the file went with the keeper that lent it */
+        if (t->order.is_partial) { /* it would get the first parts twice */
+                r = CHANNEL_SEND(k->channel, drop, -1, .message_id = t->message_id);
+                if (r < 0)
+                        return r;
+                t->order.is_partial = false;
+        }
         edge_transaction_fill_commit(t, &m.commit);
         rest = m.commit.octets;
         while (rest.len > IPC_BODY_PART_MAX && r == 0) {
                 r = CHANNEL_SEND(k->channel, body, -1, .message_id = t->message_id,
                                  .octets = span_first(rest, IPC_BODY_PART_MAX));
                 rest = span_skip(rest, IPC_BODY_PART_MAX);
+                t->order.is_partial = true;
         }
         if (r < 0)
                 return r;
         m.commit.octets = rest;
-        return channel_send(k->channel, IPC_commit, &m, -1);
+        r = channel_send(k->channel, IPC_commit, &m, -1);
+        t->order.is_partial &= r < 0;
+        return r;
 }
 
 static int send_order(struct edge_keeper *k, struct edge_transaction *t)
@@ -178,6 +187,8 @@ static void on_closed(struct channel *ch, void *arg, int reason)
                 list_prepend(&k->waiting, last);
                 LIST_OBJECT(last, struct edge_order, node)->is_sent = false;
         }
+        LIST_FOR_EACH(node, &k->waiting)
+                LIST_OBJECT(node, struct edge_order, node)->is_partial = false;
         timer_set(k->patience, EDGE_KEEPER_PATIENCE_MS);
 }
 
@@ -293,7 +304,7 @@ int edge_keeper_order(struct edge_keeper *k, struct edge_transaction *t, enum ed
         if (r < 0)
                 return r;
         t->order.kind = kind;
-        t->order.is_sent = false;
+        t->order.is_sent = t->order.is_partial = false;
         list_append(&k->waiting, &t->order.node);
         if (k->waiting.next != &t->order.node || !k->channel || !channel_has_credit(k->channel))
                 return 0; /* in its turn */
@@ -310,7 +321,7 @@ void edge_keeper_forget(struct edge_keeper *k, struct edge_transaction *t)
 
         if (t->order.kind != EDGE_ORDER_NONE)
                 settle(k, t);
-        if (k->channel && (was_sent || t->body.is_lent))
+        if (k->channel && (was_sent || t->order.is_partial || t->body.is_lent))
                 CHANNEL_SEND(k->channel, drop, -1, .message_id = t->message_id);
 }
 

@@ -35,6 +35,7 @@ enum edge_order_kind { EDGE_ORDER_NONE, EDGE_ORDER_LEND, EDGE_ORDER_COMMIT };
 struct edge_order {
         enum edge_order_kind kind;
         bool is_sent;
+        bool is_partial; /* the keeper has parts of a body whose commit it has not */
         struct table_node by_id;
         struct list_node node; /* of waiting or sent */
 };

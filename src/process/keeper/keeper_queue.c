@@ -94,9 +94,12 @@ void keeper_queue_put(struct store_batch *batch, const struct queue_entry *befor
                 store_blob_reference(batch, before->blob_id, -1);
                 return;
         }
+        if (!after->due_us) { /* message ids are never reused */
+                store_put_new(batch, queue_entry_key(after, key), after->encoded);
+                return;
+        }
         store_put(batch, queue_entry_key(after, key), after->encoded);
-        if (after->due_us)
-                store_put(batch, queue_entry_due_key(after, due_key), span_make(NULL, 0));
+        store_put(batch, queue_entry_due_key(after, due_key), span_make(NULL, 0));
 }
 
 /* ---- the active queue -------------------------------------------------- */
@@ -218,11 +221,12 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
 static void scan_due(struct keeper *k)
 {
         char first[9] = {'d'};
+        const struct store_range range = {span_make(first, sizeof first), SPAN_LITERAL("e"),
+                                          SCAN_PAGE, false};
 
         key_put_u64(first + 1, k->due_cursor_us);
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, span_make(first, sizeof first), SPAN_LITERAL("e"),
-                   SCAN_PAGE, false, got_due_page, k);
+        store_scan(k->store, &k->shard, &range, got_due_page, k);
 }
 
 static void got_fresh_page(void *arg, int result, const struct store_entry *entries, size_t count,
@@ -251,10 +255,11 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
 static void scan_fresh(struct keeper *k)
 {
         char first[QUEUE_KEY_LEN];
+        const struct store_range range = {queue_key('f', k->fresh_cursor, 0, first),
+                                          SPAN_LITERAL("g"), SCAN_PAGE, false};
 
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, queue_key('f', k->fresh_cursor, 0, first),
-                   SPAN_LITERAL("g"), SCAN_PAGE, false, got_fresh_page, k);
+        store_scan(k->store, &k->shard, &range, got_fresh_page, k);
 }
 
 static void on_due(void *arg)
@@ -276,6 +281,22 @@ void keeper_queue_expect(struct keeper *k, uint64_t due_us)
 
 /* ---- the pump ---------------------------------------------------------- */
 
+static void on_unblock(void *arg)
+{
+        keeper_queue_pump(arg);
+}
+
+static void wait_for_unblock(struct keeper *k)
+{
+        const uint64_t now = clock_now_us();
+        const uint64_t at = queue_next_unblock_us(&k->queue, now);
+
+        if (at == UINT64_MAX)
+                timer_stop(k->unblock_timer);
+        else
+                timer_set(k->unblock_timer, (at - now) / 1000 + 1);
+}
+
 static void run_pump(struct deferred *d)
 {
         struct keeper *k = LIST_OBJECT(d, struct keeper, pump);
@@ -285,6 +306,7 @@ static void run_pump(struct deferred *d)
                 return;
         while (keeper_job_may_start(k) && (e = queue_take(&k->queue, clock_now_us())))
                 keeper_job_start(k, e);
+        wait_for_unblock(k);
         /* Half empty, not one free place: a scan passes over all that is active. */
         if (k->is_fresh_left && !k->is_scanning &&
             k->queue.active_count <= k->queue.active_max / 2) {
@@ -297,25 +319,24 @@ int keeper_queue_start(struct keeper *k)
 {
         const struct config *c = k->process->config;
 
-        queue_init(&k->queue, KEEPER_ACTIVE_MAX, c->queue.concurrency_per_destination);
+        const struct queue_options options = {
+                .active_max = KEEPER_ACTIVE_MAX,
+                .concurrency_max = c->queue.concurrency_per_destination,
+                .block_min_us = c->queue.retry_min_ms * 1000,
+                .block_max_us = c->queue.retry_max_ms * 1000,
+        };
+
+        queue_init(&k->queue, &options);
         k->retry = (struct retry_times) {c->queue.retry_min_ms, c->queue.retry_max_ms};
         k->pump.run = run_pump;
         k->due_next_us = UINT64_MAX;
         k->is_fresh_left = true;
-        if (timer_new(k->process->loop, on_due, k, &k->due_timer) < 0)
+        if (timer_new(k->process->loop, on_due, k, &k->due_timer) < 0 ||
+            timer_new(k->process->loop, on_unblock, k, &k->unblock_timer) < 0)
                 return -ENOMEM;
         timer_set(k->due_timer, 1);
         keeper_queue_pump(k);
         return 0;
-}
-
-void keeper_queue_stop(struct keeper *k)
-{
-        k->is_stopping = true;
-        deferred_cancel(&k->pump);
-        k->due_timer = timer_free(k->due_timer);
-        keeper_jobs_forget(k);
-        queue_done(&k->queue, drop_body);
 }
 
 /* ---- administration ---------------------------------------------------- */

@@ -1,0 +1,667 @@
+#include "store/index_behind.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/table.h"
+
+/*   put, remove ──► ops ──write──► waiting ──start──► pushing ──thread──► below
+ *
+ * Invariants
+ * 1. `waiting` changes only in write(), under the lock, by whole writes: so
+ *    what is pushed is always a prefix of the writes.
+ * 2. `pushing` does not change while it is pushed; it is forgotten, under the
+ *    lock, when all of it is below. Reads look at waiting, then pushing, then
+ *    below.
+ * 3. Only the push thread writes below, but for ranges, while it rests. Whoever
+ *    starts it or writes past it holds start_lock.
+ *
+ * The push is a thread's work so that the group behind it does not wait: its
+ * size decides how much is saved, not how long a commit takes. */
+
+enum {
+        WAITING_MAX = 16 * 1024,         /* entries; then a push */
+        WAITING_BYTES_MAX = 8 * 1024 * 1024,
+        WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
+        OVERRUN = 4,                     /* so many times the above: the writer waits */
+        OPS_MAX = 64 * 1024 * 1024,      /* of one group */
+};
+
+enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
+
+struct entry {
+        struct table_node by_key;
+        struct list_node node; /* in order of arrival */
+        bool is_new;           /* below has no such key */
+        bool is_removed;
+        uint32_t key_len, value_len;
+        char octets[]; /* key, value */
+};
+
+struct level {
+        struct table entries;
+        struct list_node order;
+        size_t bytes;
+        uint64_t since_us; /* of the oldest */
+};
+
+struct behind {
+        struct index index;
+        struct index *below;
+        uint64_t seed;
+        struct buffer ops; /* collected, not yet written */
+        size_t ops_mark;
+        bool has_range;
+        pthread_mutex_t lock; /* of what follows */
+        pthread_cond_t changed;
+        bool is_broken, is_pushing, is_closing;
+        struct level waiting, pushing;
+        pthread_mutex_t start_lock;
+        pthread_t thread;
+        atomic_bool is_scanned; /* a scan that may block has the lock */
+};
+
+static struct behind *behind_of(struct index *i)
+{
+        return (struct behind *) (void *) i;
+}
+
+/* ---- levels ------------------------------------------------------------- */
+
+static struct span key_of(const struct entry *e)
+{
+        return span_make(e->octets, e->key_len);
+}
+
+static struct span value_of(const struct entry *e)
+{
+        return span_make(e->octets + e->key_len, e->value_len);
+}
+
+static struct entry *level_find(const struct level *level, struct span key, uint64_t hash)
+{
+        struct table_node *n = table_first(&level->entries, hash);
+
+        for (; n; n = table_next(n)) {
+                struct entry *e = TABLE_OBJECT(n, struct entry, by_key);
+
+                if (span_equal(key_of(e), key))
+                        return e;
+        }
+        return NULL;
+}
+
+static void level_drop(struct level *level, struct entry *e)
+{
+        table_remove(&level->entries, &e->by_key);
+        list_remove(&e->node);
+        level->bytes -= sizeof *e + e->key_len + e->value_len;
+        free(e);
+}
+
+static int level_add(struct level *level, struct span key, struct span value, uint64_t hash,
+                     struct entry **ret)
+{
+        struct entry *e = malloc(sizeof *e + key.len + value.len);
+
+        if (!e || table_add(&level->entries, &e->by_key, hash) < 0) {
+                free(e);
+                return -ENOMEM;
+        }
+        e->is_new = e->is_removed = false;
+        e->key_len = (uint32_t) key.len;
+        e->value_len = (uint32_t) value.len;
+        memcpy(e->octets, key.p, key.len);
+        if (value.len)
+                memcpy(e->octets + key.len, value.p, value.len);
+        if (level->entries.count == 1)
+                level->since_us = clock_monotonic_us();
+        list_append(&level->order, &e->node);
+        level->bytes += sizeof *e + key.len + value.len;
+        *ret = e;
+        return 0;
+}
+
+static void level_clear(struct level *level)
+{
+        struct list_node *node;
+
+        while ((node = list_take_first(&level->order)))
+                free(LIST_OBJECT(node, struct entry, node));
+        table_done(&level->entries);
+        level->bytes = 0;
+}
+
+static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
+{
+        const uint64_t hash = hash_span(key, b->seed);
+        struct entry *old = level_find(&b->waiting, key, hash), *e;
+        int r;
+
+        if (old && !old->is_removed && old->value_len == value.len) {
+                if (value.len)
+                        memcpy(old->octets + old->key_len, value.p, value.len);
+                return 0;
+        }
+        if (old) {
+                is_new = old->is_new;
+                level_drop(&b->waiting, old);
+        }
+        r = level_add(&b->waiting, key, value, hash, &e);
+        if (r == 0)
+                e->is_new = is_new;
+        return r;
+}
+
+static int wait_remove(struct behind *b, struct span key)
+{
+        const uint64_t hash = hash_span(key, b->seed);
+        struct entry *e = level_find(&b->waiting, key, hash);
+        int r;
+
+        if (e && e->is_new) { /* it never was below, and never will be */
+                level_drop(&b->waiting, e);
+                return 0;
+        }
+        if (e)
+                level_drop(&b->waiting, e);
+        r = level_add(&b->waiting, key, span_make(NULL, 0), hash, &e);
+        if (r == 0)
+                e->is_removed = true;
+        return r;
+}
+
+/* ---- pushing ------------------------------------------------------------ */
+
+static int compare_keys(struct span a, struct span b)
+{
+        const size_t len = a.len < b.len ? a.len : b.len;
+        const int c = len ? memcmp(a.p, b.p, len) : 0;
+
+        return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+static int by_key(const void *a, const void *b)
+{
+        return compare_keys(key_of(*(const struct entry *const *) a),
+                            key_of(*(const struct entry *const *) b));
+}
+
+/* In the order of the keys: the engine's own structure is walked once, not
+ * entered anew for each. */
+static int put_all_below(struct behind *b)
+{
+        const struct entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
+        size_t count = 0;
+        int r = list ? 0 : -ENOMEM;
+
+        LIST_FOR_EACH (node, &b->pushing.order)
+                if (list)
+                        list[count++] = LIST_OBJECT(node, struct entry, node);
+        if (list)
+                qsort(list, count, sizeof *list, by_key);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = list[i]->is_removed ? index_remove(b->below, key_of(list[i]))
+                                        : index_put(b->below, key_of(list[i]), value_of(list[i]));
+        free(list);
+        return r;
+}
+
+static void swap_levels(struct behind *b)
+{
+        const struct level taken = b->waiting;
+
+        /* The heads of both lists lie in the struct: what hangs on them moves. */
+        list_init(&b->pushing.order);
+        if (!list_is_empty(&b->waiting.order)) {
+                b->pushing.order = taken.order;
+                b->pushing.order.next->previous = &b->pushing.order;
+                b->pushing.order.previous->next = &b->pushing.order;
+        }
+        b->pushing.entries = taken.entries;
+        b->pushing.bytes = taken.bytes;
+        list_init(&b->waiting.order);
+        b->waiting.entries = TABLE_INIT;
+        b->waiting.bytes = 0;
+}
+
+/* A failure leaves the engine broken, as index.h says. */
+static void *push_thread(void *arg)
+{
+        struct behind *b = arg;
+
+        pthread_mutex_lock(&b->lock);
+        for (;;) {
+                int r;
+
+                while (!b->is_pushing && !b->is_closing)
+                        pthread_cond_wait(&b->changed, &b->lock);
+                if (!b->is_pushing)
+                        break;
+                pthread_mutex_unlock(&b->lock);
+                r = put_all_below(b);
+                if (r == 0)
+                        r = index_write(b->below);
+                pthread_mutex_lock(&b->lock);
+                level_clear(&b->pushing);
+                b->is_pushing = false;
+                b->is_broken |= r < 0;
+                pthread_cond_broadcast(&b->changed);
+        }
+        pthread_mutex_unlock(&b->lock);
+        return NULL;
+}
+
+/* With start_lock and lock held. */
+static void wait_for_push(struct behind *b)
+{
+        while (b->is_pushing)
+                pthread_cond_wait(&b->changed, &b->lock);
+}
+
+static void start_push(struct behind *b)
+{
+        wait_for_push(b);
+        if (b->waiting.entries.count == 0)
+                return;
+        swap_levels(b);
+        b->is_pushing = true;
+        pthread_cond_broadcast(&b->changed);
+}
+
+/* Everything that waits is below when it returns. With start_lock held. */
+static int push_all(struct behind *b)
+{
+        bool is_broken;
+
+        pthread_mutex_lock(&b->lock);
+        start_push(b);
+        wait_for_push(b);
+        is_broken = b->is_broken;
+        pthread_mutex_unlock(&b->lock);
+        return is_broken ? -EIO : 0;
+}
+
+static bool is_full(const struct behind *b, unsigned times)
+{
+        return b->waiting.entries.count > WAITING_MAX * times ||
+               b->waiting.bytes > (size_t) WAITING_BYTES_MAX * times;
+}
+
+static bool should_push(const struct behind *b)
+{
+        return is_full(b, 1) || (b->waiting.entries.count &&
+                                 clock_monotonic_us() - b->waiting.since_us > WAITING_US_MAX);
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+static int collect(struct behind *b, enum op_kind kind, struct span key, struct span value)
+{
+        int r = write_u8(&b->ops, (uint8_t) kind);
+
+        if (r == 0)
+                r = write_octets(&b->ops, key);
+        if (r == 0)
+                r = write_octets(&b->ops, value);
+        if (r < 0) { /* the writer's own thread: nobody else looks before write() */
+                pthread_mutex_lock(&b->lock);
+                b->is_broken = true;
+                pthread_mutex_unlock(&b->lock);
+        }
+        return r;
+}
+
+static int behind_put(struct index *i, struct span key, struct span value)
+{
+        return collect(behind_of(i), OP_PUT, key, value);
+}
+
+static int behind_put_new(struct index *i, struct span key, struct span value)
+{
+        return collect(behind_of(i), OP_PUT_NEW, key, value);
+}
+
+static int behind_remove(struct index *i, struct span key)
+{
+        return collect(behind_of(i), OP_REMOVE, key, span_make(NULL, 0));
+}
+
+static int behind_remove_range(struct index *i, struct span from, struct span to)
+{
+        behind_of(i)->has_range = true;
+        return collect(behind_of(i), OP_REMOVE_RANGE, from, to);
+}
+
+static void behind_mark(struct index *i)
+{
+        behind_of(i)->ops_mark = behind_of(i)->ops.len;
+}
+
+static void behind_rollback(struct index *i)
+{
+        behind_of(i)->ops.len = behind_of(i)->ops_mark;
+}
+
+static int take_op(struct reader *in, enum op_kind *ret_kind, struct span *ret_key,
+                   struct span *ret_value)
+{
+        *ret_kind = (enum op_kind) read_u8(in);
+        *ret_key = read_octets(in, UINT32_MAX);
+        *ret_value = read_octets(in, UINT32_MAX);
+        return in->failed ? -EIO : 0;
+}
+
+static int let_wait(struct behind *b)
+{
+        struct reader in = READER(buffer_span(&b->ops));
+        int r = 0;
+
+        while (in.rest.len && r == 0) {
+                enum op_kind kind;
+                struct span key, value;
+
+                r = take_op(&in, &kind, &key, &value);
+                if (r < 0)
+                        break;
+                if (kind == OP_REMOVE)
+                        r = wait_remove(b, key);
+                else
+                        r = wait_put(b, key, value, kind == OP_PUT_NEW);
+        }
+        return r;
+}
+
+/* A range does not know what waits: everything goes below, in order. With
+ * start_lock held. */
+static int write_through(struct behind *b)
+{
+        struct reader in = READER(buffer_span(&b->ops));
+        int r = push_all(b);
+
+        while (in.rest.len && r == 0) {
+                enum op_kind kind;
+                struct span key, value;
+
+                r = take_op(&in, &kind, &key, &value);
+                if (r < 0)
+                        break;
+                if (kind == OP_REMOVE_RANGE)
+                        r = index_remove_range(b->below, key, value);
+                else if (kind == OP_REMOVE)
+                        r = index_remove(b->below, key);
+                else
+                        r = index_put(b->below, key, value);
+        }
+        return r == 0 ? index_write(b->below) : r;
+}
+
+/* Starts a push if it is time for one, without waiting for one under way
+ * unless far too much waits. */
+static void push_when_due(struct behind *b)
+{
+        bool is_due, is_urgent;
+
+        pthread_mutex_lock(&b->lock);
+        is_urgent = is_full(b, OVERRUN);
+        is_due = is_urgent || (!b->is_pushing && should_push(b));
+        pthread_mutex_unlock(&b->lock);
+        if (!is_due)
+                return;
+        if (is_urgent)
+                pthread_mutex_lock(&b->start_lock);
+        else if (pthread_mutex_trylock(&b->start_lock) != 0)
+                return; /* a flush is at it */
+        pthread_mutex_lock(&b->lock);
+        start_push(b);
+        pthread_mutex_unlock(&b->lock);
+        pthread_mutex_unlock(&b->start_lock);
+}
+
+static int behind_write(struct index *i)
+{
+        struct behind *b = behind_of(i);
+        bool is_broken;
+        int r;
+
+        if (b->has_range) {
+                pthread_mutex_lock(&b->start_lock);
+                r = write_through(b);
+                pthread_mutex_unlock(&b->start_lock);
+        } else {
+                pthread_mutex_lock(&b->lock);
+                r = let_wait(b);
+                pthread_mutex_unlock(&b->lock);
+                push_when_due(b);
+        }
+        buffer_clear(&b->ops);
+        b->ops_mark = 0;
+        b->has_range = false;
+        pthread_mutex_lock(&b->lock);
+        b->is_broken |= r < 0;
+        is_broken = b->is_broken;
+        pthread_mutex_unlock(&b->lock);
+        return is_broken ? -EIO : 0;
+}
+
+static int behind_flush(struct index *i)
+{
+        struct behind *b = behind_of(i);
+        int r;
+
+        pthread_mutex_lock(&b->start_lock);
+        r = push_all(b);
+        pthread_mutex_unlock(&b->start_lock);
+        return r == 0 ? index_flush(b->below) : r;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* False: a scan that reads the disk has the lock, and the caller cannot wait. */
+static bool lock_to_read(struct behind *b, bool may_block)
+{
+        if (!may_block && atomic_load(&b->is_scanned))
+                return false;
+        pthread_mutex_lock(&b->lock);
+        return true;
+}
+
+static int behind_get(struct index *i, struct span key, bool may_block, struct buffer *ret_value)
+{
+        struct behind *b = behind_of(i);
+        const uint64_t hash = hash_span(key, b->seed);
+        const struct entry *e;
+        int r = 1;
+
+        if (!lock_to_read(b, may_block))
+                return -EAGAIN;
+        e = level_find(&b->waiting, key, hash);
+        if (!e)
+                e = level_find(&b->pushing, key, hash);
+        if (e && e->is_removed) {
+                r = -ENOENT;
+        } else if (e) {
+                buffer_clear(ret_value);
+                r = buffer_append_span(ret_value, value_of(e));
+        }
+        pthread_mutex_unlock(&b->lock);
+        /* Between the unlock and this, what waits may have moved below: found there. */
+        return r <= 0 ? r : index_get(b->below, key, may_block, ret_value);
+}
+
+struct merge {
+        const struct entry **list; /* in the order of the scan */
+        size_t count, next;
+        bool is_reverse, has_ended;
+        index_visit_fn *visit;
+        void *arg;
+};
+
+static bool give(struct merge *m, struct span key, struct span value)
+{
+        if (!m->has_ended && !m->visit(m->arg, key, value))
+                m->has_ended = true;
+        return !m->has_ended;
+}
+
+/* Gives what waits and comes before `key`; true when it has `key` itself. */
+static bool give_until(struct merge *m, struct span key)
+{
+        while (m->next < m->count && !m->has_ended) {
+                const struct entry *e = m->list[m->next];
+                const int c = compare_keys(key_of(e), key) * (m->is_reverse ? -1 : 1);
+
+                if (c > 0)
+                        return false;
+                m->next++;
+                if (!e->is_removed)
+                        give(m, key_of(e), value_of(e));
+                if (c == 0)
+                        return true;
+        }
+        return false;
+}
+
+static bool visit_below(void *arg, struct span key, struct span value)
+{
+        struct merge *m = arg;
+
+        if (!give_until(m, key))
+                give(m, key, value);
+        return !m->has_ended;
+}
+
+static bool is_within(const struct index_range *range, struct span key)
+{
+        return compare_keys(key, range->from) >= 0 && compare_keys(key, range->to) < 0;
+}
+
+static void add_level(struct behind *b, const struct level *level, const struct index_range *range,
+                      struct merge *m)
+{
+        LIST_FOR_EACH (node, &level->order) {
+                const struct entry *e = LIST_OBJECT(node, struct entry, node);
+
+                if (!is_within(range, key_of(e)))
+                        continue;
+                if (level == &b->pushing &&
+                    level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
+                        continue;
+                m->list[m->count++] = e;
+        }
+}
+
+static int start_merge(struct behind *b, const struct index_range *range, struct merge *m)
+{
+        const size_t most = b->waiting.entries.count + b->pushing.entries.count;
+
+        m->is_reverse = range->is_reverse;
+        m->list = malloc((most + 1) * sizeof *m->list);
+        if (!m->list)
+                return -ENOMEM;
+        add_level(b, &b->waiting, range, m);
+        add_level(b, &b->pushing, range, m);
+        qsort(m->list, m->count, sizeof *m->list, by_key);
+        for (size_t i = 0; i < m->count / 2 && range->is_reverse; i++) {
+                const struct entry *swapped = m->list[i];
+
+                m->list[i] = m->list[m->count - 1 - i];
+                m->list[m->count - 1 - i] = swapped;
+        }
+        return 0;
+}
+
+static int behind_scan(struct index *i, const struct index_range *range, bool may_block,
+                       index_visit_fn *visit, void *arg)
+{
+        struct behind *b = behind_of(i);
+        struct merge m = {.visit = visit, .arg = arg};
+        int r;
+
+        if (!lock_to_read(b, may_block))
+                return -EAGAIN;
+        if (may_block)
+                atomic_store(&b->is_scanned, true);
+        r = start_merge(b, range, &m);
+        if (r == 0)
+                r = index_scan(b->below, range, may_block, visit_below, &m);
+        while (r == 0 && m.next < m.count && !m.has_ended) {
+                const struct entry *e = m.list[m.next++];
+
+                if (!e->is_removed)
+                        give(&m, key_of(e), value_of(e));
+        }
+        free(m.list);
+        if (may_block)
+                atomic_store(&b->is_scanned, false);
+        pthread_mutex_unlock(&b->lock);
+        return r;
+}
+
+static int behind_get_flushed(struct index *i, struct span key, struct buffer *ret_value)
+{
+        return index_get_flushed(behind_of(i)->below, key, ret_value);
+}
+
+static void behind_close(struct index *i)
+{
+        struct behind *b = behind_of(i);
+
+        pthread_mutex_lock(&b->lock);
+        b->is_closing = true;
+        pthread_cond_broadcast(&b->changed);
+        pthread_mutex_unlock(&b->lock);
+        pthread_join(b->thread, NULL);
+        level_clear(&b->waiting);
+        level_clear(&b->pushing);
+        buffer_done(&b->ops);
+        index_close(b->below);
+        pthread_mutex_destroy(&b->lock);
+        pthread_mutex_destroy(&b->start_lock);
+        pthread_cond_destroy(&b->changed);
+        free(b);
+}
+
+static const struct index_driver driver = {
+        .get = behind_get,
+        .scan = behind_scan,
+        .put = behind_put,
+        .put_new = behind_put_new,
+        .remove = behind_remove,
+        .remove_range = behind_remove_range,
+        .mark = behind_mark,
+        .rollback = behind_rollback,
+        .write = behind_write,
+        .flush = behind_flush,
+        .get_flushed = behind_get_flushed,
+        .close = behind_close,
+};
+
+struct index *index_behind_new(struct index *below)
+{
+        struct behind *b = calloc(1, sizeof *b);
+
+        if (!b)
+                return NULL;
+        b->index.driver = &driver;
+        b->below = below;
+        b->seed = hash_seed();
+        b->ops = BUFFER_INIT(OPS_MAX);
+        list_init(&b->waiting.order);
+        list_init(&b->pushing.order);
+        pthread_mutex_init(&b->lock, NULL);
+        pthread_mutex_init(&b->start_lock, NULL);
+        pthread_cond_init(&b->changed, NULL);
+        if (pthread_create(&b->thread, NULL, push_thread, b) != 0) {
+                buffer_done(&b->ops);
+                free(b);
+                return NULL;
+        }
+        return &b->index;
+}
