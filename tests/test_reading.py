@@ -216,6 +216,21 @@ def test_copy_and_move_keep_flags_and_octets(server):
     client.logout()
 
 
+def test_inbox_is_there_before_its_first_message():
+    with reading_server() as server:
+        client = imap(server)
+        fresh(client, "Some")
+        ok(client.append("Some", None, None, message(1)))
+        ok(client.noop())
+        ok(client.copy("1", "inbox"))
+        client.logout()
+        client = imap(server, TARO)
+        ok(client.append("INBOX", None, None, message(2)))
+        ok(client.select())
+        assert bodies(client) == {1: message(2)}
+        client.logout()
+
+
 # ---- TLS
 
 
