@@ -293,8 +293,9 @@ static size_t reduce(const struct imap_view *base, struct imap_view_change *c, s
 static void apply(struct access_view *v, struct imap_view *base)
 {
         const struct span octets = buffer_span(&v->changes);
-        struct imap_view_change *changes = (void *) (uintptr_t) octets.p;
-        struct imap_view *next = base;
+        struct imap_view_change none = {.is_gone = true}; /* a place to point at */
+        struct imap_view_change *changes = octets.len ? (void *) (uintptr_t) octets.p : &none;
+        struct imap_view *next;
         size_t count = 0;
 
         if (octets.len)
