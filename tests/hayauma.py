@@ -29,7 +29,7 @@ RELEASE = ROOT / "build" / "hayauma"
 SANITIZED = ROOT / "build" / "san" / "hayauma"
 
 SANITIZER_OPTIONS = {
-    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1",
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
 }
 TROUBLE = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed"

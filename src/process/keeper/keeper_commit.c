@@ -399,16 +399,14 @@ static int make_entries(struct commit *c)
 
 static int deliver_local(struct commit *c, struct commit_recipient *q, struct store_batch *batch)
 {
-        char key[12];
         struct delivery d = {
                 .mailbox = q->given.mailbox,
-                .delivery_key = span_make(key, sizeof key),
                 .entry = {.arrived_us = c->arrived_us, .blob_id = c->message_id,
                           .size = c->body_len},
         };
 
-        key_put_u64(key, c->message_id);
-        key_put_u32(key + 8, q->given.index);
+        /* No delivery key: all deliveries of a message are one group with its trace,
+         * by which a repeated commit is known (keeper_on_commit). */
         return account_deliver(q->account, &d, batch, &q->uid);
 }
 

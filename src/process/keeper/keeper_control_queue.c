@@ -136,7 +136,7 @@ struct walk {
                 uint64_t message_id;
                 uint16_t group;
         } *found;
-        size_t found_count, changing, failed;
+        size_t found_count, changing, failed, changed, busy;
         int failure;
 };
 
@@ -267,8 +267,8 @@ static void end_change(struct control_session *s)
         const struct walk *w = s->verb;
         json_t *row;
 
-        if (w->failed) {
-                control_end_errno(s, w->failure, "changing the queue");
+        if (w->failed || (w->busy && !w->changed)) {
+                control_end_errno(s, w->failed ? w->failure : -EBUSY, "changing the queue");
                 return;
         }
         if (!w->visited) {
@@ -276,9 +276,18 @@ static void end_change(struct control_session *s)
                 return;
         }
         row = json_object();
-        json_object_set_new(row, "changed", json_integer((json_int_t) w->found_count));
+        json_object_set_new(row, "changed", json_integer((json_int_t) w->changed));
+        json_object_set_new(row, "busy", json_integer((json_int_t) w->busy));
         send_row(s, row);
         control_end(s, EX_OK, "");
+}
+
+static void end_one_change(struct control_session *s)
+{
+        struct walk *w = s->verb;
+
+        if (--w->changing == 0)
+                end_change(s);
 }
 
 static void changed_one(void *arg, int result)
@@ -286,12 +295,15 @@ static void changed_one(void *arg, int result)
         struct control_session *s = arg;
         struct walk *w = s->verb;
 
-        if (result < 0) {
+        if (result == -EBUSY) {
+                w->busy++; /* being delivered: not ours to change now */
+        } else if (result < 0 && result != -ENOENT) {
                 w->failed++;
                 w->failure = result;
+        } else if (result == 0) {
+                w->changed++;
         }
-        if (--w->changing == 0)
-                end_change(s);
+        end_one_change(s);
 }
 
 static enum keeper_queue_verb verb_of(const struct control_session *s)
@@ -315,7 +327,7 @@ static void change_found(struct control_session *s)
         for (size_t i = 0; i < count; i++)
                 keeper_queue_change(s->keeper, w->found[i].message_id, w->found[i].group, verb,
                                     changed_one, s);
-        changed_one(s, 0);
+        end_one_change(s);
 }
 
 void control_queue_change(struct control_session *s)

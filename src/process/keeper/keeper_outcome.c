@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_job.h"
@@ -87,13 +87,13 @@ void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
 
 /* ---- what the answers mean --------------------------------------------- */
 
+/* Good enough to spread retries; no system call a message. */
 static uint64_t random_number(void)
 {
-        uint64_t n = 0;
+        static uint64_t count;
 
-        if (getrandom(&n, sizeof n, GRND_NONBLOCK) < 0)
-                return clock_monotonic_us();
-        return n;
+        count++;
+        return hash_span(span_make((const char *) &count, sizeof count), hash_seed());
 }
 
 /* A return path that answers nobody: what went there would come back for ever. */
