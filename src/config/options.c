@@ -527,7 +527,7 @@ const struct option options[] = {
                 .offset = FIELD(queue.warn_after_ms),
                 .value = "4h",
                 ROLES([ROLE_BACKUP_MX] = "0", [ROLE_FALLBACK] = "1d"),
-                .min = 60 * 1000,
+                .min = 1000,
                 .max = UINT64_C(366) * 24 * 3600 * 1000,
                 .zero_is_none = true,
                 .brief = "When the sender is told that a message is late; 0 is never",

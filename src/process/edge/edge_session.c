@@ -348,10 +348,10 @@ static struct smtp_server *new_server(struct edge_session *s, const struct confi
         const enum listen_protocol protocol = s->listener->protocol;
         const struct smtp_server_options options = {
                 .dialect = protocol == LISTEN_LMTP ? SMTP_DIALECT_LMTP : SMTP_DIALECT_SMTP,
-                .offers = s->edge->process->tls && !s->client.is_unix &&
-                                          protocol != LISTEN_SUBMISSIONS
-                                  ? SMTP_OFFER_STARTTLS
-                                  : 0,
+                .offers = SMTP_OFFER_DSN | (s->edge->process->tls && !s->client.is_unix &&
+                                                            protocol != LISTEN_SUBMISSIONS
+                                                    ? SMTP_OFFER_STARTTLS
+                                                    : 0),
                 .hostname = span_from_string(s->hostname),
                 .message_size_max = c->limits.message_size,
                 .recipients_max = c->limits.recipients && c->limits.recipients < IPC_RECIPIENTS_MAX

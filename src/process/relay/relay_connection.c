@@ -12,7 +12,8 @@
 /* TRYING (no `is_ready`) ──READY──► BUSY ◄──► IDLE ──quit──► QUITTING ──► freed
  *    └─ next address, or its jobs are answered ─► freed
  *
- * Functions that return bool: false means that the connection is freed. */
+ * Functions that return bool: false means that the connection is freed, or tries
+ * another address: the session is no more. */
 
 enum {
         OUTPUT_HIGH = 256 * 1024, /* queued octets, above which the body waits */
@@ -289,7 +290,8 @@ static bool on_over(struct relay_connection *c, const struct smtp_reply *reply)
                                  reply->text.p);
                 address_failed(c);
                 end_session(c);
-                return try_next(c);
+                try_next(c);
+                return false;
         }
         while (first_job(c)) { /* cancelled before the session stood */
                 struct relay_job *j = first_job(c);
