@@ -260,6 +260,8 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
         F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
+        F(BOOL, sends_dsn, 0, _) /* the host took over who is to be notified (RFC 3461) */         \
+        F(OCTETS, detail, 1000, _) /* of the session, for the record: "tls=TLSv1.3 cipher=…" */    \
         F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
 
 #define IPC_FIELDS_job_cancel(F) F(U64, job, 0, _)
@@ -304,6 +306,7 @@ enum commit_status {
         F(OCTETS, text, IPC_TEXT_MAX, _)
 #define IPC_FIELDS_dsn_text(F)                                                                     \
         F(U64, order, 0, _)                                                                        \
+        F(U32, flags, 0, _) /* enum envelope_flag: what the text needs of its way */               \
         F(OCTETS, octets, 160 * 1024, _) /* the whole message, CRLF */
 
 /* `hayauma queue list …`: the verb is "queue.list". */
