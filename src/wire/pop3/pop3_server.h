@@ -61,7 +61,8 @@ enum pop3_event_kind {
                             * after a hand-over CLOSE */
         POP3_EVENT_BODY,   /* answer OK with `octets`, the whole message, which stay as they are
                             * until an event other than FLUSH, or until the engine is freed; ERR if
-                            * it is gone. `message`; `wants_header`: TOP, so most of it is not read */
+                            * it is gone. `message`; `wants_header`: TOP, so most of it is not
+                            * read */
         POP3_EVENT_UPDATE, /* answer: QUIT was said. `deleted`: UIDs to delete, may be none; the
                             * lock ends with the answer, and CLOSE is next */
 };
