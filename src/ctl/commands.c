@@ -12,6 +12,7 @@
 #include "ctl/run.h"
 #include "ctl/send.h"
 #include "ctl/status.h"
+#include "ctl/tls.h"
 #include "ctl/user.h"
 #include "ctl/why.h"
 
@@ -35,6 +36,7 @@ const struct command commands[] = {
           why_run, why_help },
         { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
           mailbox_run, mailbox_help },
+        { "tls", "tls self-signed|csr|ca …", "Certificates.", tls_run, tls_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
         { "bench", "bench source|sink …", "Load on a mail server, and a server that takes it.",
           bench_run, bench_help },
