@@ -75,8 +75,7 @@ static bool same_place(const struct config_listen *a, const struct config_listen
 /* A port that is open and answers nobody would be worse than this message. */
 static bool is_served(enum listen_protocol protocol)
 {
-        return protocol == LISTEN_SMTP || protocol == LISTEN_SUBMISSION ||
-               protocol == LISTEN_SUBMISSIONS || protocol == LISTEN_LMTP;
+        return protocol != LISTEN_HTTP;
 }
 
 static void check_listen(const struct check *k)

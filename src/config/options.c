@@ -200,10 +200,11 @@ const struct option options[] = {
                 .offset = FIELD(listen),
                 .value = "smtp://*:25",
                 ROLES([ROLE_MAILBOX] = "smtp://*:25 submission://*:587 submissions://*:465 "
-                                       "lmtp://127.0.0.1:24"),
+                                       "lmtp://127.0.0.1:24 imap://*:143 imaps://*:993 "
+                                       "pop3://*:110 pop3s://*:995"),
                 .brief = "Where we accept connections, and what is spoken there",
                 .text = "protocol://host:port, with protocol one of smtp, submission, submissions, "
-                        "lmtp; imap, imaps, pop3, pop3s and http are names that this version "
+                        "lmtp, imap, imaps, pop3, pop3s; http is a name that this version "
                         "knows, but does not serve. The host is * (all addresses), an "
                         "IPv4 address, or an IPv6 address in brackets; [::] is IPv6 only. Without "
                         "a port it is the usual one. lmtp://unix:/path is a Unix socket.\n"

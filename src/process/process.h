@@ -91,4 +91,4 @@ extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
 /* What each role is: process/edge/edge.c and so on. */
 extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
-        worker_role, compiler_role;
+        worker_role, compiler_role, access_role;

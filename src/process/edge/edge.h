@@ -6,6 +6,7 @@
  *   edge_transaction.c  one message: envelope, recipients, decision record
  *   edge_body.c         its text: in memory or in a file the keeper lent
  *   edge_login.c        logins, by the channel to the directory
+ *   edge_reading*.c     IMAP and POP3 up to the login, and the hand-over
  *   edge_keeper.c       the channel to the keeper: commits, loans, intake */
 #pragma once
 
@@ -19,6 +20,7 @@
 #include "policy/meters.h"
 #include "process/edge/edge_keeper.h"
 #include "process/edge/edge_login.h"
+#include "process/edge/edge_reading.h"
 #include "process/process.h"
 
 enum {
@@ -43,6 +45,7 @@ struct edge {
         void *meters_area;
         struct edge_keeper keeper;
         struct edge_directory directory;
+        struct edge_readings readings;
         struct list_node listeners;
         bool are_listeners_paused;
         struct timer *listeners_timer; /* accept() failed for want of descriptors */

@@ -276,8 +276,12 @@ static void on_result(struct channel *ch, void *arg, const union ipc_message *m,
 
         (void) ch;
         (void) fd;
-        if (!s || s->login.state != EDGE_LOGIN_ASKED)
-                return; /* the client went away meanwhile */
+        if (!s) { /* one who reads, or who went away meanwhile */
+                edge_reading_on_result(&d->edge->readings, result);
+                return;
+        }
+        if (s->login.state != EDGE_LOGIN_ASKED)
+                return;
         if (result->status == AUTH_CHALLENGE) {
                 challenge(s, result->octets);
         } else {
@@ -325,6 +329,7 @@ static void lose(struct edge_directory *d)
 {
         d->channel = channel_free(d->channel);
         table_visit(&d->asked, fail_one, NULL);
+        edge_reading_lost(&d->edge->readings);
 }
 
 static void on_closed(struct channel *ch, void *arg, int reason)

@@ -57,7 +57,8 @@ static json_t *entry_row(const struct queue_entry *e)
         json_object_set_new(row, "id", json_string(id_format(e->message_id, id_text)));
         json_object_set_new(row, "group", json_integer(e->group));
         json_object_set_new(row, "arrived", json_integer((json_int_t) e->arrived_us));
-        json_object_set_new(row, "size", json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
+        json_object_set_new(row, "size",
+                            json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
         json_object_set_new(row, "mail_from", json_span(e->mail_from));
         json_object_set_new(row, "held", json_boolean(e->is_held));
         json_object_set_new(row, "recipients", recipients);
@@ -146,9 +147,10 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 static void next_page(struct control_session *s)
 {
         struct walk *w = s->verb;
+        const struct store_range range = {span_make(w->next, w->next_len), SPAN_LITERAL("g"), PAGE,
+                                          false};
 
-        store_scan(s->keeper->store, &s->keeper->shard, span_make(w->next, w->next_len),
-                   SPAN_LITERAL("g"), PAGE, false, got_page, s);
+        store_scan(s->keeper->store, &s->keeper->shard, &range, got_page, s);
 }
 
 static void visit_one(struct control_session *s, struct span value)
@@ -187,8 +189,9 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         control_go_on(s, next_page);
 }
 
-static struct walk *walk_start(struct control_session *s,
-                               void (*visit)(struct control_session *s, const struct queue_entry *e),
+typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
+
+static struct walk *walk_start(struct control_session *s, visit_fn *visit,
                                void (*end)(struct control_session *s))
 {
         const struct span id = control_argument(s, "id");
@@ -205,7 +208,8 @@ static struct walk *walk_start(struct control_session *s,
         s->verb = w;
         w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
-                control_end(s, EX_USAGE, "this is not a message id; `hayauma queue list` shows them");
+                control_end(s, EX_USAGE,
+                            "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
         }
         return w;
