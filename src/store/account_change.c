@@ -435,9 +435,11 @@ static void read_singles(struct change *c)
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
 
         store_scan(a->mailboxes->store, &a->partition,
-                   account_key_uid(from, 'e', c->asked.mailbox_id, c->uid),
-                   account_key_uid(to, 'e', c->asked.mailbox_id, c->uid_end), STORE_SCAN_MAX,
-                   false, got_singles, c);
+                   &(struct store_range) {
+                           .from = account_key_uid(from, 'e', c->asked.mailbox_id, c->uid),
+                           .to = account_key_uid(to, 'e', c->asked.mailbox_id, c->uid_end),
+                           .limit = STORE_SCAN_MAX},
+                   got_singles, c);
 }
 
 static void read_runs(struct change *c);
@@ -473,8 +475,11 @@ static void read_runs(struct change *c)
         struct account *a = c->account;
         char to[ACCOUNT_KEY_MAX];
 
-        store_scan(a->mailboxes->store, &a->partition, span_make(c->run_from, c->run_from_len),
-                   account_key_uid(to, 'r', c->asked.mailbox_id, c->uid_end), RUNS_A_PAGE, false,
+        store_scan(a->mailboxes->store, &a->partition,
+                   &(struct store_range) {
+                           .from = span_make(c->run_from, c->run_from_len),
+                           .to = account_key_uid(to, 'r', c->asked.mailbox_id, c->uid_end),
+                           .limit = RUNS_A_PAGE},
                    got_runs, c);
 }
 
@@ -521,8 +526,11 @@ static void settled(struct account_settling *s)
                 return;
         }
         store_scan(a->mailboxes->store, &a->partition,
-                   account_key(from, 'r', c->asked.mailbox_id),
-                   account_key_uid(to, 'r', c->asked.mailbox_id, c->uid + 1), 1, true,
+                   &(struct store_range) {
+                           .from = account_key(from, 'r', c->asked.mailbox_id),
+                           .to = account_key_uid(to, 'r', c->asked.mailbox_id, c->uid + 1),
+                           .limit = 1,
+                           .is_reverse = true},
                    got_first_run, c);
 }
 
