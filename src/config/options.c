@@ -364,10 +364,10 @@ const struct option options[] = {
                 .offset = FIELD(tls.client_ca),
                 .brief = "A PEM file with the authorities whose certificates clients may log in "
                          "with",
-                .text = "With it clients are asked for a certificate where a login is possible. "
-                        "One that such an authority signed lets its owner log in by EXTERNAL, as "
-                        "the mail address that stands in the certificate. Name only an authority "
-                        "of your own: whatever it signs is believed.",
+                .text = "With it clients are asked for a certificate; who has none, or another's, "
+                        "is served as before. One that such an authority signed lets its owner "
+                        "log in by EXTERNAL, as the mail address that stands in the certificate. "
+                        "Name only an authority of your own: whatever it signs is believed.",
                 .example = "\"/etc/hayauma/ca.pem\"",
         },
         {
