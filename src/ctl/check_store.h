@@ -1,4 +1,4 @@
-/* `hayauma check --store`. */
+/* `hayauma check --store`: is everything that the store keeps whole? */
 #pragma once
 
 #include <stdbool.h>
