@@ -49,7 +49,8 @@ broken.example. NS ns.
 @contextlib.contextmanager
 def site(options="", dns=None, **more):
     """A Hayauma that listens on the port of all MX hosts, and its DNS."""
-    with contextlib.nullcontext(dns) if dns and dns.process else dns or Nsd(RECORDS, {"broken.example": None}) as names:
+    dns = dns or Nsd(RECORDS, {"broken.example": None})
+    with contextlib.nullcontext(dns) if dns.process else dns as names:
         port = ports.free_port()
         with Hayauma(users=[SENDER], listen={"smtp": port}, tls=False,
                      options="\n".join([names.options() % port, RETRIES, options]),

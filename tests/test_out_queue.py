@@ -45,14 +45,13 @@ def queue_length(server):
     return sum(1 for _ in server.queue())
 
 
-def site(hops, options="", **more):
-    """Every domain of `hops` goes to that host and port."""
-    table = "".join(f"{domain} {hop}\n" for domain, hop in hops.items())
-    server = Hayauma(users=[SENDER], options=options, **more)
-    (server.folder / "mailertable").write_text(table)
-    server.options += f'\ntables {{ mailertable = "{server.folder}/mailertable" }}'
-    server.write_config()
-    return server
+def site(relay, smart=None, options=""):
+    """`relay` is a domain and where its mail goes; all else goes to `smart`."""
+    domain, hop = relay
+    lines = [f'relay_domains = {{ "{domain}" }}', f'local_relay = "{hop}"', options]
+    if smart:
+        lines.append(f'smart_host = "{smart}"')
+    return Hayauma(users=[SENDER], options="\n".join(lines))
 
 
 def send_live(server, live, count=20):
@@ -68,9 +67,8 @@ def send_live(server, live, count=20):
 def test_a_dead_destination_delays_no_other_and_drains_when_it_is_back():
     dead_port, live_port = ports.free_port(), ports.free_port()
     options = "queue { retry_min = 5s retry_max = 20s recipients_per_transaction = 1 }"
-    hops = {"dead.example": f"smtp:[127.0.0.19]:{dead_port}",
-            "live.example": f"smtp:[127.0.0.11]:{live_port}"}
-    with site(hops, options) as server, SmtpPeer("127.0.0.11", live_port) as live:
+    with site(("dead.example", f"[127.0.0.19]:{dead_port}"), f"[127.0.0.11]:{live_port}",
+              options) as server, SmtpPeer("127.0.0.11", live_port) as live:
         quick = send_live(server, live)
         fill(server, "dead.example", ENTRIES)
         assert queue_length(server) == ENTRIES
@@ -101,9 +99,8 @@ def test_a_slow_destination_leaves_room_for_others():
     def slowly(_):
         time.sleep(0.5)
         return "250 2.1.0 ok"
-    hops = {"slow.example": f"smtp:[127.0.0.19]:{slow_port}",
-            "live.example": f"smtp:[127.0.0.11]:{live_port}"}
-    with site(hops, "queue { recipients_per_transaction = 1 }") as server, \
+    with site(("slow.example", f"[127.0.0.19]:{slow_port}"), f"[127.0.0.11]:{live_port}",
+              "queue { recipients_per_transaction = 1 }") as server, \
             SmtpPeer("127.0.0.11", live_port) as live, \
             SmtpPeer("127.0.0.19", slow_port, replies={"MAIL": slowly}) as slow:
         fill(server, "slow.example", 12000)
@@ -114,8 +111,8 @@ def test_a_slow_destination_leaves_room_for_others():
 
 def test_administration_by_filter():
     port = ports.free_port()
-    hops = {"one.example": "smtp:[127.0.0.19]:9", "two.example": "smtp:[127.0.0.19]:9"}
-    with site(hops, "queue { retry_min = 1m retry_max = 1h }") as server, \
+    with site(("one.example", "[127.0.0.19]:9"), "[127.0.0.18]:9",
+              "queue { retry_min = 1m retry_max = 1h }") as server, \
             SmtpPeer("127.0.0.12", port) as peer:
         server.send(SENDER, ["a@one.example"], "Subject: small\r\n\r\nx\r\n")
         server.send(SENDER, ["b@two.example"], "Subject: large\r\n\r\n" + "x" * 70 * 400)
@@ -148,7 +145,7 @@ def test_lmtp_has_an_answer_for_each():
     def rcpt(line):
         return "550 5.1.1 nobody" if "nobody" in line else \
             "450 4.2.2 full" if "full" in line else "250 2.1.5 ok"
-    with site({"lmtp.example": f"lmtp:[127.0.0.14]:{port}"},
+    with site(("lmtp.example", f"lmtp:[127.0.0.14]:{port}"), None,
               "queue { retry_min = 1s retry_max = 2s }") as server, \
             SmtpPeer("127.0.0.14", port, is_lmtp=True, replies={"RCPT": rcpt}) as peer:
         server.send(SENDER, [f"{name}@lmtp.example" for name in ("a", "nobody", "b", "full")],
@@ -170,7 +167,7 @@ def test_to_another_hayauma(mailer):
     taro = "taro@example.org"
     with Hayauma(hostname="mx.example.org", domains=["example.org"], users=[taro],
                  tls=True) as other, \
-            site({"example.org": f"{mailer}:[127.0.0.1]:{other.ports[mailer]}"}) as server:
+            site(("example.org", f"{mailer}:[127.0.0.1]:{other.ports[mailer]}")) as server:
         server.send(SENDER, [taro], "Subject: hop\r\n\r\nx\r\n")
         assert b"Subject: hop" in other.wait_for_messages(taro, 1)[0]
         server.wait_for_why(taro, "tls=TLSv1.3 cipher=")

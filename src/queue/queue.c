@@ -8,7 +8,8 @@
 
 enum {
         CONCURRENCY_START = 5,
-        ROW_SHARE = 4,    /* of active_max: what one destination's row may take */
+        ROW_SHARE = 4,    /* of active_max: what one destination's row may take beside
+                           * others, and what it leaves them when it is alone */
         REFILL_BELOW = 100,
         LAST_EVERY = 8,
 };
@@ -174,17 +175,21 @@ static struct queue_entry *take_waiting(struct destination *d)
         return LIST_OBJECT(node, struct queue_entry, in_destination);
 }
 
-bool queue_may_wait(const struct queue *q, struct span next_hop, uint64_t now_us,
-                    uint64_t *ret_until_us)
+enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uint64_t now_us,
+                                uint64_t *ret_until_us)
 {
         const struct destination *d = queue_find_destination(q, next_hop);
 
+        const size_t share = q->active_max / ROW_SHARE;
+
         if (!d)
-                return true;
+                return QUEUE_IN_ROW;
         *ret_until_us = d->blocked_until_us > now_us ? d->blocked_until_us : now_us;
         if (d->blocked_until_us > now_us)
-                return false;
-        return d->waiting_count < q->active_max / ROW_SHARE || q->destinations.count == 1;
+                return QUEUE_PUT_OFF;
+        if (q->destinations.count == 1)
+                return d->waiting_count < q->active_max - share ? QUEUE_IN_ROW : QUEUE_IN_STORE;
+        return d->waiting_count < share ? QUEUE_IN_ROW : QUEUE_PUT_OFF;
 }
 
 struct destination *queue_wants_refill(const struct queue *q, struct span next_hop, uint64_t now_us)

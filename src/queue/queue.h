@@ -69,11 +69,13 @@ static inline bool queue_has_room(const struct queue *q)
 /* The active entry with this key, or NULL. */
 struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint16_t group);
 
-/* Whether an entry for this next hop may wait in here: not while its host is
- * blocked, nor in a row so long that others would find no room. Else when it is
- * worth another look, in `ret_until_us`. */
-bool queue_may_wait(const struct queue *q, struct span next_hop, uint64_t now_us,
-                    uint64_t *ret_until_us);
+/* Where an entry for this next hop waits. In here; in the store as it is, since
+ * its row has nearly all the room there is, and is alone; or put off, since the
+ * host is blocked or its row is so long that others would find no room: then
+ * `ret_until_us` says when it is worth another look. */
+enum queue_place { QUEUE_IN_ROW, QUEUE_IN_STORE, QUEUE_PUT_OFF };
+enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uint64_t now_us,
+                                uint64_t *ret_until_us);
 
 /* NULL: nothing is known of it. */
 struct destination *queue_find_destination(const struct queue *q, struct span next_hop);

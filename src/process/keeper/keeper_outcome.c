@@ -184,7 +184,8 @@ static bool is_final(struct span next_hop)
                span_equal(next_hop, SPAN_LITERAL("local:"));
 }
 
-static void judge(struct conclusion *c, struct queue_recipient *q, const struct outcome_reply *reply)
+static void judge(struct conclusion *c, struct queue_recipient *q,
+                  const struct outcome_reply *reply)
 {
         q->code = reply->code;
         q->enhanced = reply->enhanced;
@@ -467,9 +468,12 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                         store_commit(k->store, &batch, 1, 0, local_is_durable, NULL);
                 if (r < 0 && r != -EEXIST) {
                         result.code = 451;
-                        result.enhanced = r == -EDQUOT ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
-                        result.text = r == -EDQUOT ? SPAN_LITERAL("the mailbox is full")
-                                                   : SPAN_LITERAL("the mailbox cannot be written now");
+                        result.enhanced = SPAN_LITERAL("4.3.0");
+                        result.text = SPAN_LITERAL("the mailbox cannot be written now");
+                }
+                if (r == -EDQUOT) {
+                        result.enhanced = SPAN_LITERAL("4.2.2");
+                        result.text = SPAN_LITERAL("the mailbox is full");
                 }
                 outcome_answer(o, e, &result, &(struct ipc_outcome) {.host = SPAN("local")});
         }

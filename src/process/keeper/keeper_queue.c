@@ -125,6 +125,7 @@ static void leave_in_store(struct keeper *k, const struct queue_entry *e)
 
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body)
 {
+        enum queue_place place;
         uint64_t until_us;
         int r;
 
@@ -132,15 +133,18 @@ void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_bod
                 keeper_bounce(k, e, body);
                 return;
         }
-        if (e->is_held || !queue_has_room(&k->queue)) {
+        place = queue_place_of(&k->queue, e->next_hop, clock_now_us(), &until_us);
+        if (place == QUEUE_IN_STORE && e->due_us) /* the due index is not read again and again */
+                place = QUEUE_PUT_OFF;
+        if (place == QUEUE_PUT_OFF && !e->is_held) {
+                keeper_body_unref(body);
+                outcome_put_off(k, e, until_us);
+                return;
+        }
+        if (e->is_held || place == QUEUE_IN_STORE || !queue_has_room(&k->queue)) {
                 leave_in_store(k, e);
                 keeper_body_unref(body);
                 queue_entry_free(e);
-                return;
-        }
-        if (!queue_may_wait(&k->queue, e->next_hop, clock_now_us(), &until_us)) {
-                keeper_body_unref(body);
-                outcome_put_off(k, e, until_us);
                 return;
         }
         e->body = body;
@@ -476,7 +480,8 @@ static void got_entry_to_change(void *arg, int result, struct span value, uint64
         (void) sequence;
         if (result == -ENOENT && !c->looked_for_fresh) {
                 c->looked_for_fresh = true;
-                store_get(k->store, &k->shard, queue_key('f', c->what.message_id, c->what.group, key),
+                store_get(k->store, &k->shard,
+                          queue_key('f', c->what.message_id, c->what.group, key),
                           got_entry_to_change, c);
                 return;
         }

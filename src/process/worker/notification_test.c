@@ -60,7 +60,8 @@ TEST(what_an_order_asks_for_is_written)
         CHECK(format_order(&order, &out) == 0 && contains(&out, "body \xe3"), "8-bit");
         CHECK(notification_flags(&order, buffer_span(&out)) == ENVELOPE_8BIT, "8-bit envelope");
         order.action = DSN_RELAYED;
-        CHECK(format_order(&order, &out) == 0 && !contains(&out, "body \xe3"), "RET is for failures");
+        CHECK(format_order(&order, &out) == 0 && !contains(&out, "body \xe3"),
+              "RET is for failures");
         order.mail_from = SPAN_LITERAL("\xe8\x8a\xb1@example.jp");
         CHECK(format_order(&order, &out) == 0, "SMTPUTF8");
         CHECK(notification_flags(&order, buffer_span(&out)) == (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8),
