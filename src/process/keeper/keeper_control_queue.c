@@ -167,9 +167,10 @@ static void end_page(struct control_session *s)
 static void next_page(struct control_session *s)
 {
         struct walk *w = s->verb;
+        const struct store_range range = {span_make(w->next, w->next_len), SPAN_LITERAL("g"), PAGE,
+                                          false};
 
-        store_scan(s->keeper->store, &s->keeper->shard, span_make(w->next, w->next_len),
-                   SPAN_LITERAL("g"), PAGE, false, got_page, s);
+        store_scan(s->keeper->store, &s->keeper->shard, &range, got_page, s);
 }
 
 static void visit_one(struct control_session *s, struct span value)
@@ -210,9 +211,9 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
                 end_page(s);
 }
 
-static struct walk *walk_start(struct control_session *s,
-                               void (*visit)(struct control_session *s,
-                                             const struct queue_entry *e),
+typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
+
+static struct walk *walk_start(struct control_session *s, visit_fn *visit,
                                void (*end)(struct control_session *s))
 {
         const struct span id = control_argument(s, "id");
@@ -229,8 +230,8 @@ static struct walk *walk_start(struct control_session *s,
         s->verb = w;
         w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
-                control_end(s, EX_USAGE, "this is not a message id; `hayauma queue list` shows "
-                                         "them");
+                control_end(s, EX_USAGE,
+                            "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
         }
         return w;

@@ -467,13 +467,12 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                 if (batch)
                         store_commit(k->store, &batch, 1, 0, local_is_durable, NULL);
                 if (r < 0 && r != -EEXIST) {
+                        const bool is_full = r == -EDQUOT;
+
                         result.code = 451;
-                        result.enhanced = SPAN_LITERAL("4.3.0");
-                        result.text = SPAN_LITERAL("the mailbox cannot be written now");
-                }
-                if (r == -EDQUOT) {
-                        result.enhanced = SPAN_LITERAL("4.2.2");
-                        result.text = SPAN_LITERAL("the mailbox is full");
+                        result.enhanced = is_full ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
+                        result.text = is_full ? SPAN_LITERAL("the mailbox is full")
+                                              : SPAN_LITERAL("the mailbox cannot be written now");
                 }
                 outcome_answer(o, e, &result, &(struct ipc_outcome) {.host = SPAN("local")});
         }

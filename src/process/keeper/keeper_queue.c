@@ -232,6 +232,7 @@ void keeper_queue_refill(struct keeper *k, struct span next_hop)
 {
         struct destination *d = queue_wants_refill(&k->queue, next_hop, clock_now_us());
         char first[9] = {'n'}, end[QUEUE_HOP_KEY_LEN + 1];
+        struct store_range range;
         struct refill *refill;
 
         if (!d || !queue_has_room(&k->queue) || k->is_stopping)
@@ -245,10 +246,12 @@ void keeper_queue_refill(struct keeper *k, struct span next_hop)
         memcpy(end, first, sizeof first);
         memset(end + sizeof first, 0xff, sizeof end - sizeof first); /* behind every id */
         d->is_refilling = true;
-        store_scan(k->store, &k->shard,
-                   d->refill_len ? span_make(d->refill_from, d->refill_len)
-                                 : span_make(first, sizeof first),
-                   span_make(end, sizeof end), SCAN_PAGE, false, got_refill_page, refill);
+        range = (struct store_range) {
+                .from = d->refill_len ? span_make(d->refill_from, d->refill_len)
+                                      : span_make(first, sizeof first),
+                .to = span_make(end, sizeof end), .limit = SCAN_PAGE,
+        };
+        store_scan(k->store, &k->shard, &range, got_refill_page, refill);
 }
 
 static void set_due_timer(struct keeper *k)
@@ -299,11 +302,12 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
 static void scan_due(struct keeper *k)
 {
         char first[9] = {'d'};
+        const struct store_range range = {span_make(first, sizeof first), SPAN_LITERAL("e"),
+                                          SCAN_PAGE, false};
 
         key_put_u64(first + 1, k->due_cursor_us);
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, span_make(first, sizeof first), SPAN_LITERAL("e"),
-                   SCAN_PAGE, false, got_due_page, k);
+        store_scan(k->store, &k->shard, &range, got_due_page, k);
 }
 
 static void got_fresh_page(void *arg, int result, const struct store_entry *entries, size_t count,
@@ -332,10 +336,11 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
 static void scan_fresh(struct keeper *k)
 {
         char first[QUEUE_KEY_LEN];
+        const struct store_range range = {queue_key('f', k->fresh_cursor, 0, first),
+                                          SPAN_LITERAL("g"), SCAN_PAGE, false};
 
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, queue_key('f', k->fresh_cursor, 0, first),
-                   SPAN_LITERAL("g"), SCAN_PAGE, false, got_fresh_page, k);
+        store_scan(k->store, &k->shard, &range, got_fresh_page, k);
 }
 
 static void on_due(void *arg)
