@@ -17,7 +17,8 @@ ROOT_SOA = ". 60 SOA ns. hostmaster. 1 3600 600 86400 60\n. 60 NS ns.\nns. 60 A 
 
 class Nsd:
     """`records` belong to the root; `zones` maps further zones to their own
-    records. Owner names are absolute."""
+    records; None: a zone that cannot be read, for which nsd answers SERVFAIL. Owner
+    names are absolute."""
 
     def __init__(self, records, zones=None, signed=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-nsd-"))
@@ -32,6 +33,8 @@ class Nsd:
     def write(self):
         self._write_zone("", ROOT_SOA + self.records)
         for name, records in self.zones.items():
+            if records is None:
+                continue
             self._write_zone(name, f"{name}. SOA ns. hostmaster. 1 3600 600 86400 60\n"
                                    f"{name}. NS ns.\n{records}")
         if self.signed:
@@ -50,7 +53,7 @@ class Nsd:
 
     def __enter__(self):
         lines = ["server:", f"  ip-address: 127.0.0.1@{self.port}", f"  zonesdir: {self.folder}",
-                 f'  username: ""', f"  pidfile: {self.folder}/pid", f"  database: ''",
+                 '  username: ""', f"  pidfile: {self.folder}/pid", "  database: ''",
                  f"  xfrdfile: {self.folder}/xfrd", f"  zonelistfile: {self.folder}/list",
                  f"  cookie-secret-file: ''", "  rrl-ratelimit: 0", "remote-control:",
                  "  control-enable: no"]

@@ -14,9 +14,11 @@ const char queue_help[] =
         "hayauma queue show ID… [--json]\n"
         "hayauma queue retry [ID… | FILTERS]\n"
         "hayauma queue hold|release|drop ID… | FILTERS | --all\n"
+        "hayauma queue move --to HOP ID… | FILTERS | --all\n"
         "\n"
         "What waits to be delivered elsewhere. retry tries it now (without ID and filter:\n"
-        "everything); hold keeps it until release; drop throws it away, nobody is told.\n"
+        "everything); hold keeps it until release; drop throws it away, nobody is told;\n"
+        "move gives it another next hop, [smtp:|lmtp:]host[:port], and tries it there.\n"
         "\n"
         "Filters, of which all must be true:\n"
         "  --sender ADDRESS      its return path (MAIL FROM)\n"
@@ -24,13 +26,14 @@ const char queue_help[] =
         "  --domain DOMAIN       the domain of one of them\n"
         "  --next-hop HOP        where it goes, as list shows it\n"
         "  --age TIME            it came longer ago than this: 2h, 5d\n"
+        "  --larger SIZE         it has more octets than this: 100K, 10M\n"
         "  --reason TEXT         words of the last reply\n"
         "\n"
         "--json prints one object a line.\n";
 
 struct queue_command {
         const char *config_file;
-        const char *sender, *recipient, *domain, *next_hop, *age, *reason;
+        const char *sender, *recipient, *domain, *next_hop, *age, *reason, *larger, *to;
         bool is_json, is_all;
         bool is_long; /* show: every recipient with all that is known */
         uint64_t rows, recipients, octets, changed;
@@ -115,6 +118,7 @@ static const struct verb {
         { "retry", "queue.retry", "tried again", add_changed, false },
         { "drop", "queue.drop", "thrown away", add_changed, true },
         { "hold", "queue.hold", "held", add_changed, true },
+        { "move", "queue.move", "moved", add_changed, true },
         { "release", "queue.release", "released", add_changed, true },
 };
 
@@ -156,6 +160,8 @@ static int ask_all(struct control_client *client, struct queue_command *q, const
                         { "next_hop", span_from_string(q->next_hop) },
                         { "age", span_from_string(q->age) },
                         { "reason", span_from_string(q->reason) },
+                        { "larger", span_from_string(q->larger) },
+                        { "to", span_from_string(q->to) },
                 },
         };
         int status = EX_OK;
@@ -182,16 +188,20 @@ static int ask_all(struct control_client *client, struct queue_command *q, const
 static int run_verb(struct queue_command *q, const struct verb *v, char **ids, int id_count)
 {
         const bool has_filter = q->sender || q->recipient || q->domain || q->next_hop || q->age ||
-                                q->reason;
+                                q->reason || q->larger;
         struct control_client *client = NULL;
         struct config *c = NULL;
-        uint64_t age_ms;
+        uint64_t age_ms, octets;
         int status;
 
         if (v->wants_choice && !id_count && !has_filter && !q->is_all)
                 return console_fail(EX_USAGE, "say which messages: their ids, filters or --all");
         if (q->age && duration_parse(span_from_string(q->age), &age_ms) < 0)
                 return console_fail(EX_USAGE, "\"%s\" is no time: write 90s, 2h or 5d", q->age);
+        if (q->larger && size_parse(span_from_string(q->larger), &octets) < 0)
+                return console_fail(EX_USAGE, "\"%s\" is no size: write 100K or 10M", q->larger);
+        if ((strcmp(v->name, "move") == 0) != (q->to != NULL))
+                return console_fail(EX_USAGE, "move, and only move, wants --to NEXT-HOP");
         for (int i = 0; i < id_count; i++) {
                 uint64_t id;
 
@@ -227,6 +237,8 @@ int queue_run(int argc, char **argv)
                 { "next-hop", false, &q.next_hop, NULL },
                 { "age", false, &q.age, NULL },
                 { "reason", false, &q.reason, NULL },
+                { "larger", false, &q.larger, NULL },
+                { "to", false, &q.to, NULL },
         };
         const int words = console_options(argc, argv, options, sizeof options / sizeof options[0]);
 
@@ -235,6 +247,7 @@ int queue_run(int argc, char **argv)
         for (size_t i = 0; words > 0 && i < sizeof verbs / sizeof verbs[0]; i++)
                 if (strcmp(verbs[i].name, argv[1]) == 0)
                         return run_verb(&q, &verbs[i], argv + 2, words - 1);
-        return console_fail(EX_USAGE, "say what to do: list, show, retry, hold, release or drop; "
+        return console_fail(EX_USAGE, "say what to do: list, show, retry, hold, release, drop or "
+                            "move; "
                             "--help says more");
 }

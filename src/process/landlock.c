@@ -65,6 +65,17 @@ static int add_folder(int ruleset_fd, const struct landlock_rules *rules, uint64
                        ? -errno : 0;
 }
 
+/* Who may connect anywhere may also choose which of our addresses it comes from:
+ * a bind to port 0, which makes no listener anybody could find. */
+static int add_source(int ruleset_fd, uint64_t handled)
+{
+        const struct net_port rule = {.allowed_access = ACCESS_NET_BIND_TCP, .port = 0};
+
+        if (!(handled & ACCESS_NET_BIND_TCP))
+                return 0;
+        return syscall(SYS_landlock_add_rule, ruleset_fd, RULE_NET_PORT, &rule, 0) < 0 ? -errno : 0;
+}
+
 static int add_ports(int ruleset_fd, const struct landlock_rules *rules, uint64_t handled)
 {
         for (size_t i = 0; (handled & ACCESS_NET_CONNECT_TCP) && i < rules->port_count; i++) {
@@ -102,6 +113,8 @@ int landlock_restrict(const struct landlock_rules *rules)
         r = add_folder(fd, rules, ruleset.handled_access_fs);
         if (r == 0)
                 r = add_ports(fd, rules, rules->may_connect ? ruleset.handled_access_net : 0);
+        if (r == 0 && rules->may_connect && rules->port_count == 0)
+                r = add_source(fd, ruleset.handled_access_net);
         if (r == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
                 r = -errno;
         return r;

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #include "base/codec.h"
+#include "base/hash.h"
 
-enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, RECIPIENTS_MAX = 1000 };
+enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, WAITS_FOR_HOST = 8,
+       RECIPIENTS_MAX = 1000 };
 
 static void put_id(char *out, uint64_t message_id, uint16_t group)
 {
@@ -34,15 +36,40 @@ struct span queue_entry_due_key(const struct queue_entry *e, char out[QUEUE_DUE_
         return span_make(out, QUEUE_DUE_KEY_LEN);
 }
 
-int queue_due_key_parse(struct span key, uint64_t *ret_due_us, uint64_t *ret_message_id,
-                        uint16_t *ret_group)
+uint64_t queue_hop_hash(struct span next_hop)
 {
-        if (key.len != QUEUE_DUE_KEY_LEN || key.p[0] != 'd')
+        return hash_span(next_hop, 0); /* stored: the same in every process */
+}
+
+struct span queue_entry_hop_key(const struct queue_entry *e, char out[QUEUE_HOP_KEY_LEN])
+{
+        out[0] = 'n';
+        key_put_u64(out + 1, queue_hop_hash(e->next_hop));
+        put_id(out + 9, e->message_id, e->group);
+        return span_make(out, QUEUE_HOP_KEY_LEN);
+}
+
+static int parse_key(struct span key, char kind, uint64_t *ret_first, uint64_t *ret_message_id,
+                     uint16_t *ret_group)
+{
+        if (key.len != QUEUE_DUE_KEY_LEN || key.p[0] != kind)
                 return -EINVAL;
-        *ret_due_us = key_get_u64(key.p + 1);
+        *ret_first = key_get_u64(key.p + 1);
         *ret_message_id = key_get_u64(key.p + 9);
         *ret_group = (uint16_t) ((unsigned char) key.p[17] << 8 | (unsigned char) key.p[18]);
         return 0;
+}
+
+int queue_hop_key_parse(struct span key, uint64_t *ret_hash, uint64_t *ret_message_id,
+                        uint16_t *ret_group)
+{
+        return parse_key(key, 'n', ret_hash, ret_message_id, ret_group);
+}
+
+int queue_due_key_parse(struct span key, uint64_t *ret_due_us, uint64_t *ret_message_id,
+                        uint16_t *ret_group)
+{
+        return parse_key(key, 'd', ret_due_us, ret_message_id, ret_group);
 }
 
 static int encode_recipient(const struct queue_recipient *q, struct buffer *b)
@@ -88,7 +115,8 @@ static int encode_envelope(const struct queue_entry *e, struct buffer *b)
 int queue_entry_encode(const struct queue_entry *e, struct buffer *b)
 {
         const unsigned marks = (e->is_held ? HELD : 0) | (e->delay_told ? DELAY_TOLD : 0) |
-                               (e->delay_owed ? DELAY_OWED : 0);
+                               (e->delay_owed ? DELAY_OWED : 0) |
+                               (e->waits_for_host ? WAITS_FOR_HOST : 0);
         const size_t len = b->len;
         const uint64_t numbers[] = {e->message_id, e->arrived_us, e->due_us, e->blob_id,
                                     e->body_len};
@@ -142,6 +170,7 @@ static void decode_head(struct reader *in, struct queue_entry *e)
         e->is_held = marks & HELD;
         e->delay_told = marks & DELAY_TOLD;
         e->delay_owed = marks & DELAY_OWED;
+        e->waits_for_host = marks & WAITS_FOR_HOST;
         e->flags = read_u32(in);
         e->attempts = read_u32(in);
         e->local_prefix_len = read_u32(in);
@@ -156,7 +185,7 @@ static void decode_head(struct reader *in, struct queue_entry *e)
         e->next_hop = read_octets(in, QUEUE_ENTRY_MAX);
         e->recipient_count = read_u32(in);
         if (e->recipient_count > RECIPIENTS_MAX || e->local_prefix_len > e->body_len ||
-            marks > (HELD | DELAY_TOLD | DELAY_OWED))
+            marks > (HELD | DELAY_TOLD | DELAY_OWED | WAITS_FOR_HOST))
                 in->failed = true;
 }
 

@@ -44,6 +44,7 @@ struct queue_entry {
         bool is_held;    /* by an administrator: not tried */
         bool delay_told; /* a notice of delay was sent */
         bool delay_owed; /* one is to be sent */
+        bool waits_for_host; /* its last answer was none: it may go as soon as the host is back */
         uint32_t flags;  /* enum envelope_flag */
         uint32_t attempts;
         uint64_t arrived_us;
@@ -67,6 +68,7 @@ struct queue_entry {
 enum {
         QUEUE_KEY_LEN = 11,     /* state, message id, group: big-endian */
         QUEUE_DUE_KEY_LEN = 19, /* 'd', due time, message id, group */
+        QUEUE_HOP_KEY_LEN = 19, /* 'n', hash of the next hop, message id, group */
         QUEUE_ENTRY_MAX = 192 * 1024,
         QUEUE_REPLY_MAX = 512, /* octets of a reply that are kept */
 };
@@ -77,6 +79,14 @@ enum {
  * numeric: the oldest first, the next due first. */
 struct span queue_entry_key(const struct queue_entry *e, char out[QUEUE_KEY_LEN]);
 struct span queue_entry_due_key(const struct queue_entry *e, char out[QUEUE_DUE_KEY_LEN]);
+
+/* Of an entry that waits for its host: an empty value there, by which all of them
+ * are found when it is back. */
+struct span queue_entry_hop_key(const struct queue_entry *e, char out[QUEUE_HOP_KEY_LEN]);
+uint64_t queue_hop_hash(struct span next_hop);
+/* The parts of such a key. 0 or -EINVAL. */
+int queue_hop_key_parse(struct span key, uint64_t *ret_hash, uint64_t *ret_message_id,
+                        uint16_t *ret_group);
 
 /* The key of that entry, for state 'f' or 'e'. */
 struct span queue_key(char state, uint64_t message_id, uint16_t group, char out[QUEUE_KEY_LEN]);

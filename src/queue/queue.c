@@ -6,7 +6,13 @@
 
 #include "base/hash.h"
 
-enum { CONCURRENCY_START = 5 };
+enum {
+        CONCURRENCY_START = 5,
+        ROW_SHARE = 4,    /* of active_max: what one destination's row may take beside
+                           * others, and what it leaves them when it is alone */
+        REFILL_BELOW = 100,
+        LAST_EVERY = 8,
+};
 
 void queue_init(struct queue *q, const struct queue_options *o)
 {
@@ -65,7 +71,7 @@ struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint1
 
 /* ---- destinations ------------------------------------------------------ */
 
-static struct destination *find_destination(const struct queue *q, struct span next_hop)
+struct destination *queue_find_destination(const struct queue *q, struct span next_hop)
 {
         struct table_node *n = table_first(&q->destinations, hash_span(next_hop, hash_seed()));
 
@@ -80,7 +86,7 @@ static struct destination *find_destination(const struct queue *q, struct span n
 
 static struct destination *get_destination(struct queue *q, struct span next_hop)
 {
-        struct destination *d = find_destination(q, next_hop);
+        struct destination *d = queue_find_destination(q, next_hop);
         char *text;
 
         if (d)
@@ -95,6 +101,7 @@ static struct destination *get_destination(struct queue *q, struct span next_hop
         d->concurrency = CONCURRENCY_START < q->concurrency_max ? CONCURRENCY_START
                                                                  : q->concurrency_max;
         list_init(&d->waiting);
+        list_init(&d->waiting_last);
         if (table_add(&q->destinations, &d->by_next_hop, hash_span(next_hop, hash_seed())) < 0) {
                 free(d);
                 return NULL;
@@ -112,7 +119,7 @@ static void settle(struct queue *q, struct destination *d)
                 list_append(&q->turn, &d->in_turn);
         if (!may_start)
                 list_remove(&d->in_turn);
-        if (!d->waiting_count && !d->in_flight && !d->failures) {
+        if (!d->waiting_count && !d->in_flight && !d->failures && !d->has_stored) {
                 table_remove(&q->destinations, &d->by_next_hop);
                 free(d);
         }
@@ -137,7 +144,9 @@ int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
                 return r;
         }
         e->destination = d;
-        list_append(&d->waiting, &e->in_destination);
+        list_append(e->flags & QUEUE_FLAGS_LAST ? &d->waiting_last : &d->waiting,
+                    &e->in_destination);
+        d->has_stored = d->has_stored || e->waits_for_host;
         d->waiting_count++;
         q->active_count++;
         settle(q, d);
@@ -156,6 +165,55 @@ int queue_park(struct queue *q, struct queue_entry *e)
         return r;
 }
 
+static struct queue_entry *take_waiting(struct destination *d)
+{
+        const bool is_last = list_is_empty(&d->waiting) ||
+                             (++d->turns % LAST_EVERY == 0 && !list_is_empty(&d->waiting_last));
+        struct list_node *node = list_take_first(is_last ? &d->waiting_last : &d->waiting);
+
+        d->waiting_count--;
+        return LIST_OBJECT(node, struct queue_entry, in_destination);
+}
+
+enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uint64_t now_us,
+                                uint64_t *ret_until_us)
+{
+        const struct destination *d = queue_find_destination(q, next_hop);
+
+        const size_t share = q->active_max / ROW_SHARE;
+
+        if (!d)
+                return QUEUE_IN_ROW;
+        *ret_until_us = d->blocked_until_us > now_us ? d->blocked_until_us : now_us;
+        if (d->blocked_until_us > now_us)
+                return QUEUE_PUT_OFF;
+        if (q->destinations.count == 1)
+                return d->waiting_count < q->active_max - share ? QUEUE_IN_ROW : QUEUE_IN_STORE;
+        return d->waiting_count < share ? QUEUE_IN_ROW : QUEUE_PUT_OFF;
+}
+
+struct destination *queue_wants_refill(const struct queue *q, struct span next_hop, uint64_t now_us)
+{
+        struct destination *d = queue_find_destination(q, next_hop);
+
+        if (!d || !d->has_stored || d->is_refilling || d->failures ||
+            d->blocked_until_us > now_us || d->waiting_count > REFILL_BELOW)
+                return NULL;
+        return d;
+}
+
+void queue_note_stored(struct queue *q, struct span next_hop, bool has_stored)
+{
+        struct destination *d = queue_find_destination(q, next_hop);
+
+        if (!d)
+                return;
+        d->has_stored = has_stored;
+        if (!has_stored)
+                d->refill_len = 0;
+        settle(q, d);
+}
+
 struct queue_entry *queue_take(struct queue *q, uint64_t now_us)
 {
         LIST_FOR_EACH (node, &q->turn) {
@@ -164,8 +222,7 @@ struct queue_entry *queue_take(struct queue *q, uint64_t now_us)
 
                 if (d->blocked_until_us > now_us)
                         continue;
-                e = LIST_OBJECT(list_take_first(&d->waiting), struct queue_entry, in_destination);
-                d->waiting_count--;
+                e = take_waiting(d);
                 d->in_flight++;
                 list_remove(&d->in_turn); /* to the end of the turn, if it has more */
                 settle(q, d);
@@ -217,6 +274,8 @@ static void host_failed(struct queue *q, struct destination *d, uint64_t now_us)
                 d->failures++;
         d->blocked_until_us = now_us + block;
         d->concurrency = d->concurrency > 1 ? d->concurrency / 2 : 1;
+        d->has_stored = true; /* what is put off now may go when it is back */
+        d->refill_len = 0;
 }
 
 void queue_report(struct queue *q, struct queue_entry *e, enum queue_health health,
@@ -242,10 +301,9 @@ struct queue_entry *queue_blocked(struct queue *q, struct destination *d, uint64
 {
         struct queue_entry *e;
 
-        if (d->blocked_until_us <= now_us || list_is_empty(&d->waiting))
+        if (d->blocked_until_us <= now_us || !d->waiting_count)
                 return NULL;
-        e = LIST_OBJECT(list_take_first(&d->waiting), struct queue_entry, in_destination);
-        d->waiting_count--;
+        e = take_waiting(d);
         e->destination = NULL;
         settle(q, d);
         return e;
@@ -275,7 +333,7 @@ void queue_sweep(struct queue *q, uint64_t now_us)
 
 void queue_unblock(struct queue *q, struct span next_hop)
 {
-        struct destination *d = find_destination(q, next_hop);
+        struct destination *d = queue_find_destination(q, next_hop);
 
         if (d) {
                 d->blocked_until_us = 0;

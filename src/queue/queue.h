@@ -18,12 +18,22 @@
 #include "base/span.h"
 #include "base/table.h"
 #include "queue/entry.h"
+#include "route/route.h"
+
+/* Envelope flags (route/route.h) of entries that go last. */
+#define QUEUE_FLAGS_LAST ENVELOPE_BOUNCE
 
 struct destination {
         struct table_node by_next_hop;
         struct list_node in_turn; /* linked while it has something that may start */
         struct list_node waiting; /* entries, oldest first */
-        size_t waiting_count;
+        struct list_node waiting_last; /* notifications of ours: behind all mail but every eighth */
+        size_t waiting_count;          /* in both */
+        unsigned turns;
+        bool has_stored;       /* entries that wait for it may lie in the store only */
+        bool is_refilling;     /* and are being looked for, */
+        char refill_from[QUEUE_HOP_KEY_LEN + 1]; /* from this key on */
+        size_t refill_len;                       /* of it; 0: from the first */
         unsigned in_flight, concurrency;
         unsigned failures; /* of the host, in a row */
         uint64_t blocked_until_us;
@@ -58,6 +68,25 @@ static inline bool queue_has_room(const struct queue *q)
 
 /* The active entry with this key, or NULL. */
 struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint16_t group);
+
+/* Where an entry for this next hop waits. In here; in the store as it is, since
+ * its row has nearly all the room there is, and is alone; or put off, since the
+ * host is blocked or its row is so long that others would find no room: then
+ * `ret_until_us` says when it is worth another look. */
+enum queue_place { QUEUE_IN_ROW, QUEUE_IN_STORE, QUEUE_PUT_OFF };
+enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uint64_t now_us,
+                                uint64_t *ret_until_us);
+
+/* NULL: nothing is known of it. */
+struct destination *queue_find_destination(const struct queue *q, struct span next_hop);
+
+/* The destination wants more of what lies in the store: its host is well, and
+ * few entries wait here. NULL: it does not, or there is none. */
+struct destination *queue_wants_refill(const struct queue *q, struct span next_hop,
+                                       uint64_t now_us);
+/* Notes that entries for it lie in the store, or no more. No destination yet:
+ * nothing is noted. */
+void queue_note_stored(struct queue *q, struct span next_hop, bool has_stored);
 
 /* Takes the entry over. 0, -EEXIST (it is active already), -ENOMEM. */
 int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us);

@@ -120,6 +120,84 @@ TEST(a_dead_host_blocks_only_itself)
         queue_done(&q, NULL);
 }
 
+/* Entry `id` for `next_hop` that waits for its host, or a notification of ours. */
+static void add_marked(struct queue *q, uint64_t id, bool waits_for_host, uint32_t flags)
+{
+        struct queue_entry *e = entry(id, SPAN_LITERAL("h"));
+
+        e->waits_for_host = waits_for_host;
+        e->flags = flags;
+        assert_int_equal(0, queue_add(q, e, 0));
+}
+
+TEST(no_row_takes_the_room_of_others)
+{
+        const struct span a = SPAN_LITERAL("a"), b = SPAN_LITERAL("b");
+        uint64_t until_us = 0;
+        struct queue q;
+
+        queue_init(&q, &(struct queue_options) {40, 20, 15 * SECOND, 900ULL * SECOND});
+        for (uint64_t id = 1; id <= 30; id++) {
+                assert_int_equal(QUEUE_IN_ROW, queue_place_of(&q, a, 0, &until_us));
+                add(&q, id, "a");
+        }
+        assert_int_equal(QUEUE_IN_STORE, queue_place_of(&q, a, 0, &until_us));
+        assert_int_equal(QUEUE_IN_ROW, queue_place_of(&q, b, 0, &until_us));
+        add(&q, 100, "b");
+        assert_int_equal(QUEUE_PUT_OFF, queue_place_of(&q, a, 7, &until_us));
+        assert_true(until_us == 7);
+        assert_int_equal(QUEUE_IN_ROW, queue_place_of(&q, b, 0, &until_us));
+        assert_int_equal(1, take(&q, SECOND));
+        finish(&q, 1, QUEUE_HOST_FAILED, SECOND);
+        assert_int_equal(QUEUE_PUT_OFF, queue_place_of(&q, a, SECOND, &until_us));
+        assert_true(until_us == 16 * SECOND);
+        queue_done(&q, NULL);
+}
+
+TEST(a_host_that_is_back_wants_what_lies_in_the_store)
+{
+        const struct span h = SPAN_LITERAL("h");
+        struct queue q;
+
+        queue_init(&q, &(struct queue_options) {1000, 20, 15 * SECOND, 900ULL * SECOND});
+        add(&q, 1, "h");
+        assert_null(queue_wants_refill(&q, h, 0));
+        assert_int_equal(1, take(&q, SECOND));
+        finish(&q, 1, QUEUE_HOST_FAILED, SECOND);
+        assert_null(queue_wants_refill(&q, h, SECOND));
+        add(&q, 2, "h");
+        assert_int_equal(2, take(&q, 100ULL * SECOND));
+        finish(&q, 2, QUEUE_HOST_GOOD, 100ULL * SECOND);
+        assert_non_null(queue_wants_refill(&q, h, 100ULL * SECOND));
+        queue_note_stored(&q, h, false);
+        assert_int_equal(0, q.destinations.count);
+        add_marked(&q, 3, true, 0); /* as after a restart */
+        assert_non_null(queue_wants_refill(&q, h, 0));
+        queue_done(&q, NULL);
+}
+
+TEST(notifications_go_behind_mail_and_are_not_forgotten)
+{
+        struct queue q;
+        uint64_t order[10];
+
+        queue_init(&q, &(struct queue_options) {100, 20, 15 * SECOND, 900ULL * SECOND});
+        for (uint64_t id = 1; id <= 2; id++)
+                add_marked(&q, id, false, QUEUE_FLAGS_LAST);
+        for (uint64_t id = 10; id <= 18; id++)
+                add_marked(&q, id, false, 0);
+        for (size_t i = 0; i < 10; i++) {
+                order[i] = take(&q, 0);
+                assert_true(order[i] != 0);
+                finish(&q, order[i], QUEUE_HOST_GOOD, 0);
+        }
+        for (size_t i = 0; i < 7; i++)
+                assert_int_equal(10 + i, order[i]);
+        assert_int_equal(1, order[7]);
+        assert_int_equal(17, order[8]);
+        queue_done(&q, NULL);
+}
+
 TEST(an_idle_destination_is_forgotten)
 {
         struct queue q;

@@ -325,6 +325,21 @@ static bool owes_success(const struct commit *c, const struct commit_recipient *
         return q->given.notify & NOTIFY_SUCCESS && q->account && q->error == 0 && c->mail_from.len;
 }
 
+static bool is_behind(const struct commit_recipient *q, struct span next_hop)
+{
+        return q->given.kind == ROUTE_RELAY && span_equal(q->given.next_hop, next_hop);
+}
+
+/* A thousand recipients may be a thousand entries: none takes more than it needs. */
+static size_t count_behind(const struct commit *c, struct span next_hop, size_t first, size_t most)
+{
+        size_t count = 0;
+
+        for (size_t i = first; i < c->recipient_count && (!most || count < most); i++)
+                count += is_behind(&c->recipients[i], next_hop);
+        return count;
+}
+
 static int make_entry(struct commit *c, struct span next_hop, size_t first)
 {
         const unsigned most = c->keeper->process->config->queue.recipients_per_transaction;
@@ -338,14 +353,14 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
         };
         int r;
 
-        list = arena_alloc(&c->arena, c->recipient_count * sizeof *list);
+        list = arena_alloc(&c->arena, count_behind(c, next_hop, first, most) * sizeof *list);
         if (!list)
                 return -ENOMEM;
         e.recipients = list;
         for (size_t i = first; i < c->recipient_count; i++) {
                 struct ipc_recipient *q = &c->recipients[i].given;
 
-                if (q->kind != ROUTE_RELAY || !span_equal(q->next_hop, next_hop))
+                if (!is_behind(&c->recipients[i], next_hop))
                         continue;
                 if (most && e.recipient_count == most)
                         break;

@@ -31,6 +31,7 @@ static const struct {
         { "queue.show",       control_queue_show,       false },
         { "queue.retry",      control_queue_change,     false },
         { "queue.drop",       control_queue_change,     false },
+        { "queue.move",       control_queue_change,     false },
         { "queue.hold",       control_queue_change,     false },
         { "queue.release",    control_queue_change,     false },
         { "why",              control_why,              false },

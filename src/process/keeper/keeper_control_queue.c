@@ -1,4 +1,5 @@
-/* queue.list, queue.show, queue.retry, queue.drop, queue.hold, queue.release, why */
+/* queue.list, queue.show, queue.retry, queue.drop, queue.hold, queue.release,
+ * queue.move, why */
 #include <errno.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -9,8 +10,9 @@
 #include "base/number.h"
 #include "process/keeper/keeper_control.h"
 #include "process/keeper/keeper_queue.h"
+#include "route/route.h"
 
-enum { PAGE = 200, RECORDS_MAX = 1000, KEYS_MAX = 10000, RANGE_KEY_MAX = QUEUE_KEY_LEN + 1 };
+enum { PAGE = 200, RECORDS_MAX = 1000, RANGE_KEY_MAX = QUEUE_KEY_LEN + 1 };
 
 /* ---- rows -------------------------------------------------------------- */
 
@@ -105,8 +107,12 @@ static bool entry_matches(const struct control_session *s, const struct queue_en
         const struct span sender = control_argument(s, "sender");
         const struct span next_hop = control_argument(s, "next_hop");
         const struct span age = control_argument(s, "age");
-        uint64_t age_ms;
+        const struct span larger = control_argument(s, "larger");
+        uint64_t age_ms, octets;
 
+        if (larger.len && size_parse(larger, &octets) == 0 &&
+            e->body_len - e->local_prefix_len <= octets)
+                return false;
         if (sender.len && !span_equal_nocase(e->mail_from, sender))
                 return false;
         if (next_hop.len && !span_equal_nocase(e->next_hop, next_hop))
@@ -132,17 +138,31 @@ struct walk {
         void (*visit)(struct control_session *s, const struct queue_entry *e);
         void (*end)(struct control_session *s);
         size_t visited;
-        /* queue.retry and its like: what to change, collected first */
+        bool has_more;
+        /* queue.retry and its like: what to change of this page */
         struct {
                 uint64_t message_id;
                 uint16_t group;
-        } *found;
+        } found[PAGE];
         size_t found_count, changing, failed, changed, busy;
         int failure;
 };
 
 static void got_page(void *arg, int result, const struct store_entry *entries, size_t count,
                      bool has_more);
+
+static void change_found(struct control_session *s);
+static void next_page(struct control_session *s);
+
+static void end_page(struct control_session *s)
+{
+        struct walk *w = s->verb;
+
+        if (w->has_more)
+                control_go_on(s, next_page);
+        else
+                w->end(s);
+}
 
 static void next_page(struct control_session *s)
 {
@@ -179,14 +199,16 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         }
         for (size_t i = 0; i < count; i++)
                 visit_one(s, entries[i].value);
-        if (!has_more || !s->channel) {
-                w->end(s);
-                return;
+        w->has_more = has_more && s->channel;
+        if (w->has_more) {
+                memcpy(w->next, entries[count - 1].key.p, QUEUE_KEY_LEN);
+                w->next[QUEUE_KEY_LEN] = '\0'; /* the first key behind it */
+                w->next_len = RANGE_KEY_MAX;
         }
-        memcpy(w->next, entries[count - 1].key.p, QUEUE_KEY_LEN);
-        w->next[QUEUE_KEY_LEN] = '\0'; /* the first key behind it */
-        w->next_len = RANGE_KEY_MAX;
-        control_go_on(s, next_page);
+        if (w->found_count)
+                change_found(s); /* goes on when that is done */
+        else
+                end_page(s);
 }
 
 typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
@@ -258,10 +280,8 @@ static void collect_entry(struct control_session *s, const struct queue_entry *e
 {
         struct walk *w = s->verb;
 
-        if (!w->found)
-                w->found = arena_alloc(&s->arena, KEYS_MAX * sizeof *w->found);
-        if (!w->found || w->found_count == KEYS_MAX)
-                return;
+        if (w->found_count == PAGE)
+                return; /* no page has more */
         w->found[w->found_count].message_id = e->message_id;
         w->found[w->found_count++].group = e->group;
 }
@@ -290,8 +310,10 @@ static void end_one_change(struct control_session *s)
 {
         struct walk *w = s->verb;
 
-        if (--w->changing == 0)
-                end_change(s);
+        if (--w->changing)
+                return;
+        w->found_count = 0;
+        end_page(s);
 }
 
 static void changed_one(void *arg, int result)
@@ -318,25 +340,50 @@ static enum keeper_queue_verb verb_of(const struct control_session *s)
                 return KEEPER_QUEUE_HOLD;
         if (strcmp(s->verb_name, "queue.release") == 0)
                 return KEEPER_QUEUE_RELEASE;
+        if (strcmp(s->verb_name, "queue.move") == 0)
+                return KEEPER_QUEUE_MOVE;
         return KEEPER_QUEUE_RETRY;
 }
 
 static void change_found(struct control_session *s)
 {
         struct walk *w = s->verb;
-        const enum keeper_queue_verb verb = verb_of(s);
+        struct keeper_queue_change change = {.verb = verb_of(s),
+                                             .next_hop = control_argument(s, "to")};
         const size_t count = w->found_count;
 
         w->changing = count + 1;
-        for (size_t i = 0; i < count; i++)
-                keeper_queue_change(s->keeper, w->found[i].message_id, w->found[i].group, verb,
-                                    changed_one, s);
+        for (size_t i = 0; i < count; i++) {
+                change.message_id = w->found[i].message_id;
+                change.group = w->found[i].group;
+                keeper_queue_change(s->keeper, &change, changed_one, s);
+        }
         end_one_change(s);
+}
+
+/* What is moved goes to another host: a mailbox here, or nowhere, is no next hop
+ * that an entry could be given. */
+static bool is_movable(const struct control_session *s)
+{
+        static const struct span mailers[] = {SPAN("smtp"), SPAN("esmtp"), SPAN("lmtp")};
+        struct next_hop hop;
+
+        if (verb_of(s) != KEEPER_QUEUE_MOVE)
+                return true;
+        if (next_hop_parse(control_argument(s, "to"), &hop) < 0 || hop.is_unix || !hop.host.len)
+                return false;
+        for (size_t i = 0; i < sizeof mailers / sizeof mailers[0]; i++)
+                if (span_equal_nocase(hop.mailer, mailers[i]))
+                        return true;
+        return false;
 }
 
 void control_queue_change(struct control_session *s)
 {
-        if (walk_start(s, collect_entry, change_found))
+        if (!is_movable(s))
+                control_end(s, EX_USAGE, "--to wants a next hop that leads to another host: "
+                                         "[smtp:|lmtp:]host[:port]");
+        else if (walk_start(s, collect_entry, end_change))
                 next_page(s);
 }
 

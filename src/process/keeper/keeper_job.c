@@ -287,6 +287,8 @@ void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
                                         SPAN("an administrator asked for a new attempt")},
                 [KEEPER_QUEUE_DROP] = {DECISION_DROPPED, SPAN("an administrator dropped it")},
                 [KEEPER_QUEUE_HOLD] = {DECISION_HELD, SPAN("an administrator holds it")},
+                [KEEPER_QUEUE_MOVE] = {DECISION_ROUTED,
+                                       SPAN("an administrator gave it another next hop")},
                 [KEEPER_QUEUE_RELEASE] = {DECISION_DEFERRED, SPAN("an administrator released it")},
         };
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_job.h"
+#include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
 enum { REPLIES_MEMORY_MAX = 4 * 1024 * 1024, RELAY_GONE_RETRY_US = 1000000 };
@@ -126,6 +127,8 @@ struct conclusion {
         uint64_t now_us, due_us; /* now, and of the next attempt */
         bool is_expired;
         bool is_late; /* the sender is to be told of the delay */
+        bool waits_for_host;
+        size_t empty_len; /* of the record without steps */
 };
 
 static void add_step(struct conclusion *c, const struct queue_recipient *q,
@@ -227,6 +230,7 @@ static void is_durable(void *arg, int result)
                 queue_entry_free(c->after);
         }
         keeper_body_unref(body);
+        keeper_queue_refill(k, c->before->next_hop);
         queue_entry_free(c->before);
         free(c);
         keeper_queue_pump(k);
@@ -248,6 +252,7 @@ static struct conclusion *conclusion_new(struct keeper *k, struct queue_entry *e
                 free(c);
                 return NULL;
         }
+        c->empty_len = c->record.len;
         return c;
 }
 
@@ -262,7 +267,10 @@ static void store_conclusion(struct conclusion *c)
                 return;
         }
         keeper_queue_put(batch, c->before, c->after);
-        put_record(batch, c->before->message_id, &c->record);
+        if (c->record.len > c->empty_len)
+                put_record(batch, c->before->message_id, &c->record);
+        else
+                buffer_done(&c->record);
         store_commit(k->store, &batch, 1, 0, is_durable, c);
 }
 
@@ -276,6 +284,7 @@ static int make_after(struct conclusion *c, struct queue_recipient *recipients, 
                 return 0;
         changed.attempts += is_attempt;
         changed.delay_owed = c->is_late;
+        changed.waits_for_host = c->waits_for_host;
         changed.due_us = queue_entry_owes(&changed) ? c->now_us : c->due_us;
         return queue_entry_update(&changed, &c->after);
 }
@@ -308,6 +317,7 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                                     ? c->now_us + RELAY_GONE_RETRY_US
                                     : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,
                                                         random_number());
+                c->waits_for_host = health == QUEUE_HOST_FAILED;
                 memcpy(recipients, e->recipients, e->recipient_count * sizeof *recipients);
                 for (size_t i = 0; i < e->recipient_count; i++)
                         if (recipients[i].state == RECIPIENT_WAITING)
@@ -327,6 +337,15 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                 defer_blocked(k, d);
 }
 
+/* When to look again at one of many that wait until then: the longer the wait,
+ * the further apart. They all go at once when the host is back before. */
+static uint64_t spread_us(const struct keeper *k, uint64_t now_us, uint64_t until_us)
+{
+        const uint64_t wait_us = until_us > now_us ? until_us - now_us : 0;
+
+        return until_us + random_number() % (k->queue.block_min_us / 2 + wait_us / 4);
+}
+
 /* One that waited for the same host: put off with it, without an attempt, and
  * given up when its time is over. */
 static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_until_us)
@@ -343,7 +362,8 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                         else if (recipients[i].state == RECIPIENT_WAITING &&
                                  outcome_is_told(e, &recipients[i], NOTIFY_DELAY))
                                 c->is_late = is_late(c);
-                c->due_us = blocked_until_us + random_number() % (k->queue.block_min_us / 2);
+                c->due_us = spread_us(k, c->now_us, blocked_until_us);
+                c->waits_for_host = true;
                 r = make_after(c, recipients, false);
         }
         free(recipients);
@@ -355,6 +375,24 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                 return;
         }
         store_conclusion(c);
+}
+
+void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
+{
+        const int r = queue_park(&k->queue, e);
+
+        if (r == 0) {
+                queue_note_stored(&k->queue, e->next_hop, true);
+                defer_one(k, e, until_us);
+                return;
+        }
+        queue_entry_free(e);
+        if (r == -ENOMEM) {
+                k->due_cursor_us = 0;
+                k->fresh_cursor = 0;
+                k->is_fresh_left = true;
+                keeper_queue_expect(k, clock_now_us() + RELAY_GONE_RETRY_US);
+        }
 }
 
 static void defer_blocked(struct keeper *k, struct destination *d)

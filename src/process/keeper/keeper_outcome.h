@@ -39,6 +39,10 @@ void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, 
 void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
                       enum queue_health health);
 
+/* Stores an entry that is not active as one that waits for its host, to be looked
+ * at again about `until_us`; its time may be over now. Takes the entry. */
+void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us);
+
 /* An attempt at "local:": into the mailboxes of this host. Takes the entry. */
 void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outcome *o);
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_job.h"
+#include "process/keeper/keeper_outcome.h"
 
 /* The life of an entry:
  *
@@ -76,17 +77,19 @@ static void drop_body(struct queue_entry *e)
 
 static void delete_keys(struct store_batch *batch, const struct queue_entry *e)
 {
-        char key[QUEUE_KEY_LEN], due_key[QUEUE_DUE_KEY_LEN];
+        char key[QUEUE_KEY_LEN], due_key[QUEUE_DUE_KEY_LEN], hop_key[QUEUE_HOP_KEY_LEN];
 
         store_delete(batch, queue_entry_key(e, key));
         if (e->due_us)
                 store_delete(batch, queue_entry_due_key(e, due_key));
+        if (e->waits_for_host)
+                store_delete(batch, queue_entry_hop_key(e, hop_key));
 }
 
 void keeper_queue_put(struct store_batch *batch, const struct queue_entry *before,
                       const struct queue_entry *after)
 {
-        char key[QUEUE_KEY_LEN], due_key[QUEUE_DUE_KEY_LEN];
+        char key[QUEUE_KEY_LEN], due_key[QUEUE_DUE_KEY_LEN], hop_key[QUEUE_HOP_KEY_LEN];
 
         if (before)
                 delete_keys(batch, before);
@@ -100,6 +103,8 @@ void keeper_queue_put(struct store_batch *batch, const struct queue_entry *befor
         }
         store_put(batch, queue_entry_key(after, key), after->encoded);
         store_put(batch, queue_entry_due_key(after, due_key), span_make(NULL, 0));
+        if (after->waits_for_host)
+                store_put(batch, queue_entry_hop_key(after, hop_key), span_make(NULL, 0));
 }
 
 /* ---- the active queue -------------------------------------------------- */
@@ -120,13 +125,23 @@ static void leave_in_store(struct keeper *k, const struct queue_entry *e)
 
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body)
 {
+        enum queue_place place;
+        uint64_t until_us;
         int r;
 
         if (queue_entry_owes(e)) {
                 keeper_bounce(k, e, body);
                 return;
         }
-        if (e->is_held || !queue_has_room(&k->queue)) {
+        place = queue_place_of(&k->queue, e->next_hop, clock_now_us(), &until_us);
+        if (place == QUEUE_IN_STORE && e->due_us) /* the due index is not read again and again */
+                place = QUEUE_PUT_OFF;
+        if (place == QUEUE_PUT_OFF && !e->is_held) {
+                keeper_body_unref(body);
+                outcome_put_off(k, e, until_us);
+                return;
+        }
+        if (e->is_held || place == QUEUE_IN_STORE || !queue_has_room(&k->queue)) {
                 leave_in_store(k, e);
                 keeper_body_unref(body);
                 queue_entry_free(e);
@@ -175,6 +190,68 @@ static void got_due_entry(void *arg, int result, struct span value, uint64_t seq
         (void) sequence;
         if (result == 0)
                 take_up(arg, value);
+}
+
+struct refill {
+        struct keeper *keeper;
+        size_t len;
+        char next_hop[];
+};
+
+static void got_refill_page(void *arg, int result, const struct store_entry *entries, size_t count,
+                            bool has_more)
+{
+        struct refill *refill = arg;
+        struct keeper *k = refill->keeper;
+        const struct span next_hop = span_make(refill->next_hop, refill->len);
+        struct destination *d = queue_find_destination(&k->queue, next_hop);
+
+        for (size_t i = 0; result == 0 && i < count; i++) {
+                char key[QUEUE_KEY_LEN];
+                uint64_t hash, message_id;
+                uint16_t group;
+
+                if (queue_hop_key_parse(entries[i].key, &hash, &message_id, &group) == 0 &&
+                    !queue_find(&k->queue, message_id, group))
+                        store_get(k->store, &k->shard, queue_key('e', message_id, group, key),
+                                  got_due_entry, k);
+        }
+        if (d)
+                d->is_refilling = false;
+        if (d && result == 0 && has_more && count) {
+                memcpy(d->refill_from, entries[count - 1].key.p, QUEUE_HOP_KEY_LEN);
+                d->refill_from[QUEUE_HOP_KEY_LEN] = '\0'; /* the first key behind it */
+                d->refill_len = QUEUE_HOP_KEY_LEN + 1;
+        } else if (d) {
+                queue_note_stored(&k->queue, next_hop, false);
+        }
+        free(refill);
+}
+
+void keeper_queue_refill(struct keeper *k, struct span next_hop)
+{
+        struct destination *d = queue_wants_refill(&k->queue, next_hop, clock_now_us());
+        char first[9] = {'n'}, end[QUEUE_HOP_KEY_LEN + 1];
+        struct store_range range;
+        struct refill *refill;
+
+        if (!d || !queue_has_room(&k->queue) || k->is_stopping)
+                return;
+        refill = malloc(sizeof *refill + next_hop.len);
+        if (!refill)
+                return;
+        *refill = (struct refill) {.keeper = k, .len = next_hop.len};
+        memcpy(refill->next_hop, next_hop.p, next_hop.len);
+        key_put_u64(first + 1, queue_hop_hash(next_hop));
+        memcpy(end, first, sizeof first);
+        memset(end + sizeof first, 0xff, sizeof end - sizeof first); /* behind every id */
+        d->is_refilling = true;
+        range = (struct store_range) {
+                .from = d->refill_len ? span_make(d->refill_from, d->refill_len)
+                                      : span_make(first, sizeof first),
+                .to = span_make(end, sizeof end), .limit = SCAN_PAGE,
+        };
+        store_scan(k->store, &k->shard, &range, got_refill_page, refill);
 }
 
 static void set_due_timer(struct keeper *k)
@@ -347,9 +424,7 @@ int keeper_queue_start(struct keeper *k)
 
 struct change {
         struct keeper *keeper;
-        uint64_t message_id;
-        uint16_t group;
-        enum keeper_queue_verb verb;
+        struct keeper_queue_change what; /* its next_hop lies behind the struct */
         bool looked_for_fresh;
         void (*done)(void *arg, int result);
         void *arg;
@@ -379,10 +454,13 @@ static void change_entry(struct change *c, const struct queue_entry *before)
         struct store_batch *batch;
         int r = 0;
 
-        if (c->verb == KEEPER_QUEUE_HOLD || c->verb == KEEPER_QUEUE_RELEASE)
-                changed.is_held = c->verb == KEEPER_QUEUE_HOLD;
+        if (c->what.verb == KEEPER_QUEUE_HOLD || c->what.verb == KEEPER_QUEUE_RELEASE)
+                changed.is_held = c->what.verb == KEEPER_QUEUE_HOLD;
+        if (c->what.verb == KEEPER_QUEUE_MOVE)
+                changed.next_hop = c->what.next_hop;
+        changed.waits_for_host = false;
         changed.due_us = clock_now_us();
-        if (c->verb != KEEPER_QUEUE_DROP)
+        if (c->what.verb != KEEPER_QUEUE_DROP)
                 r = queue_entry_update(&changed, &after);
         batch = r == 0 ? store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE) : NULL;
         if (!batch) {
@@ -391,7 +469,7 @@ static void change_entry(struct change *c, const struct queue_entry *before)
                 return;
         }
         keeper_queue_put(batch, before, after);
-        keeper_job_trace(batch, before, c->verb);
+        keeper_job_trace(batch, before, c->what.verb);
         queue_entry_free(after);
         queue_unblock(&k->queue, before->next_hop);
         store_commit(k->store, &batch, 1, 0, change_is_durable, c);
@@ -407,7 +485,8 @@ static void got_entry_to_change(void *arg, int result, struct span value, uint64
         (void) sequence;
         if (result == -ENOENT && !c->looked_for_fresh) {
                 c->looked_for_fresh = true;
-                store_get(k->store, &k->shard, queue_key('f', c->message_id, c->group, key),
+                store_get(k->store, &k->shard,
+                          queue_key('f', c->what.message_id, c->what.group, key),
                           got_entry_to_change, c);
                 return;
         }
@@ -421,20 +500,34 @@ static void got_entry_to_change(void *arg, int result, struct span value, uint64
         queue_entry_free(e);
 }
 
-void keeper_queue_change(struct keeper *k, uint64_t message_id, uint16_t group,
-                         enum keeper_queue_verb verb, void (*done)(void *arg, int result),
-                         void *arg)
+static struct change *change_new(struct keeper *k, const struct keeper_queue_change *what)
 {
-        struct queue_entry *active = queue_find(&k->queue, message_id, group);
-        struct change *c = calloc(1, sizeof *c);
+        const size_t len = what->next_hop.len;
+        struct change *c = calloc(1, sizeof *c + len);
+
+        if (!c)
+                return NULL;
+        c->keeper = k;
+        c->what = *what;
+        c->what.next_hop = span_make((char *) (c + 1), len);
+        if (len)
+                memcpy(c + 1, what->next_hop.p, len);
+        return c;
+}
+
+void keeper_queue_change(struct keeper *k, const struct keeper_queue_change *what,
+                         void (*done)(void *arg, int result), void *arg)
+{
+        struct queue_entry *active = queue_find(&k->queue, what->message_id, what->group);
+        struct change *c = change_new(k, what);
         char key[QUEUE_KEY_LEN];
 
         if (!c) {
                 done(arg, -ENOMEM);
                 return;
         }
-        *c = (struct change) {.keeper = k, .message_id = message_id, .group = group,
-                              .verb = verb, .done = done, .arg = arg};
+        c->done = done;
+        c->arg = arg;
         if (active && !list_is_linked(&active->in_destination)) {
                 end_change(c, -EBUSY); /* being delivered, or its outcome being stored */
                 return;
@@ -444,6 +537,6 @@ void keeper_queue_change(struct keeper *k, uint64_t message_id, uint16_t group,
                 drop_body(active);
                 queue_entry_free(active);
         }
-        store_get(k->store, &k->shard, queue_key('e', message_id, group, key),
+        store_get(k->store, &k->shard, queue_key('e', what->message_id, what->group, key),
                   got_entry_to_change, c);
 }

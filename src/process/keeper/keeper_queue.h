@@ -9,6 +9,9 @@ int keeper_queue_start(struct keeper *k);
 /* A new entry is durable; takes it over. Its body may come with it. */
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body);
 
+/* Takes up more of what waits in the store for a host that is well again. */
+void keeper_queue_refill(struct keeper *k, struct span next_hop);
+
 /* Starts what may start, at the end of this round of the loop. */
 void keeper_queue_pump(struct keeper *k);
 
@@ -24,7 +27,12 @@ void keeper_queue_put(struct store_batch *batch, const struct queue_entry *befor
 
 /* Administration. `done` gets 0, -ENOENT, or the store's error. */
 enum keeper_queue_verb { KEEPER_QUEUE_RETRY, KEEPER_QUEUE_DROP, KEEPER_QUEUE_HOLD,
-                         KEEPER_QUEUE_RELEASE };
-void keeper_queue_change(struct keeper *k, uint64_t message_id, uint16_t group,
-                         enum keeper_queue_verb verb, void (*done)(void *arg, int result),
-                         void *arg);
+                         KEEPER_QUEUE_RELEASE, KEEPER_QUEUE_MOVE };
+struct keeper_queue_change {
+        uint64_t message_id;
+        uint16_t group;
+        enum keeper_queue_verb verb;
+        struct span next_hop; /* KEEPER_QUEUE_MOVE: the new one; copied */
+};
+void keeper_queue_change(struct keeper *k, const struct keeper_queue_change *what,
+                         void (*done)(void *arg, int result), void *arg);
