@@ -71,7 +71,16 @@ struct config {
         } dns;
         struct {
                 struct span certificate, key, ca;
+                struct config_list more_certificates; /* each PEM with its key, chosen by SNI */
+                struct span client_ca; /* of certificates that clients log in with */
         } tls;
+        struct {
+                struct config_list mechanisms;
+                struct config_networks plaintext_without_tls;
+                bool on_smtp;           /* offered on port 25 too */
+                bool sender_must_match; /* MAIL FROM is an address of the login */
+                uint64_t recipients_per_hour, recipients_per_day; /* of one account */
+        } auth;
         struct {
                 struct span file;
                 bool auto_create;

@@ -27,7 +27,7 @@ static void drop(struct account *a)
 static void end_reading(struct account *a, bool is_ready)
 {
         a->is_chore_asked = false;
-        if (!is_ready)
+        if (!is_ready || a->chore_read_in != a->chore_epoch)
                 drop(a);
         account_release(a);
 }
@@ -178,12 +178,14 @@ static enum chore_kind choose(struct account *a, const struct mailbox *b, uint64
 
 void account_look_for_chores(struct account *a, const struct mailbox *b)
 {
-        if (a->chore.kind != CHORE_NONE || a->is_chore_asked || a->is_forgotten)
+        if (a->chore.kind != CHORE_NONE || a->is_chore_asked || a->is_forgotten ||
+            !list_is_empty(&a->changes))
                 return;
         a->chore.kind = choose(a, b, &a->chore.mailbox_id);
         if (a->chore.kind == CHORE_NONE)
                 return;
         a->is_chore_asked = true;
+        a->chore_read_in = a->chore_epoch;
         account_ref(a);
         store_get(a->mailboxes->store, &a->partition, SPAN_LITERAL("h"), got_chore_sequence, a);
 }
@@ -209,7 +211,7 @@ static void fold(struct account *a, struct store_batch *batch)
         store_put(batch, account_key_uid(key, 'r', b->id, first_uid), run);
         b->single_count -= ACCOUNT_RUN;
         b->fold_at = ACCOUNT_FOLD_AT;
-        account_put_box(b, batch);
+        account_put_box(a, b, batch);
 }
 
 static void sweep(struct account *a, struct store_batch *batch)
@@ -246,6 +248,13 @@ static void purge(struct account *a, struct store_batch *batch)
 static bool is_ready(const struct account *a)
 {
         return a->chore.kind != CHORE_NONE && !a->is_chore_asked;
+}
+
+void account_drop_chores(struct account *a)
+{
+        a->chore_epoch++;
+        if (is_ready(a))
+                drop(a);
 }
 
 bool account_has_chores(const struct account *a)

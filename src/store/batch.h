@@ -42,6 +42,8 @@ struct store_batch {
         uint64_t log_offset; /* where the log put it: the driver's */
         unsigned has;
         int error;
+        void (*ended)(void *arg, int result); /* store_batch_on_end() */
+        void *ended_arg;
 };
 
 struct batch_op {
@@ -66,6 +68,9 @@ int batch_open(struct span *in, struct batch_view *ret_view, struct span *ret_re
 /* The next operation, its spans borrowed from the record; false at the end,
  * with ops.failed set when it is damaged. */
 bool batch_next(struct batch_view *v, struct batch_op *ret_op);
+
+/* Calls what store_batch_on_end() has set, once. */
+void batch_end(struct store_batch *b, int result);
 
 /* Fills the head of a batch that is about to be written. */
 void batch_seal(struct store_batch *b, uint64_t now_us);

@@ -131,8 +131,10 @@ void store_commit_done(struct store *s, struct commit *c, int result)
         void (*const done)(void *arg, int result) = c->done;
         void *const arg = c->arg;
 
-        for (size_t i = 0; i < c->batch_count; i++)
+        for (size_t i = 0; i < c->batch_count; i++) {
+                batch_end(c->batches[i], result);
                 store_batch_free(c->batches[i]);
+        }
         commit_free(s, c);
         done(arg, result);
 }

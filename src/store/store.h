@@ -104,6 +104,10 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
                                     uint64_t expected_sequence);
 struct store_batch *store_batch_free(struct store_batch *b); /* one not committed */
 
+/* Says what became of this batch, just before the callback of its commit, in the
+ * order of the commits; -ECANCELED: it was freed without one. At most one. */
+void store_batch_on_end(struct store_batch *b, void (*ended)(void *arg, int result), void *arg);
+
 void store_put(struct store_batch *b, struct span key, struct span value);
 /* As store_put(), for a key that was never used in this partition and, once
  * deleted, never is again: what does not live long then costs next to nothing. */

@@ -72,6 +72,7 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         b->expected_sequence = expected_sequence;
         b->log_offset = 0;
         b->has = 0;
+        b->ended = NULL;
         b->error = buffer_reserve(&b->record, BATCH_HEAD, &head);
         assert(b->error == 0); /* a pooled batch keeps ROOM_FIRST at least */
         memset(head, 0, BATCH_HEAD);
@@ -80,12 +81,29 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         return b;
 }
 
+void store_batch_on_end(struct store_batch *b, void (*ended)(void *arg, int result), void *arg)
+{
+        assert(!b->ended);
+        b->ended = ended;
+        b->ended_arg = arg;
+}
+
+void batch_end(struct store_batch *b, int result)
+{
+        void (*const ended)(void *arg, int result) = b->ended;
+
+        b->ended = NULL;
+        if (ended)
+                ended(b->ended_arg, result);
+}
+
 struct store_batch *store_batch_free(struct store_batch *b)
 {
         struct store *s;
 
         if (!b)
                 return NULL;
+        batch_end(b, -ECANCELED);
         s = b->store;
         if (s->batch_pool_len < POOL_MAX && b->record.room <= POOL_ROOM_MAX) {
                 buffer_clear(&b->record);

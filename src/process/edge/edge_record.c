@@ -165,6 +165,8 @@ static void describe(const struct edge_transaction *t, struct buffer *detail)
         put_pair(detail, "protocol", span_from_string(edge_record_protocol(s)));
         if (tls)
                 put_pair(detail, "tls", span_from_string(tls_session_version(tls)));
+        if (s->login.account)
+                put_pair(detail, "login", span_from_string(s->login.account));
         put_pair(detail, "mail_from", t->mail_from);
         put_number(detail, "size", t->body.len);
         put_pair(detail, "listen", s->listener->text);

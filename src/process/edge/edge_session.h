@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "net/stream.h"
+#include "process/edge/edge_login.h"
 #include "process/edge/edge_listener.h"
 #include "wire/smtp/smtp_server.h"
 
@@ -46,6 +47,7 @@ struct edge_session {
         bool has_data_timeout;
         uint64_t meter_key; /* 0: not counted */
         struct edge_client client;
+        struct edge_login login;
         uint32_t messages;
         char *helo_name; /* own copy, or NULL */
         char hostname[]; /* ours when it began: the engine refers to it */

@@ -271,9 +271,10 @@ static int commit_notification(struct order *o, struct span text, struct arena *
                         .at_us = clock_now_us(), .kind = DECISION_ROUTED,
                         .rcpt_to = o->entry->mail_from, .rule = route.rule, .origin = route.origin,
                         .next = route.kind == ROUTE_LOCAL ? route.account : route.next_hop,
-                        .text = SPAN("a notification about a message that could not be delivered")});
+                        .text = SPAN("a notification that a message could not be delivered")});
         m = (struct keeper_message) {
-                .message_id = o->bounce_id, .flags = ENVELOPE_BOUNCE, .local_prefix_len = (uint32_t) parts[0].len,
+                .message_id = o->bounce_id, .flags = ENVELOPE_BOUNCE,
+                .local_prefix_len = (uint32_t) parts[0].len,
                 .body_parts = parts, .body_part_count = 2, .recipients = &recipient,
                 .recipient_count = 1, .record = buffer_span(&record),
                 .finish = finish_entry, .done = bounce_is_durable, .arg = o,

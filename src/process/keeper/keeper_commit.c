@@ -97,6 +97,20 @@ static void end_incoming(struct keeper_peer *peer, struct incoming *in)
         free(in);
 }
 
+bool keeper_take_incoming(struct keeper_peer *peer, uint64_t message_id, struct buffer *body,
+                          bool *ret_is_lent, size_t *ret_held)
+{
+        struct incoming *in = find_incoming(peer, message_id);
+
+        if (!in)
+                return false;
+        *body = in->body;
+        *ret_is_lent = in->is_lent;
+        *ret_held = in->held;
+        end_incoming(peer, in);
+        return true;
+}
+
 static void drop_incoming(struct keeper_peer *peer, struct incoming *in)
 {
         if (in->is_lent)

@@ -139,6 +139,7 @@ static void on_control(struct channel *ch, void *arg, const union ipc_message *m
                 return;
         }
         s->is_busy = true;
+        CHANNEL_SEND(s->channel, control_octets, -1, .octets = {0}); /* it has arrived */
         if (copy_arguments(s, &m->control) < 0) {
                 control_end(s, EX_TEMPFAIL, "out of memory");
                 return;

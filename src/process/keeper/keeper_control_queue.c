@@ -57,7 +57,8 @@ static json_t *entry_row(const struct queue_entry *e)
         json_object_set_new(row, "id", json_string(id_format(e->message_id, id_text)));
         json_object_set_new(row, "group", json_integer(e->group));
         json_object_set_new(row, "arrived", json_integer((json_int_t) e->arrived_us));
-        json_object_set_new(row, "size", json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
+        json_object_set_new(row, "size",
+                            json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
         json_object_set_new(row, "mail_from", json_span(e->mail_from));
         json_object_set_new(row, "held", json_boolean(e->is_held));
         json_object_set_new(row, "recipients", recipients);
@@ -188,8 +189,9 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         control_go_on(s, next_page);
 }
 
-static struct walk *walk_start(struct control_session *s,
-                               void (*visit)(struct control_session *s, const struct queue_entry *e),
+typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
+
+static struct walk *walk_start(struct control_session *s, visit_fn *visit,
                                void (*end)(struct control_session *s))
 {
         const struct span id = control_argument(s, "id");
@@ -206,7 +208,8 @@ static struct walk *walk_start(struct control_session *s,
         s->verb = w;
         w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
-                control_end(s, EX_USAGE, "this is not a message id; `hayauma queue list` shows them");
+                control_end(s, EX_USAGE,
+                            "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
         }
         return w;

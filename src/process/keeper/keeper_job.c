@@ -283,7 +283,8 @@ void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
                 enum decision_kind kind;
                 struct span text;
         } words[] = {
-                [KEEPER_QUEUE_RETRY] = {DECISION_DEFERRED, SPAN("an administrator asked for a new attempt")},
+                [KEEPER_QUEUE_RETRY] = {DECISION_DEFERRED,
+                                        SPAN("an administrator asked for a new attempt")},
                 [KEEPER_QUEUE_DROP] = {DECISION_DROPPED, SPAN("an administrator dropped it")},
                 [KEEPER_QUEUE_HOLD] = {DECISION_HELD, SPAN("an administrator holds it")},
                 [KEEPER_QUEUE_RELEASE] = {DECISION_DEFERRED, SPAN("an administrator released it")},

@@ -145,7 +145,8 @@ static void defer(struct conclusion *c, const struct queue_recipient *q)
                 .detail = span_make(detail, 13 + strlen(at))});
 }
 
-static void judge(struct conclusion *c, struct queue_recipient *q, const struct outcome_reply *reply)
+static void judge(struct conclusion *c, struct queue_recipient *q,
+                  const struct outcome_reply *reply)
 {
         q->code = reply->code;
         q->enhanced = reply->enhanced;
@@ -388,10 +389,12 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                 if (batch)
                         store_commit(k->store, &batch, 1, 0, local_is_durable, k);
                 if (r < 0 && r != -EEXIST) {
+                        const bool is_full = r == -EDQUOT;
+
                         result.code = 451;
-                        result.enhanced = r == -EDQUOT ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
-                        result.text = r == -EDQUOT ? SPAN_LITERAL("the mailbox is full")
-                                                   : SPAN_LITERAL("the mailbox cannot be written now");
+                        result.enhanced = is_full ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
+                        result.text = is_full ? SPAN_LITERAL("the mailbox is full")
+                                              : SPAN_LITERAL("the mailbox cannot be written now");
                 }
                 outcome_answer(o, e, &result, SPAN_LITERAL("local"));
         }

@@ -121,8 +121,8 @@ static int compare_addresses(const void *a, const void *b)
         return (x->preference > y->preference) - (x->preference < y->preference);
 }
 
-/* One host's addresses, IPv6 and IPv4 in turn: where one family is broken the
- * second try is of the other. */
+/* One host's addresses, IPv6 and IPv4 in turn (RFC 5321 section 5.2): where one
+ * family is broken the second try is of the other. */
 static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room)
 {
         size_t i4 = 0, i6 = 0;

@@ -1,6 +1,7 @@
 #include "wire/smtp/smtp_server_engine.h"
 
-/* Whether anything is told is for policy: 252 (RFC 5321 section 7.3). */
+/* RFC 5321 section 4.1.1.6. Whether anything is told is for policy: 252
+ * (section 7.3). */
 SMTP_COMMAND_FUNCTION(vrfy)
 {
         if (argument.len == 0) {
