@@ -1,4 +1,4 @@
-/* `hayauma check --store`. */
+/* `hayauma check --store`: verifies what a store keeps, and says each fault. */
 #pragma once
 
 #include <stdbool.h>
