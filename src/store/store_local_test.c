@@ -145,7 +145,7 @@ static void make_fixture(const char *path)
                 memset(body, 'a' + (int) i, sizeof body);
                 store_blob_put(b, i, 1, S("description"), &octets, 1);
                 store_put(b, S("last"), octets);
-                store_put_new(b, span_make("123456789" + i - 1, 1), S("value"));
+                store_put_new(b, span_make(&"123456789"[i - 1], 1), S("value"));
                 if (i > 6)
                         store_blob_reference(b, i - 6, -1);
                 store_trace(b, &key, 1, S("record"));
