@@ -10,9 +10,10 @@ import ports
 from hayauma import ROOT
 
 
-def start(folder, smtp, lmtp):
-    return subprocess.Popen([sys.executable, ROOT / "tools" / "demo", "--folder", folder, "--smtp",
-                             str(smtp), "--lmtp", str(lmtp)], text=True, cwd=ROOT,
+def start(folder, smtp, lmtp, submission):
+    words = ["--folder", folder, "--smtp", str(smtp), "--lmtp", str(lmtp), "--submission",
+             str(submission)]
+    return subprocess.Popen([sys.executable, ROOT / "tools" / "demo", *words], text=True, cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -28,20 +29,20 @@ def read_until(process, wanted, timeout=40):
 
 def test_the_commands_it_prints_work(tmp_path):
     tmp_path.parent.chmod(0o755)
-    folder, smtp, lmtp = tmp_path / "demo", ports.free_port(), ports.free_port()
+    folder, numbers = tmp_path / "demo", [ports.free_port() for _ in range(3)]
     for count in (1, 2):  # the second start finds the mail of the first
-        demo = start(folder, smtp, lmtp)
+        demo = start(folder, *numbers)
         try:
-            text = read_until(demo, "Ctrl-C ends it")
+            text = read_until(demo, "Ctrl-C ends it").replace("\\\n        ", "")
             commands = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
-            assert len(commands) == 9
+            assert len(commands) == 10
             for command in commands:
                 done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT,
                                       timeout=60)
                 assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
                 if "mailbox show" in command:
                     assert "Subject: test" in done.stdout
-            listed = subprocess.run(commands[4], shell=True, capture_output=True, text=True,
+            listed = subprocess.run(commands[5], shell=True, capture_output=True, text=True,
                                     cwd=ROOT).stdout
             assert len(listed.splitlines()) >= 2 * count
         finally:

@@ -68,6 +68,7 @@ struct config {
                 struct config_list servers;
                 struct span trust_anchor;
                 unsigned port; /* where MX hosts listen: 25; labs use another */
+                bool ipv4_first; /* of a host that has both families */
         } dns;
         struct {
                 struct span certificate, key, ca;
@@ -100,7 +101,9 @@ struct config {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
                 unsigned concurrency_per_destination;
                 unsigned recipients_per_transaction;
+                bool notices_in_japanese;
         } queue;
+        struct config_list source_addresses; /* that connections to other hosts come from */
         uint64_t trace_days, trace_size;
         uint64_t drain_ms;
         struct span log_level;

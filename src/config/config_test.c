@@ -358,8 +358,8 @@ TEST(implicit_tls_is_a_default_only_with_a_certificate)
         struct config *without = parse(BASE);
         struct config *with = parse(BASE "tls { certificate = \"/c\" }");
 
-        assert_int_equal(without->listen.count, 3);
-        assert_int_equal(with->listen.count, 4);
+        assert_int_equal(without->listen.count, 5);
+        assert_int_equal(with->listen.count, 8);
         config_free(without);
         config_free(with);
 }

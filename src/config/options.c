@@ -185,6 +185,17 @@ const struct option options[] = {
                 .example = "\"[fallback.example.jp]\"",
         },
         {
+                .name = "source_addresses",
+                .type = OPTION_SERVERS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(source_addresses),
+                .default_text = "none: the system chooses",
+                .brief = "Addresses of this host that connections to other mail servers come from",
+                .text = "The first of the family that is needed is used. On a host with several "
+                        "addresses it is the one whose name in DNS is hostname.",
+                .example = "{ \"192.0.2.25\", \"2001:db8::25\" }",
+        },
+        {
                 .name = "local_relay",
                 .type = OPTION_NEXT_HOP,
                 .change = OPTION_RELOAD,
@@ -292,6 +303,17 @@ const struct option options[] = {
                 .example = "2525",
         },
         {
+                .name = "dns.ipv4_first",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(dns.ipv4_first),
+                .value = "no",
+                .brief = "Whether a host's IPv4 addresses are tried before its IPv6 addresses",
+                .text = "Either way the families take turns, so that one that does not work costs "
+                        "seconds.",
+                .example = "yes",
+        },
+        {
                 .name = "tls.certificate",
                 .type = OPTION_PATH,
                 .change = OPTION_RELOAD,
@@ -342,10 +364,10 @@ const struct option options[] = {
                 .offset = FIELD(tls.client_ca),
                 .brief = "A PEM file with the authorities whose certificates clients may log in "
                          "with",
-                .text = "With it clients are asked for a certificate where a login is possible. "
-                        "One that such an authority signed lets its owner log in by EXTERNAL, as "
-                        "the mail address that stands in the certificate. Name only an authority "
-                        "of your own: whatever it signs is believed.",
+                .text = "With it clients are asked for a certificate; who has none, or another's, "
+                        "is served as before. One that such an authority signed lets its owner "
+                        "log in by EXTERNAL, as the mail address that stands in the certificate. "
+                        "Name only an authority of your own: whatever it signs is believed.",
                 .example = "\"/etc/hayauma/ca.pem\"",
         },
         {
@@ -602,7 +624,7 @@ const struct option options[] = {
                 .offset = FIELD(queue.warn_after_ms),
                 .value = "4h",
                 ROLES([ROLE_BACKUP_MX] = "0", [ROLE_FALLBACK] = "1d"),
-                .min = 60 * 1000,
+                .min = 1000,
                 .max = UINT64_C(366) * 24 * 3600 * 1000,
                 .zero_is_none = true,
                 .brief = "When the sender is told that a message is late; 0 is never",
@@ -660,6 +682,16 @@ const struct option options[] = {
                 .brief = "The most recipients named in one transaction to another server",
                 .text = "Every server takes 100 (RFC 5321 section 4.5.3.1.8).",
                 .example = "50",
+        },
+        {
+                .name = "queue.notices_in_japanese",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.notices_in_japanese),
+                .value = "no",
+                .brief = "Whether notifications to the sender are written in Japanese",
+                .text = "The words for people only: the report for programs is the same.",
+                .example = "yes",
         },
         {
                 .name = "trace_days",

@@ -1,4 +1,4 @@
-/* `hayauma check --store`: verifies what a store keeps, and says each fault. */
+/* `hayauma check --store`: is everything that the store keeps whole? */
 #pragma once
 
 #include <stdbool.h>

@@ -13,6 +13,7 @@
 #include "ctl/run.h"
 #include "ctl/send.h"
 #include "ctl/status.h"
+#include "ctl/tls.h"
 #include "ctl/user.h"
 #include "ctl/why.h"
 
@@ -36,6 +37,7 @@ const struct command commands[] = {
           why_run, why_help },
         { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
           mailbox_run, mailbox_help },
+        { "tls", "tls self-signed|csr|ca …", "Certificates.", tls_run, tls_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
         { "backup", "backup DIR", "Copy all mail and the queue of the running server.", backup_run,
           backup_help },

@@ -83,11 +83,6 @@ enum {
         M(73, auth_result)                                                                         \
         M(74, quota_ask)                                                                           \
         M(75, quota_answer)                                                                        \
-        /* relay to directory, and its answers */                                                  \
-        M(76, login_start)                                                                         \
-        M(77, login_step)                                                                          \
-        M(78, login_cancel)                                                                        \
-        M(79, login_blob)                                                                          \
         /* edge to access: a client has logged in */                                               \
         M(80, handover)                                                                            \
         /* access to keeper: a mailbox, as it is and as it changes */                              \
@@ -134,9 +129,17 @@ enum {
 #define IPC_FIELDS_snapshot(F)                                                                     \
         F(U64, generation, 0, _)
 
-/* +fd: memfd with the certificate chain and the private key, both PEM. */
+/* +fd: memfd with the certificate chain and the private key, both PEM. The first
+ * of a row has TLS_DEFAULT and replaces all that came before; the others add to
+ * it. */
 #define IPC_FIELDS_tls(F)                                                                          \
-        F(OCTETS, name, 256, _) /* SNI; empty: the default */
+        F(U8, what, 0, _) /* enum tls_what */
+enum tls_what {
+        TLS_DEFAULT = 0,
+        TLS_MORE = 1,        /* another certificate, chosen by the name in it */
+        TLS_CLIENT_CA = 2,   /* authorities for certificates of clients */
+        TLS_TICKET_KEYS = 3, /* not PEM: see net/tls/tls.h */
+};
 
 #define IPC_FIELDS_go(F) F(U8, reserved, 0, _)
 #define IPC_FIELDS_ready(F) F(U8, reserved, 0, _)
@@ -260,6 +263,8 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
         F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
+        F(BOOL, sends_dsn, 0, _) /* the host took over who is to be notified (RFC 3461) */         \
+        F(OCTETS, detail, 1000, _) /* of the session, for the record: "tls=TLSv1.3 cipher=…" */    \
         F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
 
 #define IPC_FIELDS_job_cancel(F) F(U64, job, 0, _)
@@ -304,6 +309,7 @@ enum commit_status {
         F(OCTETS, text, IPC_TEXT_MAX, _)
 #define IPC_FIELDS_dsn_text(F)                                                                     \
         F(U64, order, 0, _)                                                                        \
+        F(U32, flags, 0, _) /* enum envelope_flag: what the text needs of its way */               \
         F(OCTETS, octets, 160 * 1024, _) /* the whole message, CRLF */
 
 /* `hayauma queue list …`: the verb is "queue.list". */
@@ -367,25 +373,6 @@ enum auth_status {
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
-
-/* Our own login at a host that wants one; the secret stays in directory. The
- * answer to a start or step is a login_blob with the same `login`. */
-#define IPC_FIELDS_login_start(F)                                                                  \
-        F(U64, login, 0, _)                                                                        \
-        F(OCTETS, host, 300, _)       /* as in the credentials file */                             \
-        F(OCTETS, mechanisms, 512, _) /* those the host offers, separated by blanks */             \
-        F(BOOL, is_verified, 0, _)    /* TLS to a host whose certificate was checked */
-#define IPC_FIELDS_login_step(F)                                                                   \
-        F(U64, login, 0, _)                                                                        \
-        F(OCTETS, octets, IPC_SASL_MAX, _)
-#define IPC_FIELDS_login_cancel(F) F(U64, login, 0, _)
-#define IPC_FIELDS_login_blob(F)                                                                   \
-        F(U64, login, 0, _)                                                                        \
-        F(BOOL, is_usable, 0, _)      /* no: there is no secret for it, or it may not be shown */  \
-        F(OCTETS, mechanism, 24, _)   /* answer to a start */                                      \
-        F(BOOL, has_octets, 0, _)                                                                  \
-        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
-        F(OCTETS, text, IPC_TEXT_MAX, _) /* where not usable: why */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
  * client's socket, or, where edge keeps TLS, one end of a pair that edge joins

@@ -2,14 +2,13 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 struct list {
         struct span rest;
         struct arena *arena;
         struct address_entry *entries;
         size_t count, room;
-        char *text; /* the words being gathered */
+        char *text; /* the words being gathered, with a NUL where blanks were */
         size_t len;
         bool has_gap, has_text;
         struct span comment; /* the last one: "a@b (Name)" */
@@ -18,7 +17,7 @@ struct list {
 
 static bool is_blank(char c)
 {
-        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\0';
 }
 
 static void add(struct list *l, const struct address_entry *e)
@@ -56,7 +55,7 @@ static size_t take_quoted(struct span s, char close, char *out, size_t *ret_len)
                         break;
                 else if (c == open && close == ')')
                         depth++;
-                if (c != '\r' && c != '\n')
+                if (c != '\r' && c != '\n' && c != '\0')
                         out[len++] = c;
         }
         *ret_len = len;
@@ -66,7 +65,7 @@ static size_t take_quoted(struct span s, char close, char *out, size_t *ret_len)
 static void put(struct list *l, char c)
 {
         if (l->has_gap && l->len)
-                l->text[l->len++] = ' ';
+                l->text[l->len++] = '\0';
         l->has_gap = false;
         l->has_text = true;
         l->text[l->len++] = c;
@@ -77,7 +76,7 @@ static void take_string(struct list *l)
         size_t len;
 
         if (l->has_gap && l->len)
-                l->text[l->len++] = ' ';
+                l->text[l->len++] = '\0';
         l->has_gap = false;
         l->has_text = true;
         l->rest = span_skip(l->rest, take_quoted(l->rest, '"', l->text + l->len, &len));
@@ -99,13 +98,21 @@ static void take_comment(struct list *l)
         l->has_gap = true;
 }
 
-/* What was gathered, and nothing is gathered then. */
-static struct span take_text(struct list *l)
+/* What was gathered, and nothing is gathered then: as a name, or as a part of an
+ * address, where blanks between words mean nothing. */
+static struct span take_text(struct list *l, bool is_name)
 {
         struct span s = {NULL, 0};
+        size_t len = 0;
 
+        for (size_t i = 0; i < l->len; i++) {
+                if (l->text[i])
+                        l->text[len++] = l->text[i];
+                else if (is_name)
+                        l->text[len++] = ' ';
+        }
         if (l->has_text) {
-                s = arena_copy(l->arena, span_make(l->text, l->len));
+                s = arena_copy(l->arena, span_make(l->text, len));
                 l->is_broken = l->is_broken || !s.p;
         }
         l->len = 0;
@@ -137,23 +144,11 @@ static char gather(struct list *l, const char *until)
         return '\0';
 }
 
-static struct span without_blanks(struct span s)
-{
-        char *p = (char *) (uintptr_t) s.p; /* our own copy */
-        size_t len = 0;
-
-        for (size_t i = 0; i < s.len; i++)
-                if (s.p[i] != ' ')
-                        p[len++] = s.p[i];
-        s.len = len;
-        return s;
-}
-
 /* A domain up to one of `until`; the "@" was taken. */
 static struct span take_domain(struct list *l, const char *until)
 {
         gather(l, until);
-        return without_blanks(take_text(l));
+        return take_text(l, false);
 }
 
 /* Behind "<": a route is passed over (RFC 5322 section 4.4). */
@@ -167,9 +162,9 @@ static void take_angle(struct list *l, struct address_entry *e)
                 l->rest = span_skip(l->rest, 1);
                 c = gather(l, c == '@' ? ":>," : "@>:,");
                 if (c == ':' || c == ',')
-                        take_text(l);
+                        take_text(l, false);
         }
-        e->local = take_text(l);
+        e->local = take_text(l, false);
         if (c == '@') {
                 l->rest = span_skip(l->rest, 1);
                 e->domain = take_domain(l, ">");
@@ -183,19 +178,20 @@ static void take_entry(struct list *l)
 {
         struct address_entry e = {.kind = ADDRESS_MAILBOX};
         const char c = gather(l, "<@,:;");
-        const struct span text = take_text(l);
+        const bool is_name = c == '<' || c == ':';
+        const struct span text = take_text(l, is_name);
 
         if (c == '<') {
                 e.name = text;
                 take_angle(l, &e);
                 gather(l, ",;"); /* what follows has no meaning */
-                take_text(l);
+                take_text(l, false);
         } else if (c == '@') {
                 l->rest = span_skip(l->rest, 1);
-                e.local = text.p ? without_blanks(text) : SPAN_LITERAL("");
+                e.local = text.p ? text : SPAN_LITERAL("");
                 e.domain = take_domain(l, ",;<");
                 gather(l, ",;");
-                take_text(l);
+                take_text(l, false);
         } else if (c == ':') {
                 e.kind = ADDRESS_GROUP_BEGIN;
                 e.name = text.p ? text : SPAN_LITERAL("");

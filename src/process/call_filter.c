@@ -265,6 +265,9 @@ static void fill(struct filter *f)
                 ALLOW_ALL(f, for_files);
         if (f->groups & (CALLS_FILES | CALLS_READ_FILES))
                 allow_reading(f);
+        if (f->groups & CALLS_PAIR)
+                ADD_IF(f, SCMP_ACT_ALLOW, "socketpair", SCMP_A0(SCMP_CMP_EQ, AF_UNIX),
+                       SCMP_A1(SCMP_CMP_EQ, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (f->groups & CALLS_ACCEPT) {
                 add(f, SCMP_ACT_ALLOW, "accept4");
                 add(f, SCMP_ACT_ALLOW, "accept");

@@ -19,6 +19,7 @@ enum call_group {
         CALLS_ACCEPT = 1 << 3,     /* take callers from listening sockets */
         CALLS_TCP = 1 << 4,        /* make and connect IPv4 and IPv6 TCP sockets */
         CALLS_UDP = 1 << 5,        /* the same for UDP */
+        CALLS_PAIR = 1 << 6,       /* make pairs of Unix stream sockets */
 };
 
 /* Filters all threads of the process, for good. `groups`: a set of the above.

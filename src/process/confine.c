@@ -70,12 +70,14 @@ static const struct confinement table[PROCESS_KIND_END] = {
                 .open_files = 1 << 20,
         },
         [PROCESS_EDGE] = {
-                /* Files the keeper lends for large bodies. */
-                .calls = CALLS_ACCEPT, .uses_tls = true, .open_files = 1 << 20,
+                /* Files the keeper lends for large bodies; pairs that carry what is
+                 * under TLS to access processes. */
+                .calls = CALLS_ACCEPT | CALLS_PAIR, .uses_tls = true, .open_files = 1 << 20,
                 .file_size = UNLIMITED,
         },
         [PROCESS_ACCESS] = {
-                .uses_tls = true, .open_files = 1 << 20, .file_size = 1ULL << 30,
+                /* Files the keeper lends for large appended messages. */
+                .uses_tls = true, .open_files = 1 << 20, .file_size = UNLIMITED,
         },
         [PROCESS_COMPILER] = {
                 .uses_tls = true, .open_files = 64, .file_size = 8ULL << 30,

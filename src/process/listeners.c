@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,10 @@ static int bind_address(const union address *a, socklen_t size, bool is_any, boo
                 r = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
         if (r == 0 && a->any.sa_family == AF_INET6)
                 r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_any);
+        /* What accept() gives inherits it: replies are whole when they are sent,
+         * and none waits for the client's acknowledgement of the one before. */
+        if (r == 0)
+                r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
         if (r == 0 && bind(fd, &a->any, size) < 0)
                 r = -errno;
         if (r == 0 && listen(fd, BACKLOG) < 0)

@@ -158,6 +158,20 @@ static void on_snapshot(struct channel *ch, void *arg, const union ipc_message *
         s->next_snapshot = snapshot;
 }
 
+static int add_tls(struct tls_context *tls, unsigned what, struct span octets, char *ret_error)
+{
+        switch (what) {
+        case TLS_MORE:
+                return tls_context_add_certificate(tls, octets, ret_error);
+        case TLS_CLIENT_CA:
+                return tls_context_set_client_ca(tls, octets, ret_error);
+        case TLS_TICKET_KEYS:
+                return tls_context_set_ticket_keys(tls, octets);
+        default:
+                return -EPROTO;
+        }
+}
+
 static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct skeleton *s = arg;
@@ -167,16 +181,18 @@ static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, in
         int r = sealed_map(*fd, PEM_SIZE_MAX, &pem);
 
         (void) ch;
-        (void) m;
         if (r == 0) {
-                r = tls_context_new_server(pem, &tls, error);
+                if (m->tls.what == TLS_DEFAULT)
+                        r = tls_context_new_server(pem, &tls, error);
+                else
+                        r = s->next_tls ? add_tls(s->next_tls, m->tls.what, pem, error) : -ENOENT;
                 sealed_unmap(pem);
         }
-        if (r < 0) {
+        if (r < 0)
                 log_event(LOG_ERROR, "certificate_refused", LOG_ERRNO("error", r),
                           LOG_TEXT("text", error));
+        if (!tls)
                 return;
-        }
         tls_context_unref(s->next_tls);
         s->next_tls = tls;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -40,42 +41,99 @@ static int append_pem(const struct config *c, const char *option, struct span pa
         return r;
 }
 
-/* The edges parse it again; here it is only to refuse a bad one in time. */
-static int check_pem(const struct config *c, struct span pem, struct buffer *error)
+/* A run of octets that only the edges see, sealed; wiped here. */
+static int seal_pem(const char *name, struct buffer *pem, int *ret_fd, struct buffer *error)
 {
-        char text[TLS_ERROR_MAX] = "";
-        struct tls_context *tls;
-        int r = tls_context_new_server(pem, &tls, text);
+        const int r = sealed_new(name, buffer_span(pem), ret_fd);
 
         if (r < 0)
-                buffer_printf(error, "%s: the certificate cannot be used: %s\n",
-                              origin_of(c, "tls.certificate"), text);
-        else
-                tls_context_unref(tls);
+                buffer_printf(error, "certificate: %s\n", strerror(-r));
+        return r;
+}
+
+static void wipe(struct buffer *pem)
+{
+        if (pem->data)
+                explicit_bzero(pem->data, pem->room);
+        buffer_done(pem);
+}
+
+static int complain(const struct config *c, const char *option, const char *text,
+                    struct buffer *error)
+{
+        buffer_printf(error, "%s: the certificate cannot be used: %s\n", origin_of(c, option),
+                      text);
+        return -EINVAL;
+}
+
+/* The edges parse it all again; here it is only to refuse a bad one in time. */
+static int read_default(struct settings *s, struct tls_context **ret_tls, struct buffer *error)
+{
+        const struct config *c = s->config;
+        struct buffer pem = BUFFER_INIT(PEM_MAX);
+        char text[TLS_ERROR_MAX] = "";
+        int r = append_pem(c, "tls.certificate", c->tls.certificate, &pem, error);
+
+        if (r == 0 && c->tls.key.len)
+                r = append_pem(c, "tls.key", c->tls.key, &pem, error);
+        if (r == 0 && tls_context_new_server(buffer_span(&pem), ret_tls, text) < 0)
+                r = complain(c, "tls.certificate", text, error);
+        if (r == 0)
+                r = seal_pem("hayauma-tls", &pem, &s->tls_fd, error);
+        wipe(&pem);
+        return r;
+}
+
+static int read_more(struct settings *s, size_t i, struct tls_context *tls, struct buffer *error)
+{
+        const struct config *c = s->config;
+        struct buffer pem = BUFFER_INIT(PEM_MAX);
+        char text[TLS_ERROR_MAX] = "";
+        int r = append_pem(c, "tls.more_certificates", c->tls.more_certificates.items[i], &pem,
+                           error);
+
+        if (r == 0 && tls_context_add_certificate(tls, buffer_span(&pem), text) < 0)
+                r = complain(c, "tls.more_certificates", text, error);
+        if (r == 0)
+                r = seal_pem("hayauma-tls", &pem, &s->more_tls_fds[s->more_tls_count], error);
+        s->more_tls_count += r == 0;
+        wipe(&pem);
+        return r;
+}
+
+static int read_client_ca(struct settings *s, struct tls_context *tls, struct buffer *error)
+{
+        const struct config *c = s->config;
+        struct buffer pem = BUFFER_INIT(PEM_MAX);
+        char text[TLS_ERROR_MAX] = "";
+        int r = append_pem(c, "tls.client_ca", c->tls.client_ca, &pem, error);
+
+        if (r == 0 && tls_context_set_client_ca(tls, buffer_span(&pem), text) < 0)
+                r = complain(c, "tls.client_ca", text, error);
+        if (r == 0)
+                r = seal_pem("hayauma-tls", &pem, &s->client_ca_fd, error);
+        wipe(&pem);
         return r;
 }
 
 static int read_tls(struct settings *s, struct buffer *error)
 {
         const struct config *c = s->config;
-        struct buffer pem = BUFFER_INIT(PEM_MAX);
+        const size_t more = c->tls.more_certificates.count;
+        struct tls_context *tls = NULL;
         int r;
 
         if (c->tls.certificate.len == 0)
                 return 0;
-        r = append_pem(c, "tls.certificate", c->tls.certificate, &pem, error);
-        if (r == 0 && c->tls.key.len)
-                r = append_pem(c, "tls.key", c->tls.key, &pem, error);
+        s->more_tls_fds = calloc(more + 1, sizeof *s->more_tls_fds);
+        r = s->more_tls_fds ? read_default(s, &tls, error) : -ENOMEM;
+        for (size_t i = 0; i < more && r == 0; i++)
+                r = read_more(s, i, tls, error);
+        if (r == 0 && c->tls.client_ca.len)
+                r = read_client_ca(s, tls, error);
         if (r == 0)
-                r = check_pem(c, buffer_span(&pem), error);
-        if (r == 0) {
-                r = sealed_new("hayauma-tls", buffer_span(&pem), &s->tls_fd);
-                if (r < 0)
-                        buffer_printf(error, "certificate: %s\n", strerror(-r));
-        }
-        if (pem.data)
-                explicit_bzero(pem.data, pem.room);
-        buffer_done(&pem);
+                s->tls_ends_at = tls_context_ends_at(tls);
+        tls_context_unref(tls);
         return r;
 }
 
@@ -115,10 +173,52 @@ static void close_if_open(int fd)
                 close(fd);
 }
 
+static void tls_done(struct settings *s)
+{
+        close_if_open(s->tls_fd);
+        close_if_open(s->client_ca_fd);
+        for (size_t i = 0; i < s->more_tls_count; i++)
+                close(s->more_tls_fds[i]);
+        free(s->more_tls_fds);
+}
+
+int settings_refresh_tls(struct settings *s, struct buffer *error)
+{
+        struct settings fresh = SETTINGS_INIT;
+        int r;
+
+        fresh.config = s->config;
+        r = read_tls(&fresh, error);
+        if (r < 0) {
+                tls_done(&fresh);
+                return r;
+        }
+        tls_done(s);
+        s->tls_fd = fresh.tls_fd;
+        s->client_ca_fd = fresh.client_ca_fd;
+        s->more_tls_fds = fresh.more_tls_fds;
+        s->more_tls_count = fresh.more_tls_count;
+        s->tls_ends_at = fresh.tls_ends_at;
+        return 0;
+}
+
+size_t settings_tls_files(const struct config *c, struct span *ret_paths, size_t max)
+{
+        const struct span fixed[] = {c->tls.certificate, c->tls.key, c->tls.client_ca};
+        size_t count = 0;
+
+        for (size_t i = 0; i < sizeof fixed / sizeof fixed[0] && count < max; i++)
+                if (fixed[i].len)
+                        ret_paths[count++] = fixed[i];
+        for (size_t i = 0; i < c->tls.more_certificates.count && count < max; i++)
+                ret_paths[count++] = c->tls.more_certificates.items[i];
+        return count;
+}
+
 void settings_done(struct settings *s)
 {
         close_if_open(s->config_fd);
-        close_if_open(s->tls_fd);
+        tls_done(s);
         close_if_open(s->snapshot_fd);
         config_free(s->config);
         *s = SETTINGS_INIT;

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "process/accounts.h"
 #include "process/compile.h"
@@ -33,6 +35,8 @@ enum {
         DRAIN_MIN_MS = 500,        /* what a process stopped late still gets */
         PLACES_OF_KIND_MAX = 64,
         ERROR_MAX = 64 * 1024,
+        TLS_RENEW_MS = 12 * 3600 * 1000,
+        CERTIFICATE_WARN_DAYS = 14,
         LOST_ROWS_MIN = 20, /* fewer users may vanish without being asked about */
 };
 
@@ -84,7 +88,9 @@ struct supervisor {
         int lock_fd, state_fd, submit_fd, keeper_control_fd;
         struct listeners listeners;
         struct control *control;
-        struct watch *watch;
+        struct watch *watch, *tls_watch;
+        struct timer *tls_timer; /* new ticket keys, and a look at when certificates end */
+        char ticket_keys[TLS_TICKET_KEYS_LEN]; /* all edges seal with the same ones */
         struct status status;
 
         struct place places[(PROCESS_KIND_END - 1) * PLACES_OF_KIND_MAX];
@@ -136,12 +142,29 @@ static void send_users(const struct supervisor *s, struct place *p)
         close(fd);
 }
 
+static void send_tls(const struct supervisor *s, struct place *p)
+{
+        const struct settings *set = &s->settings;
+        int fd;
+
+        CHANNEL_SEND(p->channel, tls, set->tls_fd, .what = TLS_DEFAULT);
+        for (size_t i = 0; i < set->more_tls_count; i++)
+                CHANNEL_SEND(p->channel, tls, set->more_tls_fds[i], .what = TLS_MORE);
+        if (set->client_ca_fd >= 0)
+                CHANNEL_SEND(p->channel, tls, set->client_ca_fd, .what = TLS_CLIENT_CA);
+        if (sealed_new("hayauma-tickets", span_make(s->ticket_keys, sizeof s->ticket_keys),
+                       &fd) == 0) {
+                CHANNEL_SEND(p->channel, tls, fd, .what = TLS_TICKET_KEYS);
+                close(fd);
+        }
+}
+
 static void send_tables(const struct supervisor *s, struct place *p)
 {
         if (p->kind == PROCESS_DIRECTORY)
                 send_users(s, p);
         if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
-                CHANNEL_SEND(p->channel, tls, s->settings.tls_fd, .name = {0});
+                send_tls(s, p);
         if (wants_tables(p) && s->settings.snapshot_fd >= 0)
                 CHANNEL_SEND(p->channel, snapshot, s->settings.snapshot_fd,
                              .generation = s->reload_generation);
@@ -459,10 +482,13 @@ static void refuse(struct supervisor *s, struct span text)
 
 static void watch_tables(struct supervisor *s)
 {
-        struct span paths[COMPILE_FILES_MAX];
+        struct span paths[COMPILE_FILES_MAX], tls_paths[WATCH_FILES_MAX];
 
         if (s->watch)
                 watch_set(s->watch, paths, compile_files(s->settings.config, paths));
+        if (s->tls_watch)
+                watch_set(s->tls_watch, tls_paths,
+                          settings_tls_files(s->settings.config, tls_paths, WATCH_FILES_MAX));
 }
 
 static void tell_all(struct supervisor *s)
@@ -481,6 +507,49 @@ static void tell_all(struct supervisor *s)
                 if (s->is_reload)
                         send_listeners(s, p, true);
         }
+}
+
+/* Said early enough for somebody to do something about it, twice a day. */
+static void warn_of_end(const struct supervisor *s)
+{
+        const int64_t left = s->settings.tls_ends_at - (int64_t) (clock_now_us() / 1000000);
+
+        if (s->settings.tls_ends_at && left < CERTIFICATE_WARN_DAYS * 86400)
+                log_event(LOG_WARNING, left < 0 ? "certificate_has_ended" : "certificate_ends",
+                          LOG_U64("days_left", left < 0 ? 0 : left / 86400));
+}
+
+static void make_ticket_keys(struct supervisor *s)
+{
+        if (getrandom(s->ticket_keys, sizeof s->ticket_keys, 0) != sizeof s->ticket_keys)
+                log_event(LOG_WARNING, "ticket_keys_not_renewed", LOG_ERRNO("error", -errno));
+}
+
+static void renew_tls(void *arg)
+{
+        struct supervisor *s = arg;
+
+        timer_set(s->tls_timer, TLS_RENEW_MS);
+        if (s->phase != RUNNING || s->compile)
+                return;
+        make_ticket_keys(s);
+        warn_of_end(s);
+        s->is_reload = false;
+        tell_all(s);
+}
+
+static void certificates_changed(void *arg)
+{
+        struct supervisor *s = arg;
+        struct buffer error = BUFFER_INIT(ERROR_MAX);
+
+        if (s->phase == RUNNING && settings_refresh_tls(&s->settings, &error) < 0) {
+                log_lines(LOG_ERROR, "certificates_not_read", buffer_span(&error));
+        } else if (s->phase == RUNNING) {
+                log_event(LOG_NOTICE, "certificates_read");
+                renew_tls(s);
+        }
+        buffer_done(&error);
 }
 
 static void use_log_level(const struct config *c)
@@ -520,6 +589,7 @@ static void adopt(struct supervisor *s)
         listeners_keep(&s->listeners);
         use_log_level(s->settings.config);
         watch_tables(s);
+        warn_of_end(s);
         if (s->phase == COMPILING) {
                 s->phase = STARTING;
                 advance(s);
@@ -790,7 +860,13 @@ static int make_events(struct supervisor *s)
         signal(SIGPIPE, SIG_IGN);
         for (size_t i = 0; r == 0 && i < sizeof numbers / sizeof numbers[0]; i++)
                 r = signal_watch_new(s->loop, numbers[i], on_signal, s, &s->signals[i]);
-        if (r == 0 && watch_new(s->loop, tables_changed, s, &s->watch) < 0)
+        make_ticket_keys(s);
+        if (r == 0)
+                r = timer_new(s->loop, renew_tls, s, &s->tls_timer);
+        if (r == 0)
+                timer_set(s->tls_timer, TLS_RENEW_MS);
+        if (r == 0 && (watch_new(s->loop, tables_changed, s, &s->watch) < 0 ||
+                       watch_new(s->loop, certificates_changed, s, &s->tls_watch) < 0))
                 log_event(LOG_WARNING, "no_watch",
                           LOG_TEXT("text", "tables are read again at `hayauma reload` only"));
         return r;

@@ -8,7 +8,7 @@
 #include "base/span.h"
 #include "net/loop.h"
 
-enum { WATCH_FILES_MAX = 16 };
+enum { WATCH_FILES_MAX = 64 };
 
 struct watch;
 

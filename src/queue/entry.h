@@ -23,7 +23,9 @@
 enum recipient_state {
         RECIPIENT_WAITING = 1, /* to be tried, or tried and deferred */
         RECIPIENT_FAILED = 2,  /* given up; a notification is owed */
-        RECIPIENT_DONE = 3,    /* relayed, or failed and told */
+        RECIPIENT_DONE = 3,    /* nothing is left to do about it */
+        RECIPIENT_RELAYED = 4,   /* taken by a host that will not tell; a notification is owed */
+        RECIPIENT_DELIVERED = 5, /* in its mailbox; a notification is owed */
 };
 
 struct queue_recipient {
@@ -41,6 +43,7 @@ struct queue_entry {
         uint16_t group;  /* which entry of its message */
         bool is_held;    /* by an administrator: not tried */
         bool delay_told; /* a notice of delay was sent */
+        bool delay_owed; /* one is to be sent */
         uint32_t flags;  /* enum envelope_flag */
         uint32_t attempts;
         uint64_t arrived_us;
@@ -94,6 +97,9 @@ int queue_entry_decode(struct span encoded, struct queue_entry **ret_e);
 int queue_entry_update(const struct queue_entry *changed, struct queue_entry **ret_e);
 
 struct queue_entry *queue_entry_free(struct queue_entry *e);
+
+/* Whether somebody is to be notified before anything else is done with it. */
+bool queue_entry_owes(const struct queue_entry *e);
 
 /* Recipients in this state. */
 size_t queue_entry_count(const struct queue_entry *e, enum recipient_state state);

@@ -29,6 +29,7 @@ enum envelope_flag {
         ENVELOPE_LENT = 64,     /* the body is the lent file, not frames */
         ENVELOPE_BOUNCE = 128,  /* made here: no trace of a client */
         ENVELOPE_EACH = 256,    /* LMTP: every recipient is answered by itself */
+        ENVELOPE_POSTMASTER = 512, /* about a notification: the last, nothing follows it */
 };
 
 enum notify_flag { /* RFC 3461 section 4.1; 0: not given */

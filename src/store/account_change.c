@@ -433,11 +433,13 @@ static void read_singles(struct change *c)
 {
         struct account *a = c->account;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
-        const struct store_range range = {
-                account_key_uid(from, 'e', c->asked.mailbox_id, c->uid),
-                account_key_uid(to, 'e', c->asked.mailbox_id, c->uid_end), STORE_SCAN_MAX, false};
 
-        store_scan(a->mailboxes->store, &a->partition, &range, got_singles, c);
+        store_scan(a->mailboxes->store, &a->partition,
+                   &(struct store_range) {
+                           .from = account_key_uid(from, 'e', c->asked.mailbox_id, c->uid),
+                           .to = account_key_uid(to, 'e', c->asked.mailbox_id, c->uid_end),
+                           .limit = STORE_SCAN_MAX},
+                   got_singles, c);
 }
 
 static void read_runs(struct change *c);
@@ -472,11 +474,13 @@ static void read_runs(struct change *c)
 {
         struct account *a = c->account;
         char to[ACCOUNT_KEY_MAX];
-        const struct store_range range = {
-                span_make(c->run_from, c->run_from_len),
-                account_key_uid(to, 'r', c->asked.mailbox_id, c->uid_end), RUNS_A_PAGE, false};
 
-        store_scan(a->mailboxes->store, &a->partition, &range, got_runs, c);
+        store_scan(a->mailboxes->store, &a->partition,
+                   &(struct store_range) {
+                           .from = span_make(c->run_from, c->run_from_len),
+                           .to = account_key_uid(to, 'r', c->asked.mailbox_id, c->uid_end),
+                           .limit = RUNS_A_PAGE},
+                   got_runs, c);
 }
 
 /* The run that holds the first UID, if any, begins at or before it. */
@@ -509,7 +513,6 @@ static void settled(struct account_settling *s)
         const struct mailbox *b = account_find_id(a, c->asked.mailbox_id);
         const struct uid_range *last = c->asked.uids + c->asked.uid_count - 1;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
-        struct store_range range = {.limit = 1, .is_reverse = true};
 
         if (a->is_forgotten || !b || (c->asked.to.len && !account_find_name(a, c->asked.to))) {
                 c->result = a->is_forgotten ? -ESTALE : -ENOENT;
@@ -522,9 +525,13 @@ static void settled(struct account_settling *s)
                 leave(c);
                 return;
         }
-        range.from = account_key(from, 'r', c->asked.mailbox_id);
-        range.to = account_key_uid(to, 'r', c->asked.mailbox_id, c->uid + 1);
-        store_scan(a->mailboxes->store, &a->partition, &range, got_first_run, c);
+        store_scan(a->mailboxes->store, &a->partition,
+                   &(struct store_range) {
+                           .from = account_key(from, 'r', c->asked.mailbox_id),
+                           .to = account_key_uid(to, 'r', c->asked.mailbox_id, c->uid + 1),
+                           .limit = 1,
+                           .is_reverse = true},
+                   got_first_run, c);
 }
 
 /* ---- beginning ---------------------------------------------------------------- */

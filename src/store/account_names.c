@@ -154,6 +154,13 @@ struct mailbox *account_new_box(struct account *a, struct span name, struct stor
         return b;
 }
 
+int account_check_name(struct span name)
+{
+        char octets[ACCOUNT_NAME_MAX];
+
+        return account_normalize(name, octets, &name);
+}
+
 int account_create_mailbox(struct account *a, struct span name, struct store_batch *batch)
 {
         char octets[ACCOUNT_NAME_MAX];

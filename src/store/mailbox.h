@@ -107,6 +107,8 @@ int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_s
  * deleted, nothing be renamed to a name below itself), all with nothing put;
  * -ENOMEM: free the batch. RENAME takes along what is below (not for INBOX).
  * The messages of a deleted mailbox go little by little, with later batches. */
+/* 0 or -EINVAL: can a mailbox be called that? */
+int account_check_name(struct span name);
 int account_create_mailbox(struct account *a, struct span name, struct store_batch *batch);
 int account_rename_mailbox(struct account *a, struct span from, struct span to,
                            struct store_batch *batch);

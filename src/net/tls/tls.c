@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "net/tls/session.h"
 
@@ -18,6 +19,8 @@ struct tls_context {
         unsigned refs;
         bool is_server;
         bool is_verifying; /* a client with CA certificates */
+        struct tls_context **others; /* a server's by other names */
+        size_t other_count;
 };
 
 struct tls_session {
@@ -147,6 +150,7 @@ int tls_context_new_server(struct span pem, struct tls_context **ret_c, char *re
         }
         /* Sessions resume by tickets, sealed with a key of this process. */
         SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
+        SSL_CTX_set_session_id_context(c->ctx, (const unsigned char *) "hayauma", 7);
         *ret_c = c;
         return 0;
 }
@@ -161,6 +165,107 @@ static int use_authorities(SSL_CTX *ctx, struct span ca_pem, char *ret_error)
                         r = fail(ret_error, "a CA certificate cannot be used");
         sk_X509_pop_free(all, X509_free);
         return r;
+}
+
+/* The context whose certificate has the name the client asks for; who asks for
+ * none of ours gets the first, since mail clients ask for all sorts of names
+ * (RFC 6066 section 3 allows it). */
+static int choose_certificate(SSL *ssl, int *alert, void *arg)
+{
+        const struct tls_context *c = arg;
+        const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+        (void) alert;
+        if (!name || X509_check_host(SSL_CTX_get0_certificate(c->ctx), name, 0, 0, NULL) == 1)
+                return SSL_TLSEXT_ERR_OK;
+        for (size_t i = 0; i < c->other_count; i++) {
+                SSL_CTX *other = c->others[i]->ctx;
+
+                if (X509_check_host(SSL_CTX_get0_certificate(other), name, 0, 0, NULL) == 1) {
+                        SSL_set_SSL_CTX(ssl, other);
+                        break;
+                }
+        }
+        ERR_clear_error();
+        return SSL_TLSEXT_ERR_OK;
+}
+
+int tls_context_add_certificate(struct tls_context *c, struct span pem, char *ret_error)
+{
+        struct tls_context *other = NULL, **others;
+        int r = tls_context_new_server(pem, &other, ret_error);
+
+        if (r < 0)
+                return r;
+        others = reallocarray(c->others, c->other_count + 1, sizeof *others);
+        if (!others) {
+                tls_context_unref(other);
+                return -ENOMEM;
+        }
+        c->others = others;
+        c->others[c->other_count++] = other;
+        SSL_CTX_set_tlsext_servername_callback(c->ctx, choose_certificate);
+        SSL_CTX_set_tlsext_servername_arg(c->ctx, c);
+        return 0;
+}
+
+/* Other servers show certificates of other authorities: that is their right.
+ * What the check came to is looked at by who asks for a name. */
+static int go_on(int is_good, X509_STORE_CTX *ctx)
+{
+        (void) is_good;
+        (void) ctx;
+        return 1;
+}
+
+int tls_context_set_client_ca(struct tls_context *c, struct span ca_pem, char *ret_error)
+{
+        STACK_OF(X509) *all = read_certificates(ca_pem);
+        int r = use_authorities(c->ctx, ca_pem, ret_error);
+
+        for (int i = 0; i < sk_X509_num(all) && r == 0; i++)
+                if (SSL_CTX_add_client_CA(c->ctx, sk_X509_value(all, i)) != 1)
+                        r = fail(ret_error, "a CA certificate cannot be used");
+        sk_X509_pop_free(all, X509_free);
+        if (r == 0)
+                SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, go_on);
+        return r;
+}
+
+int tls_context_set_ticket_keys(struct tls_context *c, struct span keys)
+{
+        unsigned char copy[TLS_TICKET_KEYS_LEN];
+        long done;
+
+        if (keys.len != sizeof copy)
+                return -EINVAL;
+        memcpy(copy, keys.p, sizeof copy);
+        done = SSL_CTX_set_tlsext_ticket_keys(c->ctx, copy, sizeof copy);
+        OPENSSL_cleanse(copy, sizeof copy);
+        ERR_clear_error();
+        return done == 1 ? 0 : -EINVAL;
+}
+
+static int64_t ends_at(const SSL_CTX *ctx)
+{
+        const X509 *certificate = SSL_CTX_get0_certificate(ctx);
+        struct tm when = {0};
+
+        if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1)
+                return 0;
+        return timegm(&when);
+}
+
+int64_t tls_context_ends_at(const struct tls_context *c)
+{
+        int64_t first = ends_at(c->ctx);
+
+        for (size_t i = 0; i < c->other_count; i++) {
+                const int64_t other = ends_at(c->others[i]->ctx);
+
+                first = other < first ? other : first;
+        }
+        return first;
 }
 
 int tls_context_new_client(struct span ca_pem, struct tls_context **ret_c, char *ret_error)
@@ -192,6 +297,9 @@ struct tls_context *tls_context_unref(struct tls_context *c)
 {
         if (!c || --c->refs > 0)
                 return NULL;
+        for (size_t i = 0; i < c->other_count; i++)
+                tls_context_unref(c->others[i]);
+        free(c->others);
         SSL_CTX_free(c->ctx);
         free(c);
         return NULL;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/span.h"
 
@@ -14,6 +15,25 @@ struct tls_session;
  * 0; -EINVAL, with a sentence in `ret_error` (TLS_ERROR_MAX bytes). */
 enum { TLS_ERROR_MAX = 256 };
 int tls_context_new_server(struct span pem, struct tls_context **ret_c, char *ret_error);
+
+/* More of a server's: another certificate with its key, shown to clients that
+ * ask for a name in it (RFC 6066 section 3). As tls_context_new_server(). */
+int tls_context_add_certificate(struct tls_context *c, struct span pem, char *ret_error);
+
+/* From now on clients are asked for a certificate. One that these authorities
+ * vouch for counts (tls_session_peer_address()); none, or any other, is no
+ * reason to refuse them. 0 or -EINVAL. */
+int tls_context_set_client_ca(struct tls_context *c, struct span ca_pem, char *ret_error);
+
+/* The keys that session tickets are sealed with: contexts with the same ones,
+ * in several processes, resume each other's sessions. TLS_TICKET_KEYS_LEN
+ * random octets. 0 or -EINVAL. */
+enum { TLS_TICKET_KEYS_LEN = 80 };
+int tls_context_set_ticket_keys(struct tls_context *c, struct span keys);
+
+/* The end of the first certificate of a server's context to end, in seconds
+ * since 1970. */
+int64_t tls_context_ends_at(const struct tls_context *c);
 
 /* A client's that takes any certificate (opportunistic, RFC 7435) or, with
  * `ca_pem` not empty, only those that one of these vouches for. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "process/access/access.h"
+#include "process/access/access_ahead.h"
 #include "process/access/access_session.h"
 
 enum {
@@ -28,12 +29,14 @@ void access_body_drop(struct access_session *s, struct access_body *b)
         b->is_mapped = false;
 }
 
-static void finish(struct access_session *s, struct access_body *b, int result)
+void access_body_given(struct access_session *s, struct access_body *b, int result)
 {
         void (*const got)(struct access_session *session, int r) = b->got;
 
         if (result < 0)
                 access_body_drop(s, b);
+        s->access->counters.bodies += result == 0;
+        s->access->counters.body_octets += b->octets.len;
         got(s, result);
 }
 
@@ -50,8 +53,6 @@ static int map(struct access_body *b, int fd, uint64_t size)
         b->is_mapped = true;
         return 0;
 }
-
-static void ask(struct access_session *s, struct access_body *b);
 
 /* A part came; all parts together are the body. */
 static int take(struct access_session *s, struct access_body *b, const struct ipc_blob_octets *m)
@@ -92,15 +93,13 @@ static void answered(void *arg, unsigned type, const union ipc_message *m, int *
         else if (r == 0)
                 r = take(s, b, &m->blob_octets);
         if (r == 0 && !b->is_mapped && b->octets.len < b->size) {
-                ask(s, b);
+                access_body_ask(s, b);
                 return;
         }
-        s->access->counters.bodies += r == 0;
-        s->access->counters.body_octets += b->octets.len;
-        finish(s, b, r);
+        access_body_given(s, b, r);
 }
 
-static void ask(struct access_session *s, struct access_body *b)
+void access_body_ask(struct access_session *s, struct access_body *b)
 {
         struct access_keeper *k = &s->access->keeper;
         const uint64_t number = access_keeper_number(k);
@@ -111,7 +110,7 @@ static void ask(struct access_session *s, struct access_body *b)
         s->body = b;
         s->order = access_keeper_ask(k, IPC_blob_query, &m, number, answered, s);
         if (!s->order)
-                finish(s, b, -EPIPE);
+                access_body_given(s, b, -EPIPE);
 }
 
 void access_body_get(struct access_session *s, struct access_body *b, uint64_t blob_id,
@@ -125,8 +124,8 @@ void access_body_get(struct access_session *s, struct access_body *b, uint64_t b
         access_body_drop(s, b);
         b->blob_id = blob_id;
         b->is_large = size > IPC_BLOB_PART_MAX;
-        if (blob_id)
-                ask(s, b);
-        else
+        if (!blob_id)
                 got(s, -ENOENT);
+        else if (!access_ahead_take(s, b->ahead, b))
+                access_body_ask(s, b);
 }

@@ -7,6 +7,7 @@
 
 #include "base/span.h"
 
+struct access_ahead;
 struct access_session;
 
 struct access_body {
@@ -16,11 +17,17 @@ struct access_body {
         bool is_large;
         uint64_t size;
         void (*got)(struct access_session *s, int result);
+        struct access_ahead *ahead;
 };
 
-/* Gets the octets of a body, all of them, unless it holds them already: `got`
- * is called, perhaps at once. They stay until the next call or
+/* Gets the octets of a body, all of them, unless it holds them already, or
+ * `ahead` (may be NULL) does: `got` is called, perhaps at once. They stay until the next call or
  * access_body_drop(). The session's `order` is used. */
 void access_body_get(struct access_session *s, struct access_body *b, uint64_t blob_id,
                      uint64_t size, void (*got)(struct access_session *s, int result));
+
+/* For access_ahead.c: the octets are in `b`, or are to be asked for. */
+void access_body_given(struct access_session *s, struct access_body *b, int result);
+void access_body_ask(struct access_session *s, struct access_body *b);
+
 void access_body_drop(struct access_session *s, struct access_body *b);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "process/access/access_ahead.h"
 
 enum {
         IDLE_TIMEOUT_MS = 31 * 60 * 1000, /* RFC 9051 section 5.4: at least 30 minutes */
@@ -195,6 +196,8 @@ static void handle(struct access_session *s, const struct imap_event *ev)
                 change(s, ev);
                 break;
         case IMAP_EVENT_BODY:
+                access_ahead_look(s, &imap->body.ahead, access_view_current(&imap->viewer),
+                                  ev->message.uid);
                 access_body_get(s, &imap->body, ev->message.body_id, ev->message.size, got_body);
                 break;
         case IMAP_EVENT_APPEND:
@@ -246,6 +249,8 @@ static size_t pump(struct access_session *s, struct span in)
                 used += imap_server_feed(imap->engine, span_skip(in, used), &ev);
                 if (!keeps_body(ev.kind) && imap->body.blob_id)
                         access_body_drop(s, &imap->body);
+                if (ev.kind == IMAP_EVENT_NONE)
+                        imap->body.ahead = access_ahead_free(s, imap->body.ahead);
                 if (ev.kind == IMAP_EVENT_NONE || ev.kind == IMAP_EVENT_WAIT)
                         break;
                 if (ev.kind == IMAP_EVENT_CLOSE)
@@ -281,6 +286,7 @@ static void free_state(struct access_session *s)
 
         access_view_detach(&imap->viewer);
         imap->engine = imap_server_free(imap->engine);
+        imap->body.ahead = access_ahead_free(s, imap->body.ahead);
         access_body_drop(s, &imap->body);
         access_imap_append_clear(s);
         arena_done(&imap->arena);

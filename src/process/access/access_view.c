@@ -293,7 +293,7 @@ static size_t reduce(const struct imap_view *base, struct imap_view_change *c, s
 static void apply(struct access_view *v, struct imap_view *base)
 {
         const struct span octets = buffer_span(&v->changes);
-        struct imap_view_change *changes = (struct imap_view_change *) (void *) (uintptr_t) octets.p;
+        struct imap_view_change *changes = (void *) (uintptr_t) octets.p;
         struct imap_view *next = base;
         size_t count = 0;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "process/edge/edge_listener.h"
@@ -181,10 +182,14 @@ void edge_session_ended(struct edge *e)
 static void status(struct process *p, struct buffer *items, struct ipc_items *ret)
 {
         const struct edge *e = p->role;
+        const int64_t ends_at = p->tls ? tls_context_ends_at(p->tls) : 0;
+        const int64_t left_s = ends_at - (int64_t) (clock_now_us() / 1000000);
         const struct {
                 const char *name;
                 uint64_t value;
         } rows[] = {
+                {"certificates", p->tls != NULL},
+                {"certificate_days_left", left_s > 0 ? (uint64_t) left_s / 86400 : 0},
                 {"sessions", e->session_count},
                 {"connections", e->counters.connections},
                 {"handed_over", e->readings.handed_over},

@@ -312,7 +312,7 @@ static void on_secured(struct stream *stream, void *arg)
         edge_login_offer(s);
         free(s->helo_name); /* said by nobody knows whom (RFC 3207 section 4.2) */
         s->helo_name = NULL;
-        if (s->listener->protocol == LISTEN_SUBMISSIONS)
+        if (s->listener->protocol == LISTEN_SUBMISSIONS) /* RFC 8314 section 3.3 */
                 greet(s);
 }
 

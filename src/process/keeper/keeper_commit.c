@@ -321,6 +321,12 @@ static void committed(void *arg, int result)
 
 /* ---- building the batches ---------------------------------------------- */
 
+/* Delivered here, and the sender asked to be told (RFC 3461 section 4.1). */
+static bool owes_success(const struct commit *c, const struct commit_recipient *q)
+{
+        return q->given.notify & NOTIFY_SUCCESS && q->account && q->error == 0 && c->mail_from.len;
+}
+
 static int make_entry(struct commit *c, struct span next_hop, size_t first)
 {
         const unsigned most = c->keeper->process->config->queue.recipients_per_transaction;
@@ -346,7 +352,9 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                 if (most && e.recipient_count == most)
                         break;
                 list[e.recipient_count++] = (struct queue_recipient) {
-                        .index = q->index, .state = RECIPIENT_WAITING, .notify = q->notify,
+                        .index = q->index, .notify = q->notify,
+                        .state = owes_success(c, &c->recipients[i]) ? RECIPIENT_DELIVERED
+                                                                    : RECIPIENT_WAITING,
                         .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .account = q->account,
                 };
                 q->kind = 0; /* has its entry */
@@ -380,8 +388,15 @@ static int make_entries(struct commit *c)
         size_t relayed = 0;
 
         queue_failed_deliveries(c);
-        for (size_t i = 0; i < c->recipient_count; i++)
-                relayed += c->recipients[i].given.kind == ROUTE_RELAY;
+        for (size_t i = 0; i < c->recipient_count; i++) {
+                struct ipc_recipient *q = &c->recipients[i].given;
+
+                if (owes_success(c, &c->recipients[i])) {
+                        q->kind = ROUTE_RELAY; /* an entry that only carries the debt */
+                        q->next_hop = SPAN_LITERAL("local:");
+                }
+                relayed += q->kind == ROUTE_RELAY;
+        }
         if (!relayed)
                 return 0;
         c->entries = arena_alloc(&c->arena, relayed * sizeof *c->entries);

@@ -247,7 +247,7 @@ void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m
         if (!j || j->relay != relay || j->relay_generation != relay->generation)
                 return;
         while (ipc_next_result(&each, &result))
-                outcome_answer(&j->outcome, j->entry, &result, m->outcome.host);
+                outcome_answer(&j->outcome, j->entry, &result, &m->outcome);
         if (m->outcome.is_host_failure)
                 j->outcome.is_host_failure = true;
         if (j->outcome.open_count)

@@ -122,6 +122,10 @@ void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_bod
 {
         int r;
 
+        if (queue_entry_owes(e)) {
+                keeper_bounce(k, e, body);
+                return;
+        }
         if (e->is_held || !queue_has_room(&k->queue)) {
                 leave_in_store(k, e);
                 keeper_body_unref(body);
@@ -160,7 +164,7 @@ static void take_up(struct keeper *k, struct span value)
                 queue_entry_free(e);
                 return;
         }
-        if (queue_entry_count(e, RECIPIENT_FAILED))
+        if (queue_entry_owes(e))
                 keeper_bounce(k, e, NULL);
         else
                 keeper_queue_add(k, e, NULL);

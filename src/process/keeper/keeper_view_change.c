@@ -119,6 +119,32 @@ static int read_uids(struct order *o)
         return 0;
 }
 
+static void inbox_is_there(void *arg, int result)
+{
+        (void) arg;
+        (void) result; /* a failure is that of the change behind it, too */
+}
+
+/* INBOX is always there (RFC 9051 section 5.1), for who copies into it too. */
+static int ensure_inbox(struct order *o, struct span name)
+{
+        struct mailbox_status s;
+        struct store_batch *batch;
+        int r;
+
+        if (!span_equal_nocase(name, SPAN_LITERAL("INBOX")) ||
+            account_mailbox(o->account, name, &s) == 0)
+                return 0;
+        batch = account_batch(o->account);
+        r = batch ? account_create_mailbox(o->account, name, batch) : -ENOMEM;
+        if (r < 0) {
+                store_batch_free(batch);
+                return r;
+        }
+        store_commit(o->keeper->store, &batch, 1, 0, inbox_is_there, NULL);
+        return 0;
+}
+
 static void change_opened(void *arg, int result, struct account *a)
 {
         struct order *o = arg;
@@ -129,6 +155,8 @@ static void change_opened(void *arg, int result, struct account *a)
         o->account = a;
         if (result == 0)
                 result = read_uids(o);
+        if (result == 0)
+                result = ensure_inbox(o, m->to);
         if (result == 0 && (m->kind > ACCOUNT_MOVE || m->mode > ACCOUNT_FLAGS_REMOVE))
                 result = -EINVAL;
         while (o->keyword_count < IPC_KEYWORDS_MAX && ipc_next_keyword(&each, &keyword))
@@ -237,6 +265,8 @@ static void append_opened(void *arg, int result, struct account *a)
         struct mailbox_status s;
 
         o->account = a;
+        if (result == 0)
+                result = ensure_inbox(o, o->m.append_order.mailbox);
         if (result == 0)
                 result = account_mailbox(a, o->m.append_order.mailbox, &s);
         if (result == 0) {

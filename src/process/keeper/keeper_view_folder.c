@@ -120,17 +120,47 @@ static int send_one(struct order *o)
 
 /* ---- what changes ------------------------------------------------------------- */
 
+/* RFC 9051 section 6.3.4: the levels above a new name come into being, too. */
+static int create_above(struct account *a, struct span name, struct store_batch *batch)
+{
+        int r = 0;
+
+        for (size_t i = 1; i < name.len && r == 0; i++) {
+                if (name.p[i] != '/')
+                        continue;
+                r = account_create_mailbox(a, span_first(name, i), batch);
+                if (r == -EEXIST)
+                        r = 0;
+        }
+        return r;
+}
+
+/* Checked before anything is put: a failure leaves the batch empty. */
+static int create(struct order *o, struct store_batch *batch)
+{
+        struct mailbox_status s;
+        struct account *a = o->account;
+        int r = account_check_name(mailbox_of(o));
+
+        if (r == 0 && account_mailbox(a, mailbox_of(o), &s) == 0)
+                r = -EEXIST;
+        if (r < 0)
+                return r;
+        r = create_above(a, mailbox_of(o), batch);
+        if (r == 0)
+                r = account_create_mailbox(a, mailbox_of(o), batch);
+        if (r == 0 && o->special_use)
+                r = account_set_special_use(a, mailbox_of(o), o->special_use, batch);
+        return r < 0 ? -ENOMEM : 0;
+}
+
 static int put(struct order *o, struct store_batch *batch)
 {
         struct account *a = o->account;
-        int r;
 
         switch (o->verb) {
         case FOLDER_CREATE:
-                r = account_create_mailbox(a, mailbox_of(o), batch);
-                if (r == 0 && o->special_use)
-                        r = account_set_special_use(a, mailbox_of(o), o->special_use, batch);
-                return r;
+                return create(o, batch);
         case FOLDER_DELETE:
                 return account_delete_mailbox(a, mailbox_of(o), batch);
         case FOLDER_RENAME:

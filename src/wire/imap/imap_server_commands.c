@@ -34,6 +34,7 @@ const struct imap_command imap_server_commands[] = {
         { SPAN("RENAME"), LOGGED_IN, 0, imap_server_rename },
         { SPAN("SEARCH"), SELECTED, BY_NUMBER, imap_server_search },
         { SPAN("SELECT"), LOGGED_IN, 0, imap_server_select },
+        { SPAN("SORT"), SELECTED, BY_NUMBER, imap_server_sort },
         { SPAN("STARTTLS"), BEFORE, 0, imap_server_starttls },
         { SPAN("STATUS"), LOGGED_IN, 0, imap_server_status },
         { SPAN("STORE"), SELECTED, BY_NUMBER, imap_server_store },
@@ -130,7 +131,7 @@ void imap_server_put_capabilities(struct imap_server *s)
         }
         imap_server_put(s, " IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE"
                            " CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH"
-                           " SEARCHRES WITHIN CONDSTORE QRESYNC"
+                           " SEARCHRES WITHIN CONDSTORE QRESYNC SORT SORT=DISPLAY"
                            " MULTIAPPEND BINARY UTF8=ACCEPT OBJECTID SAVEDATE PREVIEW");
         if (has_offer(s, IMAP_OFFER_COMPRESS) && !s->is_compressed)
                 imap_server_put(s, " COMPRESS=DEFLATE");

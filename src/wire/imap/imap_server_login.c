@@ -69,9 +69,11 @@ IMAP_COMMAND_FUNCTION(authenticate)
 
 void imap_server_response(struct imap_server *s, struct span line, struct imap_event *ev)
 {
+        const bool is_given_up = span_equal(line, SPAN_LITERAL("*"));
+
         s->reading = IMAP_READING_LINE;
-        if (span_equal(line, SPAN_LITERAL("*")) || !is_base64(line)) {
-                imap_server_bad(s, line.len == 1 ? "Login given up" : "This is not base64");
+        if (is_given_up || !is_base64(line)) {
+                imap_server_bad(s, is_given_up ? "Login given up" : "This is not base64");
                 ev->kind = IMAP_EVENT_AUTHENTICATE_CANCEL;
                 return;
         }

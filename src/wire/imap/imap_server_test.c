@@ -346,9 +346,9 @@ struct session {
 #define CAPABILITIES \
         "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UNSELECT UI" \
         "DPLUS MOVE CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED LIST-STA" \
-        "TUS STATUS=SIZE ESEARCH SEARCHRES WITHIN CONDSTORE QRESYNC MULTIAPPEND BI" \
-        "NARY UTF8=ACCEPT OBJECTID SAVEDATE PREVIEW QUOTA QUOTA=RES-STORAGE QUOTA=" \
-        "RES-MESSAGE APPENDLIMIT=50"
+        "TUS STATUS=SIZE ESEARCH SEARCHRES WITHIN CONDSTORE QRESYNC SORT SORT=DISP" \
+        "LAY MULTIAPPEND BINARY UTF8=ACCEPT OBJECTID SAVEDATE PREVIEW QUOTA QUOTA=" \
+        "RES-STORAGE QUOTA=RES-MESSAGE APPENDLIMIT=50"
 
 static const struct session sessions[] = {
         { "login by name", true, false,
@@ -659,6 +659,21 @@ static const struct session sessions[] = {
           "* ESEARCH (TAG \"c\") ALL 3\r\n"
           "c OK Done\r\n"
           "d BAD The search keys are not understood\r\n",
+          NULL },
+        { "sort", false, false,
+          "a SORT (SUBJECT REVERSE ARRIVAL) UTF-8 ALL\r\n"
+          "b UID SORT (REVERSE DATE) US-ASCII NOT 3\r\n"
+          "c SORT (DISPLAYFROM REVERSE SIZE) UTF-8 ALL\r\n"
+          "d SORT (FOO) UTF-8 ALL\r\n"
+          "e SORT () X ALL\r\n",
+          "* SORT 3 1 2\r\n"
+          "a OK Done\r\n"
+          "* SORT 1 2\r\n"
+          "b OK Done\r\n"
+          "* SORT 1 3 2\r\n"
+          "c OK Done\r\n"
+          "d BAD Say SORT (criteria) charset keys\r\n"
+          "e BAD Say SORT (criteria) charset keys\r\n",
           NULL },
         { "list", false, true,
           "a LIST \"\" *\r\n"

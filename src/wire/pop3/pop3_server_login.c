@@ -123,8 +123,10 @@ POP3_COMMAND_FUNCTION(auth)
 
 void pop3_server_response(struct pop3_server *s, struct span line, struct pop3_event *ev)
 {
-        if (span_equal(line, SPAN_LITERAL("*")) || !is_base64(line)) {
-                pop3_server_err(s, NULL, line.len == 1 ? "Login given up" : "This is not base64");
+        const bool is_given_up = span_equal(line, SPAN_LITERAL("*"));
+
+        if (is_given_up || !is_base64(line)) {
+                pop3_server_err(s, NULL, is_given_up ? "Login given up" : "This is not base64");
                 ev->kind = POP3_EVENT_AUTH_CANCEL;
                 return;
         }
