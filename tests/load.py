@@ -87,6 +87,7 @@ class Sink(socketserver.ThreadingTCPServer):
     def __init__(self, port=0):
         self.received, self.transactions, self.connections = [], [], 0
         self.reply_to_rcpt = "250 2.1.5 fine"
+        self.refused = set()  # recipients that are not here
         super().__init__(("127.0.0.1", port), SinkSession)
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -119,8 +120,12 @@ class SinkSession(socketserver.StreamRequestHandler):
             if verb == b"EHLO":
                 self._reply("250-sink.example.net\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE")
             elif verb == b"RCPT":
+                address = re.search(rb"<(.*?)>", line).group(1).decode()
+                if address in self.server.refused:
+                    self._reply("550 5.1.1 no such mailbox")
+                    continue
                 if self.server.reply_to_rcpt.startswith("2"):
-                    recipients.append(re.search(rb"<(.*?)>", line).group(1).decode())
+                    recipients.append(address)
                 self._reply(self.server.reply_to_rcpt)
             elif verb == b"DATA" and not recipients:
                 self._reply("503 5.5.1 no recipients")

@@ -30,6 +30,7 @@ struct store_driver {
                     struct store **ret_store, char *error);
         void (*close)(struct store *s);
         enum store_state (*state)(const struct store *s);
+        const char *(*failure)(const struct store *s); /* or NULL */
         /* Takes the commit; ends with store_commit_done(). */
         void (*commit)(struct store *s, struct commit *c);
         /* Takes the batch, which holds nothing but a trace. */

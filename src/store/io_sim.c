@@ -55,6 +55,7 @@ struct io_sim {
         size_t inode_count, inode_room;
         enum io_sim_lie lie;
         unsigned calls_left, failing_syncs;
+        unsigned failing_opens;
         bool has_limit, has_crashed;
         uint64_t free_bytes, random;
 };
@@ -254,6 +255,10 @@ static int sim_open(struct io *io, const char *path, unsigned flags)
 
         if (!begin(s))
                 return end(s, -EIO);
+        if (s->failing_opens) {
+                s->failing_opens--;
+                return end(s, -EMFILE);
+        }
         name = find(&s->now, path);
         if (name && (flags & IO_EXCLUSIVE))
                 return end(s, -EEXIST);
@@ -583,6 +588,15 @@ void io_sim_fail_syncs(struct io *io, unsigned count)
 
         pthread_mutex_lock(&s->mutex);
         s->failing_syncs = count;
+        pthread_mutex_unlock(&s->mutex);
+}
+
+void io_sim_fail_opens(struct io *io, unsigned count)
+{
+        struct io_sim *s = sim_of(io);
+
+        pthread_mutex_lock(&s->mutex);
+        s->failing_opens = count;
         pthread_mutex_unlock(&s->mutex);
 }
 

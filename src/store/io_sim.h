@@ -33,6 +33,9 @@ bool io_sim_has_crashed(const struct io *io);
 /* From now on the next `count` io_sync() fail. */
 void io_sim_fail_syncs(struct io *io, unsigned count);
 
+/* From now on the next `count` io_open() find no descriptor left. */
+void io_sim_fail_opens(struct io *io, unsigned count);
+
 /* Of every later io_space(). */
 void io_sim_set_free(struct io *io, uint64_t free_bytes);
 

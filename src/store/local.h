@@ -69,6 +69,7 @@ struct local {
         bool is_waiting; /* somebody waits for has_applied */
 
         _Atomic uint64_t applied, commit_count, group_count, free_bytes;
+        char failure[256]; /* written before has_failed is set, and never again */
         _Atomic bool has_failed, is_full, is_exhausted, has_held;
         pthread_t sync_thread, helper_thread, reader_threads[LOCAL_READERS];
         bool has_sync_thread, has_helper_thread;
@@ -99,6 +100,9 @@ static inline enum log_stream local_stream_of(const struct store_batch *b)
 {
         return b->record.data[b->record.start + 8] == PARTITION_QUEUE ? LOG_QUEUE : LOG_MAIL;
 }
+
+/* Ends all commits; `what` failed, with a negative errno. The sync thread's. */
+void local_fail(struct local *l, const char *what, int r);
 
 void *local_sync_run(void *local);
 void *local_helper_run(void *local);

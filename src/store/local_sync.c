@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -56,12 +57,29 @@ static void take_group(struct local *l, struct list_node *group, uint64_t sizes[
         }
 }
 
+void local_fail(struct local *l, const char *what, int r)
+{
+        if (atomic_load(&l->has_failed))
+                return;
+        snprintf(l->failure, sizeof l->failure, "%s: %s", what, strerror(-r));
+        atomic_store(&l->has_failed, true);
+}
+
+/* Writing the group failed: what of it is durable, nobody knows. */
+static void fail_write(struct local *l, int r)
+{
+        char what[LOG_PATH_MAX + 32];
+
+        snprintf(what, sizeof what, "%s: %s", l->log.failed_path, l->log.failed_call);
+        local_fail(l, what, r);
+}
+
 /* ---- one commit ----------------------------------------------------------- */
 
 /* A lent file becomes a blob: nobody writes to it any more, and it is synced. */
 static int adopt(struct local *l, struct store_batch *b, uint64_t blob_id)
 {
-        char path[LOCAL_BLOB_PATH_MAX];
+        char path[LOCAL_BLOB_PATH_MAX], what[LOCAL_BLOB_PATH_MAX + 16];
         int file, r = io_has_no_writer(l->io, local_blob_path(blob_id, path));
         int64_t size;
 
@@ -73,6 +91,10 @@ static int adopt(struct local *l, struct store_batch *b, uint64_t blob_id)
         size = io_size(l->io, file);
         r = size < 0 ? (int) size : io_sync(l->io, file);
         io_close(l->io, file);
+        if (r == -EIO) {
+                snprintf(what, sizeof what, "%s: fdatasync", path);
+                local_fail(l, what, r);
+        }
         if (r == 0)
                 batch_set_adopted_size(b, blob_id, (uint64_t) size);
         return r;
@@ -136,7 +158,7 @@ static void admit(struct local *l, struct commit *c, uint32_t *number)
                 apply_abort_commit(l->apply);
                 log_rollback(&l->log, &mark);
                 if (r == -EIO) /* the index or the disk is broken, not the commit */
-                        atomic_store(&l->has_failed, true);
+                        local_fail(l, "reading the index", r);
                 c->result = r;
         } else {
                 *number += (uint32_t) c->batch_count;
@@ -250,14 +272,16 @@ static void run_group(struct local *l, struct list_node *group, const uint64_t s
                 }
                 if (!log_group_is_empty(&l->log))
                         r = log_write_group(&l->log, clock_now_us());
-        } else if (r == -ENOSPC || r == -ENOMEM) {
-                fail_all(group, r); /* nothing was written yet */
+                if (r < 0)
+                        fail_write(l, r);
+        } else if (!atomic_load(&l->has_failed) && r != -EIO) {
+                fail_all(group, r); /* no room, no descriptor: nothing was written yet */
                 r = 0;
+        } else {
+                local_fail(l, "making a new segment", r);
         }
-        if (r < 0) {
-                atomic_store(&l->has_failed, true);
+        if (r < 0)
                 fail_all(group, -EIO);
-        }
         if (r < 0 || log_group_is_empty(&l->log)) {
                 apply_forget_group(l->apply);
                 answer(l, group);
@@ -267,8 +291,9 @@ static void run_group(struct local *l, struct list_node *group, const uint64_t s
         atomic_fetch_add(&l->commit_count, count);
         atomic_fetch_add(&l->group_count, 1);
         answer(l, group);
-        if (write_index(l) < 0)
-                atomic_store(&l->has_failed, true);
+        r = write_index(l);
+        if (r < 0)
+                local_fail(l, "writing the index", r);
         else
                 remove_dead_files(l);
         apply_forget_group(l->apply);

@@ -254,6 +254,15 @@ bool log_group_is_empty(const struct log *l)
         return true;
 }
 
+static int note_failure(struct log *l, enum log_stream stream, const char *call, int r)
+{
+        if (r < 0) {
+                l->failed_call = call;
+                log_path(l->current[stream], l->failed_path);
+        }
+        return r;
+}
+
 static int write_part(struct log *l, enum log_stream stream, uint8_t mask, uint64_t now_us)
 {
         struct log_part *p = &l->part[stream];
@@ -289,7 +298,7 @@ static int write_part(struct log *l, enum log_stream stream, uint8_t mask, uint6
                 l->position.at[stream].group = head.group;
                 atomic_fetch_add_explicit(&l->octets_written, size, memory_order_relaxed);
         }
-        return r;
+        return note_failure(l, stream, "write", r);
 }
 
 static int sync_part(struct log *l, enum log_stream stream)
@@ -302,7 +311,7 @@ static int sync_part(struct log *l, enum log_stream stream)
         atomic_fetch_add_explicit(&l->sync_us_total, took, memory_order_relaxed);
         if (took > atomic_load_explicit(&l->sync_us_max, memory_order_relaxed))
                 atomic_store_explicit(&l->sync_us_max, took, memory_order_relaxed);
-        return r;
+        return note_failure(l, stream, "fdatasync", r);
 }
 
 int log_write_group(struct log *l, uint64_t now_us)

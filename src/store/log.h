@@ -90,6 +90,8 @@ struct log {
         _Atomic bool is_pinned; /* no segment goes or is written over */
         struct log_position position; /* the writer's */
         struct log_part part[LOG_STREAMS];
+        const char *failed_call; /* of log_write_group(), when it failed; the writer's */
+        char failed_path[LOG_PATH_MAX];
 
         pthread_mutex_t making; /* held while a segment is made: numbers stay in order */
         pthread_mutex_t mutex;  /* of what follows */

@@ -78,6 +78,13 @@ enum store_state store_state(const struct store *s)
         return s->driver->state(s);
 }
 
+const char *store_failure(const struct store *s)
+{
+        if (s->driver->state(s) != STORE_FAILED)
+                return "";
+        return s->driver->failure ? s->driver->failure(s) : "a failure was asked for";
+}
+
 bool store_has_atomic_group(const struct store *s)
 {
         return s->driver->has_atomic_group;

@@ -87,6 +87,10 @@ struct store *store_close(struct store *s);
 enum store_state { STORE_GOOD, STORE_FULL, STORE_FAILED };
 enum store_state store_state(const struct store *s);
 
+/* What failed, with the file and why, when the state is STORE_FAILED; else "". It is
+ * the first failure, and stays so. */
+const char *store_failure(const struct store *s);
+
 /* May the batches of one commit be of several partitions, all or nothing? */
 bool store_has_atomic_group(const struct store *s);
 

@@ -466,8 +466,27 @@ TEST(a_failed_sync_is_never_acknowledged)
         run_history(&run, 40);
         CHECK(run.acknowledged == 20, "nothing after it, though later syncs would work");
         CHECK(store_state(run.store) == STORE_FAILED, "and it says so");
+        CHECK(strstr(store_failure(run.store), ": fdatasync: Input/output error"),
+              store_failure(run.store));
         crash(&run, IO_SIM_DROP, 1);
         CHECK(start(&run) == 0 && state_is_right(&run, &until), run.why);
+        finish(&run);
+}
+
+TEST(no_descriptor_left_refuses_and_does_not_end)
+{
+        static struct run run;
+        unsigned until;
+
+        prepare(&run, false);
+        CHECK(start(&run) == 0, "start");
+        io_sim_fail_opens(run.io, 1); /* the first segment cannot be made */
+        run_history(&run, 1);
+        CHECK(run.acknowledged == 0 && store_state(run.store) == STORE_GOOD, "refused");
+        run.begun = run.done = 0;
+        run_history(&run, 40);
+        CHECK(run.acknowledged == 40, "and goes on");
+        CHECK(state_is_right(&run, &until), run.why);
         finish(&run);
 }
 

@@ -583,6 +583,11 @@ static enum store_state local_state(const struct store *s)
         return atomic_load(&l->is_full) ? STORE_FULL : STORE_GOOD;
 }
 
+static const char *local_failure(const struct store *s)
+{
+        return local_of(s)->failure;
+}
+
 static void local_backup_end_of(struct store *s)
 {
         local_backup_end(local_of(s));
@@ -615,6 +620,7 @@ const struct store_driver store_local_driver = {
         .open = local_open,
         .close = local_close,
         .state = local_state,
+        .failure = local_failure,
         .commit = local_commit,
         .trace_lazily = local_trace_lazily,
         .query = local_query,

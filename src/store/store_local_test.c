@@ -124,6 +124,67 @@ TEST(many_segments_are_filled_and_recycled)
         end();
 }
 
+/* What every release must open, as the first one left it without a clean end. With
+ * HAYAUMA_MAKE_FIXTURE a new one is made where that says. */
+static void make_fixture(const char *path)
+{
+        static char body[30 * 1024];
+        struct store_options options = small;
+        struct store_batch *adopting;
+        char command[300];
+        int fd;
+
+        options.segment_size = 64 * 1024;
+        begin();
+        store = store_close(store);
+        CHECK(open_with(&options, loop, &store) == 0, "open");
+        for (uint64_t i = 1; i <= 9; i++) {
+                struct store_batch *b = batch_any();
+                const struct span octets = {body, i * 2000}, key = S("key");
+
+                memset(body, 'a' + (int) i, sizeof body);
+                store_blob_put(b, i, 1, S("description"), &octets, 1);
+                store_put(b, S("last"), octets);
+                store_put_new(b, span_make(&"123456789"[i - 1], 1), S("value"));
+                if (i > 6)
+                        store_blob_reference(b, i - 6, -1);
+                store_trace(b, &key, 1, S("record"));
+                CHECK(commit(b) == 0, "commit");
+        }
+        CHECK(store_blob_lend(store, 10, &fd) == 0 && write(fd, "lent", 4) == 4, "lend");
+        close(fd);
+        adopting = batch_any();
+        store_blob_adopt(adopting, 10, 1, S(""));
+        CHECK(commit(adopting) == 0, "adopt");
+        snprintf(command, sizeof command, "tar -C %s -czf %s .", folder, path);
+        CHECK(system(command) == 0, "tar");
+        end();
+}
+
+TEST(a_store_of_format_1_is_opened)
+{
+        struct store_options options = small;
+        char command[300];
+
+        options.segment_size = 64 * 1024;
+        if (getenv("HAYAUMA_MAKE_FIXTURE"))
+                make_fixture(getenv("HAYAUMA_MAKE_FIXTURE"));
+        begin();
+        store = store_close(store);
+        snprintf(command, sizeof command, "rm -rf %s/* && tar -C %s -xzf %s/tests/fixtures/"
+                 "store-1.tar.gz --no-same-owner", folder, folder, HAYAUMA_SOURCE_ROOT);
+        CHECK(system(command) == 0, "unpack");
+        CHECK(open_with(&options, loop, &store) == 0, "open");
+        CHECK(get(&any, S("9")).number == 10 && strcmp(get(&any, S("9")).text, "value") == 0,
+              "keys and sequence");
+        CHECK(blob(3, 0, 9000).result == -ENOENT, "a body that went");
+        CHECK(blob(4, 0, 20000).count == 8000 && blob(9, 0, 1).text[0] == 'a' + 9, "bodies");
+        CHECK(strncmp(blob(10, 0, 4).text, "lent", 4) == 0, "a file");
+        CHECK(trace(S("key")).count == 9, "traces");
+        put_one(S("more"), S("1"));
+        end();
+}
+
 /* Most of what was written is gone, but some lives in every segment. */
 TEST(room_is_given_back)
 {

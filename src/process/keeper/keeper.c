@@ -170,6 +170,19 @@ static void check_intake(void *arg)
         timer_set(k->intake_timer, INTAKE_CHECK_MS);
 }
 
+bool keeper_store_refused(struct keeper *k, int result)
+{
+        if (result == -EIO && !k->has_said_failure && k->store &&
+            store_state(k->store) == STORE_FAILED) {
+                k->has_said_failure = true;
+                log_event(LOG_ERROR, "store_failed", LOG_TEXT("reason", store_failure(k->store)),
+                          LOG_TEXT("hint", "nothing more is accepted; what was acknowledged is "
+                                           "kept: see to the disk, then restart"));
+                timer_set(k->intake_timer, 0);
+        }
+        return result != -EIO && result != -ENOSPC && result != -ESHUTDOWN;
+}
+
 /* ---- life -------------------------------------------------------------- */
 
 /* While the group file can still be read. */

@@ -80,7 +80,7 @@ struct keeper {
         struct table orders; /* bounces a worker is writing */
         uint64_t last_order;
 
-        bool intake_is_open;
+        bool intake_is_open, has_said_failure;
         struct timer *intake_timer;
         struct list_node control_sessions;
         struct keeper_listeners *listeners;
@@ -91,6 +91,10 @@ struct keeper {
                         deferred, failed, bounces;
         } count;
 };
+
+/* A commit failed. True: this is to be logged with what it was about; a failure of the
+ * store itself is logged here, once, and a full disk when the intake closes. */
+bool keeper_store_refused(struct keeper *k, int result);
 
 /* A body in memory, shared by the entries of its message. */
 struct keeper_body {

@@ -303,8 +303,10 @@ static void committed(void *arg, int result)
 
         if (result < 0 && result != -EEXIST) {
                 k->count.commits_failed++;
-                log_event(LOG_ERROR, "commit_failed", LOG_U64("message_id", c->message_id),
-                          LOG_ERRNO("error", result));
+                if (keeper_store_refused(k, result))
+                        log_event(LOG_ERROR, "commit_failed",
+                                  LOG_U64("message_id", c->message_id),
+                                  LOG_ERRNO("error", result));
                 for (size_t i = 0; i < c->recipient_count; i++)
                         if (c->recipients[i].account)
                                 account_forget(c->recipients[i].account);

@@ -217,8 +217,10 @@ static void is_durable(void *arg, int result)
         queue_remove(&k->queue, c->before);
         if (result < 0) {
                 /* The store takes no more; what it has is the entry as it was. */
-                log_event(LOG_ERROR, "outcome_not_stored",
-                          LOG_U64("message_id", c->before->message_id), LOG_ERRNO("error", result));
+                if (keeper_store_refused(k, result))
+                        log_event(LOG_ERROR, "outcome_not_stored",
+                                  LOG_U64("message_id", c->before->message_id),
+                                  LOG_ERRNO("error", result));
                 queue_entry_free(c->after);
                 c->after = NULL;
         }
@@ -436,8 +438,7 @@ static int deliver_one(struct keeper *k, const struct queue_entry *e,
 
 static void local_is_durable(void *arg, int result)
 {
-        (void) arg;
-        if (result < 0 && result != -EEXIST)
+        if (result < 0 && result != -EEXIST && keeper_store_refused(arg, result))
                 log_event(LOG_ERROR, "local_delivery_failed", LOG_ERRNO("error", result));
 }
 
@@ -465,7 +466,7 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                 account_open(k->mailboxes, q->account, was_opened, NULL);
                 r = deliver_one(k, e, q, &batch);
                 if (batch)
-                        store_commit(k->store, &batch, 1, 0, local_is_durable, NULL);
+                        store_commit(k->store, &batch, 1, 0, local_is_durable, k);
                 if (r < 0 && r != -EEXIST) {
                         const bool is_full = r == -EDQUOT;
 
