@@ -200,6 +200,9 @@ static void handle(struct edge_session *s, const struct smtp_event *event)
                 break;
         case SMTP_EVENT_AUTH:
         case SMTP_EVENT_AUTH_LINE:
+        case SMTP_EVENT_EXPN:
+        case SMTP_EVENT_ETRN:
+        case SMTP_EVENT_XCLIENT:
                 /* Not offered, so the engine does not ask; never left waiting. */
                 edge_session_say(s, 502, "5.5.1", "Not implemented");
                 break;
