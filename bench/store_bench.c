@@ -122,8 +122,9 @@ static void print(const struct bench *b, unsigned outstanding, uint64_t took_us)
                b->latencies[(size_t) b->done * 999 / 1000], b->latencies[b->done - 1]);
         printf("%" PRIu64 " groups of %.1f, sync mean %" PRIu64 " max %" PRIu64
                " us, CPU %.1f us a delivery, %ld KiB resident\n",
-               m.groups, (double) m.commits / (double) m.groups, m.sync_us_total / (m.syncs + !m.syncs),
-               m.sync_us_max, cpu_us / (double) b->deliveries, use.ru_maxrss);
+               m.groups, (double) m.commits / (double) m.groups,
+               m.sync_us_total / (m.syncs + !m.syncs), m.sync_us_max,
+               cpu_us / (double) b->deliveries, use.ru_maxrss);
 }
 
 static unsigned number(int argc, char **argv, int i, unsigned or_else)

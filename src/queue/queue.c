@@ -6,19 +6,15 @@
 
 #include "base/hash.h"
 
-enum {
-        CONCURRENCY_START = 5,
-        BLOCK_MIN_S = 15,
-        BLOCK_MAX_S = 15 * 60,
-};
+enum { CONCURRENCY_START = 5 };
 
-void queue_init(struct queue *q, size_t active_max, unsigned concurrency_max)
+void queue_init(struct queue *q, const struct queue_options *o)
 {
         *q = (struct queue) {
-                .active_max = active_max,
-                .concurrency_max = concurrency_max ? concurrency_max : 1,
-                .block_min_us = BLOCK_MIN_S * 1000000ULL,
-                .block_max_us = BLOCK_MAX_S * 1000000ULL,
+                .active_max = o->active_max,
+                .concurrency_max = o->concurrency_max ? o->concurrency_max : 1,
+                .block_min_us = o->block_min_us,
+                .block_max_us = o->block_max_us,
         };
         list_init(&q->turn);
 }
@@ -176,6 +172,19 @@ struct queue_entry *queue_take(struct queue *q, uint64_t now_us)
                 return e;
         }
         return NULL;
+}
+
+uint64_t queue_next_unblock_us(const struct queue *q, uint64_t now_us)
+{
+        uint64_t first = UINT64_MAX;
+
+        LIST_FOR_EACH (node, &q->turn) {
+                const struct destination *d = LIST_OBJECT(node, struct destination, in_turn);
+
+                if (d->blocked_until_us > now_us && d->blocked_until_us < first)
+                        first = d->blocked_until_us;
+        }
+        return first;
 }
 
 void queue_remove(struct queue *q, struct queue_entry *e)

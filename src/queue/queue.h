@@ -39,7 +39,14 @@ struct queue {
         uint64_t block_min_us, block_max_us;
 };
 
-void queue_init(struct queue *q, size_t active_max, unsigned concurrency_max);
+/* A failed host is blocked for block_min_us, twice as long each time it fails
+ * again, up to block_max_us. */
+struct queue_options {
+        size_t active_max;
+        unsigned concurrency_max;
+        uint64_t block_min_us, block_max_us;
+};
+void queue_init(struct queue *q, const struct queue_options *o);
 
 /* Frees all entries (their `body` is given to `drop_body`, which may be NULL). */
 void queue_done(struct queue *q, void (*drop_body)(struct queue_entry *e));
@@ -62,6 +69,9 @@ int queue_park(struct queue *q, struct queue_entry *e);
 /* The next entry to start: its destination's turn, not blocked, below its
  * concurrency. It counts as in flight. NULL when there is none. */
 struct queue_entry *queue_take(struct queue *q, uint64_t now_us);
+
+/* When the first block ends behind which entries wait; UINT64_MAX: there is none. */
+uint64_t queue_next_unblock_us(const struct queue *q, uint64_t now_us);
 
 /* Takes an entry out of the queue for good, waiting or in flight: it is the
  * caller's again. For one in flight, `queue_report()` first. */

@@ -44,7 +44,7 @@ TEST(destinations_take_turns)
 {
         struct queue q;
 
-        queue_init(&q, 100, 20);
+        queue_init(&q, &(struct queue_options) {100, 20, 15 * SECOND, 900ULL * SECOND});
         for (uint64_t id = 1; id <= 4; id++)
                 add(&q, id, "busy");
         add(&q, 10, "quiet");
@@ -59,7 +59,7 @@ TEST(the_same_entry_is_not_taken_twice)
         struct queue q;
         struct queue_entry *again = entry(1, SPAN_LITERAL("h"));
 
-        queue_init(&q, 100, 20);
+        queue_init(&q, &(struct queue_options) {100, 20, 15 * SECOND, 900ULL * SECOND});
         add(&q, 1, "h");
         assert_true(queue_add(&q, again, 0) < 0);
         assert_true(queue_park(&q, again) < 0);
@@ -74,7 +74,7 @@ TEST(concurrency_is_kept_and_grows_with_success)
         struct queue q;
         unsigned started = 0;
 
-        queue_init(&q, 100, 7);
+        queue_init(&q, &(struct queue_options) {100, 7, 15 * SECOND, 900ULL * SECOND});
         for (uint64_t id = 1; id <= 20; id++)
                 add(&q, id, "h");
         while (take(&q, 0))
@@ -96,7 +96,7 @@ TEST(a_dead_host_blocks_only_itself)
         struct queue_entry *e;
         unsigned blocked = 0;
 
-        queue_init(&q, 100, 20);
+        queue_init(&q, &(struct queue_options) {100, 20, 15 * SECOND, 900ULL * SECOND});
         for (uint64_t id = 1; id <= 8; id++)
                 add(&q, id, "dead");
         add(&q, 20, "alive");
@@ -114,6 +114,7 @@ TEST(a_dead_host_blocks_only_itself)
         assert_int_equal(1, q.active_count);
         add(&q, 30, "dead");
         assert_int_equal(0, take(&q, SECOND));
+        assert_true(queue_next_unblock_us(&q, SECOND) == d->blocked_until_us);
         assert_int_equal(30, take(&q, d->blocked_until_us));
         finish(&q, 30, QUEUE_HOST_GOOD, d->blocked_until_us);
         queue_done(&q, NULL);
@@ -123,7 +124,7 @@ TEST(an_idle_destination_is_forgotten)
 {
         struct queue q;
 
-        queue_init(&q, 100, 20);
+        queue_init(&q, &(struct queue_options) {100, 20, 15 * SECOND, 900ULL * SECOND});
         add(&q, 1, "good");
         add(&q, 2, "bad");
         assert_int_equal(1, take(&q, SECOND));

@@ -46,7 +46,7 @@ struct store_batch {
 
 struct batch_op {
         uint8_t kind;
-        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT, the id of DUE; description of blobs */
+        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT; id of DUE; description of blobs */
         struct span value; /* PUT, `to` of RANGE, octets of BLOB_PUT, record of TRACE */
         uint64_t number;   /* blob id, due time */
         int64_t count;     /* references, delta, hashes of TRACE */

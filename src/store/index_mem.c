@@ -50,8 +50,8 @@ static int compare(struct span a, struct span b)
 
 /* For each level, the link that leads to the first node >= key. Returns that
  * node of the lowest level; `*ret_before` is the last one < key. */
-static struct skip_node *find(struct skip_list *l, struct span key, struct skip_node **links[LEVELS],
-                              struct skip_node **ret_before)
+static struct skip_node *find(struct skip_list *l, struct span key,
+                              struct skip_node **links[LEVELS], struct skip_node **ret_before)
 {
         struct skip_node *before = NULL;
 

@@ -115,7 +115,8 @@ static int rdb_scan(struct index *i, const struct index_range *range, bool may_b
                     index_visit_fn *visit, void *arg)
 {
         struct index_rocksdb *x = rocksdb_of(i);
-        rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, may_block ? x->read : x->read_cached);
+        rocksdb_readoptions_t *options = may_block ? x->read : x->read_cached;
+        rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, options);
         char *error = NULL;
 
         for (seek(it, range); rocksdb_iter_valid(it);
@@ -282,7 +283,8 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
         x->batch = rocksdb_writebatch_create();
         x->db = rocksdb_open(x->options, path, &text);
         if (!x->db) {
-                snprintf(error, 256, "index %.100s: %.140s", path, text ? text : "cannot be opened");
+                snprintf(error, 256, "index %.100s: %.140s", path,
+                         text ? text : "cannot be opened");
                 rocksdb_free(text);
                 rdb_close(&x->index);
                 return -EIO;

@@ -106,6 +106,15 @@ static void apply_change(struct content *c, const struct change *change)
                 write_at(c, change->at, change->octets, change->len);
 }
 
+static void copy_path(char *out, const char *path)
+{
+        const size_t len = strlen(path);
+
+        if (len >= PATH_MAX_LEN)
+                abort(); /* the driver's paths are short */
+        memcpy(out, path, len + 1);
+}
+
 static struct name *find(const struct names *n, const char *path)
 {
         for (size_t i = 0; i < n->count; i++)
@@ -124,8 +133,7 @@ static void add_name(struct names *n, const char *path, struct inode *inode)
                         n->names = need(realloc(n->names, n->room * sizeof(struct name)));
                 }
                 at = &n->names[n->count++];
-                strncpy(at->path, path, PATH_MAX_LEN - 1);
-                at->path[PATH_MAX_LEN - 1] = '\0';
+                copy_path(at->path, path);
         }
         at->inode = inode;
 }
@@ -164,8 +172,8 @@ static void change_name(struct io_sim *s, enum rename_kind kind, const char *pat
         c->kind = kind;
         c->inode = inode;
         folder_of(path, c->folder);
-        strncpy(c->path, path, PATH_MAX_LEN - 1);
-        strncpy(c->old_path, old_path, PATH_MAX_LEN - 1);
+        copy_path(c->path, path);
+        copy_path(c->old_path, old_path);
         for (last = &s->name_changes; *last; last = &(*last)->next)
                 ;
         *last = c;

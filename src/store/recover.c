@@ -246,7 +246,8 @@ static int replay_records(struct recovery *v, uint8_t mask)
                 int first = -1;
 
                 for (int i = 0; i < LOG_STREAMS; i++)
-                        if (in[i].len && (first < 0 || batch_number(in[i]) < batch_number(in[first])))
+                        if (in[i].len &&
+                            (first < 0 || batch_number(in[i]) < batch_number(in[first])))
                                 first = i;
                 if (first < 0)
                         return 0;

@@ -312,7 +312,7 @@ TEST(require_absent_sees_what_is_under_way)
                 wait_for(&a[i]);
         CHECK(a[0].result == 0 && a[3].result == 0, "first and other");
         CHECK(a[1].result == -EEXIST && a[2].result == -EEXIST, "again");
-        CHECK(strcmp(scan(S("0"), S("9"), 9, false).text, "0= 3= ") == 0, "no trace of the refused");
+        CHECK(strcmp(scan(S("0"), S("9"), 9, false).text, "0= 3= ") == 0, "nothing of the refused");
         b = batch_any();
         store_delete(b, S("once"));
         CHECK(commit(b) == 0, "delete");

@@ -259,7 +259,8 @@ static bool state_is_right(struct run *run, unsigned *ret_until)
         if (until < run->acknowledged || l.number != until)
                 return false;
         snprintf(run->why, sizeof run->why, "keys after %u", until);
-        if (!scan_is_right(run, &queue, "k%05u", until) || !scan_is_right(run, &mail, "m%05u", until))
+        if (!scan_is_right(run, &queue, "k%05u", until) ||
+            !scan_is_right(run, &mail, "m%05u", until))
                 return false;
         l = (struct look) {0};
         store_due_scan(run->store, &queue, UINT64_MAX - 1, 1000, got_due, &l);

@@ -303,6 +303,13 @@ static int write_format(struct io *io, const unsigned char *store_id)
         return r == 0 ? io_sync_directory(io, "") : r;
 }
 
+static int hex_digit(char c)
+{
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static int parse_format(const char *text, unsigned char *ret_store_id)
 {
         char first[FORMAT_TEXT_MAX];
@@ -311,11 +318,12 @@ static int parse_format(const char *text, unsigned char *ret_store_id)
         if (strncmp(text, first, (size_t) len) != 0)
                 return -EPROTONOSUPPORT;
         for (int i = 0; i < LOG_STORE_ID; i++) {
-                unsigned octet;
+                const int high = hex_digit(text[len + 2 * i]);
+                const int low = high < 0 ? -1 : hex_digit(text[len + 2 * i + 1]);
 
-                if (sscanf(text + len + (ptrdiff_t) 2 * i, "%2x", &octet) != 1)
+                if (low < 0)
                         return -EBADMSG;
-                ret_store_id[i] = (unsigned char) octet;
+                ret_store_id[i] = (unsigned char) (high << 4 | low);
         }
         return 0;
 }

@@ -214,6 +214,8 @@ static void on_reloaded(struct process *p)
 
         k->retry = (struct retry_times) {c->queue.retry_min_ms, c->queue.retry_max_ms};
         k->queue.concurrency_max = c->queue.concurrency_per_destination;
+        k->queue.block_min_us = c->queue.retry_min_ms * 1000;
+        k->queue.block_max_us = c->queue.retry_max_ms * 1000;
 }
 
 /* Edges have ended before us and relays are asked to end with us: whatever is

@@ -62,7 +62,7 @@ struct keeper {
         struct queue queue;
         struct retry_times retry;
         struct deferred pump;      /* starts what may start, once a round */
-        struct timer *due_timer;
+        struct timer *due_timer, *unblock_timer;
         uint64_t due_cursor_us;    /* entries due up to here were taken up */
         uint64_t due_next_us;      /* the earliest due time known behind it */
         bool is_fresh_left;        /* fresh entries may lie in the store only */

@@ -167,18 +167,6 @@ void keeper_bounce_worker_came(struct keeper *k)
         table_visit(&k->orders, give_again, NULL);
 }
 
-static void forget(struct table_node *node, void *arg)
-{
-        (void) arg;
-        order_free(TABLE_OBJECT(node, struct order, by_number));
-}
-
-void keeper_bounce_stop(struct keeper *k)
-{
-        table_visit(&k->orders, forget, NULL);
-        table_done(&k->orders);
-}
-
 /* ---- the text is there ------------------------------------------------- */
 
 static void add_bounced_steps(struct order *o, struct store_batch *batch)

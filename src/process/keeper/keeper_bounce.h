@@ -13,5 +13,3 @@ void keeper_bounce_worker_gone(struct keeper_peer *worker);
 void keeper_bounce_worker_came(struct keeper *k);
 
 void keeper_on_dsn_text(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
-
-void keeper_bounce_stop(struct keeper *k);

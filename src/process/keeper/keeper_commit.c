@@ -176,28 +176,6 @@ static size_t collect_keys(struct span keys[TRACE_KEY_MAX], const char *id_text,
         return count;
 }
 
-void keeper_on_refused(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
-{
-        struct keeper_peer *peer = arg;
-        char id_text[ID_TEXT_LEN + 1];
-        struct span keys[TRACE_KEY_MAX];
-        size_t count;
-        struct decision_step step;
-        struct reader steps;
-        uint64_t message_id;
-
-        (void) ch;
-        (void) fd;
-        id_format(m->refused.message_id, id_text);
-        count = collect_keys(keys, id_text, span_make(NULL, 0), span_make(NULL, 0));
-        if (decision_open(m->refused.record, &message_id, &steps) < 0)
-                return;
-        while (count < TRACE_KEY_MAX && decision_next(&steps, &step))
-                if (step.rcpt_to.len)
-                        keys[count++] = step.rcpt_to;
-        store_trace_lazily(peer->keeper->store, keys, count, m->refused.record);
-}
-
 /* ---- a commit ---------------------------------------------------------- */
 
 static void release_accounts(struct commit *c)
@@ -439,6 +417,36 @@ static void add_stored_steps(struct commit *c, struct buffer *record)
         }
 }
 
+/* Recipients accepted and refused: the record names them all. */
+static size_t collect_recipients(struct span record, struct span keys[TRACE_KEY_MAX], size_t count)
+{
+        struct decision_step step;
+        struct reader steps;
+        uint64_t message_id;
+
+        if (decision_open(record, &message_id, &steps) < 0)
+                return count;
+        while (count < TRACE_KEY_MAX && decision_next(&steps, &step))
+                if (step.rcpt_to.len)
+                        keys[count++] = step.rcpt_to;
+        return count;
+}
+
+void keeper_on_refused(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct keeper_peer *peer = arg;
+        char id_text[ID_TEXT_LEN + 1];
+        struct span keys[TRACE_KEY_MAX];
+        size_t count;
+
+        (void) ch;
+        (void) fd;
+        id_format(m->refused.message_id, id_text);
+        count = collect_keys(keys, id_text, span_make(NULL, 0), span_make(NULL, 0));
+        count = collect_recipients(m->refused.record, keys, count);
+        store_trace_lazily(peer->keeper->store, keys, count, m->refused.record);
+}
+
 static void put_trace(struct commit *c, struct store_batch *batch)
 {
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX * 2);
@@ -448,8 +456,7 @@ static void put_trace(struct commit *c, struct store_batch *batch)
 
         id_format(c->message_id, id_text);
         count = collect_keys(keys, id_text, c->header_message_id, c->mail_from);
-        for (size_t i = 0; i < c->recipient_count && count < TRACE_KEY_MAX; i++)
-                keys[count++] = c->recipients[i].given.rcpt_to;
+        count = collect_recipients(c->record, keys, count);
         if (buffer_append_span(&record, c->record) == 0) {
                 add_stored_steps(c, &record);
                 store_trace(batch, keys, count, buffer_span(&record));

@@ -126,7 +126,8 @@ static bool entry_matches(const struct control_session *s, const struct queue_en
 struct walk {
         char next[RANGE_KEY_MAX];
         size_t next_len;
-        uint64_t message_id; /* only this one; 0: all that match */
+        bool has_id;         /* only this one; else all that match */
+        uint64_t message_id;
         void (*visit)(struct control_session *s, const struct queue_entry *e);
         void (*end)(struct control_session *s);
         size_t visited;
@@ -157,7 +158,7 @@ static void visit_one(struct control_session *s, struct span value)
 
         if (queue_entry_decode(value, &e) < 0)
                 return;
-        if ((!w->message_id || e->message_id == w->message_id) && entry_matches(s, e)) {
+        if ((!w->has_id || e->message_id == w->message_id) && entry_matches(s, e)) {
                 w->visited++;
                 w->visit(s, e);
         }
@@ -202,6 +203,7 @@ static struct walk *walk_start(struct control_session *s,
         w->visit = visit;
         w->end = end;
         s->verb = w;
+        w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
                 control_end(s, EX_USAGE, "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
@@ -240,7 +242,7 @@ void control_queue_show(struct control_session *s)
 {
         struct walk *w = walk_start(s, show_entry, end_show);
 
-        if (w && !w->message_id)
+        if (w && !w->has_id)
                 control_end(s, EX_USAGE, "which message? `hayauma queue show ID`");
         else if (w)
                 next_page(s);

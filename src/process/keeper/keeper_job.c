@@ -54,18 +54,6 @@ static void job_free(struct job *j)
         free(j);
 }
 
-static void forget(struct table_node *node, void *arg)
-{
-        (void) arg;
-        job_free(TABLE_OBJECT(node, struct job, by_number));
-}
-
-void keeper_jobs_forget(struct keeper *k)
-{
-        table_visit(&k->jobs, forget, NULL);
-        table_done(&k->jobs);
-}
-
 /* ---- choosing a relay -------------------------------------------------- */
 
 static bool may_take(const struct keeper_peer *relay)

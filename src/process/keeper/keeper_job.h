@@ -11,9 +11,6 @@ bool keeper_job_may_start(struct keeper *k);
 /* Starts an attempt with an entry that queue_take() gave. */
 void keeper_job_start(struct keeper *k, struct queue_entry *e);
 
-/* Lets go of all jobs: the process ends, the store has what is needed. */
-void keeper_jobs_forget(struct keeper *k);
-
 /* Adds to the batch the trace of an administrator's change. */
 void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
                       enum keeper_queue_verb verb);

@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_job.h"
@@ -85,13 +85,13 @@ void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
 
 /* ---- what the answers mean --------------------------------------------- */
 
+/* Good enough to spread retries; no system call a message. */
 static uint64_t random_number(void)
 {
-        uint64_t n = 0;
+        static uint64_t count;
 
-        if (getrandom(&n, sizeof n, GRND_NONBLOCK) < 0)
-                return clock_monotonic_us();
-        return n;
+        count++;
+        return hash_span(span_make((const char *) &count, sizeof count), hash_seed());
 }
 
 /* RFC 3461 section 4.1; without NOTIFY a failure is told, and never about a
@@ -107,7 +107,7 @@ struct conclusion {
         struct keeper *keeper;
         struct queue_entry *before, *after;
         struct buffer record;
-        uint64_t now_us;
+        uint64_t now_us, due_us; /* now, and of the next attempt */
         bool is_expired;
 };
 
@@ -133,6 +133,18 @@ static void give_up(struct conclusion *c, struct queue_recipient *q)
                                 : SPAN_LITERAL("a notification is not returned to anybody")});
 }
 
+static void defer(struct conclusion *c, const struct queue_recipient *q)
+{
+        char detail[CLOCK_DATE_MAX + 16];
+        const char *at = clock_format_iso(c->due_us, detail + 13);
+
+        memcpy(detail, "next_attempt=", 13);
+        c->keeper->count.deferred++;
+        decision_add(&c->record, &(struct decision_step) {
+                .at_us = c->now_us, .recipient = q->index, .kind = DECISION_DEFERRED,
+                .detail = span_make(detail, 13 + strlen(at))});
+}
+
 static void judge(struct conclusion *c, struct queue_recipient *q, const struct outcome_reply *reply)
 {
         q->code = reply->code;
@@ -149,7 +161,7 @@ static void judge(struct conclusion *c, struct queue_recipient *q, const struct 
         if ((reply->code >= 500 && reply->code < 600) || c->is_expired)
                 give_up(c, q);
         else
-                c->keeper->count.deferred++;
+                defer(c, q);
 }
 
 static void is_durable(void *arg, int result)
@@ -215,8 +227,7 @@ static void store_conclusion(struct conclusion *c)
 }
 
 /* Makes c->after from the entry with these recipients; NULL when all is done. */
-static int make_after(struct conclusion *c, struct queue_recipient *recipients, uint64_t due_us,
-                      bool is_attempt)
+static int make_after(struct conclusion *c, struct queue_recipient *recipients, bool is_attempt)
 {
         struct queue_entry changed = *c->before;
         size_t failed;
@@ -226,7 +237,7 @@ static int make_after(struct conclusion *c, struct queue_recipient *recipients, 
                 return 0;
         failed = queue_entry_count(&changed, RECIPIENT_FAILED);
         changed.attempts += is_attempt;
-        changed.due_us = failed ? c->now_us : due_us;
+        changed.due_us = failed ? c->now_us : c->due_us;
         return queue_entry_update(&changed, &c->after);
 }
 
@@ -250,20 +261,19 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
         struct destination *d = e->destination;
         struct queue_recipient *recipients = calloc(e->recipient_count + 1, sizeof *recipients);
         struct conclusion *c = recipients ? conclusion_new(k, e) : NULL;
-        uint64_t due_us;
         int r = c ? 0 : -ENOMEM;
 
         queue_report(&k->queue, e, health, clock_now_us());
         if (c) {
-                due_us = health == QUEUE_HOST_UNKNOWN
-                                 ? c->now_us + RELAY_GONE_RETRY_US
-                                 : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,
-                                                     random_number());
+                c->due_us = health == QUEUE_HOST_UNKNOWN
+                                    ? c->now_us + RELAY_GONE_RETRY_US
+                                    : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,
+                                                        random_number());
                 memcpy(recipients, e->recipients, e->recipient_count * sizeof *recipients);
                 for (size_t i = 0; i < e->recipient_count; i++)
                         if (recipients[i].state == RECIPIENT_WAITING)
                                 judge(c, &recipients[i], &o->replies[i]);
-                r = make_after(c, recipients, due_us, health != QUEUE_HOST_UNKNOWN);
+                r = make_after(c, recipients, health != QUEUE_HOST_UNKNOWN);
         }
         free(recipients);
         if (r < 0) {
@@ -291,9 +301,8 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                 for (size_t i = 0; i < e->recipient_count && c->is_expired; i++)
                         if (recipients[i].state == RECIPIENT_WAITING)
                                 give_up(c, &recipients[i]);
-                r = make_after(c, recipients,
-                               blocked_until_us + random_number() % (k->queue.block_min_us / 2),
-                               false);
+                c->due_us = blocked_until_us + random_number() % (k->queue.block_min_us / 2);
+                r = make_after(c, recipients, false);
         }
         free(recipients);
         if (r < 0) {

@@ -279,6 +279,22 @@ void keeper_queue_expect(struct keeper *k, uint64_t due_us)
 
 /* ---- the pump ---------------------------------------------------------- */
 
+static void on_unblock(void *arg)
+{
+        keeper_queue_pump(arg);
+}
+
+static void wait_for_unblock(struct keeper *k)
+{
+        const uint64_t now = clock_now_us();
+        const uint64_t at = queue_next_unblock_us(&k->queue, now);
+
+        if (at == UINT64_MAX)
+                timer_stop(k->unblock_timer);
+        else
+                timer_set(k->unblock_timer, (at - now) / 1000 + 1);
+}
+
 static void run_pump(struct deferred *d)
 {
         struct keeper *k = LIST_OBJECT(d, struct keeper, pump);
@@ -288,6 +304,7 @@ static void run_pump(struct deferred *d)
                 return;
         while (keeper_job_may_start(k) && (e = queue_take(&k->queue, clock_now_us())))
                 keeper_job_start(k, e);
+        wait_for_unblock(k);
         /* Half empty, not one free place: a scan passes over all that is active. */
         if (k->is_fresh_left && !k->is_scanning &&
             k->queue.active_count <= k->queue.active_max / 2) {
@@ -300,25 +317,24 @@ int keeper_queue_start(struct keeper *k)
 {
         const struct config *c = k->process->config;
 
-        queue_init(&k->queue, KEEPER_ACTIVE_MAX, c->queue.concurrency_per_destination);
+        const struct queue_options options = {
+                .active_max = KEEPER_ACTIVE_MAX,
+                .concurrency_max = c->queue.concurrency_per_destination,
+                .block_min_us = c->queue.retry_min_ms * 1000,
+                .block_max_us = c->queue.retry_max_ms * 1000,
+        };
+
+        queue_init(&k->queue, &options);
         k->retry = (struct retry_times) {c->queue.retry_min_ms, c->queue.retry_max_ms};
         k->pump.run = run_pump;
         k->due_next_us = UINT64_MAX;
         k->is_fresh_left = true;
-        if (timer_new(k->process->loop, on_due, k, &k->due_timer) < 0)
+        if (timer_new(k->process->loop, on_due, k, &k->due_timer) < 0 ||
+            timer_new(k->process->loop, on_unblock, k, &k->unblock_timer) < 0)
                 return -ENOMEM;
         timer_set(k->due_timer, 1);
         keeper_queue_pump(k);
         return 0;
-}
-
-void keeper_queue_stop(struct keeper *k)
-{
-        k->is_stopping = true;
-        deferred_cancel(&k->pump);
-        k->due_timer = timer_free(k->due_timer);
-        keeper_jobs_forget(k);
-        queue_done(&k->queue, drop_body);
 }
 
 /* ---- administration ---------------------------------------------------- */

@@ -5,7 +5,6 @@
 #include "process/keeper/keeper.h"
 
 int keeper_queue_start(struct keeper *k);
-void keeper_queue_stop(struct keeper *k);
 
 /* A new entry is durable; takes it over. Its body may come with it. */
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body);
