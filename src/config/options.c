@@ -16,6 +16,7 @@ const struct option_section option_sections[] = {
         { "tls", "The certificate we show" },
         { "users", "Who has a mailbox here" },
         { "limits", "What one client or one message may spend; 0 is no limit" },
+        { "smtp", "What is offered to clients, and what is asked of them" },
         { "queue", "How long and how hard delivery is tried" },
 };
 const size_t option_section_count = sizeof option_sections / sizeof option_sections[0];
@@ -164,6 +165,27 @@ const struct option options[] = {
                 .text = "Name only networks whose every machine you trust: one that is broken into "
                         "sends spam in your name.",
                 .example = "{ \"127.0.0.0/8\", \"::1\", \"192.0.2.0/24\" }",
+        },
+        {
+                .name = "proxy_networks",
+                .type = OPTION_NETWORKS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(proxy_networks),
+                .brief = "Networks of front ends that begin each connection with the PROXY "
+                         "protocol",
+                .text = "Version 1 or 2: a line or block in front of all else says who the "
+                        "client is. A connection "
+                        "from there without it is closed.",
+                .example = "{ \"192.0.2.10\" }",
+        },
+        {
+                .name = "xclient_networks",
+                .type = OPTION_NETWORKS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(xclient_networks),
+                .brief = "Networks of front ends that may name the client with the command XCLIENT",
+                .text = "As Postfix has it. Others are not offered the command.",
+                .example = "{ \"192.0.2.10\" }",
         },
         {
                 .name = "smart_host",
@@ -483,6 +505,190 @@ const struct option options[] = {
                 .brief = "The largest header of a message, in octets",
                 .text = "A message with a larger one is refused with 552.",
                 .example = "512K",
+        },
+        {
+                .name = "limits.header_fields",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.header_fields),
+                .value = "2000",
+                .min = 100,
+                .max = 100000,
+                .brief = "The most fields in the header of a message",
+                .text = "A message with more is refused with 552.",
+                .example = "500",
+        },
+        {
+                .name = "limits.messages_per_minute",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.messages_per_minute),
+                .value = "0",
+                .min = 1,
+                .max = NUMBER_MAX,
+                .zero_is_none = true,
+                .brief = "The most messages a minute of one client, over all its connections",
+                .text = "Further ones are answered 451 until the minute is over. Clients of "
+                        "relay_networks and "
+                        "local users are not counted.",
+                .example = "120",
+        },
+        {
+                .name = "limits.errors_per_minute",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.errors_per_minute),
+                .value = "300",
+                .min = 1,
+                .max = NUMBER_MAX,
+                .zero_is_none = true,
+                .brief = "The refused commands a minute of one client, over all its connections",
+                .text = "After them its connections are ended with 421, and new ones refused, "
+                        "until the minute "
+                        "is over. Clients of relay_networks and local users are not counted.",
+                .example = "100",
+        },
+        {
+                .name = "limits.data_rate",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.data_rate),
+                .value = "20",
+                .min = 1,
+                .max = 1000000,
+                .zero_is_none = true,
+                .brief = "The octets a second that a client must send at least within a message",
+                .text = "Looked at once a minute. A slower one is ended with 421: it would hold "
+                        "a connection for "
+                        "days.",
+                .example = "100",
+        },
+        {
+                .name = "limits.tls_timeout",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.tls_timeout_ms),
+                .value = "30s",
+                .min = 1000,
+                .max = 3600 * 1000,
+                .brief = "How long a TLS handshake may take in all",
+                .text = "Counted from its beginning, however many octets come.",
+                .example = "1m",
+        },
+        {
+                .name = "limits.connection_time",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.connection_time_ms),
+                .value = "24h",
+                .min = 1000,
+                .max = UINT64_C(366) * 24 * 3600 * 1000,
+                .zero_is_none = true,
+                .brief = "How long one connection may last in all",
+                .text = "Then it is ended with 421 at the next boundary between commands.",
+                .example = "1h",
+        },
+        {
+                .name = "limits.body_memory",
+                .type = OPTION_SIZE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(limits.body_memory),
+                .value = "256M",
+                .min = 16 * 1024 * 1024,
+                .max = UINT64_C(1) << 40,
+                .brief = "The memory that one edge process holds of messages coming in",
+                .text = "Above it no further message begins: 452. Large messages are in files, "
+                        "not in memory.",
+                .example = "1G",
+        },
+        {
+                .name = "smtp.vrfy",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.vrfy),
+                .value = "no",
+                .brief = "Whether VRFY tells if there is such a user",
+                .text = "Without it the answer is always 252: a list of users is what spammers "
+                        "look for.",
+                .example = "yes",
+        },
+        {
+                .name = "smtp.expn",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.expn),
+                .value = "no",
+                .brief = "Whether EXPN tells clients of relay_networks where mail for an address "
+                         "goes",
+                .text = "Others are told nothing in any case.",
+                .example = "yes",
+        },
+        {
+                .name = "smtp.etrn",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.etrn),
+                .value = "no",
+                .brief = "Whether ETRN has waiting mail for one of relay_domains tried again",
+                .text = "The mail goes where it always would, so the command harms nobody; it "
+                        "is taken a few "
+                        "times a minute from a client.",
+                .example = "yes",
+        },
+        {
+                .name = "smtp.future_release",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.future_release_ms),
+                .value = "30d",
+                .min = 60 * 1000,
+                .max = UINT64_C(366) * 24 * 3600 * 1000,
+                .zero_is_none = true,
+                .brief = "How long a message may ask to be held before it is delivered",
+                .text = "Said in the FUTURERELEASE extension to those who submit mail, not to "
+                        "other servers. 0 "
+                        "does not offer it.",
+                .example = "7d",
+        },
+        {
+                .name = "smtp.nul",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.nul),
+                .value = "no",
+                .brief = "Whether a message may contain NUL octets",
+                .text = "RFC 5322 forbids them. A message that has one is refused with 554 "
+                        "otherwise.",
+                .example = "yes",
+        },
+        {
+                .name = "smtp.strict_turns",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.strict_turns),
+                .value = "yes",
+                .brief = "Whether a client that speaks out of turn is hung up on",
+                .text = "One that speaks before the greeting, or sends more behind EHLO, "
+                        "STARTTLS or DATA without "
+                        "waiting for the answer, is no mail server, but a spammer or worse. "
+                        "Clients of "
+                        "relay_networks are not looked at.",
+                .example = "no",
+        },
+        {
+                .name = "smtp.greet_delay",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(smtp.greet_delay_ms),
+                .value = "0",
+                .min = 100,
+                .max = 60 * 1000,
+                .zero_is_none = true,
+                .brief = "How long clients that are not in relay_networks wait for the greeting",
+                .text = "Programs that only send spam often do not wait. 0 greets at once, and "
+                        "still notices one "
+                        "whose octets came with the connection.",
+                .example = "2s",
         },
         {
                 .name = "queue.lifetime",

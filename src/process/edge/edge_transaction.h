@@ -37,7 +37,7 @@ struct edge_transaction {
         struct edge_session *session; /* NULL: the client went away */
         enum edge_state state;
         struct edge_order order;
-        uint64_t message_id, arrived_us;
+        uint64_t message_id, arrived_us, hold_until_us;
         uint32_t flags; /* enum envelope_flag */
         uint64_t size_announced;
         struct arena arena;
@@ -47,6 +47,7 @@ struct edge_transaction {
         struct edge_rcpt *rcpts;
         size_t rcpt_count, rcpt_room;
         uint32_t next_index;
+        struct span first_account; /* of the arena: the first recipient's mailbox here, if it has */
         struct span first_rcpt_to; /* of the arena: for the trace field of a single recipient */
         struct buffer steps, record; /* of the decision record; the whole of it */
         uint32_t refusals; /* steps in it that refuse */

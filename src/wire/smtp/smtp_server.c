@@ -351,6 +351,11 @@ bool smtp_server_is_idle(const struct smtp_server *s)
         return is_at_boundary(s) && !s->has_mail;
 }
 
+unsigned smtp_server_refusals(const struct smtp_server *s)
+{
+        return s->refusals;
+}
+
 unsigned smtp_server_recipients(const struct smtp_server *s)
 {
         return s->recipients;

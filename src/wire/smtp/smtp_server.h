@@ -98,7 +98,7 @@ enum smtp_event_kind {
         SMTP_EVENT_AUTH_LINE, /* answer as AUTH. `octets`: the client's response in base64 */
         SMTP_EVENT_AUTH_CANCEL, /* the client sent "*"; it was answered 501. No answer */
         SMTP_EVENT_EXPN,     /* answer. `argument` */
-        SMTP_EVENT_ETRN,     /* answer 250 to 253, 458, 459. `argument`: the node, as it was given */
+        SMTP_EVENT_ETRN,     /* answer 250 to 253, 458, 459. `argument`: the node, as given */
         SMTP_EVENT_XCLIENT,  /* answer 220, upon which all is as behind the greeting, or refuse.
                               * `argument`: "NAME=value …" */
 };
@@ -191,5 +191,6 @@ struct buffer *smtp_server_output(struct smtp_server *s);
 void smtp_server_trim(struct smtp_server *s);
 
 bool smtp_server_is_idle(const struct smtp_server *s);         /* between transactions */
+unsigned smtp_server_refusals(const struct smtp_server *s);    /* replies 4yz and 5yz, in all */
 unsigned smtp_server_recipients(const struct smtp_server *s);  /* accepted in this one */
 const char *smtp_server_protocol(const struct smtp_server *s); /* "ESMTPS", RFC 3848 */

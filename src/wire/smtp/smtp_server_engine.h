@@ -70,6 +70,7 @@ struct smtp_server {
         enum smtp_server_state state;
         enum smtp_event_kind waiting; /* SMTP_EVENT_NONE: no answer is owed */
         unsigned errors, fruitless, messages;
+        unsigned refusals; /* replies in all: never back to 0 */
         unsigned recipients, recipients_refused;
         unsigned answers;           /* of END under LMTP: how many were given */
         uint16_t chunk_code;        /* why a chunk is dropped */

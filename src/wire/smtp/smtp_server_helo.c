@@ -89,7 +89,7 @@ static void say_offers(struct smtp_server *s)
                 { SMTP_OFFER_MT_PRIORITY, SPAN("MT-PRIORITY MIXER") },
                 { SMTP_OFFER_REQUIRETLS, SPAN("REQUIRETLS") },
                 { SMTP_OFFER_ETRN, SPAN("ETRN") },
-                { SMTP_OFFER_XCLIENT, SPAN("XCLIENT NAME ADDR PORT PROTO HELO LOGIN") },
+                { SMTP_OFFER_XCLIENT, SPAN("XCLIENT NAME ADDR PORT PROTO HELO") },
         };
         char line[SMTP_SERVER_REPLY_LINE_MAX];
         int len;
