@@ -235,6 +235,7 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
         F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
+        F(BOOL, takes_dsn, 0, _)  /* the host will notify of success itself (RFC 3461) */          \
         F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
 
 #define IPC_FIELDS_job_cancel(F) F(U64, job, 0, _)

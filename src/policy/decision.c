@@ -158,6 +158,7 @@ const char *decision_kind_name(unsigned kind)
                 [DECISION_RELAYED] = "relayed",     [DECISION_STORED] = "stored",
                 [DECISION_BOUNCED] = "bounced",     [DECISION_DROPPED] = "dropped",
                 [DECISION_HELD] = "held",           [DECISION_DISCARDED] = "discarded",
+                [DECISION_NOTIFIED] = "notified",
         };
 
         if (kind >= sizeof names / sizeof names[0] || !names[kind])

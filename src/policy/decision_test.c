@@ -118,7 +118,7 @@ TEST(kinds_have_names)
         for (unsigned kind = DECISION_RECEIVED; kind <= DECISION_DISCARDED; kind++)
                 CHECK(strcmp(decision_kind_name(kind), "unknown") != 0, "named");
         CHECK(strcmp(decision_kind_name(0), "unknown") == 0, "0");
-        CHECK(strcmp(decision_kind_name(DECISION_DISCARDED + 1), "unknown") == 0, "later");
+        CHECK(strcmp(decision_kind_name(DECISION_NOTIFIED + 1), "unknown") == 0, "later");
         CHECK(strcmp(decision_kind_name(UINT32_MAX), "unknown") == 0, "largest");
 }
 

@@ -126,7 +126,7 @@ static void decode_recipient(struct reader *in, struct queue_recipient *q)
         q->enhanced = read_octets(in, 16);
         q->text = read_octets(in, QUEUE_REPLY_MAX);
         q->host = read_octets(in, 300);
-        if (q->state < RECIPIENT_WAITING || q->state > RECIPIENT_DONE)
+        if (q->state < RECIPIENT_WAITING || q->state > RECIPIENT_SUCCEEDED)
                 in->failed = true;
 }
 
@@ -204,6 +204,12 @@ struct queue_entry *queue_entry_free(struct queue_entry *e)
 {
         free(e);
         return NULL;
+}
+
+bool queue_entry_owes(const struct queue_entry *e)
+{
+        return queue_entry_count(e, RECIPIENT_FAILED) > 0 ||
+               queue_entry_count(e, RECIPIENT_SUCCEEDED) > 0;
 }
 
 size_t queue_entry_count(const struct queue_entry *e, enum recipient_state state)

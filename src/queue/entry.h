@@ -24,6 +24,7 @@ enum recipient_state {
         RECIPIENT_WAITING = 1, /* to be tried, or tried and deferred */
         RECIPIENT_FAILED = 2,  /* given up; a notification is owed */
         RECIPIENT_DONE = 3,    /* relayed, or failed and told */
+        RECIPIENT_SUCCEEDED = 4, /* delivered or relayed; a notification of that is owed */
 };
 
 struct queue_recipient {
@@ -94,6 +95,9 @@ int queue_entry_decode(struct span encoded, struct queue_entry **ret_e);
 int queue_entry_update(const struct queue_entry *changed, struct queue_entry **ret_e);
 
 struct queue_entry *queue_entry_free(struct queue_entry *e);
+
+/* Whether a notification is owed for any recipient. */
+bool queue_entry_owes(const struct queue_entry *e);
 
 /* Recipients in this state. */
 size_t queue_entry_count(const struct queue_entry *e, enum recipient_state state);

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "route/route.h"
 
-enum { CONCURRENCY_START = 5 };
+enum {
+        CONCURRENCY_START = 5,
+        URGENT_WALK_MAX = 1000, /* more urgent entries than that, and their order is not looked at */
+};
 
 void queue_init(struct queue *q, const struct queue_options *o)
 {
@@ -120,6 +124,27 @@ static void settle(struct queue *q, struct destination *d)
 
 /* ---- entries ----------------------------------------------------------- */
 
+/* In order of arrival, but the urgent in front (RFC 6710 section 5). */
+static void enqueue(struct destination *d, struct queue_entry *e)
+{
+        const int priority = envelope_priority(e->flags);
+        unsigned steps = 0;
+
+        if (priority > 0) {
+                LIST_FOR_EACH (node, &d->waiting) {
+                        const struct queue_entry *other =
+                                LIST_OBJECT(node, struct queue_entry, in_destination);
+
+                        if (envelope_priority(other->flags) >= priority &&
+                            ++steps < URGENT_WALK_MAX)
+                                continue;
+                        list_append(node, &e->in_destination); /* in front of it */
+                        return;
+                }
+        }
+        list_append(&d->waiting, &e->in_destination);
+}
+
 int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
 {
         struct destination *d;
@@ -137,7 +162,7 @@ int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
                 return r;
         }
         e->destination = d;
-        list_append(&d->waiting, &e->in_destination);
+        enqueue(d, e);
         d->waiting_count++;
         q->active_count++;
         settle(q, d);

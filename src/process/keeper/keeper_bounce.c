@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "message/dsn.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_job.h"
@@ -15,7 +16,6 @@ enum {
         ORIGINAL_MAX = IPC_BODY_PART_MAX, /* octets of the message that a worker sees */
         TRIES_MAX = 3,                    /* then the order goes without the message's text */
         ROUTE_MEMORY_MAX = 16 * 1024,
-        DSN_FAILED = 1,                   /* action of a dsn_order, message/dsn.h */
         RECIPIENTS_TOLD_MAX = 100,
 };
 
@@ -25,6 +25,8 @@ struct order {
         uint64_t number;
         struct keeper *keeper;
         struct queue_entry *entry; /* parked in the active queue */
+        enum dsn_action action;
+        enum recipient_state told; /* which recipients it is about */
         struct keeper_body *body;
         struct keeper_peer *worker; /* who has it; NULL: nobody yet */
         unsigned tries;
@@ -55,14 +57,27 @@ static void order_free(struct order *o)
 
 /* ---- asking a worker --------------------------------------------------- */
 
-static int add_recipients(const struct queue_entry *e, struct buffer *items, struct ipc_items *ret)
+/* Failures first; what succeeded is told in a notification of its own. */
+static void choose(struct order *o)
 {
+        const bool is_local = span_equal(o->entry->next_hop, SPAN_LITERAL("local:"));
+
+        o->told = queue_entry_count(o->entry, RECIPIENT_FAILED) ? RECIPIENT_FAILED
+                                                                : RECIPIENT_SUCCEEDED;
+        o->action = o->told == RECIPIENT_FAILED ? DSN_FAILED
+                    : is_local                  ? DSN_DELIVERED
+                                                : DSN_RELAYED;
+}
+
+static int add_recipients(const struct order *o, struct buffer *items, struct ipc_items *ret)
+{
+        const struct queue_entry *e = o->entry;
         int r = 0;
 
         for (size_t i = 0; i < e->recipient_count && r == 0; i++) {
                 const struct queue_recipient *q = &e->recipients[i];
 
-                if (q->state == RECIPIENT_FAILED && ret->count < RECIPIENTS_TOLD_MAX)
+                if (q->state == o->told && ret->count < RECIPIENTS_TOLD_MAX)
                         r = ipc_add_dsn_recipient(items, ret, &(struct ipc_dsn_recipient) {
                                 .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .host = q->host,
                                 .code = q->code, .enhanced = q->enhanced, .text = q->text});
@@ -76,12 +91,16 @@ static void send_order(struct order *o, struct span original)
         struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
         union ipc_message m = {.dsn_order = {
                 .order = o->number, .message_id = e->message_id, .arrived_us = e->arrived_us,
-                .flags = e->flags, .action = DSN_FAILED, .mail_from = e->mail_from,
+                .action = (uint8_t) o->action,
+                /* RFC 3461 section 4.3: RET is about failures. */
+                .flags = o->action == DSN_FAILED ? e->flags
+                                                 : e->flags & ~(uint32_t) ENVELOPE_RET_FULL,
+                .mail_from = e->mail_from,
                 .envid = e->envid, .original = span_first(original, ORIGINAL_MAX),
         }};
 
         if (o->worker && o->worker->channel &&
-            add_recipients(e, &items, &m.dsn_order.recipients) == 0)
+            add_recipients(o, &items, &m.dsn_order.recipients) == 0)
                 channel_send(o->worker->channel, IPC_dsn_order, &m, -1);
         buffer_done(&items);
 }
@@ -139,6 +158,7 @@ void keeper_bounce(struct keeper *k, struct queue_entry *e, struct keeper_body *
                 return; /* stored as due: the next scan brings it again */
         }
         *o = (struct order) {.number = ++k->last_order, .keeper = k, .entry = e, .body = body};
+        choose(o);
         if (table_add(&k->orders, &o->by_number, o->number) < 0) {
                 queue_remove(&k->queue, e);
                 queue_entry_free(e);
@@ -178,9 +198,11 @@ static void add_bounced_steps(struct order *o, struct store_batch *batch)
         id_format(o->bounce_id, bounce_text);
         decision_begin(&record, o->entry->message_id);
         for (size_t i = 0; i < o->entry->recipient_count; i++)
-                if (o->entry->recipients[i].state == RECIPIENT_FAILED)
+                if (o->entry->recipients[i].state == o->told)
                         decision_add(&record, &(struct decision_step) {
-                                .at_us = clock_now_us(), .kind = DECISION_BOUNCED,
+                                .at_us = clock_now_us(),
+                                .kind = o->told == RECIPIENT_FAILED ? DECISION_BOUNCED
+                                                                      : DECISION_NOTIFIED,
                                 .recipient = o->entry->recipients[i].index,
                                 .text = o->entry->recipients[i].text,
                                 .next = span_make(bounce_text, ID_TEXT_LEN)});
@@ -224,9 +246,12 @@ static int make_after(struct order *o)
         memcpy(recipients, changed.recipients, changed.recipient_count * sizeof *recipients);
         changed.recipients = recipients;
         for (size_t i = 0; i < changed.recipient_count; i++)
-                if (recipients[i].state == RECIPIENT_FAILED)
+                if (recipients[i].state == o->told)
                         recipients[i].state = RECIPIENT_DONE;
-        if (queue_entry_count(&changed, RECIPIENT_WAITING)) {
+        if (queue_entry_owes(&changed)) { /* the other kind: at once */
+                changed.due_us = clock_now_us();
+                r = queue_entry_update(&changed, &o->after);
+        } else if (queue_entry_count(&changed, RECIPIENT_WAITING)) {
                 changed.due_us = schedule_retry_us(&k->retry, changed.attempts + 1, clock_now_us(),
                                                    hash_span(changed.next_hop, changed.message_id));
                 r = queue_entry_update(&changed, &o->after);
@@ -271,7 +296,7 @@ static int commit_notification(struct order *o, struct span text, struct arena *
                         .at_us = clock_now_us(), .kind = DECISION_ROUTED,
                         .rcpt_to = o->entry->mail_from, .rule = route.rule, .origin = route.origin,
                         .next = route.kind == ROUTE_LOCAL ? route.account : route.next_hop,
-                        .text = SPAN("a notification about a message that could not be delivered")});
+                        .text = SPAN("a notification of what became of a message")});
         m = (struct keeper_message) {
                 .message_id = o->bounce_id, .flags = ENVELOPE_BOUNCE, .local_prefix_len = (uint32_t) parts[0].len,
                 .body_parts = parts, .body_part_count = 2, .recipients = &recipient,

@@ -582,13 +582,22 @@ static void account_opened(void *arg, int result, struct account *a)
         opened_one(o->commit);
 }
 
-/* What is not to be delivered yet waits in the queue, for mailboxes here too. */
-static void hold_deliveries(struct commit *c)
+/* For the queue, though it is for a mailbox here: what is not to be delivered
+ * yet, and what the sender wants to be told of, which is the queue's work. */
+static bool is_for_queue(const struct commit *c, const struct ipc_recipient *q)
+{
+        if (c->hold_until_us)
+                return true;
+        return c->mail_from.len && q->notify & NOTIFY_SUCCESS &&
+               span_equal(q->mailbox, SPAN_LITERAL("INBOX"));
+}
+
+static void queue_deliveries(struct commit *c)
 {
         for (size_t i = 0; i < c->recipient_count; i++) {
                 struct ipc_recipient *q = &c->recipients[i].given;
 
-                if (q->kind != ROUTE_LOCAL)
+                if (q->kind != ROUTE_LOCAL || !is_for_queue(c, q))
                         continue;
                 q->kind = ROUTE_RELAY;
                 q->next_hop = SPAN_LITERAL("local:");
@@ -599,8 +608,7 @@ static void open_accounts(struct commit *c)
 {
         struct keeper *k = c->keeper;
 
-        if (c->hold_until_us)
-                hold_deliveries(c);
+        queue_deliveries(c);
         c->opening = 1;
         for (size_t i = 0; i < c->recipient_count; i++) {
                 struct commit_recipient *q = &c->recipients[i];

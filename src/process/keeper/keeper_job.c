@@ -248,6 +248,7 @@ void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m
                 return;
         while (ipc_next_result(&each, &result))
                 outcome_answer(&j->outcome, j->entry, &result, m->outcome.host);
+        j->outcome.takes_dsn = m->outcome.takes_dsn;
         if (m->outcome.is_host_failure)
                 j->outcome.is_host_failure = true;
         if (j->outcome.open_count)

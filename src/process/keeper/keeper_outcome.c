@@ -103,12 +103,19 @@ static bool wants_failure(const struct queue_entry *e, const struct queue_recipi
         return q->notify == 0 || q->notify & NOTIFY_FAILURE;
 }
 
+/* The same of success, which only who asks for it is told. */
+static bool wants_success(const struct queue_entry *e, const struct queue_recipient *q)
+{
+        return e->mail_from.len && q->notify & NOTIFY_SUCCESS;
+}
+
 struct conclusion {
         struct keeper *keeper;
         struct queue_entry *before, *after;
         struct buffer record;
         uint64_t now_us, due_us; /* now, and of the next attempt */
         bool is_expired;
+        bool owes_success; /* nobody behind us will tell of it */
 };
 
 static void add_step(struct conclusion *c, const struct queue_recipient *q, enum decision_kind kind)
@@ -153,7 +160,8 @@ static void judge(struct conclusion *c, struct queue_recipient *q, const struct 
         q->host = reply->host;
         if (reply->code >= 200 && reply->code < 300) {
                 c->keeper->count.relayed++;
-                q->state = RECIPIENT_DONE;
+                q->state = c->owes_success && wants_success(c->before, q) ? RECIPIENT_SUCCEEDED
+                                                                          : RECIPIENT_DONE;
                 add_step(c, q, DECISION_RELAYED);
                 return;
         }
@@ -179,7 +187,7 @@ static void is_durable(void *arg, int result)
                 queue_entry_free(c->after);
                 c->after = NULL;
         }
-        if (c->after && queue_entry_count(c->after, RECIPIENT_FAILED)) {
+        if (c->after && queue_entry_owes(c->after)) {
                 keeper_bounce(k, c->after, body);
                 body = NULL;
         } else if (c->after) {
@@ -230,14 +238,14 @@ static void store_conclusion(struct conclusion *c)
 static int make_after(struct conclusion *c, struct queue_recipient *recipients, bool is_attempt)
 {
         struct queue_entry changed = *c->before;
-        size_t failed;
+        bool owes;
 
         changed.recipients = recipients;
         if (queue_entry_count(&changed, RECIPIENT_DONE) == changed.recipient_count)
                 return 0;
-        failed = queue_entry_count(&changed, RECIPIENT_FAILED);
+        owes = queue_entry_owes(&changed);
         changed.attempts += is_attempt;
-        changed.due_us = failed ? c->now_us : c->due_us;
+        changed.due_us = owes ? c->now_us : c->due_us;
         return queue_entry_update(&changed, &c->after);
 }
 
@@ -265,6 +273,7 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
 
         queue_report(&k->queue, e, health, clock_now_us());
         if (c) {
+                c->owes_success = !o->takes_dsn;
                 c->due_us = health == QUEUE_HOST_UNKNOWN
                                     ? c->now_us + RELAY_GONE_RETRY_US
                                     : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,

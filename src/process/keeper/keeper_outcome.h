@@ -19,6 +19,7 @@ struct outcome {
         size_t reply_count;
         size_t open_count; /* waiting recipients without an answer */
         bool is_host_failure;
+        bool takes_dsn; /* the host that answered notifies of success itself */
 };
 
 int outcome_init(struct outcome *o, const struct queue_entry *e);

@@ -160,7 +160,7 @@ static void take_up(struct keeper *k, struct span value)
                 queue_entry_free(e);
                 return;
         }
-        if (queue_entry_count(e, RECIPIENT_FAILED))
+        if (queue_entry_owes(e))
                 keeper_bounce(k, e, NULL);
         else
                 keeper_queue_add(k, e, NULL);

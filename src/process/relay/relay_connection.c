@@ -196,6 +196,7 @@ static void on_result(struct relay_connection *c, const struct smtp_client_event
                 j->is_host_failure = true;
         if (reply.code == 0)
                 reply.enhanced = j == c->cancelled ? SPAN_LITERAL("4.0.0") : SPAN_LITERAL("4.4.2");
+        j->takes_dsn = smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN;
         relay_job_result(j, e->rcpt, &reply, c->host);
 }
 

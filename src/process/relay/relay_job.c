@@ -151,6 +151,8 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
                 .mail_from = arena_copy(&j->arena, m->mail_from),
                 .envid = arena_copy(&j->arena, m->envid),
                 .flags = client_flags(m->flags),
+                .has_priority = envelope_has_priority(m->flags),
+                .priority = (int8_t) envelope_priority(m->flags),
                 .size = m->body_len,
                 .rcpts = j->rcpts,
                 .rcpt_count = j->open_count,
@@ -340,7 +342,7 @@ static void send_results(struct relay_job *j, const char *host, bool is_host_fai
                 return;
         s = CHANNEL_SEND(r->keeper, outcome, -1, .job = j->number, .message_id = j->message_id,
                          .host = span_from_string(host), .is_host_failure = is_host_failure,
-                         .results = j->items);
+                         .takes_dsn = j->takes_dsn, .results = j->items);
         if (s < 0)
                 log_event(LOG_ERROR, "outcome_not_sent", LOG_U64("job", j->number),
                           LOG_ERRNO("error", s));

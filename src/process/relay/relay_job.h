@@ -26,6 +26,7 @@ struct relay_job {
         size_t open_count; /* recipients not answered yet */
         unsigned tries;    /* connections that gave it back */
         bool is_host_failure;
+        bool takes_dsn;    /* the host that answered notifies of success itself */
 
         /* The body: parts in memory, in order, or a file. */
         struct list_node parts;
