@@ -9,7 +9,7 @@
 
 enum {
         CONCURRENCY_START = 5,
-        URGENT_WALK_MAX = 1000, /* more urgent entries than that, and their order is not looked at */
+        URGENT_WALK_MAX = 1000, /* urgent entries that a more urgent one passes, at most */
 };
 
 void queue_init(struct queue *q, const struct queue_options *o)
