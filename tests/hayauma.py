@@ -20,7 +20,6 @@ import signal
 import smtplib
 import subprocess
 import tempfile
-import time
 
 import ports
 
@@ -29,7 +28,7 @@ RELEASE = ROOT / "build" / "hayauma"
 SANITIZED = ROOT / "build" / "san" / "hayauma"
 
 SANITIZER_OPTIONS = {
-    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1",
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
 }
 TROUBLE = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed"
@@ -98,7 +97,7 @@ class Hayauma:
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        **self._identity)
 
-    def run(self, *words, text="", check=True, timeout=30):
+    def run(self, *words, text="", check=True, timeout=60):
         """`hayauma WORDS -c FILE`; the finished process, output as text."""
         done = subprocess.run([self.binary, *words, "-c", self.config], input=text, text=True,
                               capture_output=True, timeout=timeout, errors="replace",
@@ -175,7 +174,7 @@ class Hayauma:
 
     def greets(self, protocol):
         try:
-            with self.smtp(protocol, timeout=2):
+            with self.smtp(protocol, timeout=10):
                 return True
         except (OSError, smtplib.SMTPException):
             return False
@@ -286,9 +285,11 @@ class Hayauma:
                 return
             print(f"--- log of {self.hostname}\n{self.log()}")  # shown where a test fails
             if self.process and self.process.poll() is None:
+                children = self.children()
                 self.process.kill()
                 self.process.wait()
-                time.sleep(0.5)
+                ports.wait_until(lambda: not any(is_running(pid) for pid in children.values()),
+                                 "every process ends with its supervisor", 5)
         finally:
             self.remove()
 

@@ -22,7 +22,6 @@ enum {
         ARGON_LANES_MAX = 64,
         SHA_ROUNDS_MAX = 5000000,
         BCRYPT_COST_MAX = 15,
-        SALT_LEN = 16,
 };
 
 /* A secret as a C string, wiped when it goes out of scope. */
@@ -82,6 +81,17 @@ int password_hash(struct span password, char *out)
                 return -ENOMEM;
         snprintf(out, PASSWORD_HASH_MAX, "{ARGON2ID}%s", hash);
         return 0;
+}
+
+int password_hash_of_nobody(char *out)
+{
+        char password[32];
+
+        if (sodium_init() < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < sizeof password; i++)
+                password[i] = (char) ('!' + randombytes_uniform('~' - '!'));
+        return password_hash(span_make(password, sizeof password), out);
 }
 
 /* ---- what may be stored ------------------------------------------------- */
@@ -399,7 +409,7 @@ int password_scram_derive(struct span password, struct span salt, uint32_t itera
 
 int password_scram_make(struct span password, struct password_scram *ret)
 {
-        char salt[SALT_LEN];
+        char salt[PASSWORD_SCRAM_SALT_MADE];
 
         if (sodium_init() < 0)
                 return -ENOMEM;
@@ -448,6 +458,11 @@ static size_t take_base64(struct span *rest, unsigned char *out, size_t room)
 
 int password_scram_parse(struct span text, struct password_scram *ret)
 {
+        return password_scram_parse_keys(text, PASSWORD_SCRAM_KEY, ret);
+}
+
+int password_scram_parse_keys(struct span text, size_t key_len, struct password_scram *ret)
+{
         struct password_scram s = {0};
         struct span word, rest = text;
         uint64_t iterations;
@@ -458,8 +473,8 @@ int password_scram_parse(struct span text, struct password_scram *ret)
         s.iterations = (uint32_t) iterations;
         s.salt_len = take_base64(&rest, s.salt, sizeof s.salt);
         if (s.salt_len == 0 ||
-            take_base64(&rest, s.stored_key, sizeof s.stored_key) != sizeof s.stored_key ||
-            take_base64(&rest, s.server_key, sizeof s.server_key) != sizeof s.server_key || rest.p)
+            take_base64(&rest, s.stored_key, sizeof s.stored_key) != key_len ||
+            take_base64(&rest, s.server_key, sizeof s.server_key) != key_len || rest.p)
                 return -EINVAL;
         *ret = s;
         return 0;

@@ -31,6 +31,10 @@ enum {
  * PASSWORD_HASH_MAX. 0, -EINVAL (not a password), -ENOMEM. */
 int password_hash(struct span password, char *out);
 
+/* The hash of a password that is drawn and forgotten: compared with it, any is
+ * wrong after the time that a true one takes. As password_hash(). */
+int password_hash_of_nobody(char *out);
+
 /* Compares in constant time. 0: it is the password; -EACCES: it is not;
  * -EINVAL: the stored hash cannot be used; -ENOMEM. */
 int password_verify(struct span stored, struct span password);
@@ -49,6 +53,8 @@ int password_import(struct span text, char *out, struct span *ret_password, cons
  * work, the server none. */
 enum {
         PASSWORD_SCRAM_KEY = 32,
+        PASSWORD_SCRAM_SHA1_KEY = 20,
+        PASSWORD_SCRAM_SALT_MADE = 16, /* octets of the salt of a fresh one */
         PASSWORD_SCRAM_SALT_MAX = 64,
         PASSWORD_SCRAM_ITERATIONS = 100000,
         PASSWORD_SCRAM_ITERATIONS_MAX = 10000000,
@@ -72,3 +78,7 @@ int password_scram_derive(struct span password, struct span salt, uint32_t itera
  * 0 or as buffer_append(). Parsing: 0 or -EINVAL. */
 int password_scram_format(const struct password_scram *s, struct buffer *b);
 int password_scram_parse(struct span text, struct password_scram *ret);
+
+/* Parsing one whose keys have `key_len` octets, at most PASSWORD_SCRAM_KEY: of
+ * SCRAM-SHA-1 (RFC 5802), which some clients know and no other. */
+int password_scram_parse_keys(struct span text, size_t key_len, struct password_scram *ret);

@@ -121,6 +121,11 @@ static const char *parse_field(struct arena *arena, struct span word, struct use
                         return "scram-sha-256 is iterations,salt,StoredKey,ServerKey, once: set "
                                "the password again with \"hayauma user passwd\"";
                 a->scram = value;
+        } else if (span_equal(name, SPAN_LITERAL("scram-sha-1"))) {
+                if (a->scram_sha1.len ||
+                    password_scram_parse_keys(value, PASSWORD_SCRAM_SHA1_KEY, &scram) < 0)
+                        return "scram-sha-1 is iterations,salt,StoredKey,ServerKey, once";
+                a->scram_sha1 = value;
         } else if (span_equal(name, SPAN_LITERAL("addresses"))) {
                 if (a->addresses.len || canonical_list(arena, value, &a->addresses) < 0)
                         return "addresses is a list local@domain,local@domain, once";
@@ -132,7 +137,7 @@ static const char *parse_field(struct arena *arena, struct span word, struct use
                         return "flags is a list of words separated by commas, once";
                 a->flags = value;
         } else {
-                return "the fields are scram-sha-256, addresses, quota and flags";
+                return "the fields are scram-sha-256, scram-sha-1, addresses, quota and flags";
         }
         return NULL;
 }
@@ -189,6 +194,7 @@ static int format_account(const struct users_account *a, struct buffer *b)
                 struct span value;
         } fields[] = {
                 { "scram-sha-256", a->scram },
+                { "scram-sha-1", a->scram_sha1 },
                 { "addresses", a->addresses },
                 { "quota", a->quota ? span_from_string(size_format(a->quota, quota))
                                     : (struct span) {0} },

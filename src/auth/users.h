@@ -7,6 +7,7 @@
  * Fields, separated by blanks, each at most once:
  *
  *   scram-sha-256=iterations,salt,StoredKey,ServerKey   (base64; RFC 5802 section 3)
+ *   scram-sha-1=…    the same for SCRAM-SHA-1, for clients that know no better
  *   addresses=a,b    more addresses whose mail goes to this account
  *   quota=10G        0 or absent: none
  *   flags=a,b        words of letters, digits and "-"
@@ -42,6 +43,7 @@ struct users_account {
         struct span address;   /* canonical */
         struct span hash;      /* "{SCHEME}…", see password.h */
         struct span scram;     /* as password_scram_format() writes it */
+        struct span scram_sha1; /* the same with shorter keys */
         struct span addresses; /* canonical, separated by commas */
         struct span flags;     /* as written */
         uint64_t quota;        /* octets; 0: none */

@@ -76,6 +76,44 @@ const char *clock_format_date(uint64_t at_us, char *out)
         return out;
 }
 
+const char *clock_format_imap(uint64_t at_us, char *out)
+{
+        static const char months[] = "-Jan--Feb--Mar--Apr--May--Jun--Jul--Aug--Sep--Oct--Nov--Dec-";
+        const time_t seconds = (time_t) (at_us / 1000000);
+        char *at = out;
+        struct tm t;
+        int offset_min;
+
+        if (!localtime_r(&seconds, &t))
+                gmtime_r(&(time_t) {0}, &t);
+        offset_min = (int) (t.tm_gmtoff / 60);
+        at = put_digits(at, t.tm_mday, 2);
+        if (t.tm_mday < 10)
+                out[0] = ' ';
+        memcpy(at, months + (size_t) 5 * (unsigned) t.tm_mon, 5);
+        at = put_digits(at + 5, t.tm_year + 1900, 4);
+        *at++ = ' ';
+        at = put_time(at, &t);
+        *at++ = ' ';
+        *at++ = offset_min < 0 ? '-' : '+';
+        offset_min = offset_min < 0 ? -offset_min : offset_min;
+        at = put_digits(at, offset_min / 60 % 100, 2);
+        at = put_digits(at, offset_min % 60, 2);
+        *at = '\0';
+        return out;
+}
+
+int64_t clock_day(uint64_t at_us)
+{
+        const time_t seconds = (time_t) (at_us / 1000000);
+        int64_t s = (int64_t) seconds;
+        struct tm t;
+
+        if (localtime_r(&seconds, &t))
+                s += t.tm_gmtoff;
+        return s >= 0 ? s / 86400 : (s - 86399) / 86400;
+}
+
 const char *clock_format_iso(uint64_t at_us, char *out)
 {
         const time_t seconds = (time_t) (at_us / 1000000);

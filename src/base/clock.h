@@ -20,5 +20,11 @@ void clock_fake(uint64_t now_us);
 enum { CLOCK_DATE_MAX = 80 }; /* more than any date: the compiler must be able to prove it */
 const char *clock_format_date(uint64_t at_us, char *out);
 
+/* "22-Nov-2026 04:25:03 +0900", the date-time of IMAP (RFC 9051 section 9), the day
+ * in two places; and the day since 1970 it names, both in the process's time
+ * zone. */
+const char *clock_format_imap(uint64_t at_us, char *out);
+int64_t clock_day(uint64_t at_us);
+
 /* "2026-11-22T04:25:03.123456Z" (RFC 3339, UTC). */
 const char *clock_format_iso(uint64_t at_us, char *out);

@@ -68,10 +68,20 @@ struct config {
                 struct config_list servers;
                 struct span trust_anchor;
                 unsigned port; /* where MX hosts listen: 25; labs use another */
+                bool ipv4_first; /* of a host that has both families */
         } dns;
         struct {
                 struct span certificate, key, ca;
+                struct config_list more_certificates; /* each PEM with its key, chosen by SNI */
+                struct span client_ca; /* of certificates that clients log in with */
         } tls;
+        struct {
+                struct config_list mechanisms;
+                struct config_networks plaintext_without_tls;
+                bool on_smtp;           /* offered on port 25 too */
+                bool sender_must_match; /* MAIL FROM is an address of the login */
+                uint64_t recipients_per_hour, recipients_per_day; /* of one account */
+        } auth;
         struct {
                 struct span file;
                 bool auto_create;
@@ -100,7 +110,9 @@ struct config {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
                 unsigned concurrency_per_destination;
                 unsigned recipients_per_transaction;
+                bool notices_in_japanese;
         } queue;
+        struct config_list source_addresses; /* that connections to other hosts come from */
         uint64_t trace_days, trace_size;
         uint64_t drain_ms;
         struct span log_level;

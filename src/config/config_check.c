@@ -75,8 +75,7 @@ static bool same_place(const struct config_listen *a, const struct config_listen
 /* A port that is open and answers nobody would be worse than this message. */
 static bool is_served(enum listen_protocol protocol)
 {
-        return protocol == LISTEN_SMTP || protocol == LISTEN_SUBMISSION ||
-               protocol == LISTEN_SUBMISSIONS || protocol == LISTEN_LMTP;
+        return protocol != LISTEN_HTTP;
 }
 
 static void check_listen(const struct check *k)
@@ -172,6 +171,9 @@ static void check_tls(const struct check *k)
 {
         if (k->c->tls.key.len && !k->c->tls.certificate.len)
                 WRONG(k, "tls.key", "tls.key is set without tls.certificate; set both");
+        if (k->c->tls.more_certificates.count && !k->c->tls.certificate.len)
+                WRONG(k, "tls.more_certificates", "tls.more_certificates is set without "
+                      "tls.certificate, which clients get that ask for no name; set it");
 }
 
 static void check_queue(const struct check *k)

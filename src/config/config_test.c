@@ -209,8 +209,8 @@ static const struct {
           "\"submissions://*\" }",
           "t.conf:3: listen: \"submissions://*\" begins with TLS; set tls.certificate, or take "
           "it out\n" },
-        { "a protocol that is not served", BASE "listen = { \"smtp://*\", \"imap://*:143\" }",
-          "t.conf:3: listen: \"imap://*:143\": this version does not serve imap; take it out\n" },
+        { "a protocol that is not served", BASE "listen = { \"smtp://*\", \"http://*:8080\" }",
+          "t.conf:3: listen: \"http://*:8080\": this version does not serve http; take it out\n" },
         { "no listener", BASE "listen = {}",
           "t.conf: listen is empty, so no mail could come in; write listen = { \"smtp://*:25\" "
           "}\n" },
@@ -358,8 +358,8 @@ TEST(implicit_tls_is_a_default_only_with_a_certificate)
         struct config *without = parse(BASE);
         struct config *with = parse(BASE "tls { certificate = \"/c\" }");
 
-        assert_int_equal(without->listen.count, 3);
-        assert_int_equal(with->listen.count, 4);
+        assert_int_equal(without->listen.count, 5);
+        assert_int_equal(with->listen.count, 8);
         config_free(without);
         config_free(with);
 }

@@ -22,6 +22,8 @@ static const char *const type_texts[] = {
         [OPTION_DOMAINS] = "A list of domain names",
         [OPTION_PATTERNS] = "A list of domain names",
         [OPTION_SERVERS] = "A list of addresses",
+        [OPTION_MECHANISMS] = "A list of SASL mechanisms",
+        [OPTION_PATHS] = "A list of whole paths",
         [OPTION_NETWORKS] = "A list of networks",
         [OPTION_LISTENS] = "A list of listeners",
 };
@@ -181,9 +183,14 @@ int manual_write_options(struct buffer *b)
                 r = write_section(b, NULL);
         for (size_t i = 0; r == 0 && i < option_section_count; i++) {
                 const struct option_section *s = &option_sections[i];
+                char text[PARAGRAPH_MAX];
 
-                r = buffer_printf(b, "## Section %s\n\n%s:\n\n```\n%s {\n        …\n}\n```\n\n",
-                                  s->name, s->brief, s->name);
+                snprintf(text, sizeof text, "%s:", s->brief);
+                r = buffer_printf(b, "## Section %s\n\n", s->name);
+                if (r == 0)
+                        r = write_wrapped(b, "", text, true);
+                if (r == 0)
+                        r = buffer_printf(b, "\n```\n%s {\n        …\n}\n```\n\n", s->name);
                 if (r == 0)
                         r = write_section(b, s->name);
         }
@@ -230,8 +237,12 @@ int manual_write_sample(struct buffer *b)
         if (r == 0)
                 r = write_sample_section(b, NULL, "");
         for (size_t i = 0; r == 0 && i < option_section_count; i++) {
-                r = buffer_printf(b, "# %s.\n%s {\n", option_sections[i].brief,
-                                  option_sections[i].name);
+                char text[PARAGRAPH_MAX];
+
+                snprintf(text, sizeof text, "%s.", option_sections[i].brief);
+                r = write_wrapped(b, "# ", text, false);
+                if (r == 0)
+                        r = buffer_printf(b, "%s {\n", option_sections[i].name);
                 if (r == 0)
                         r = write_sample_section(b, option_sections[i].name, "        ");
                 if (r == 0) {

@@ -73,6 +73,8 @@ size_t option_size(enum option_type type)
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
         case OPTION_SERVERS:
+        case OPTION_MECHANISMS:
+        case OPTION_PATHS:
                 return sizeof(struct config_list);
         case OPTION_NETWORKS:
                 return sizeof(struct config_networks);
@@ -431,6 +433,43 @@ static int parse_listen(struct span s, struct config_listen *ret_l, struct buffe
         return 0;
 }
 
+/* One of those that auth/sasl.c has. */
+static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
+{
+        static const struct span known[] = {
+                SPAN("SCRAM-SHA-256-PLUS"), SPAN("SCRAM-SHA-256"), SPAN("SCRAM-SHA-1-PLUS"),
+                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("PLAIN"), SPAN("LOGIN"),
+        };
+
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+                if (span_equal_nocase(known[i], s)) {
+                        *ret = known[i];
+                        return 0;
+                }
+        }
+        return REFUSE(why, "\"%.*s\" is no mechanism of ours; there are SCRAM-SHA-256-PLUS, "
+                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, PLAIN and LOGIN",
+                      TEXT(s));
+}
+
+static int parse_item(const struct option *o, struct span s, struct arena *arena,
+                      struct span *ret, struct buffer *why)
+{
+        const bool is_pattern = o->type == OPTION_PATTERNS && s.len && s.p[0] == '.';
+        int r;
+
+        if (o->type == OPTION_MECHANISMS)
+                return parse_mechanism(s, ret, why);
+        if (o->type == OPTION_PATHS) {
+                r = check_path(s, why);
+                *ret = r < 0 ? *ret : arena_copy(arena, s);
+                return r < 0 ? r : ret->p ? 0 : -ENOMEM;
+        }
+        r = o->type == OPTION_SERVERS ? parse_server(s, why)
+                                      : check_domain(span_skip(s, is_pattern), why);
+        return r < 0 ? r : lower_domain(s, arena, ret);
+}
+
 static int parse_list(const struct option *o, struct config_list texts, struct arena *arena,
                       struct config_list *field, struct buffer *why)
 {
@@ -440,12 +479,8 @@ static int parse_list(const struct option *o, struct config_list texts, struct a
                 return -ENOMEM;
         for (size_t i = 0; i < texts.count; i++) {
                 const struct span s = texts.items[i];
-                const bool is_pattern = o->type == OPTION_PATTERNS && s.len && s.p[0] == '.';
-                int r = o->type == OPTION_SERVERS ? parse_server(s, why)
-                                                  : check_domain(span_skip(s, is_pattern), why);
+                const int r = parse_item(o, s, arena, &list.items[i], why);
 
-                if (r == 0)
-                        r = lower_domain(s, arena, &list.items[i]);
                 if (r < 0)
                         return r;
         }
@@ -541,6 +576,8 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
         case OPTION_SERVERS:
+        case OPTION_MECHANISMS:
+        case OPTION_PATHS:
                 return parse_list(o, texts, arena, field, why);
         case OPTION_NETWORKS:
                 return parse_networks(texts, arena, field, why);
@@ -589,6 +626,8 @@ static size_t field_count(const struct option *o, const void *field)
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
         case OPTION_SERVERS:
+        case OPTION_MECHANISMS:
+        case OPTION_PATHS:
                 return ((const struct config_list *) field)->count;
         case OPTION_NETWORKS:
                 return ((const struct config_networks *) field)->count;
@@ -629,6 +668,8 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
         case OPTION_SERVERS:
+        case OPTION_MECHANISMS:
+        case OPTION_PATHS:
                 *ret_text = ((const struct config_list *) field)->items[i];
                 return 0;
         case OPTION_NETWORKS:

@@ -14,6 +14,7 @@ const struct option_section option_sections[] = {
                     "them, and refuses a configuration that names one" },
         { "dns", "How names are looked up" },
         { "tls", "The certificate we show" },
+        { "auth", "How clients log in, and what they may then do" },
         { "users", "Who has a mailbox here" },
         { "limits", "What one client or one message may spend; 0 is no limit" },
         { "smtp", "What is offered to clients, and what is asked of them" },
@@ -206,6 +207,17 @@ const struct option options[] = {
                 .example = "\"[fallback.example.jp]\"",
         },
         {
+                .name = "source_addresses",
+                .type = OPTION_SERVERS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(source_addresses),
+                .default_text = "none: the system chooses",
+                .brief = "Addresses of this host that connections to other mail servers come from",
+                .text = "The first of the family that is needed is used. On a host with several "
+                        "addresses it is the one whose name in DNS is hostname.",
+                .example = "{ \"192.0.2.25\", \"2001:db8::25\" }",
+        },
+        {
                 .name = "local_relay",
                 .type = OPTION_NEXT_HOP,
                 .change = OPTION_RELOAD,
@@ -221,10 +233,11 @@ const struct option options[] = {
                 .offset = FIELD(listen),
                 .value = "smtp://*:25",
                 ROLES([ROLE_MAILBOX] = "smtp://*:25 submission://*:587 submissions://*:465 "
-                                       "lmtp://127.0.0.1:24"),
+                                       "lmtp://127.0.0.1:24 imap://*:143 imaps://*:993 "
+                                       "pop3://*:110 pop3s://*:995"),
                 .brief = "Where we accept connections, and what is spoken there",
                 .text = "protocol://host:port, with protocol one of smtp, submission, submissions, "
-                        "lmtp; imap, imaps, pop3, pop3s and http are names that this version "
+                        "lmtp, imap, imaps, pop3, pop3s; http is a name that this version "
                         "knows, but does not serve. The host is * (all addresses), an "
                         "IPv4 address, or an IPv6 address in brackets; [::] is IPv6 only. Without "
                         "a port it is the usual one. lmtp://unix:/path is a Unix socket.\n"
@@ -312,6 +325,17 @@ const struct option options[] = {
                 .example = "2525",
         },
         {
+                .name = "dns.ipv4_first",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(dns.ipv4_first),
+                .value = "no",
+                .brief = "Whether a host's IPv4 addresses are tried before its IPv6 addresses",
+                .text = "Either way the families take turns, so that one that does not work costs "
+                        "seconds.",
+                .example = "yes",
+        },
+        {
                 .name = "tls.certificate",
                 .type = OPTION_PATH,
                 .change = OPTION_RELOAD,
@@ -343,6 +367,101 @@ const struct option options[] = {
                         "encrypted "
                         "without a check.",
                 .example = "\"/etc/ssl/certs/ca-certificates.crt\"",
+        },
+        {
+                .name = "tls.more_certificates",
+                .type = OPTION_PATHS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls.more_certificates),
+                .brief = "More certificates, for clients that ask for us by other names",
+                .text = "A PEM file each, with certificate, chain and key. Which one is shown is "
+                        "decided by the server name that the client asks for and the names in the "
+                        "certificates; who asks for none of them gets tls.certificate.",
+                .example = "{ \"/etc/hayauma/mail.example.com.pem\" }",
+        },
+        {
+                .name = "tls.client_ca",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls.client_ca),
+                .brief = "A PEM file with the authorities whose certificates clients may log in "
+                         "with",
+                .text = "With it clients are asked for a certificate where a login is possible. "
+                        "One that such an authority signed lets its owner log in by EXTERNAL, as "
+                        "the mail address that stands in the certificate. Name only an authority "
+                        "of your own: whatever it signs is believed.",
+                .example = "\"/etc/hayauma/ca.pem\"",
+        },
+        {
+                .name = "auth.mechanisms",
+                .type = OPTION_MECHANISMS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.mechanisms),
+                .value = "SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL PLAIN LOGIN",
+                .brief = "How clients may prove who they are",
+                .text = "Those of PLUS, EXTERNAL, PLAIN and LOGIN are offered under TLS only. "
+                        "SCRAM-SHA-1 works for accounts that have a verifier for it.",
+                .example = "{ \"SCRAM-SHA-256\", \"PLAIN\" }",
+        },
+        {
+                .name = "auth.plaintext_without_tls",
+                .type = OPTION_NETWORKS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.plaintext_without_tls),
+                .brief = "Networks whose clients may send their password in the clear",
+                .text = "For old machines on a wire that nobody else hears. Everybody else is "
+                        "offered PLAIN and LOGIN under TLS only.",
+                .example = "{ \"192.0.2.0/28\" }",
+        },
+        {
+                .name = "auth.on_smtp",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.on_smtp),
+                .value = "no",
+                .brief = "Whether clients may log in on smtp listeners too",
+                .text = "Port 25 is for other servers, which have no account here; offering a "
+                        "login there invites guessing. For clients that cannot be told another "
+                        "port.",
+                .example = "yes",
+        },
+        {
+                .name = "auth.sender_must_match",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.sender_must_match),
+                .value = "yes",
+                .brief = "Whether who logged in may send only as himself",
+                .text = "With yes, the address in MAIL FROM must be one of the account's; the "
+                        "empty one is always allowed, which receipts are sent with.",
+                .example = "no",
+        },
+        {
+                .name = "auth.recipients_per_hour",
+                .type = OPTION_COUNT,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.recipients_per_hour),
+                .value = "1000",
+                .min = 1,
+                .max = NUMBER_MAX,
+                .zero_is_none = true,
+                .brief = "The most recipients one account may send to in an hour",
+                .text = "What a stolen password can do until somebody looks. Who is over it is "
+                        "answered 450, and the log says account_over_quota once an hour.",
+                .example = "200",
+        },
+        {
+                .name = "auth.recipients_per_day",
+                .type = OPTION_COUNT,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.recipients_per_day),
+                .value = "5000",
+                .min = 1,
+                .max = NUMBER_MAX,
+                .zero_is_none = true,
+                .brief = "The most recipients one account may send to in a day",
+                .text = "As auth.recipients_per_hour. Counted anew after a restart.",
+                .example = "1000",
         },
         {
                 .name = "users.file",
@@ -711,7 +830,7 @@ const struct option options[] = {
                 .offset = FIELD(queue.warn_after_ms),
                 .value = "4h",
                 ROLES([ROLE_BACKUP_MX] = "0", [ROLE_FALLBACK] = "1d"),
-                .min = 60 * 1000,
+                .min = 1000,
                 .max = UINT64_C(366) * 24 * 3600 * 1000,
                 .zero_is_none = true,
                 .brief = "When the sender is told that a message is late; 0 is never",
@@ -769,6 +888,16 @@ const struct option options[] = {
                 .brief = "The most recipients named in one transaction to another server",
                 .text = "Every server takes 100 (RFC 5321 section 4.5.3.1.8).",
                 .example = "50",
+        },
+        {
+                .name = "queue.notices_in_japanese",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(queue.notices_in_japanese),
+                .value = "no",
+                .brief = "Whether notifications to the sender are written in Japanese",
+                .text = "The words for people only: the report for programs is the same.",
+                .example = "yes",
         },
         {
                 .name = "trace_days",

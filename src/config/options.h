@@ -31,6 +31,8 @@ enum option_type {
         OPTION_DOMAINS,   /* struct config_list of domain names, made lower case */
         OPTION_PATTERNS,  /* the same, where ".example.jp" is any subdomain */
         OPTION_SERVERS,   /* struct config_list of "address" or "address@port" */
+        OPTION_MECHANISMS, /* struct config_list of SASL mechanism names, made upper case */
+        OPTION_PATHS,     /* struct config_list of paths that begin with "/" */
         OPTION_NETWORKS,  /* struct config_networks */
         OPTION_LISTENS,   /* struct config_listens */
 };

@@ -6,14 +6,21 @@
 #include <sysexits.h>
 
 #include "auth/users.h"
+#include "ctl/check_store.h"
 #include "ctl/console.h"
 
 const char check_help[] =
         "hayauma check [-c FILE] [--effective] [--json]\n"
+        "hayauma check --store [--repair] [DIR] [-c FILE]\n"
         "\n"
         "Reads the configuration and the users file as the server would, and says\n"
         "what is wrong with them, with file and line. --effective prints every option\n"
-        "with its value and where that came from; with --json as a JSON object a line.\n";
+        "with its value and where that came from; with --json as a JSON object a line.\n"
+        "\n"
+        "--store verifies all that is kept in the state folder, or in DIR (a backup): the\n"
+        "log, every body and who refers to it, mailboxes, the index. The server must not\n"
+        "run on it; `hayauma backup` makes a copy to look at. Every fault is said, and the\n"
+        "status is then 65. --repair makes the index anew, where the log still has it all.\n";
 
 static int check_users(const struct config *c)
 {
@@ -81,18 +88,24 @@ static int print_json(const struct config *c)
 int check_run(int argc, char **argv)
 {
         const char *config_file = NULL;
-        bool is_effective = false, is_json = false;
+        bool is_effective = false, is_json = false, is_store = false, is_repair = false;
         const struct console_option options[] = {
                 CONSOLE_OPTION_CONFIG(&config_file),
                 CONSOLE_OPTION_JSON(&is_json),
                 { "effective", false, NULL, &is_effective },
+                { "store", false, NULL, &is_store },
+                { "repair", false, NULL, &is_repair },
         };
-        const int words = console_options(argc, argv, options, 3);
+        const int words = console_options(argc, argv, options, 5);
         struct config *c = NULL;
         int status;
 
         if (words < 0)
                 return EX_USAGE;
+        if (is_store && words <= 1)
+                return check_store(config_file, words ? argv[1] : NULL, is_repair);
+        if (is_repair)
+                return console_fail(EX_USAGE, "--repair goes with --store");
         if (words > 0)
                 return console_fail(EX_USAGE, "\"%s\" is not expected here", argv[1]);
         status = console_config(config_file, &c);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "ctl/backup.h"
 #include "ctl/bench.h"
 #include "ctl/check.h"
 #include "ctl/console.h"
@@ -36,6 +37,9 @@ const struct command commands[] = {
         { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
           mailbox_run, mailbox_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
+        { "backup", "backup DIR", "Copy all mail and the queue of the running server.", backup_run,
+          backup_help },
+        { "restore", "restore DIR", "Make such a copy the server's.", restore_run, restore_help },
         { "bench", "bench source|sink …", "Load on a mail server, and a server that takes it.",
           bench_run, bench_help },
         { "version", "version", "Print the version.", run_version, NULL },

@@ -20,9 +20,16 @@ struct control_client {
         const struct control_client_request *request; /* at work */
         int status;                                   /* of it; -1: not yet */
         bool is_closed, is_silent, is_bad;
+        bool is_there; /* something came: it runs */
 };
 
 /* ---- what comes --------------------------------------------------------- */
+
+static void hear(struct control_client *client)
+{
+        client->is_there = true;
+        timer_set(client->silence, CONTROL_CLIENT_SILENCE_MS);
+}
 
 static void on_row(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
@@ -32,7 +39,7 @@ static void on_row(struct channel *ch, void *arg, const union ipc_message *m, in
 
         (void) ch;
         (void) fd;
-        timer_set(client->silence, CONTROL_CLIENT_SILENCE_MS);
+        hear(client);
         if (!client->request || !client->request->row)
                 return;
         row = json_loadb(text.p, text.len, 0, NULL);
@@ -49,8 +56,8 @@ static void on_octets(struct channel *ch, void *arg, const union ipc_message *m,
 
         (void) ch;
         (void) fd;
-        timer_set(client->silence, CONTROL_CLIENT_SILENCE_MS);
-        if (client->request && client->request->octets)
+        hear(client);
+        if (m->control_octets.octets.len && client->request && client->request->octets)
                 client->request->octets(client->request->arg, m->control_octets.octets);
 }
 
@@ -103,11 +110,15 @@ static int connect_failed(int r, const char *path)
         if (r == -EACCES || r == -EPERM)
                 return console_fail(EX_NOPERM, "%s may not be used by you: be root, or in the "
                                     "group hayauma", path);
+        if (r == -EAGAIN)
+                return console_fail(EX_TEMPFAIL, "too many commands at once wait at %s: try again",
+                                    path);
         return console_fail(EX_TEMPFAIL, "cannot connect to %s: %s", path, strerror(-r));
 }
 
 static int connect_to(const struct config *c, const char *daemon, int *ret_fd)
 {
+        const struct timeval limit = {.tv_sec = CONTROL_CLIENT_FIRST_MS / 1000};
         struct sockaddr_un at = {.sun_family = AF_UNIX};
         int fd, r;
 
@@ -118,7 +129,9 @@ static int connect_to(const struct config *c, const char *daemon, int *ret_fd)
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return console_fail(EX_OSERR, "cannot make a socket: %m");
-        if (connect(fd, (const struct sockaddr *) &at, sizeof at) < 0) {
+        /* The limit is for connect(), which waits where the backlog is full. */
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
+            connect(fd, (const struct sockaddr *) &at, sizeof at) < 0) {
                 r = -errno;
                 close(fd);
                 return connect_failed(r, at.sun_path);
@@ -197,9 +210,10 @@ static int send_input(struct control_client *client, struct span input)
 
                 if (!channel_has_credit(client->channel)) {
                         loop_run_once(client->loop, -1);
+                        if (client->is_there)
+                                timer_set(client->silence, CONTROL_CLIENT_SILENCE_MS);
                         continue;
                 }
-                timer_set(client->silence, CONTROL_CLIENT_SILENCE_MS);
                 r = CHANNEL_SEND(client->channel, control_input, -1, .octets = part);
                 input = span_skip(input, part.len);
         }
@@ -214,7 +228,8 @@ int control_client_call(struct control_client *client, const struct control_clie
 
         client->request = q;
         client->status = -1;
-        timer_set(client->silence, CONTROL_CLIENT_SILENCE_MS);
+        client->is_there = false;
+        timer_set(client->silence, CONTROL_CLIENT_FIRST_MS);
         r = client->is_closed ? -EPIPE : send_request(client, q);
         if (r == 0 && q->input)
                 r = send_input(client, *q->input);
@@ -229,6 +244,10 @@ int control_client_call(struct control_client *client, const struct control_clie
                                     "the same release as this program?", client->daemon);
         if (client->status >= 0)
                 return client->status;
+        if (client->is_silent && !client->is_there)
+                return console_fail(EX_TEMPFAIL, "the %s does not answer: if it is just being "
+                                    "started (`hayauma status` says so), try again; else see its "
+                                    "log", client->daemon);
         if (client->is_silent)
                 return console_fail(EX_TEMPFAIL, "the %s says nothing for a minute: see its log",
                                     client->daemon);

@@ -1,6 +1,7 @@
 /* A connection of the command line to the keeper or the supervisor of a running
  * server: one verb after the other, each answered with rows (JSON objects) or
- * octets and an exit status. Blocks; gives up when nothing comes for
+ * octets and an exit status. Blocks; gives up when nobody takes the connection
+ * or the verb within CONTROL_CLIENT_FIRST_MS, or when then nothing comes for
  * CONTROL_CLIENT_SILENCE_MS. */
 #pragma once
 
@@ -10,7 +11,11 @@
 #include "base/span.h"
 #include "config/config.h"
 
-enum { CONTROL_CLIENT_SILENCE_MS = 60 * 1000, CONTROL_CLIENT_ARGUMENTS_MAX = 10 };
+enum {
+        CONTROL_CLIENT_FIRST_MS = 5 * 1000,
+        CONTROL_CLIENT_SILENCE_MS = 60 * 1000,
+        CONTROL_CLIENT_ARGUMENTS_MAX = 10,
+};
 
 struct control_client;
 

@@ -203,6 +203,10 @@ static void print_sentence(const struct decision_step *step)
                 print_words("returned to the sender by message ", step->next);
                 print_reply(", because of ", step);
                 break;
+        case DECISION_NOTIFIED:
+                print_words("the sender is told by message ", step->next);
+                print_reply(": ", step);
+                break;
         default:
                 print_rule("by ", step);
                 print_reply(" because of ", step);

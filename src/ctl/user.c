@@ -161,6 +161,7 @@ static int set_password(struct users_account *a, struct buffer *b)
                 return console_fail(EX_OSERR, "cannot hash the password: %s", strerror(-r));
         a->hash = span_first(buffer_span(b), hash_len);
         a->scram = span_skip(buffer_span(b), hash_len);
+        a->scram_sha1 = (struct span) {0}; /* of the old password */
         return EX_OK;
 }
 

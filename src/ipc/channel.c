@@ -330,7 +330,8 @@ bool channel_has_credit(const struct channel *ch)
 {
         if (ch->in_flight < CHANNEL_WINDOW)
                 return true;
-        ((struct channel *) ch)->is_starved = true; /* a note to ourselves, nothing seen from outside */
+        /* A note to ourselves, nothing seen from outside. */
+        ((struct channel *) ch)->is_starved = true;
         return false;
 }
 

@@ -60,7 +60,8 @@ TEST(a_cut_or_longer_payload_is_refused)
         assert_int_equal(0, ipc_encode_commit(&payload, &c));
         for (size_t len = 0; len < payload.len; len++)
                 assert_int_equal(-EBADMSG,
-                                 ipc_decode(IPC_commit, span_first(buffer_span(&payload), len), &m));
+                                 ipc_decode(IPC_commit, span_first(buffer_span(&payload), len),
+                                            &m));
         assert_int_equal(0, buffer_append(&payload, "", 1));
         assert_int_equal(-EBADMSG, ipc_decode(IPC_commit, buffer_span(&payload), &m));
         buffer_done(&items);

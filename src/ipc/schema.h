@@ -25,6 +25,12 @@ enum {
         IPC_TEXT_MAX = 1024,           /* a reply or reason for people */
         IPC_RECIPIENTS_MAX = 1000,     /* RFC 5321 section 4.5.3.1.8 asks for 100 */
         IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
+        IPC_SASL_MAX = 9216,           /* what 12288 octets of base64 hold (RFC 4954 section 4) */
+        IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
+        IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
+        IPC_RANGES_MAX = 50000,        /* of UIDs */
+        IPC_KEYWORDS_MAX = 32,         /* of a mailbox */
+        IPC_APPENDS_MAX = 200,         /* messages of one MULTIAPPEND */
 };
 
 #define IPC_MESSAGES(M)                                                                            \
@@ -71,7 +77,38 @@ enum {
         M(61, control_input)                                                                       \
         M(62, control_row)                                                                         \
         M(63, control_octets)                                                                      \
-        M(64, control_done)
+        M(64, control_done)                                                                        \
+        /* edge and access to directory, and its answers */                                        \
+        M(70, auth_start)                                                                          \
+        M(71, auth_step)                                                                           \
+        M(72, auth_cancel)                                                                         \
+        M(73, auth_result)                                                                         \
+        M(74, quota_ask)                                                                           \
+        M(75, quota_answer)                                                                        \
+        /* relay to directory, and its answers */                                                  \
+        M(76, login_start)                                                                         \
+        M(77, login_step)                                                                          \
+        M(78, login_cancel)                                                                        \
+        M(79, login_blob)                                                                          \
+        /* edge to access: a client has logged in */                                               \
+        M(80, handover)                                                                            \
+        /* access to keeper: a mailbox, as it is and as it changes */                              \
+        M(81, view_open)                                                                           \
+        M(82, view_close)                                                                          \
+        /* keeper to access */                                                                     \
+        M(83, view_head)                                                                           \
+        M(84, view_page)                                                                           \
+        M(85, view_change)                                                                         \
+        M(86, view_gone)                                                                           \
+        /* access to keeper, and its answers */                                                    \
+        M(87, folder_order)                                                                        \
+        M(88, folder_rows)                                                                         \
+        M(89, folder_done)                                                                         \
+        M(90, change_order)                                                                        \
+        M(91, change_done)                                                                         \
+        M(92, append_order)                                                                        \
+        M(93, blob_query)                                                                          \
+        M(94, blob_octets)
 
 /* What you are. +fd: the configuration as text (config_encode), memfd.
  * The state folder follows as a descriptor in `peer` of kind PROCESS_STATE. */
@@ -235,7 +272,8 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
         F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
-        F(BOOL, takes_dsn, 0, _)  /* the host will notify of success itself (RFC 3461) */          \
+        F(BOOL, sends_dsn, 0, _) /* the host took over who is to be notified (RFC 3461) */         \
+        F(OCTETS, detail, 1000, _) /* of the session, for the record: "tls=TLSv1.3 cipher=…" */    \
         F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
 
 #define IPC_FIELDS_job_cancel(F) F(U64, job, 0, _)
@@ -280,6 +318,7 @@ enum commit_status {
         F(OCTETS, text, IPC_TEXT_MAX, _)
 #define IPC_FIELDS_dsn_text(F)                                                                     \
         F(U64, order, 0, _)                                                                        \
+        F(U32, flags, 0, _) /* enum envelope_flag: what the text needs of its way */               \
         F(OCTETS, octets, 160 * 1024, _) /* the whole message, CRLF */
 
 /* `hayauma queue list …`: the verb is "queue.list". */
@@ -293,12 +332,223 @@ enum commit_status {
 #define IPC_FIELDS_control_input(F) F(OCTETS, octets, IPC_BODY_PART_MAX, _)
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
-/* Raw octets: a part of a message, or one whole decision record (`why`). */
+/* Raw octets: a part of a message, or one whole decision record (`why`). Empty:
+ * the command has arrived, and its answer may take a while. */
 #define IPC_FIELDS_control_octets(F) F(OCTETS, octets, IPC_RECORD_MAX, _)
 /* The end: an exit status of sysexits.h and, when not 0, what to tell. */
 #define IPC_FIELDS_control_done(F)                                                                 \
         F(U8, status, 0, _)                                                                        \
         F(OCTETS, text, IPC_TEXT_MAX, _)
+
+/* A login begins (auth/sasl.h). `login` is the asker's number for it. Every
+ * start and step gets one auth_result; those under way when the channel ends
+ * get none. Octets are blobs of SASL, already out of base64. */
+#define IPC_FIELDS_auth_start(F)                                                                   \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, mechanism, 24, _)                                                                \
+        F(OCTETS, service, 24, _)      /* for the log: "submission", "imap" */                     \
+        F(OCTETS, client_address, 16, _) /* IPv4 mapped */                                         \
+        F(BOOL, has_initial, 0, _)                                                                 \
+        F(OCTETS, octets, IPC_SASL_MAX, _) /* the initial response */                              \
+        F(OCTETS, exporter, 32, _)     /* tls-exporter (RFC 9266), where -PLUS is offered */       \
+        F(OCTETS, certificate_name, 320, _) /* whom a checked client certificate names */
+#define IPC_FIELDS_auth_step(F)                                                                    \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)
+/* The client gave up or is gone; no answer. */
+#define IPC_FIELDS_auth_cancel(F) F(U64, login, 0, _)
+
+enum auth_status {
+        AUTH_CHALLENGE = 0, /* `octets`; a step follows */
+        AUTH_GRANTED = 1,   /* `account`; this and all below end the login */
+        AUTH_REFUSED = 2,   /* no such account or not its secret: nobody says which */
+        AUTH_MALFORMED = 3, /* no message of that mechanism */
+        AUTH_UNKNOWN = 4,   /* no such mechanism */
+        AUTH_LATER = 5,     /* too many failures: not looked at */
+        AUTH_TROUBLE = 6,   /* could not be decided now */
+};
+#define IPC_FIELDS_auth_result(F)                                                                  \
+        F(U64, login, 0, _)                                                                        \
+        F(U8, status, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
+        F(OCTETS, account, 320, _) /* canonical address */
+
+/* May this account send to so many recipients more? They are counted if so. */
+#define IPC_FIELDS_quota_ask(F)                                                                    \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(U32, recipients, 0, _)
+#define IPC_FIELDS_quota_answer(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(BOOL, is_granted, 0, _)                                                                  \
+        F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
+
+/* Our own login at a host that wants one; the secret stays in directory. The
+ * answer to a start or step is a login_blob with the same `login`. */
+#define IPC_FIELDS_login_start(F)                                                                  \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, host, 300, _)       /* as in the credentials file */                             \
+        F(OCTETS, mechanisms, 512, _) /* those the host offers, separated by blanks */             \
+        F(BOOL, is_verified, 0, _)    /* TLS to a host whose certificate was checked */
+#define IPC_FIELDS_login_step(F)                                                                   \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)
+#define IPC_FIELDS_login_cancel(F) F(U64, login, 0, _)
+#define IPC_FIELDS_login_blob(F)                                                                   \
+        F(U64, login, 0, _)                                                                        \
+        F(BOOL, is_usable, 0, _)      /* no: there is no secret for it, or it may not be shown */  \
+        F(OCTETS, mechanism, 24, _)   /* answer to a start */                                      \
+        F(BOOL, has_octets, 0, _)                                                                  \
+        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
+        F(OCTETS, text, IPC_TEXT_MAX, _) /* where not usable: why */
+
+/* A client has logged in: whoever serves its account goes on with it. +fd: the
+ * client's socket, or, where edge keeps TLS, one end of a pair that edge joins
+ * with it. `octets` came from the client behind its login. */
+#define IPC_FIELDS_handover(F)                                                                     \
+        F(U8, protocol, 0, _)    /* enum listen_protocol */                                        \
+        F(BOOL, is_secured, 0, _)                                                                  \
+        F(BOOL, is_utf8, 0, _)   /* POP3: said before login (RFC 6856) */                          \
+        F(OCTETS, tag, 128, _)   /* IMAP: of the command that logged in */                         \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(OCTETS, client, 64, _) /* for the log: "[192.0.2.1]" */                                  \
+        F(U16, client_port, 0, _)                                                                  \
+        F(OCTETS, octets, IPC_BODY_PART_MAX, _)
+
+/* A mailbox, once as it is and then each change, until view_close. `view` is
+ * chosen by access and never used again.
+ *
+ * view_head and pages come first; `is_last` ends them. Changes may come in
+ * between: a page may be newer than a change that was sent before it, so what
+ * has the higher modseq counts, and what is gone is gone. */
+#define IPC_FIELDS_view_open(F)                                                                    \
+        F(U64, view, 0, _)                                                                         \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(U64, mailbox_id, 0, _)
+#define IPC_FIELDS_view_close(F) F(U64, view, 0, _)
+#define IPC_FIELDS_view_head(F)                                                                    \
+        F(U64, view, 0, _)                                                                         \
+        F(U32, status, 0, _) /* a positive errno: there is no such view */                         \
+        F(U32, uid_validity, 0, _)                                                                 \
+        F(U32, uid_next, 0, _)                                                                     \
+        F(U64, highest_modseq, 0, _)                                                               \
+        F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)
+#define IPC_FIELDS_keyword(F) F(OCTETS, name, 64, _)
+#define IPC_FIELDS_view_page(F)                                                                    \
+        F(U64, view, 0, _)                                                                         \
+        F(BOOL, is_last, 0, _)                                                                     \
+        F(ITEMS, rows, IPC_ROWS_MAX, message_row)
+#define IPC_FIELDS_message_row(F)                                                                  \
+        F(U32, uid, 0, _)                                                                          \
+        F(U32, flags, 0, _)    /* enum message_flag */                                             \
+        F(U32, keywords, 0, _) /* bits by the keywords of the view */                              \
+        F(U64, modseq, 0, _)                                                                       \
+        F(U64, arrived_us, 0, _)                                                                   \
+        F(U64, saved_us, 0, _)                                                                     \
+        F(U64, size, 0, _)                                                                         \
+        F(U64, blob_id, 0, _)
+/* What one commit changed, in one or several frames. */
+#define IPC_FIELDS_view_change(F)                                                                  \
+        F(U64, view, 0, _)                                                                         \
+        F(BOOL, is_last, 0, _)                                                                     \
+        F(U32, uid_next, 0, _)                                                                     \
+        F(U64, highest_modseq, 0, _)                                                               \
+        F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)                                              \
+        F(ITEMS, rows, IPC_ROWS_MAX, message_row)                                                  \
+        F(ITEMS, gone, IPC_RANGES_MAX, uid_span)
+#define IPC_FIELDS_uid_span(F) F(U32, first, 0, _) F(U32, last, 0, _)
+/* The view has ended: the mailbox was deleted, or there was too much to tell
+ * and it must be opened anew. */
+#define IPC_FIELDS_view_gone(F) F(U64, view, 0, _) F(BOOL, is_deleted, 0, _)
+
+enum folder_verb {
+        FOLDER_LIST = 1, /* every mailbox and every name subscribed to */
+        FOLDER_STATUS,   /* the row of `mailbox`; INBOX comes into being */
+        FOLDER_CREATE,
+        FOLDER_DELETE,
+        FOLDER_RENAME,
+        FOLDER_SUBSCRIBE,
+        FOLDER_UNSUBSCRIBE,
+};
+#define IPC_FIELDS_folder_order(F)                                                                 \
+        F(U64, order, 0, _)                                                                        \
+        F(U8, verb, 0, _)                                                                          \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(OCTETS, mailbox, 1024, _)                                                                \
+        F(OCTETS, new_name, 1024, _)                                                               \
+        F(U32, special_use, 0, _)
+/* Before folder_done, as many as it takes. */
+#define IPC_FIELDS_folder_rows(F)                                                                  \
+        F(U64, order, 0, _)                                                                        \
+        F(ITEMS, rows, 500, folder_row)
+#define IPC_FIELDS_folder_row(F)                                                                   \
+        F(OCTETS, name, 255, _)                                                                    \
+        F(BOOL, is_missing, 0, _) /* only subscribed to */                                         \
+        F(BOOL, is_subscribed, 0, _)                                                               \
+        F(U32, special_use, 0, _)                                                                  \
+        F(U64, mailbox_id, 0, _)                                                                   \
+        F(U32, uid_validity, 0, _)                                                                 \
+        F(U32, uid_next, 0, _)                                                                     \
+        F(U32, message_count, 0, _)                                                                \
+        F(U32, unseen_count, 0, _)                                                                 \
+        F(U32, deleted_count, 0, _)                                                                \
+        F(U64, highest_modseq, 0, _)                                                               \
+        F(U64, size, 0, _)
+#define IPC_FIELDS_folder_done(F)                                                                  \
+        F(U64, order, 0, _)                                                                        \
+        F(U32, status, 0, _) /* 0 or a positive errno */                                           \
+        F(U64, mailbox_id, 0, _)
+
+/* Messages change (store/mailbox.h says what the fields mean). */
+#define IPC_FIELDS_change_order(F)                                                                 \
+        F(U64, order, 0, _)                                                                        \
+        F(U8, kind, 0, _) /* enum account_change_kind */                                           \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(U64, mailbox_id, 0, _)                                                                   \
+        F(ITEMS, uids, IPC_RANGES_MAX, uid_span)                                                   \
+        F(U8, mode, 0, _) /* enum account_flags_mode */                                            \
+        F(U32, flags, 0, _)                                                                        \
+        F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)                                              \
+        F(BOOL, has_unchanged_since, 0, _)                                                         \
+        F(U64, unchanged_since, 0, _)                                                              \
+        F(BOOL, only_deleted, 0, _)                                                                \
+        F(OCTETS, to, 1024, _)
+/* After the view_change of every open view it concerns. */
+#define IPC_FIELDS_change_done(F)                                                                  \
+        F(U64, order, 0, _)                                                                        \
+        F(U32, status, 0, _) /* 0 or a positive errno */                                           \
+        F(U32, uid_validity, 0, _)                                                                 \
+        F(ITEMS, source, IPC_RANGES_MAX, uid_span)                                                 \
+        F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
+
+/* Messages whose bodies came before, as an edge's do (body, lend); the answer
+ * is change_done. All or none. */
+#define IPC_FIELDS_append_order(F)                                                                 \
+        F(U64, order, 0, _)                                                                        \
+        F(OCTETS, account, 320, _)                                                                 \
+        F(OCTETS, mailbox, 1024, _)                                                                \
+        F(ITEMS, messages, IPC_APPENDS_MAX, append_message)
+#define IPC_FIELDS_append_message(F)                                                               \
+        F(U64, message_id, 0, _)                                                                   \
+        F(U64, size, 0, _)                                                                         \
+        F(BOOL, is_lent, 0, _)                                                                     \
+        F(U32, flags, 0, _)                                                                        \
+        F(U64, arrived_us, 0, _)                                                                   \
+        F(OCTETS, keywords, 2200, _) /* each with a NUL behind it */
+
+/* A stored body, or its part: octets; or +fd where `wants_file` and the body
+ * is a file of its own. */
+#define IPC_FIELDS_blob_query(F)                                                                   \
+        F(U64, query, 0, _)                                                                        \
+        F(U64, blob_id, 0, _)                                                                      \
+        F(U64, offset, 0, _)                                                                       \
+        F(U32, len, 0, _)                                                                          \
+        F(BOOL, wants_file, 0, _)
+#define IPC_FIELDS_blob_octets(F)                                                                  \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, status, 0, _) /* 0 or a positive errno */                                           \
+        F(U64, size, 0, _)   /* of the whole */                                                    \
+        F(OCTETS, octets, IPC_BLOB_PART_MAX, _)
 
 /* The kinds of items that messages carry. */
 #define IPC_ITEM_KINDS(I)                                                                          \
@@ -308,4 +558,9 @@ enum commit_status {
         I(target)                                                                                  \
         I(mx_host)                                                                                 \
         I(dsn_recipient)                                                                           \
-        I(argument)
+        I(argument)                                                                                \
+        I(keyword)                                                                                 \
+        I(message_row)                                                                             \
+        I(uid_span)                                                                                \
+        I(folder_row)                                                                              \
+        I(append_message)

@@ -32,8 +32,8 @@ struct address {
  * accepted and dropped (RFC 5321 appendix C). Also taken: local parts with
  * leading, trailing or doubled dots, as Japanese carriers gave out.
  * `domain` may be missing only for "postmaster" and bare local names when
- * `may_lack_domain`. Literals are IPv4 and IPv6; no other tag was ever
- * registered. Octets above 127 must be UTF-8. 0 or -EINVAL. */
+ * `may_lack_domain`. Literals (RFC 5321 section 4.1.3) are IPv4 and IPv6; no
+ * other tag was ever registered. Octets above 127 must be UTF-8. 0 or -EINVAL. */
 int address_parse(struct span text, bool may_lack_domain, struct address *ret);
 
 /* `s` is a Domain of section 4.1.2, U-labels allowed; no literal. */

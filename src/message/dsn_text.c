@@ -94,10 +94,13 @@ struct status_code dsn_text_status(const struct dsn *d, const struct dsn_recipie
         struct span text = r->text;
         struct status_code c;
 
-        if (status_code_parse(r->enhanced, &c) == 0 || status_code_take(&text, r->code, &c))
+        if (status_code_parse(r->enhanced, &c) < 0 && !status_code_take(&text, r->code, &c))
+                c = r->code ? status_code_of_reply(r->code) : (struct status_code) {0};
+        /* Given up for its age: what was said last was no refusal. */
+        if (d->action == DSN_FAILED && c.class == 4)
+                return (struct status_code) {5, 4, 7};
+        if (c.class)
                 return c;
-        if (r->code)
-                return status_code_of_reply(r->code);
         c = (struct status_code) {2, 0, 0};
         if (d->action == DSN_FAILED || d->action == DSN_DELAYED)
                 c.class = d->action == DSN_FAILED ? 5 : 4;

@@ -4,8 +4,9 @@
 
 #include "message/header.h"
 
-/* Reads line by line; only CRLF ends a line, as in header.h. Of a body line only its first octets matter (is it a
- * delimiter?), of a header line all of them.
+/* Reads line by line; only CRLF ends a line, as in header.h. Of a body line
+ * only its first octets matter (is it a delimiter?), of a header line all of
+ * them.
  *
  *   HEADER --empty line--> BODY --delimiter--> HEADER of the next part
  *                               --close-delimiter--> BODY of the multipart (epilogue)
@@ -335,7 +336,8 @@ void mime_parser_feed(struct mime_parser *p, struct span octets)
 {
         while (octets.len) {
                 const size_t end = span_find(octets, '\n');
-                const struct span piece = span_first(octets, end == SIZE_MAX ? octets.len : end + 1);
+                const size_t len = end == SIZE_MAX ? octets.len : end + 1;
+                const struct span piece = span_first(octets, len);
 
                 if (p->is_header && is_header_end(p, piece))
                         p->header_len = p->header_line_at;

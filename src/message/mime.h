@@ -23,7 +23,8 @@ struct mime_limits {
         unsigned parts_max;     /* in the whole tree */
         size_t part_header_max; /* octets of one header that are kept */
 };
-#define MIME_LIMITS ((struct mime_limits) {.depth_max = 50, .parts_max = 1000, .part_header_max = 64 * 1024})
+#define MIME_LIMITS                                                                                \
+        ((struct mime_limits) {.depth_max = 50, .parts_max = 1000, .part_header_max = 64 * 1024})
 
 enum mime_kind {
         MIME_LEAF,
@@ -40,11 +41,11 @@ struct mime_part {
         bool is_closed;       /* multipart: the close-delimiter came */
         uint64_t header_at;   /* octets from the start of the message */
         uint64_t body_at;     /* behind the empty line */
-        uint64_t body_end;    /* for a part within a multipart: without the CRLF before the delimiter */
+        uint64_t body_end;    /* within a multipart: without the CRLF before the delimiter */
         uint64_t body_lines;  /* line ends in the body */
         struct span header;   /* kept octets, the empty line not with them */
-        struct content_field content_type; /* text/plain where none is given (RFC 2045 section 5.2) */
-        struct span encoding; /* Content-Transfer-Encoding in lower case; "7bit" where none is given */
+        struct content_field content_type; /* text/plain if none is given (RFC 2045 section 5.2) */
+        struct span encoding; /* Content-Transfer-Encoding in lower case; "7bit" if none is given */
         struct span boundary;
 };
 

@@ -39,7 +39,8 @@ static const struct {
           "multipart/mixed(multipart/alternative(text/plain[one]),text/plain[two])" },
         { "boundary that begins another",
           "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
-          "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\n\r\none\r\n--bb--\r\n--b--\r\n",
+          "Content-Type: multipart/mixed; boundary=bb\r\n\r\n"
+          "--bb\r\n\r\none\r\n--bb--\r\n--b--\r\n",
           "multipart/mixed(multipart/mixed(text/plain[one]))" },
         { "blanks behind a delimiter",
           "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b \t\r\n\r\none\r\n--b-- \r\n",
@@ -59,7 +60,8 @@ static const struct {
           "Content-Type: message/rfc822\r\n--b--\r\n",
           "multipart/mixed(message/rfc822(text/plain[]))" },
         { "digest",
-          "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: z\r\n\r\nd\r\n--b--",
+          "Content-Type: multipart/digest; boundary=b\r\n\r\n"
+          "--b\r\n\r\nSubject: z\r\n\r\nd\r\n--b--",
           "multipart/digest(message/rfc822(text/plain[d]))" },
         { "encoded multipart is not looked into",
           "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n\r\n"

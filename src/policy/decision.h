@@ -36,7 +36,7 @@ enum decision_kind {
         DECISION_DROPPED = 12,  /* final: thrown away, by whom */
         DECISION_HELD = 13,
         DECISION_DISCARDED = 14, /* final: a rule said discard */
-        DECISION_NOTIFIED = 15, /* of success, as the sender asked; `next` is that message's id */
+        DECISION_NOTIFIED = 15,  /* the sender is told, by the message in `next` */
 };
 
 struct decision_step {

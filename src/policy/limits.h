@@ -1,4 +1,4 @@
-/* Limits a peer runs into: pure verdicts over the configuration and counts
+/* Limits a peer runs into (RFC 5321 section 7.8): pure verdicts over the configuration and counts
  * that the caller keeps. 0 in the configuration means no limit. What the SMTP
  * engine counts by itself (recipients, size, errors) is not here. */
 #pragma once

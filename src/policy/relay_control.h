@@ -1,4 +1,4 @@
-/* Relay control: who may send where.
+/* Relay control: who may send where (RFC 5321 section 3.6).
  *
  * Anybody may send to our own domains. To send elsewhere a client must be a
  * local user, have logged in, or come from one of relay_networks. What names

@@ -32,7 +32,6 @@ enum { DNS_PORT = 53, PORTS_MAX = 64, ARENAS_MAX = 4 };
 /* What files a kind may use, apart from descriptors it is handed. */
 enum files {
         FILES_NONE,
-        FILES_USERS, /* reads the folder of users.file */
         FILES_STATE, /* everything in the state folder, which is its root folder */
 };
 
@@ -56,8 +55,8 @@ static const struct confinement table[PROCESS_KIND_END] = {
                 .open_files = 8192, .threads = 64,
         },
         [PROCESS_DIRECTORY] = {
-                .files = FILES_USERS, .calls = CALLS_THREADS | CALLS_READ_FILES,
-                .uses_tls = true, .open_files = 4096, .threads = 256,
+                /* The users file comes as a descriptor. */
+                .calls = CALLS_THREADS, .uses_tls = true, .open_files = 4096, .threads = 256,
         },
         [PROCESS_WORKER] = {
                 .uses_tls = true, .open_files = 1024, .file_size = 1ULL << 30,
@@ -240,24 +239,7 @@ static size_t dns_ports(const struct config *config, uint16_t *out)
         return count;
 }
 
-/* The folder is opened before the root folder changes. */
-static int open_users_folder(const struct config *config)
-{
-        const struct span file = config->users.file;
-        const size_t slash = span_find_last(file, '/');
-        char path[4096];
-        int fd;
-
-        if (file.len == 0)
-                return -1;
-        snprintf(path, sizeof path, "%.*s", slash == SIZE_MAX ? 1 : (int) (slash ? slash : 1),
-                 slash == SIZE_MAX ? "." : file.p);
-        fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 ? -1 : fd;
-}
-
-static int restrict_paths(const struct confinement *c, const struct confine_identity *id,
-                          int users_fd)
+static int restrict_paths(const struct confinement *c, const struct confine_identity *id)
 {
         uint16_t ports[PORTS_MAX];
         struct landlock_rules rules = {
@@ -268,9 +250,6 @@ static int restrict_paths(const struct confinement *c, const struct confine_iden
         if (c->files == FILES_STATE) {
                 rules.files = LANDLOCK_READ_WRITE;
                 rules.folder_fd = id->state_fd;
-        } else if (users_fd >= 0) {
-                rules.files = LANDLOCK_READ;
-                rules.folder_fd = users_fd;
         }
         if (c->connects == CONNECTS_DNS)
                 rules.port_count = dns_ports(id->config, ports);
@@ -285,8 +264,6 @@ static int restrict_paths(const struct confinement *c, const struct confine_iden
 int confine_apply(enum process_kind kind, const struct confine_identity *id, const char **ret_what)
 {
         const struct confinement *c = &table[kind];
-        _cleanup_(close_fd) int users_fd =
-                c->files == FILES_USERS ? open_users_folder(id->config) : -1;
         int r;
 
         *ret_what = "limits";
@@ -308,7 +285,7 @@ int confine_apply(enum process_kind kind, const struct confine_identity *id, con
         if (r < 0)
                 return r;
         *ret_what = "Landlock";
-        r = restrict_paths(c, id, users_fd);
+        r = restrict_paths(c, id);
         if (r < 0)
                 return r;
         *ret_what = "system calls";

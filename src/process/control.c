@@ -68,6 +68,7 @@ static void on_control(struct channel *ch, void *arg, const union ipc_message *m
                              SPAN_LITERAL("only root and the group hayauma may do that"));
                 return;
         }
+        CHANNEL_SEND(client->channel, control_octets, -1, .octets = {0});
         client->control->hooks.request(client->control->hooks.arg, client->number,
                                        m->control.verb);
 }

@@ -312,7 +312,7 @@ static void on_table(struct channel *ch, void *arg, const union ipc_message *m, 
         int r = -EPROTO;
 
         (void) ch;
-        if (s->phase == STARTED && s->role->table && *fd >= 0)
+        if ((s->phase == STARTED || s->phase == RUNNING) && s->role->table && *fd >= 0)
                 r = s->role->table(&s->p, (enum snapshot_table) m->table.table, m->table.name, *fd);
         if (r < 0)
                 fail(s, "table", r);

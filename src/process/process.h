@@ -64,7 +64,8 @@ struct process_role {
          * replaces what it had to that one. */
         void (*peer)(struct process *p, enum process_kind kind, unsigned number,
                      uint64_t generation, int fd);
-        /* A table's text, before `prepare`; compiler only. On success the role
+        /* A table's text, before `prepare`, for compiler and directory; for the
+         * latter also later, each time the users file changes. On success the role
          * owns the fd. 0 or negative errno. NULL: none is taken. */
         int (*table)(struct process *p, enum snapshot_table table, struct span name, int fd);
         /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
@@ -91,4 +92,4 @@ extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
 /* What each role is: process/edge/edge.c and so on. */
 extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
-        worker_role, compiler_role;
+        worker_role, compiler_role, access_role;

@@ -9,5 +9,6 @@ const struct process_role *const process_roles[PROCESS_KIND_END] = {
         [PROCESS_WORKER] = &worker_role,
         [PROCESS_RELAY] = &relay_role,
         [PROCESS_KEEPER] = &keeper_role,
+        [PROCESS_ACCESS] = &access_role,
         [PROCESS_EDGE] = &edge_role,
 };

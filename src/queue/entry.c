@@ -5,7 +5,7 @@
 
 #include "base/codec.h"
 
-enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, RECIPIENTS_MAX = 1000 };
+enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, RECIPIENTS_MAX = 1000 };
 
 static void put_id(char *out, uint64_t message_id, uint16_t group)
 {
@@ -87,7 +87,8 @@ static int encode_envelope(const struct queue_entry *e, struct buffer *b)
 
 int queue_entry_encode(const struct queue_entry *e, struct buffer *b)
 {
-        const unsigned marks = (e->is_held ? HELD : 0) | (e->delay_told ? DELAY_TOLD : 0);
+        const unsigned marks = (e->is_held ? HELD : 0) | (e->delay_told ? DELAY_TOLD : 0) |
+                               (e->delay_owed ? DELAY_OWED : 0);
         const size_t len = b->len;
         const uint64_t numbers[] = {e->message_id, e->arrived_us, e->due_us, e->blob_id,
                                     e->body_len};
@@ -126,7 +127,7 @@ static void decode_recipient(struct reader *in, struct queue_recipient *q)
         q->enhanced = read_octets(in, 16);
         q->text = read_octets(in, QUEUE_REPLY_MAX);
         q->host = read_octets(in, 300);
-        if (q->state < RECIPIENT_WAITING || q->state > RECIPIENT_SUCCEEDED)
+        if (q->state < RECIPIENT_WAITING || q->state > RECIPIENT_DELIVERED)
                 in->failed = true;
 }
 
@@ -140,6 +141,7 @@ static void decode_head(struct reader *in, struct queue_entry *e)
         marks = read_u8(in);
         e->is_held = marks & HELD;
         e->delay_told = marks & DELAY_TOLD;
+        e->delay_owed = marks & DELAY_OWED;
         e->flags = read_u32(in);
         e->attempts = read_u32(in);
         e->local_prefix_len = read_u32(in);
@@ -154,7 +156,7 @@ static void decode_head(struct reader *in, struct queue_entry *e)
         e->next_hop = read_octets(in, QUEUE_ENTRY_MAX);
         e->recipient_count = read_u32(in);
         if (e->recipient_count > RECIPIENTS_MAX || e->local_prefix_len > e->body_len ||
-            marks > (HELD | DELAY_TOLD))
+            marks > (HELD | DELAY_TOLD | DELAY_OWED))
                 in->failed = true;
 }
 
@@ -208,8 +210,11 @@ struct queue_entry *queue_entry_free(struct queue_entry *e)
 
 bool queue_entry_owes(const struct queue_entry *e)
 {
-        return queue_entry_count(e, RECIPIENT_FAILED) > 0 ||
-               queue_entry_count(e, RECIPIENT_SUCCEEDED) > 0;
+        for (size_t i = 0; i < e->recipient_count; i++)
+                if (e->recipients[i].state != RECIPIENT_WAITING &&
+                    e->recipients[i].state != RECIPIENT_DONE)
+                        return true;
+        return e->delay_owed;
 }
 
 size_t queue_entry_count(const struct queue_entry *e, enum recipient_state state)

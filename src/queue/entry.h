@@ -23,8 +23,9 @@
 enum recipient_state {
         RECIPIENT_WAITING = 1, /* to be tried, or tried and deferred */
         RECIPIENT_FAILED = 2,  /* given up; a notification is owed */
-        RECIPIENT_DONE = 3,    /* relayed, or failed and told */
-        RECIPIENT_SUCCEEDED = 4, /* delivered or relayed; a notification of that is owed */
+        RECIPIENT_DONE = 3,    /* nothing is left to do about it */
+        RECIPIENT_RELAYED = 4,   /* taken by a host that will not tell; a notification is owed */
+        RECIPIENT_DELIVERED = 5, /* in its mailbox; a notification is owed */
 };
 
 struct queue_recipient {
@@ -42,6 +43,7 @@ struct queue_entry {
         uint16_t group;  /* which entry of its message */
         bool is_held;    /* by an administrator: not tried */
         bool delay_told; /* a notice of delay was sent */
+        bool delay_owed; /* one is to be sent */
         uint32_t flags;  /* enum envelope_flag */
         uint32_t attempts;
         uint64_t arrived_us;
@@ -96,7 +98,7 @@ int queue_entry_update(const struct queue_entry *changed, struct queue_entry **r
 
 struct queue_entry *queue_entry_free(struct queue_entry *e);
 
-/* Whether a notification is owed for any recipient. */
+/* Whether somebody is to be notified before anything else is done with it. */
 bool queue_entry_owes(const struct queue_entry *e);
 
 /* Recipients in this state. */

@@ -1,4 +1,4 @@
-/* When to try again. Pure: times and randomness are passed in. */
+/* When to try again (RFC 5321 section 4.5.4). Pure: times and randomness are passed in. */
 #pragma once
 
 #include <stdint.h>

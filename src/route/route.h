@@ -30,6 +30,7 @@ enum envelope_flag {
         ENVELOPE_BOUNCE = 128,  /* made here: no trace of a client */
         ENVELOPE_EACH = 256,    /* LMTP: every recipient is answered by itself */
         ENVELOPE_PRIORITY_SHIFT = 16, /* five bits: MT-PRIORITY + 10, 0: not given (RFC 6710) */
+        ENVELOPE_POSTMASTER = 512, /* about a notification: the last, nothing follows it */
 };
 
 static inline uint32_t envelope_with_priority(int priority)

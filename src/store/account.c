@@ -86,9 +86,9 @@ void account_put_header(const struct account *a, struct store_batch *batch)
         store_put(batch, SPAN_LITERAL("h"), span_make(value, sizeof value));
 }
 
-void account_put_box(const struct mailbox *b, struct store_batch *batch)
+void account_put_box(struct account *a, const struct mailbox *b, struct store_batch *batch)
 {
-        char key[ACCOUNT_KEY_MAX], value[32];
+        char key[ACCOUNT_KEY_MAX], value[36];
 
         key_put_u32(value, b->uid_next);
         key_put_u32(value + 4, b->message_count);
@@ -96,6 +96,8 @@ void account_put_box(const struct mailbox *b, struct store_batch *batch)
         key_put_u32(value + 12, b->single_count);
         key_put_u64(value + 16, b->highest_modseq);
         key_put_u64(value + 24, b->size);
+        key_put_u32(value + 32, b->deleted_count);
+        account_note_box(a, b);
         store_put(batch, account_key(key, 'm', b->id), span_make(value, sizeof value));
 }
 
@@ -130,8 +132,11 @@ static struct account *find(const struct mailboxes *m, struct span address)
 
 static void account_free(struct account *a)
 {
-        for (size_t i = 0; i < a->box_count; i++)
+        for (size_t i = 0; i < a->box_count; i++) {
                 free(a->boxes[i].name);
+                free(a->boxes[i].keywords);
+        }
+        account_free_subscriptions(a);
         free(a->boxes);
         free(a->purged);
         free(a->sweep_behind);
@@ -140,11 +145,12 @@ static void account_free(struct account *a)
         free(a);
 }
 
-static void leave_cache(struct account *a)
+void account_leave_cache(struct account *a)
 {
         if (a->is_forgotten)
                 return;
         a->is_forgotten = true;
+        account_tell_lost(a);
         table_remove(&a->mailboxes->by_address, &a->by_address);
         if (list_is_linked(&a->recently_used)) {
                 list_remove(&a->recently_used);
@@ -177,14 +183,14 @@ void account_release(struct account *a)
                 struct account *oldest =
                         LIST_OBJECT(m->recently_used.next, struct account, recently_used);
 
-                leave_cache(oldest);
+                account_leave_cache(oldest);
                 account_free(oldest);
         }
 }
 
 void account_forget(struct account *a)
 {
-        leave_cache(a);
+        account_leave_cache(a);
         if (a->references == 0)
                 account_free(a);
 }
@@ -221,6 +227,10 @@ static struct account *account_new(struct mailboxes *m, struct span address)
         a->next_mailbox_id = 1;
         a->chore.octets = BUFFER_INIT(4 * 1024 * 1024);
         list_init(&a->waiting);
+        list_init(&a->changes);
+        list_init(&a->watches);
+        list_init(&a->news);
+        list_init(&a->settling);
         if (!a->address || table_add(&m->by_address, &a->by_address, hash_of(address)) < 0) {
                 free(a->address);
                 free(a);
@@ -266,6 +276,7 @@ void account_remove_box(struct account *a, struct mailbox *b)
         const size_t i = (size_t) (b - a->boxes);
 
         free(b->name);
+        free(b->keywords);
         memmove(b, b + 1, (a->box_count - i - 1) * sizeof(struct mailbox));
         a->box_count--;
 }
@@ -276,7 +287,7 @@ static int read_box(struct account *a, uint64_t id, struct span value)
 
         if (!b)
                 return -ENOMEM;
-        if (value.len != 32)
+        if (value.len != 32 && value.len != 36)
                 return -EBADMSG;
         b->uid_next = key_get_u32(value.p);
         b->message_count = key_get_u32(value.p + 4);
@@ -284,6 +295,8 @@ static int read_box(struct account *a, uint64_t id, struct span value)
         b->single_count = key_get_u32(value.p + 12);
         b->highest_modseq = key_get_u64(value.p + 16);
         b->size = key_get_u64(value.p + 24);
+        if (value.len == 36)
+                b->deleted_count = key_get_u32(value.p + 32);
         return 0;
 }
 
@@ -303,6 +316,25 @@ static int read_name(struct account *a, uint64_t id, struct span value)
         memcpy(b->name, value.p + 4, b->name_len);
         b->uid_validity = key_get_u32(value.p);
         return 0;
+}
+
+static int read_use(struct account *a, uint64_t id, struct span value)
+{
+        struct mailbox *b = account_add_box(a, id);
+
+        if (!b)
+                return -ENOMEM;
+        if (value.len != 4)
+                return -EBADMSG;
+        b->special_use = key_get_u32(value.p);
+        return 0;
+}
+
+static int read_keywords(struct account *a, uint64_t id, struct span value)
+{
+        struct mailbox *b = account_add_box(a, id);
+
+        return b ? account_read_keywords(b, value) : -ENOMEM;
 }
 
 static int read_purged(struct account *a, uint64_t id)
@@ -326,9 +358,15 @@ static int read_entry(struct account *a, const struct store_entry *e)
                 a->next_mailbox_id = key_get_u64(e->value.p + 1);
                 return 0;
         }
+        if (letter == 'j')
+                return account_read_subscription(a, span_skip(e->key, 1));
         if (e->key.len != 9)
                 return 0;
         switch (letter) {
+        case 'i':
+                return read_use(a, key_get_u64(e->key.p + 1), e->value);
+        case 'k':
+                return read_keywords(a, key_get_u64(e->key.p + 1), e->value);
         case 'm':
                 return read_box(a, key_get_u64(e->key.p + 1), e->value);
         case 'n':
@@ -350,7 +388,7 @@ static void end_opening(struct account *a, int result)
         a->is_reading = false;
         a->is_open = result == 0;
         if (result < 0)
-                leave_cache(a);
+                account_leave_cache(a);
         while ((node = list_take_first(&a->waiting))) {
                 struct opening *o = LIST_OBJECT(node, struct opening, node);
 
@@ -389,8 +427,9 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 
 static void read_on(struct account *a, struct span from)
 {
-        store_scan(a->mailboxes->store, &a->partition, from, SPAN_LITERAL("o"), STORE_SCAN_MAX,
-                   false, got_page, a);
+        const struct store_range range = {from, SPAN_LITERAL("o"), STORE_SCAN_MAX, false};
+
+        store_scan(a->mailboxes->store, &a->partition, &range, got_page, a);
 }
 
 static void got_sequence(void *arg, int result, struct span value, uint64_t sequence)
@@ -451,10 +490,20 @@ struct store_batch *account_batch(struct account *a)
         if (!b)
                 return NULL;
         a->sequence++;
+        account_begin_news(a, b);
         account_do_chores(a, b);
         if (a->purged_count)
                 account_look_for_chores(a, NULL);
         return b;
+}
+
+void account_count_new(struct mailbox *b, struct message_entry *e)
+{
+        e->uid = b->uid_next++;
+        b->message_count++;
+        b->unseen_count += !(e->flags & MESSAGE_SEEN);
+        b->deleted_count += !!(e->flags & MESSAGE_DELETED);
+        b->size += e->size;
 }
 
 static bool was_recent(const struct account *a, uint64_t hash)
@@ -510,17 +559,18 @@ int account_deliver(struct account *a, const struct delivery *d, struct store_ba
                 b = account_new_box(a, name, batch);
         if (!b)
                 return -ENOMEM;
-        entry.uid = b->uid_next++;
+        if (d->keyword_count &&
+            account_keyword_bits(b, d->keywords, d->keyword_count, batch, &entry.keywords) < 0)
+                entry.keywords = 0; /* the message counts for more than its keywords */
         entry.modseq = ++b->highest_modseq;
         entry.saved_us = clock_now_us();
-        b->message_count++;
-        b->unseen_count += !(entry.flags & MESSAGE_SEEN);
+        account_count_new(b, &entry);
         b->single_count++;
-        b->size += entry.size;
         account_encode_entry(&entry, value);
         store_put(batch, account_key_uid(key, 'e', b->id, entry.uid),
                   span_make(value, sizeof value));
-        account_put_box(b, batch);
+        account_note_entry(a, b, &entry, false);
+        account_put_box(a, b, batch);
         a->deliveries_since_sweep++;
         account_look_for_chores(a, b);
         *ret_uid = entry.uid;

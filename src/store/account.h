@@ -2,14 +2,21 @@
  *
  *   account.c         cache, opening, batches, delivery
  *   account_names.c   mailboxes by name
+ *   account_folders.c subscriptions, special uses, keywords
  *   account_list.c    messages, page by page
+ *   account_change.c  flags, expunge, copy, move
+ *   account_watch.c   who is told of changes once they are durable
  *   account_chores.c  work that later batches take along
  *
  * Keys in an account's partition; the letters are stored: add, never change.
  *
  *   h                 format, next mailbox id
+ *   i id              special use
+ *   j name            this name is subscribed to
+ *   k id              keywords: names, in the order of their bits
  *   l id              a deleted mailbox whose messages are not yet gone
- *   m id              uid_next, counters, modseq
+ *   m id              uid_next, counters, modseq (without the deleted ones
+ *                     in what the first releases wrote)
  *   n id              uid_validity, name
  *   e id uid          one message
  *   r id first-uid    a run: up to 256 messages, one behind the other
@@ -19,7 +26,10 @@
  *   1. Every run lies before every single entry of its mailbox, since the
  *      oldest entries are folded.
  *   2. What a batch of account_batch() says is in the struct at once: so two
- *      deliveries of one group get two UIDs. */
+ *      deliveries of one group get two UIDs.
+ *   3. Entries that exist are rewritten by one at a time: the first of
+ *      `changes`, or a chore while there is none. Whoever rewrites has read
+ *      after all batches made before were visible. */
 #pragma once
 
 #include "base/codec.h"
@@ -35,6 +45,7 @@ enum {
         ACCOUNT_KEY_MAX = 16,
         ACCOUNT_NAME_MAX = 255,
         ACCOUNT_MAILBOXES_MAX = 10000,
+        ACCOUNT_SUBSCRIPTIONS_MAX = 10000,
         ACCOUNT_RECENT_KEYS = 16,
         ACCOUNT_SWEEP_EVERY = 64, /* deliveries */
         ACCOUNT_DELIVERY_KEY_MAX = 256,
@@ -42,11 +53,20 @@ enum {
 
 #define ACCOUNT_DELIVERY_KEPT_US ((uint64_t) 7 * 86400 * 1000000)
 
+/* Names of keywords, by their bit. Only grows. */
+struct account_keywords {
+        unsigned count;
+        struct span names[MAILBOX_KEYWORDS_MAX];
+        char octets[MAILBOX_KEYWORDS_MAX][MAILBOX_KEYWORD_LENGTH_MAX];
+};
+
 struct mailbox {
         uint64_t id;
         char *name; /* NULL: being read, or nameless and so damaged */
         size_t name_len;
-        uint32_t uid_validity, uid_next, message_count, unseen_count;
+        uint32_t uid_validity, uid_next, message_count, unseen_count, deleted_count;
+        uint32_t special_use;
+        struct account_keywords *keywords; /* NULL: none */
         uint32_t single_count; /* entries that are in no run */
         uint32_t fold_at;      /* as soon as there are so many */
         uint64_t highest_modseq, size;
@@ -83,6 +103,14 @@ struct account {
         struct chore chore;
         bool is_chore_asked;
         uint64_t chore_sequence; /* of the batch that took the last one along */
+        uint64_t chore_read_in; /* the epoch */
+        uint64_t chore_epoch; /* counts changes begun: what was read before one is stale */
+        struct list_node changes; /* the first is at work */
+        struct list_node watches, news;
+        uint64_t batches_made, batches_ended;
+        struct list_node settling;
+        char **subscriptions; /* names */
+        size_t subscription_count, subscription_room;
         char *sweep_behind; /* where the next sweep begins; NULL: nowhere yet */
         size_t sweep_behind_len;
 };
@@ -106,7 +134,7 @@ struct span account_key(char *out, char letter, uint64_t mailbox_id);
 struct span account_key_uid(char *out, char letter, uint64_t mailbox_id, uint32_t uid);
 
 void account_put_header(const struct account *a, struct store_batch *batch);
-void account_put_box(const struct mailbox *b, struct store_batch *batch);
+void account_put_box(struct account *a, const struct mailbox *b, struct store_batch *batch);
 void account_put_name(const struct mailbox *b, struct store_batch *batch);
 
 /* INBOX in capitals, the rest as it is; checks it. `out` holds
@@ -117,7 +145,42 @@ struct mailbox *account_new_box(struct account *a, struct span name, struct stor
 void account_encode_entry(const struct message_entry *e, char *out);
 int account_decode_entry(struct reader *r, struct message_entry *ret_e);
 
+/* A message comes in: gives it its UID and counts it. */
+void account_count_new(struct mailbox *b, struct message_entry *e);
+
+/* account_folders.c: reading, and what a deleted mailbox leaves. */
+int account_read_keywords(struct mailbox *b, struct span value);
+int account_read_subscription(struct account *a, struct span name);
+void account_free_subscriptions(struct account *a);
+/* The bits of keywords by name, adding those that are new. -EDQUOT: the table
+ * is full; -EINVAL: too long, or empty. */
+int account_keyword_bits(struct mailbox *b, const struct span *names, size_t count,
+                         struct store_batch *batch, uint32_t *ret_bits);
+/* The bits that another mailbox's bits have in this one; those that find no
+ * room are lost. */
+uint32_t account_translate_keywords(struct mailbox *to, const struct mailbox *from, uint32_t bits,
+                                    struct store_batch *batch);
+
+/* account_watch.c: the batch that was made last says what it changes, for
+ * those who watch. */
+void account_begin_news(struct account *a, struct store_batch *batch);
+void account_note_entry(struct account *a, const struct mailbox *b, const struct message_entry *e,
+                        bool is_gone);
+void account_note_box(struct account *a, const struct mailbox *b);
+void account_note_deleted(struct account *a, const struct mailbox *b);
+void account_tell_lost(struct account *a);
+/* Calls back once every batch made so far is visible; the callback may come at once. */
+struct account_settling {
+        struct list_node node;
+        uint64_t target;
+        void (*settled)(struct account_settling *s);
+};
+void account_settle(struct account *a, struct account_settling *s);
+void account_leave_cache(struct account *a);
+
 /* Looks whether something is to be done (in this mailbox, or NULL: in any),
  * and reads what it needs. */
 void account_look_for_chores(struct account *a, const struct mailbox *b);
+/* A change begins: what chores have read is stale. */
+void account_drop_chores(struct account *a);
 void account_do_chores(struct account *a, struct store_batch *batch);

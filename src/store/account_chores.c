@@ -27,7 +27,7 @@ static void drop(struct account *a)
 static void end_reading(struct account *a, bool is_ready)
 {
         a->is_chore_asked = false;
-        if (!is_ready)
+        if (!is_ready || a->chore_read_in != a->chore_epoch)
                 drop(a);
         account_release(a);
 }
@@ -107,6 +107,7 @@ static void got_purged_singles(void *arg, int result, const struct store_entry *
 {
         struct account *a = arg;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+        struct store_range range;
 
         (void) has_more;
         result = take_page(a, result, entries, count);
@@ -114,9 +115,9 @@ static void got_purged_singles(void *arg, int result, const struct store_entry *
                 end_reading(a, result == 0);
                 return;
         }
-        store_scan(a->mailboxes->store, &a->partition,
-                   account_key(from, 'r', a->chore.mailbox_id),
-                   account_key(to, 'r', a->chore.mailbox_id + 1), 1, false, got_purged_runs, a);
+        range = (struct store_range) {account_key(from, 'r', a->chore.mailbox_id),
+                                      account_key(to, 'r', a->chore.mailbox_id + 1), 1, false};
+        store_scan(a->mailboxes->store, &a->partition, &range, got_purged_runs, a);
 }
 
 static void read_chore(struct account *a)
@@ -124,18 +125,21 @@ static void read_chore(struct account *a)
         struct store *s = a->mailboxes->store;
         const uint64_t id = a->chore.mailbox_id;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+        struct store_range range = {account_key(from, 'e', id), account_key(to, 'e', id + 1),
+                                    ACCOUNT_RUN, false};
 
-        if (a->chore.kind == CHORE_FOLD)
-                store_scan(s, &a->partition, account_key(from, 'e', id),
-                           account_key(to, 'e', id + 1), ACCOUNT_RUN, false, got_fold, a);
-        else if (a->chore.kind == CHORE_PURGE)
-                store_scan(s, &a->partition, account_key(from, 'e', id),
-                           account_key(to, 'e', id + 1), PURGE_PAGE, false, got_purged_singles, a);
-        else
-                store_scan(s, &a->partition,
-                           a->sweep_behind_len ? span_make(a->sweep_behind, a->sweep_behind_len)
-                                               : SPAN_LITERAL("d/"),
-                           SPAN_LITERAL("d0"), SWEEP_PAGE, false, got_sweep, a);
+        if (a->chore.kind == CHORE_FOLD) {
+                store_scan(s, &a->partition, &range, got_fold, a);
+        } else if (a->chore.kind == CHORE_PURGE) {
+                range.limit = PURGE_PAGE;
+                store_scan(s, &a->partition, &range, got_purged_singles, a);
+        } else {
+                range = (struct store_range) {SPAN_LITERAL("d/"), SPAN_LITERAL("d0"), SWEEP_PAGE,
+                                              false};
+                if (a->sweep_behind_len)
+                        range.from = span_make(a->sweep_behind, a->sweep_behind_len);
+                store_scan(s, &a->partition, &range, got_sweep, a);
+        }
 }
 
 static void got_chore_sequence(void *arg, int result, struct span value, uint64_t sequence)
@@ -174,12 +178,14 @@ static enum chore_kind choose(struct account *a, const struct mailbox *b, uint64
 
 void account_look_for_chores(struct account *a, const struct mailbox *b)
 {
-        if (a->chore.kind != CHORE_NONE || a->is_chore_asked || a->is_forgotten)
+        if (a->chore.kind != CHORE_NONE || a->is_chore_asked || a->is_forgotten ||
+            !list_is_empty(&a->changes))
                 return;
         a->chore.kind = choose(a, b, &a->chore.mailbox_id);
         if (a->chore.kind == CHORE_NONE)
                 return;
         a->is_chore_asked = true;
+        a->chore_read_in = a->chore_epoch;
         account_ref(a);
         store_get(a->mailboxes->store, &a->partition, SPAN_LITERAL("h"), got_chore_sequence, a);
 }
@@ -205,7 +211,7 @@ static void fold(struct account *a, struct store_batch *batch)
         store_put(batch, account_key_uid(key, 'r', b->id, first_uid), run);
         b->single_count -= ACCOUNT_RUN;
         b->fold_at = ACCOUNT_FOLD_AT;
-        account_put_box(b, batch);
+        account_put_box(a, b, batch);
 }
 
 static void sweep(struct account *a, struct store_batch *batch)
@@ -242,6 +248,13 @@ static void purge(struct account *a, struct store_batch *batch)
 static bool is_ready(const struct account *a)
 {
         return a->chore.kind != CHORE_NONE && !a->is_chore_asked;
+}
+
+void account_drop_chores(struct account *a)
+{
+        a->chore_epoch++;
+        if (is_ready(a))
+                drop(a);
 }
 
 bool account_has_chores(const struct account *a)

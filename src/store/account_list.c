@@ -92,6 +92,7 @@ static void got_first_run(void *arg, int result, const struct store_entry *entri
         struct listing *l = arg;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
         uint32_t first = l->uid_from;
+        struct store_range range;
 
         (void) has_more;
         if (result < 0) {
@@ -100,10 +101,10 @@ static void got_first_run(void *arg, int result, const struct store_entry *entri
         }
         if (count && entries[0].key.len == 13)
                 first = key_get_u32(entries[0].key.p + 9);
-        store_scan(l->account->mailboxes->store, &l->account->partition,
-                   account_key_uid(from, 'r', l->mailbox_id, first),
-                   account_key(to, 'r', l->mailbox_id + 1), l->limit / ACCOUNT_RUN + 2, false,
-                   got_runs, l);
+        range = (struct store_range) {account_key_uid(from, 'r', l->mailbox_id, first),
+                                      account_key(to, 'r', l->mailbox_id + 1),
+                                      l->limit / ACCOUNT_RUN + 2, false};
+        store_scan(l->account->mailboxes->store, &l->account->partition, &range, got_runs, l);
 }
 
 static void got_singles(void *arg, int result, const struct store_entry *entries, size_t count,
@@ -111,6 +112,7 @@ static void got_singles(void *arg, int result, const struct store_entry *entries
 {
         struct listing *l = arg;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+        struct store_range range = {.limit = 1, .is_reverse = true};
 
         for (size_t i = 0; i < count && i < l->limit && result == 0; i++) {
                 struct reader r = READER(entries[i].value);
@@ -123,12 +125,11 @@ static void got_singles(void *arg, int result, const struct store_entry *entries
                 return;
         }
         /* The run that holds uid_from, if any, begins at or before it. */
-        store_scan(l->account->mailboxes->store, &l->account->partition,
-                   account_key(from, 'r', l->mailbox_id),
-                   l->uid_from == UINT32_MAX
+        range.from = account_key(from, 'r', l->mailbox_id);
+        range.to = l->uid_from == UINT32_MAX
                            ? account_key(to, 'r', l->mailbox_id + 1)
-                           : account_key_uid(to, 'r', l->mailbox_id, l->uid_from + 1),
-                   1, true, got_first_run, l);
+                           : account_key_uid(to, 'r', l->mailbox_id, l->uid_from + 1);
+        store_scan(l->account->mailboxes->store, &l->account->partition, &range, got_first_run, l);
 }
 
 void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, size_t limit,
@@ -136,6 +137,7 @@ void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, siz
 {
         struct listing *l = calloc(1, sizeof(struct listing));
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
+        struct store_range range;
 
         limit = limit == 0 ? 1 : limit < PAGE_MAX ? limit : PAGE_MAX;
         if (l) {
@@ -157,7 +159,7 @@ void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, siz
         l->limit = limit;
         l->done = done;
         l->arg = arg;
-        store_scan(a->mailboxes->store, &a->partition,
-                   account_key_uid(from, 'e', mailbox_id, uid_from),
-                   account_key(to, 'e', mailbox_id + 1), limit, false, got_singles, l);
+        range = (struct store_range) {account_key_uid(from, 'e', mailbox_id, uid_from),
+                                      account_key(to, 'e', mailbox_id + 1), limit, false};
+        store_scan(a->mailboxes->store, &a->partition, &range, got_singles, l);
 }

@@ -14,6 +14,8 @@ static struct mailbox_status status_of(const struct mailbox *b)
                 .uid_next = b->uid_next,
                 .message_count = b->message_count,
                 .unseen_count = b->unseen_count,
+                .deleted_count = b->deleted_count,
+                .special_use = b->special_use,
                 .highest_modseq = b->highest_modseq,
                 .size = b->size,
         };
@@ -41,6 +43,16 @@ int account_mailbox(const struct account *a, struct span name, struct mailbox_st
 
         if (account_normalize(name, octets, &name) == 0)
                 b = account_find_name(a, name);
+        if (!b)
+                return -ENOENT;
+        *ret = status_of(b);
+        return 0;
+}
+
+int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_status *ret)
+{
+        const struct mailbox *b = account_find_id(a, id);
+
         if (!b)
                 return -ENOENT;
         *ret = status_of(b);
@@ -138,7 +150,7 @@ struct mailbox *account_new_box(struct account *a, struct span name, struct stor
         b->uid_validity = new_uid_validity(b->id);
         account_put_header(a, batch);
         account_put_name(b, batch);
-        account_put_box(b, batch);
+        account_put_box(a, b, batch);
         return b;
 }
 
@@ -251,8 +263,13 @@ int account_delete_mailbox(struct account *a, struct span name, struct store_bat
         a->purged = purged;
         a->purged[a->purged_count++] = b->id;
         store_delete(batch, account_key(key, 'n', b->id));
+        if (b->special_use)
+                store_delete(batch, account_key(key, 'i', b->id));
+        if (b->keywords)
+                store_delete(batch, account_key(key, 'k', b->id));
         store_delete(batch, account_key(key, 'm', b->id));
         store_put(batch, account_key(key, 'l', b->id), span_make(NULL, 0));
+        account_note_deleted(a, b);
         account_remove_box(a, b);
         return 0;
 }

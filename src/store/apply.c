@@ -168,6 +168,11 @@ int apply_find_blob(struct index *index, uint64_t blob_id, bool may_block, struc
         return r < 0 ? r : apply_decode_place(buffer_span(scratch), ret_place);
 }
 
+uint64_t apply_checksum(struct span octets)
+{
+        return hash_span(octets, CHECKSUM_SEED);
+}
+
 static int add_blob(struct apply *a, const struct blob_change *change)
 {
         char key[KEYS_MAX];
@@ -202,6 +207,8 @@ static int find_blob(struct apply *a, uint64_t blob_id, size_t *ret_index)
         if (r < 0)
                 return r;
         change.before = change.place.references;
+        if (change.place.kind == BLOB_IN_SEGMENT)
+                change.segment_before = change.place.segment;
         *ret_index = a->blob_count;
         return add_blob(a, &change);
 }
@@ -239,7 +246,7 @@ static int put_blob(struct apply *a, const struct batch_op *op, struct span reco
                 change.place.kind = BLOB_IN_SEGMENT;
                 change.place.segment = at.segment;
                 change.place.offset = at.offset + (uint64_t) (op->value.p - record.p);
-                change.place.checksum = hash_span(op->value, CHECKSUM_SEED);
+                change.place.checksum = apply_checksum(op->value);
         } else {
                 change.place.kind = BLOB_IN_FILE;
         }
@@ -266,6 +273,32 @@ static int reference_blob(struct apply *a, const struct batch_op *op)
         if (r == 0)
                 place->references = (uint32_t) references;
         return r;
+}
+
+/* What became of the body since it was copied decides: nothing is moved that is
+ * gone, and a copy that is not the body it was is left where it lies. */
+static int move_blob(struct apply *a, const struct batch_op *op, struct span record,
+                     struct record_place at)
+{
+        struct blob_place *place;
+        size_t index;
+        int r = find_blob(a, op->number, &index);
+
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        place = &a->blobs[index].place;
+        if (place->references == 0 || place->kind != BLOB_IN_SEGMENT ||
+            place->size != op->value.len ||
+            place->checksum != apply_checksum(op->value))
+                return 0;
+        if (index < a->blob_mark)
+                r = remember_blob(a, index);
+        if (r < 0)
+                return r;
+        place = &a->blobs[index].place;
+        place->segment = at.segment;
+        place->offset = at.offset + (uint64_t) (op->value.p - record.p);
+        return 0;
 }
 
 /* ---- keys -------------------------------------------------------------- */
@@ -334,11 +367,6 @@ static int apply_key_op(struct apply *a, const struct partition *p, const struct
                 return require_absent(a, p, op->key);
         case BATCH_DELETE_RANGE:
                 return remove_range(a, p, op);
-        case BATCH_DUE_PUT:
-                return index_put(a->index, keys_of_due(octets, p, op->number, op->key),
-                                 span_make(NULL, 0));
-        case BATCH_DUE_DELETE:
-                return index_remove(a->index, keys_of_due(octets, p, op->number, op->key));
         default:
                 key = keys_of_partition(octets, KEYS_DATA, p, op->key);
                 r = overlay_set(&a->overlay, key,
@@ -368,6 +396,8 @@ int apply_record(struct apply *a, struct span record, uint64_t expected_sequence
                         r = put_blob(a, &op, whole, place);
                 else if (op.kind == BATCH_BLOB_REFERENCE)
                         r = reference_blob(a, &op);
+                else if (op.kind == BATCH_BLOB_MOVE)
+                        r = move_blob(a, &op, whole, place);
                 else if (op.kind != BATCH_TRACE)
                         r = apply_key_op(a, &view.partition, &op);
         }

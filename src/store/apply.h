@@ -35,6 +35,7 @@ struct blob_change {
         uint64_t id;
         struct blob_place place;
         uint32_t before; /* references before this group; 0: was not there */
+        uint64_t segment_before; /* where it lay then; 0: nowhere, or in a file */
 };
 
 struct apply_cached {
@@ -79,6 +80,9 @@ void apply_forget_group(struct apply *a);
 /* 0, -ENOENT, -EAGAIN, -EBADMSG. `scratch` is the caller's. */
 int apply_find_blob(struct index *index, uint64_t blob_id, bool may_block, struct buffer *scratch,
                     struct blob_place *ret_place);
+
+/* Of a body in a segment. */
+uint64_t apply_checksum(struct span octets);
 
 /* Decodes the value of a blob's entry. 0 or -EBADMSG. */
 int apply_decode_place(struct span value, struct blob_place *ret_place);

@@ -26,9 +26,9 @@ enum batch_op_kind {
         BATCH_BLOB_ADOPT = 6,     /* id 8, references 4, description 2+n, size 8 */
         BATCH_BLOB_REFERENCE = 7, /* id 8, delta 4 */
         BATCH_TRACE = 8,          /* count 1, hashes 8 each, record 4+n */
-        BATCH_DUE_PUT = 9,        /* due 8, id 2+n */
-        BATCH_DUE_DELETE = 10,    /* due 8, id 2+n */
+        /* 9 and 10 were due times: not to be used again */
         BATCH_PUT_NEW = 11,       /* as BATCH_PUT */
+        BATCH_BLOB_MOVE = 12,     /* id 8, description 2+n, octets 4+n: lies here from now on */
 };
 
 /* What is in a batch, so that nobody looks who need not. */
@@ -42,13 +42,15 @@ struct store_batch {
         uint64_t log_offset; /* where the log put it: the driver's */
         unsigned has;
         int error;
+        void (*ended)(void *arg, int result); /* store_batch_on_end() */
+        void *ended_arg;
 };
 
 struct batch_op {
         uint8_t kind;
-        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT; id of DUE; description of blobs */
+        struct span key;   /* PUT, DELETE, RANGE, REQUIRE_ABSENT; description of blobs */
         struct span value; /* PUT, `to` of RANGE, octets of BLOB_PUT, record of TRACE */
-        uint64_t number;   /* blob id, due time */
+        uint64_t number;   /* blob id */
         int64_t count;     /* references, delta, hashes of TRACE */
         uint64_t size;     /* BLOB_ADOPT */
         struct span hashes;
@@ -67,6 +69,9 @@ int batch_open(struct span *in, struct batch_view *ret_view, struct span *ret_re
  * with ops.failed set when it is damaged. */
 bool batch_next(struct batch_view *v, struct batch_op *ret_op);
 
+/* Calls what store_batch_on_end() has set, once. */
+void batch_end(struct store_batch *b, int result);
+
 /* Fills the head of a batch that is about to be written. */
 void batch_seal(struct store_batch *b, uint64_t now_us);
 void batch_set_sequence(struct store_batch *b, uint64_t sequence);
@@ -78,6 +83,10 @@ uint32_t batch_number(struct span in);
 /* For a driver that learns the size of an adopted file late: sets the size in
  * every BLOB_ADOPT with this id. */
 void batch_set_adopted_size(struct store_batch *b, uint64_t blob_id, uint64_t size);
+
+/* As store_blob_put(), for a blob that is there: from now on it lies here. */
+void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
+                     struct span octets);
 
 /* The i-th hash of a TRACE. */
 uint64_t batch_hash(const struct batch_op *op, size_t i);

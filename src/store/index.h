@@ -122,6 +122,11 @@ static inline void index_close(struct index *i)
  * bytes. Starts the engine's threads. */
 int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
 
+/* Makes a copy of the durable state in the folder `path`, which must not be
+ * there but its parent must; of RocksDB's only, -EOPNOTSUPP else. It shares files
+ * with the index. Any thread. */
+int index_checkpoint(struct index *i, const char *path);
+
 /* In memory: for the mem: driver, and for crash tests: index_mem_crash() goes
  * back to the state of the last flush. `flush_every` > 0: every so many writes
  * flush by themselves, as an engine does. */

@@ -11,19 +11,25 @@
 #include "base/list.h"
 #include "base/table.h"
 
-/*   put, remove ──► ops ──write──► waiting ──push──► pushing ──► below
+/*   put, remove ──► ops ──write──► waiting ──start──► pushing ──thread──► below
  *
  * Invariants
  * 1. `waiting` changes only in write(), under the lock, by whole writes: so
  *    what is pushed is always a prefix of the writes.
- * 2. `pushing` does not change; it is forgotten, under the lock, when all of
- *    it is below. Reads look at waiting, then pushing, then below.
- * 3. One thread at a time pushes (push_lock), and only it writes below. */
+ * 2. `pushing` does not change while it is pushed; it is forgotten, under the
+ *    lock, when all of it is below. Reads look at waiting, then pushing, then
+ *    below.
+ * 3. Only the push thread writes below, but for ranges, while it rests. Whoever
+ *    starts it or writes past it holds start_lock.
+ *
+ * The push is a thread's work so that the group behind it does not wait: its
+ * size decides how much is saved, not how long a commit takes. */
 
 enum {
-        WAITING_MAX = 4000,              /* entries */
-        WAITING_BYTES_MAX = 2 * 1024 * 1024,
-        WAITING_US_MAX = 500 * 1000,     /* looked at when something is written */
+        WAITING_MAX = 16 * 1024,         /* entries; then a push */
+        WAITING_BYTES_MAX = 8 * 1024 * 1024,
+        WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
+        OVERRUN = 4,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
 };
 
@@ -51,11 +57,14 @@ struct behind {
         uint64_t seed;
         struct buffer ops; /* collected, not yet written */
         size_t ops_mark;
-        bool has_range, is_broken;
-        pthread_mutex_t lock; /* of waiting and pushing */
-        pthread_mutex_t push_lock;
-        atomic_bool is_scanned; /* a scan that may block has the lock */
+        bool has_range;
+        pthread_mutex_t lock; /* of what follows */
+        pthread_cond_t changed;
+        bool is_broken, is_pushing, is_closing;
         struct level waiting, pushing;
+        pthread_mutex_t start_lock;
+        pthread_t thread;
+        atomic_bool is_scanned; /* a scan that may block has the lock */
 };
 
 static struct behind *behind_of(struct index *i)
@@ -170,23 +179,43 @@ static int wait_remove(struct behind *b, struct span key)
 
 /* ---- pushing ------------------------------------------------------------ */
 
+static int compare_keys(struct span a, struct span b)
+{
+        const size_t len = a.len < b.len ? a.len : b.len;
+        const int c = len ? memcmp(a.p, b.p, len) : 0;
+
+        return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+static int by_key(const void *a, const void *b)
+{
+        return compare_keys(key_of(*(const struct entry *const *) a),
+                            key_of(*(const struct entry *const *) b));
+}
+
+/* In the order of the keys: the engine's own structure is walked once, not
+ * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        int r = 0;
+        const struct entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
+        size_t count = 0;
+        int r = list ? 0 : -ENOMEM;
 
-        LIST_FOR_EACH (node, &b->pushing.order) {
-                const struct entry *e = LIST_OBJECT(node, struct entry, node);
-
-                if (r == 0)
-                        r = e->is_removed ? index_remove(b->below, key_of(e))
-                                          : index_put(b->below, key_of(e), value_of(e));
-        }
+        LIST_FOR_EACH (node, &b->pushing.order)
+                if (list)
+                        list[count++] = LIST_OBJECT(node, struct entry, node);
+        if (list)
+                qsort(list, count, sizeof *list, by_key);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = list[i]->is_removed ? index_remove(b->below, key_of(list[i]))
+                                        : index_put(b->below, key_of(list[i]), value_of(list[i]));
+        free(list);
         return r;
 }
 
 static void swap_levels(struct behind *b)
 {
-        struct level taken = b->waiting;
+        const struct level taken = b->waiting;
 
         /* The heads of both lists lie in the struct: what hangs on them moves. */
         list_init(&b->pushing.order);
@@ -202,40 +231,73 @@ static void swap_levels(struct behind *b)
         b->waiting.bytes = 0;
 }
 
-/* With push_lock held. A failure leaves the engine broken, as index.h says. */
-static int push_waiting(struct behind *b)
+/* A failure leaves the engine broken, as index.h says. */
+static void *push_thread(void *arg)
 {
-        int r;
+        struct behind *b = arg;
 
         pthread_mutex_lock(&b->lock);
-        swap_levels(b);
+        for (;;) {
+                int r;
+
+                while (!b->is_pushing && !b->is_closing)
+                        pthread_cond_wait(&b->changed, &b->lock);
+                if (!b->is_pushing)
+                        break;
+                pthread_mutex_unlock(&b->lock);
+                r = put_all_below(b);
+                if (r == 0)
+                        r = index_write(b->below);
+                pthread_mutex_lock(&b->lock);
+                level_clear(&b->pushing);
+                b->is_pushing = false;
+                b->is_broken |= r < 0;
+                pthread_cond_broadcast(&b->changed);
+        }
         pthread_mutex_unlock(&b->lock);
-        r = put_all_below(b);
-        if (r == 0)
-                r = index_write(b->below);
-        pthread_mutex_lock(&b->lock);
-        level_clear(&b->pushing);
-        if (r < 0)
-                b->is_broken = true;
-        pthread_mutex_unlock(&b->lock);
-        return r;
+        return NULL;
 }
 
-static int push(struct behind *b)
+/* With start_lock and lock held. */
+static void wait_for_push(struct behind *b)
 {
-        int r;
+        while (b->is_pushing)
+                pthread_cond_wait(&b->changed, &b->lock);
+}
 
-        pthread_mutex_lock(&b->push_lock);
-        r = push_waiting(b);
-        pthread_mutex_unlock(&b->push_lock);
-        return r;
+static void start_push(struct behind *b)
+{
+        wait_for_push(b);
+        if (b->waiting.entries.count == 0)
+                return;
+        swap_levels(b);
+        b->is_pushing = true;
+        pthread_cond_broadcast(&b->changed);
+}
+
+/* Everything that waits is below when it returns. With start_lock held. */
+static int push_all(struct behind *b)
+{
+        bool is_broken;
+
+        pthread_mutex_lock(&b->lock);
+        start_push(b);
+        wait_for_push(b);
+        is_broken = b->is_broken;
+        pthread_mutex_unlock(&b->lock);
+        return is_broken ? -EIO : 0;
+}
+
+static bool is_full(const struct behind *b, unsigned times)
+{
+        return b->waiting.entries.count > WAITING_MAX * times ||
+               b->waiting.bytes > (size_t) WAITING_BYTES_MAX * times;
 }
 
 static bool should_push(const struct behind *b)
 {
-        return b->waiting.entries.count > WAITING_MAX || b->waiting.bytes > WAITING_BYTES_MAX ||
-               (b->waiting.entries.count &&
-                clock_monotonic_us() - b->waiting.since_us > WAITING_US_MAX);
+        return is_full(b, 1) || (b->waiting.entries.count &&
+                                 clock_monotonic_us() - b->waiting.since_us > WAITING_US_MAX);
 }
 
 /* ---- writing ------------------------------------------------------------ */
@@ -248,8 +310,11 @@ static int collect(struct behind *b, enum op_kind kind, struct span key, struct 
                 r = write_octets(&b->ops, key);
         if (r == 0)
                 r = write_octets(&b->ops, value);
-        if (r < 0)
+        if (r < 0) { /* the writer's own thread: nobody else looks before write() */
+                pthread_mutex_lock(&b->lock);
                 b->is_broken = true;
+                pthread_mutex_unlock(&b->lock);
+        }
         return r;
 }
 
@@ -313,11 +378,12 @@ static int let_wait(struct behind *b)
         return r;
 }
 
-/* A range does not know what waits: everything goes below, in order. */
+/* A range does not know what waits: everything goes below, in order. With
+ * start_lock held. */
 static int write_through(struct behind *b)
 {
         struct reader in = READER(buffer_span(&b->ops));
-        int r = push_waiting(b);
+        int r = push_all(b);
 
         while (in.rest.len && r == 0) {
                 enum op_kind kind;
@@ -336,39 +402,62 @@ static int write_through(struct behind *b)
         return r == 0 ? index_write(b->below) : r;
 }
 
+/* Starts a push if it is time for one, without waiting for one under way
+ * unless far too much waits. */
+static void push_when_due(struct behind *b)
+{
+        bool is_due, is_urgent;
+
+        pthread_mutex_lock(&b->lock);
+        is_urgent = is_full(b, OVERRUN);
+        is_due = is_urgent || (!b->is_pushing && should_push(b));
+        pthread_mutex_unlock(&b->lock);
+        if (!is_due)
+                return;
+        if (is_urgent)
+                pthread_mutex_lock(&b->start_lock);
+        else if (pthread_mutex_trylock(&b->start_lock) != 0)
+                return; /* a flush is at it */
+        pthread_mutex_lock(&b->lock);
+        start_push(b);
+        pthread_mutex_unlock(&b->lock);
+        pthread_mutex_unlock(&b->start_lock);
+}
+
 static int behind_write(struct index *i)
 {
         struct behind *b = behind_of(i);
-        bool is_time = false;
+        bool is_broken;
         int r;
 
-        if (b->is_broken)
-                return -EIO;
         if (b->has_range) {
-                pthread_mutex_lock(&b->push_lock);
+                pthread_mutex_lock(&b->start_lock);
                 r = write_through(b);
-                pthread_mutex_unlock(&b->push_lock);
+                pthread_mutex_unlock(&b->start_lock);
         } else {
                 pthread_mutex_lock(&b->lock);
                 r = let_wait(b);
-                is_time = should_push(b);
                 pthread_mutex_unlock(&b->lock);
+                push_when_due(b);
         }
         buffer_clear(&b->ops);
         b->ops_mark = 0;
         b->has_range = false;
-        if (r == 0 && is_time)
-                r = push(b);
-        if (r < 0)
-                b->is_broken = true;
-        return r;
+        pthread_mutex_lock(&b->lock);
+        b->is_broken |= r < 0;
+        is_broken = b->is_broken;
+        pthread_mutex_unlock(&b->lock);
+        return is_broken ? -EIO : 0;
 }
 
 static int behind_flush(struct index *i)
 {
         struct behind *b = behind_of(i);
-        int r = push(b);
+        int r;
 
+        pthread_mutex_lock(&b->start_lock);
+        r = push_all(b);
+        pthread_mutex_unlock(&b->start_lock);
         return r == 0 ? index_flush(b->below) : r;
 }
 
@@ -413,20 +502,6 @@ struct merge {
         index_visit_fn *visit;
         void *arg;
 };
-
-static int compare_keys(struct span a, struct span b)
-{
-        const size_t len = a.len < b.len ? a.len : b.len;
-        const int c = len ? memcmp(a.p, b.p, len) : 0;
-
-        return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
-static int by_key(const void *a, const void *b)
-{
-        return compare_keys(key_of(*(const struct entry *const *) a),
-                            key_of(*(const struct entry *const *) b));
-}
 
 static bool give(struct merge *m, struct span key, struct span value)
 {
@@ -538,12 +613,18 @@ static void behind_close(struct index *i)
 {
         struct behind *b = behind_of(i);
 
+        pthread_mutex_lock(&b->lock);
+        b->is_closing = true;
+        pthread_cond_broadcast(&b->changed);
+        pthread_mutex_unlock(&b->lock);
+        pthread_join(b->thread, NULL);
         level_clear(&b->waiting);
         level_clear(&b->pushing);
         buffer_done(&b->ops);
         index_close(b->below);
         pthread_mutex_destroy(&b->lock);
-        pthread_mutex_destroy(&b->push_lock);
+        pthread_mutex_destroy(&b->start_lock);
+        pthread_cond_destroy(&b->changed);
         free(b);
 }
 
@@ -575,6 +656,12 @@ struct index *index_behind_new(struct index *below)
         list_init(&b->waiting.order);
         list_init(&b->pushing.order);
         pthread_mutex_init(&b->lock, NULL);
-        pthread_mutex_init(&b->push_lock, NULL);
+        pthread_mutex_init(&b->start_lock, NULL);
+        pthread_cond_init(&b->changed, NULL);
+        if (pthread_create(&b->thread, NULL, push_thread, b) != 0) {
+                buffer_done(&b->ops);
+                free(b);
+                return NULL;
+        }
         return &b->index;
 }

@@ -14,5 +14,6 @@
 
 #include "store/index.h"
 
-/* Takes `below` over: closing this one closes it. NULL without memory. */
+/* Takes `below` over: closing this one closes it. Starts a thread, which does
+ * the writing below. NULL without memory or thread. */
 struct index *index_behind_new(struct index *below);

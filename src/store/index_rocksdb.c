@@ -226,6 +226,21 @@ static const struct index_driver rocksdb_driver = {
         .close = rdb_close,
 };
 
+int index_checkpoint(struct index *i, const char *path)
+{
+        rocksdb_checkpoint_t *checkpoint;
+        char *error = NULL;
+
+        if (i->driver != &rocksdb_driver)
+                return -EOPNOTSUPP;
+        checkpoint = rocksdb_checkpoint_object_create(rocksdb_of(i)->db, &error);
+        if (!error)
+                rocksdb_checkpoint_create(checkpoint, path, UINT64_MAX, &error);
+        if (checkpoint)
+                rocksdb_checkpoint_object_destroy(checkpoint);
+        return result_of(error);
+}
+
 static void set_options(struct index_rocksdb *x)
 {
         rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();

@@ -471,7 +471,7 @@ static int sim_has_no_writer(struct io *io, const char *path)
 {
         (void) io;
         (void) path;
-        return -EOPNOTSUPP;
+        return 0; /* whoever wrote to it is done: a test sees to that */
 }
 
 static void sim_free(struct io *io)

@@ -6,7 +6,6 @@
  *   s partition            nothing: the partitions there are
  *   k partition s          sequence
  *   k partition k key      value
- *   k partition d due id   nothing
  *   b blob id              struct blob_place
  *   g segment              live blobs and bytes (local:)
  *
@@ -23,14 +22,12 @@ enum {
         KEYS_POSITION = 'p',
         KEYS_PARTITION = 's',
         KEYS_OF_PARTITION = 'k',
-        KEYS_SEQUENCE = 's', /* these three stand behind the partition */
+        KEYS_SEQUENCE = 's', /* these two stand behind the partition */
         KEYS_DATA = 'k',
-        KEYS_DUE = 'd',
         KEYS_BLOB = 'b',
         KEYS_SEGMENT = 'g',
         KEYS_HEAD = 18, /* letter, partition, letter */
         KEYS_MAX = KEYS_HEAD + STORE_KEY_MAX,
-        KEYS_DUE_ID_MAX = 32,
 };
 
 /* `out` holds KEYS_MAX octets; key.len <= STORE_KEY_MAX. */
@@ -51,16 +48,6 @@ static inline struct span keys_of_listed(char *out, const struct partition *p)
         out[0] = KEYS_PARTITION;
         memcpy(out + 1, p->octets, sizeof p->octets);
         return span_make(out, 1 + sizeof p->octets);
-}
-
-static inline struct span keys_of_due(char *out, const struct partition *p, uint64_t due_us,
-                                      struct span id)
-{
-        keys_of_partition(out, KEYS_DUE, p, span_make(NULL, 0));
-        key_put_u64(out + KEYS_HEAD, due_us);
-        if (id.len)
-                memcpy(out + KEYS_HEAD + 8, id.p, id.len);
-        return span_make(out, KEYS_HEAD + 8 + id.len);
 }
 
 static inline struct span keys_of_number(char *out, char letter, uint64_t number)

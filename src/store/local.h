@@ -1,10 +1,13 @@
-/* The inside of the local: driver, shared by its three parts:
+/* The inside of the local: driver, shared by its parts:
  *
  *   store_local.c   opening, closing, and what runs on the keeper's loop
  *   local_sync.c    the sync thread: takes what waits as one group, checks it,
  *                   writes, syncs, answers, and then tells the index
  *   local_helpers.c the helper thread (segments, traces, free space) and the
  *                   reader threads (questions that must ask the disk)
+ *   local_backup.c  what a backup copies
+ *   local_reclaim.c of the helper thread: live bodies leave segments that are
+ *                   mostly dead
  *
  *   loop --commits--> sync thread --done--> loop      waker
  *   loop --queries--> readers ----answered--> loop    waker
@@ -30,6 +33,18 @@ enum {
         LOCAL_LAZY_US = 1000 * 1000,
         LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
         LOCAL_BLOB_PATH_MAX = 32,
+};
+
+/* Moving what lives in a segment elsewhere: the helper thread's, but for what
+ * is said to be otherwise. */
+struct reclaim {
+        uint64_t segment, offset;  /* 0: nothing is being moved */
+        struct store_batch *batch; /* what was found */
+        bool is_under_way;         /* a batch is with the sync thread; under the mutex */
+        uint64_t group;            /* it became durable with, or before; under the mutex */
+        int result;                /* of the last one; under the mutex */
+        _Atomic bool is_eager;     /* for tests: always, and at once */
+        _Atomic uint64_t moved_octets;
 };
 
 struct local {
@@ -58,6 +73,15 @@ struct local {
         pthread_t sync_thread, helper_thread, reader_threads[LOCAL_READERS];
         bool has_sync_thread, has_helper_thread;
         int reader_count;
+        struct reclaim reclaim;
+        bool is_quiet;
+
+        struct index *engine;  /* below `index` */
+        char *backup_path;     /* of a copy of the index, as the engine sees it */
+        _Atomic bool is_pinned; /* a backup is being made: no file goes */
+        _Atomic bool has_copy;  /* there is, or may be, a copy of the index */
+        uint64_t *dead_files;  /* blobs whose files wait for the end of it; the sync thread's */
+        size_t dead_file_count;
 };
 
 static inline const char *local_blob_path(uint64_t blob_id, char *out)
@@ -82,6 +106,16 @@ void *local_reader_run(void *local);
 
 /* Answers a question where waiting for the disk does not matter. */
 void local_answer(struct local *l, struct query *q);
+
+/* Does a piece of the work of giving room back; true: there is more. */
+bool local_reclaim(struct local *l);
+void local_reclaim_done(struct local *l);
+
+/* Answers a QUERY_BACKUP, on a reader thread; ends what it began; removes the
+ * copy of the index when it is not needed (the helper thread's). */
+int local_backup_begin(struct local *l, struct query *q);
+void local_backup_end(struct local *l);
+void local_backup_clean(struct local *l);
 
 /* How much room there is: is_full, is_exhausted, free_bytes. */
 void local_check_space(struct local *l);

@@ -2,11 +2,14 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "store/local.h"
 #include "store/recover.h"
 
-enum { CHORES_EVERY_US = 1000 * 1000, RECLAIM_EVERY_US = 10 * 1000 * 1000, CHECKSUM_SEED = 1 };
+enum {
+        CHORES_EVERY_US = 1000 * 1000,
+        RECLAIM_EVERY_US = 10 * 1000 * 1000,
+        RECLAIM_PAUSE_US = 1000, /* between two pieces of moving */
+};
 
 /* ---- chores ---------------------------------------------------------------- */
 
@@ -64,9 +67,9 @@ static void reclaim(struct local *l, struct log_position *safe, uint64_t *reclai
         log_reclaim(&l->log, safe);
 }
 
-static void wait_for_chores(struct local *l)
+static void wait_for_chores(struct local *l, uint64_t us)
 {
-        const uint64_t due_us = clock_monotonic_us() + CHORES_EVERY_US;
+        const uint64_t due_us = clock_monotonic_us() + us;
         const struct timespec until = {(time_t) (due_us / 1000000),
                                        (long) (due_us % 1000000) * 1000};
 
@@ -80,22 +83,30 @@ void *local_helper_run(void *local)
 {
         struct local *l = local;
         struct log_position safe = {0};
-        uint64_t reclaimed_at_us = clock_monotonic_us();
-        bool is_closing = false;
+        uint64_t reclaimed_at_us = clock_monotonic_us(), emptied;
+        bool is_closing = false, has_more = false;
 
         recover_get_flushed_position(l->index, &safe);
         while (!is_closing) {
-                wait_for_chores(l);
+                wait_for_chores(l, has_more ? RECLAIM_PAUSE_US : CHORES_EVERY_US);
+                has_more = false;
                 pthread_mutex_lock(&l->mutex);
                 is_closing = l->is_closing;
                 pthread_mutex_unlock(&l->mutex);
                 if (is_closing || atomic_load(&l->has_failed))
                         continue;
                 local_check_space(l);
+                if (l->is_quiet)
+                        continue;
+                local_backup_clean(l);
                 /* First, since the log is kept as long as traces need it. */
                 if (trace_has_work(l->trace))
                         trace_write(l->trace, clock_now_us());
                 prepare(l, &safe);
+                emptied = l->reclaim.segment;
+                has_more = local_reclaim(l);
+                if (emptied && !l->reclaim.segment)
+                        reclaimed_at_us = 0;
                 reclaim(l, &safe, &reclaimed_at_us);
         }
         return NULL;
@@ -112,8 +123,10 @@ static int read_octets_of(struct local *l, struct query *q, const struct blob_pl
 
         if (place->kind == BLOB_IN_SEGMENT) {
                 r = log_read(&l->log, place->segment, place->offset + q->offset, to, len);
+                if (r == -ENOENT)
+                        r = -ESTALE; /* not the body is gone, but the place */
                 if (r == 0 && q->offset == 0 && len == place->size &&
-                    hash_span(span_make(to, len), CHECKSUM_SEED) != place->checksum)
+                    apply_checksum(span_make(to, len)) != place->checksum)
                         r = -EBADMSG;
                 return r;
         }
@@ -125,30 +138,41 @@ static int read_octets_of(struct local *l, struct query *q, const struct blob_pl
         return got == (int64_t) len ? 0 : got < 0 ? (int) got : -EBADMSG;
 }
 
-static void answer_blob(struct local *l, struct query *q)
+static int find_and_read(struct local *l, struct query *q, struct blob_place *place)
 {
-        struct blob_place place;
         size_t len;
         char *to;
+        int r = apply_find_blob(l->index, q->number, true, &q->octets, place);
 
-        q->result = apply_find_blob(l->index, q->number, true, &q->octets, &place);
         buffer_clear(&q->octets);
-        if (q->result < 0)
-                return;
-        q->answer = place.size;
-        if (q->offset >= place.size)
-                return;
-        len = place.size - q->offset < q->limit ? (size_t) (place.size - q->offset) : q->limit;
-        q->result = buffer_reserve(&q->octets, len, &to);
-        if (q->result == 0)
-                q->result = read_octets_of(l, q, &place, len, to);
-        if (q->result == 0)
+        if (r < 0)
+                return r;
+        q->answer = place->size;
+        if (q->offset >= place->size)
+                return 0;
+        len = place->size - q->offset < q->limit ? (size_t) (place->size - q->offset) : q->limit;
+        r = buffer_reserve(&q->octets, len, &to);
+        if (r == 0)
+                r = read_octets_of(l, q, place, len, to);
+        if (r == 0)
                 buffer_commit(&q->octets, len);
-        else if (q->result != -ENOMEM &&
-                 apply_find_blob(l->index, q->number, true, &q->octets, &place) == -ENOENT)
-                q->result = -ENOENT; /* it went while we read */
+        return r;
+}
+
+/* A body may be moved or go while we read it: then what was found anew counts. */
+static void answer_blob(struct local *l, struct query *q)
+{
+        struct blob_place place = {0}, before;
+
+        do {
+                before = place;
+                q->result = find_and_read(l, q, &place);
+        } while (q->result < 0 && q->result != -ENOENT && q->result != -ENOMEM &&
+                 (before.segment != place.segment || before.offset != place.offset));
         if (q->result < 0)
                 buffer_clear(&q->octets);
+        if (q->result == -ESTALE)
+                q->result = -EBADMSG;
 }
 
 static bool give(void *arg, struct span text)
@@ -161,7 +185,12 @@ static bool give(void *arg, struct span text)
 
 void local_answer(struct local *l, struct query *q)
 {
-        if (q->kind == QUERY_BLOB) {
+        if (q->kind == QUERY_BACKUP) {
+                const int r = local_backup_begin(l, q);
+
+                if (r < 0)
+                        q->result = r;
+        } else if (q->kind == QUERY_BLOB) {
                 answer_blob(l, q);
         } else if (q->kind == QUERY_TRACE) {
                 const int r = q->limit ? trace_find(l->trace, q->number, give, q) : 0;

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -160,15 +161,33 @@ static void keep_traces(struct local *l, struct list_node *group)
         trace_set_position(l->trace, &l->log.position);
 }
 
+/* Without memory the file stays until the next start. */
+static void remember_dead_file(struct local *l, uint64_t blob_id)
+{
+        uint64_t *grown = reallocarray(l->dead_files, l->dead_file_count + 1, sizeof(uint64_t));
+
+        if (!grown)
+                return;
+        l->dead_files = grown;
+        l->dead_files[l->dead_file_count++] = blob_id;
+}
+
 /* What has no reader any more: the files of blobs that are gone. */
 static void remove_dead_files(struct local *l)
 {
+        const bool is_pinned = atomic_load(&l->is_pinned);
         char path[LOCAL_BLOB_PATH_MAX];
 
+        while (!is_pinned && l->dead_file_count)
+                io_unlink(l->io, local_blob_path(l->dead_files[--l->dead_file_count], path));
         for (size_t i = 0; i < l->apply->blob_count; i++) {
                 const struct blob_change *c = &l->apply->blobs[i];
 
-                if (!c->place.references && c->place.kind == BLOB_IN_FILE)
+                if (c->place.references || c->place.kind != BLOB_IN_FILE)
+                        continue;
+                if (is_pinned)
+                        remember_dead_file(l, c->id);
+                else
                         io_unlink(l->io, local_blob_path(c->id, path));
         }
 }

@@ -53,6 +53,7 @@ struct segment {
         int file;      /* -1: not open */
         unsigned users; /* reads under way */
         bool is_sealed; /* nothing more is appended */
+        bool is_stuck;  /* what lives in it could not be moved out */
         uint64_t live_blobs, live_octets;
 };
 
@@ -86,6 +87,7 @@ struct log {
         unsigned char store_id[LOG_STORE_ID];
         uint64_t segment_size;
         bool may_reclaim;
+        _Atomic bool is_pinned; /* no segment goes or is written over */
         struct log_position position; /* the writer's */
         struct log_part part[LOG_STREAMS];
 
@@ -168,6 +170,18 @@ int log_create(struct log *l, enum log_stream stream);
 
 /* Is there a segment in which nothing lives? It may not yet be safe to go. */
 bool log_has_dead(struct log *l);
+
+/* The sealed segment whose live bodies should be moved elsewhere: the emptiest
+ * one, when sealed segments take more than `per_mille` of what lives in them; 0
+ * when there is none. The newest of each stream is left alone: most of what is
+ * in it dies by itself. */
+uint64_t log_emptiest(struct log *l, uint64_t per_mille);
+
+/* What lives in it cannot be moved out, if anything does. */
+void log_set_stuck(struct log *l, uint64_t segment);
+
+/* From now on, or no longer, no segment goes or is written over. */
+void log_pin(struct log *l, bool is_pinned);
 
 /* Removes dead segments but one a stream. */
 int log_reclaim(struct log *l, const struct log_position *safe);

@@ -30,6 +30,8 @@ enum message_flag { /* RFC 9051 section 2.3.2 */
         MESSAGE_DRAFT = 16,
 };
 
+enum { MAILBOX_KEYWORDS_MAX = 32, MAILBOX_KEYWORD_LENGTH_MAX = 64 };
+
 struct message_entry {
         uint32_t uid;
         uint32_t flags;
@@ -44,7 +46,8 @@ struct message_entry {
 struct mailbox_status {
         uint64_t mailbox_id;
         struct span name; /* UTF-8, "/" between levels; INBOX in capitals */
-        uint32_t uid_validity, uid_next, message_count, unseen_count;
+        uint32_t uid_validity, uid_next, message_count, unseen_count, deleted_count;
+        uint32_t special_use; /* bits of the caller's; RFC 6154 */
         uint64_t highest_modseq, size;
 };
 
@@ -72,6 +75,8 @@ struct delivery {
         struct span mailbox;
         struct span delivery_key;
         struct message_entry entry; /* uid, modseq, saved_us are filled in */
+        const struct span *keywords; /* by name; of more than 32 in a mailbox the last are lost */
+        size_t keyword_count;
         bool may_create;
 };
 int account_deliver(struct account *a, const struct delivery *d, struct store_batch *batch,
@@ -95,6 +100,7 @@ bool account_has_chores(const struct account *a);
  * there are in all. */
 size_t account_mailboxes(const struct account *a, struct mailbox_status *ret, size_t room);
 int account_mailbox(const struct account *a, struct span name, struct mailbox_status *ret);
+int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_status *ret);
 
 /* Puts the change into the batch. -EEXIST, -ENOENT, -EINVAL (a name that is
  * not UTF-8, has controls or empty levels, > 255 octets; INBOX cannot be
@@ -106,9 +112,96 @@ int account_rename_mailbox(struct account *a, struct span from, struct span to,
                            struct store_batch *batch);
 int account_delete_mailbox(struct account *a, struct span name, struct store_batch *batch);
 
+/* A mailbox's special use, and names one is subscribed to, there or not (RFC
+ * 9051 section 6.3.7). -ENOENT, -EINVAL (no such name can be), -EDQUOT, -ENOMEM;
+ * doing again what is done already is 0. */
+int account_set_special_use(struct account *a, struct span name, uint32_t special_use,
+                            struct store_batch *batch);
+int account_subscribe(struct account *a, struct span name, bool is_subscribed,
+                      struct store_batch *batch);
+bool account_is_subscribed(const struct account *a, struct span name);
+size_t account_subscriptions(const struct account *a, struct span *ret, size_t room);
+
+/* The keywords of a mailbox in the order of their bits, into room for
+ * MAILBOX_KEYWORDS_MAX; the spans live until the next change. */
+unsigned account_keywords(const struct account *a, uint64_t mailbox_id, struct span *ret);
+
 /* Messages with uid_from <= uid, in order, a page of at most `limit` <= 1000
  * at a time. Only what is committed shows. */
 typedef void account_list_fn(void *arg, int result, const struct message_entry *entries,
                              size_t count, bool has_more);
 void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, size_t limit,
                   account_list_fn *done, void *arg);
+
+/* ---- changing what is there ------------------------------------------- */
+
+struct uid_range {
+        uint32_t first, last; /* both belong to it */
+};
+
+enum account_change_kind { ACCOUNT_FLAGS, ACCOUNT_EXPUNGE, ACCOUNT_COPY, ACCOUNT_MOVE };
+enum account_flags_mode { ACCOUNT_FLAGS_REPLACE, ACCOUNT_FLAGS_ADD, ACCOUNT_FLAGS_REMOVE };
+
+struct account_change {
+        enum account_change_kind kind;
+        uint64_t mailbox_id;
+        const struct uid_range *uids; /* growing, apart; UIDs that are not there are passed over */
+        size_t uid_count;             /* ranges */
+
+        /* FLAGS. RFC 7162 section 3.1.3: a message changed since is left alone. */
+        enum account_flags_mode mode;
+        uint32_t flags;
+        const struct span *keywords;
+        size_t keyword_count;
+        bool has_unchanged_since;
+        uint64_t unchanged_since;
+
+        bool only_deleted; /* EXPUNGE: those that have \Deleted */
+        struct span to;    /* COPY, MOVE: the name of the mailbox, which is there */
+};
+
+/* What was done; lives until the callback returns. COPY and MOVE: `source` and
+ * `uids` in the same order. EXPUNGE: `uids` are those that went. FLAGS: `uids`
+ * are those left alone. */
+struct account_changed {
+        uint32_t uid_validity; /* of `to` */
+        const struct uid_range *source, *uids;
+        size_t source_count, uid_count;
+};
+
+/* Changes messages, batch by batch of some thousand, each atomic; durable when
+ * the callback says 0, and whoever watches was told before. Changes of one
+ * account happen one after the other. The arguments are copied.
+ *
+ * -ENOENT (no such mailbox), -EDQUOT (UIDs or keywords are used up), -EINVAL (a
+ * keyword); -ESTALE: the account was forgotten, open it anew; the store's. */
+typedef void account_change_fn(void *arg, int result, const struct account_changed *changed);
+void account_change(struct account *a, const struct account_change *c, account_change_fn *done,
+                    void *arg);
+
+/* ---- being told -------------------------------------------------------- */
+
+struct mailbox_news {
+        const struct mailbox_status *status; /* as of this change; NULL: lost or deleted */
+        const struct message_entry *entries; /* as they are now; in the order of their modseq */
+        size_t entry_count;
+        const uint32_t *gone;
+        size_t gone_count;
+        bool is_deleted; /* the mailbox */
+        bool is_lost;    /* the account's state was dropped: nothing more will be
+                          * told, open it anew and read it all */
+};
+
+/* Tells of each change of a mailbox as soon as it is durable. `ready` says that
+ * from here on account_list() shows everything that is not told of: what is
+ * listed may be told again, and be newer than what is told. Holds the account
+ * until account_unwatch(), which may be called in the callbacks. */
+struct mailbox_watch;
+struct mailbox_watch_handler {
+        void (*ready)(void *arg);
+        void (*news)(void *arg, const struct mailbox_news *n);
+};
+int account_watch(struct account *a, uint64_t mailbox_id,
+                  const struct mailbox_watch_handler *handler, void *arg,
+                  struct mailbox_watch **ret_w);
+struct mailbox_watch *account_unwatch(struct mailbox_watch *w); /* accepts NULL */

@@ -20,7 +20,6 @@ struct query *query_new(enum query_kind kind, const struct partition *p, void *a
         if (p)
                 q->partition = *p;
         q->arg = arg;
-        q->answer = kind == QUERY_DUE ? UINT64_MAX : 0;
         q->octets = BUFFER_INIT(QUERY_OCTETS_MAX);
         return q;
 }
@@ -51,7 +50,6 @@ int query_set_range(struct query *q, struct span from, struct span to)
         static const char letters[] = {
                 [QUERY_GET] = KEYS_DATA,
                 [QUERY_SCAN] = KEYS_DATA,
-                [QUERY_DUE] = KEYS_DUE,
         };
         char *second;
 
@@ -110,11 +108,6 @@ static bool visit(void *arg, struct span key, struct span value)
 
         if (q->kind == QUERY_PARTITIONS && span_equal(key, q->from))
                 return true; /* `behind` itself */
-        if (q->kind == QUERY_DUE && tail.len >= 8 &&
-            (key_get_u64(tail.p) > q->number || q->entry_count >= q->limit)) {
-                q->answer = key_get_u64(tail.p);
-                return false;
-        }
         if (q->entry_count >= q->limit || q->octets.len >= QUERY_PAGE_OCTETS) {
                 q->has_more = true;
                 return false;
@@ -153,7 +146,7 @@ int query_run(struct query *q, struct index *index, bool may_block)
         q->result = 0;
         q->entry_count = 0;
         q->has_more = false;
-        q->answer = q->kind == QUERY_DUE ? UINT64_MAX : 0;
+        q->answer = 0;
         buffer_clear(&q->octets);
         if (q->kind == QUERY_GET)
                 r = run_get(q, index, may_block);
@@ -188,25 +181,6 @@ static void done_scan(struct query *q)
         free(entries);
 }
 
-static void done_due(struct query *q)
-{
-        struct store_due *due = calloc(q->entry_count + 1, sizeof(struct store_due));
-
-        if (!due || q->result < 0) {
-                q->done.due(q->arg, q->result < 0 ? q->result : -ENOMEM, NULL, 0, UINT64_MAX);
-                free(due);
-                return;
-        }
-        for (size_t i = 0; i < q->entry_count; i++) {
-                const struct query_entry *e = &q->entries[i];
-
-                due[i].due_us = key_get_u64(octets_at(q, e->key_at, e->key_len).p);
-                due[i].id = octets_at(q, e->key_at + 8, e->key_len - 8);
-        }
-        q->done.due(q->arg, 0, due, q->entry_count, q->answer);
-        free(due);
-}
-
 static void done_partitions(struct query *q)
 {
         struct partition *partitions = calloc(q->entry_count + 1, sizeof(struct partition));
@@ -222,6 +196,40 @@ static void done_partitions(struct query *q)
                        sizeof partitions[i].octets);
         q->done.partitions(q->arg, 0, partitions, q->entry_count, q->has_more);
         free(partitions);
+}
+
+int query_give_file(struct query *q, const struct store_backup_file *file)
+{
+        struct buffer value = BUFFER_INIT(4096);
+        int r = write_u64(&value, file->size);
+
+        if (r == 0)
+                r = buffer_append_span(&value, file->to);
+        if (r == 0)
+                r = query_give_entry(q, file->path, buffer_span(&value));
+        buffer_done(&value);
+        return r;
+}
+
+static void done_backup(struct query *q)
+{
+        struct store_backup_file *files = calloc(q->entry_count + 1, sizeof *files);
+
+        if (!files || q->result < 0) {
+                q->done.backup(q->arg, q->result < 0 ? q->result : -ENOMEM, NULL, 0);
+                free(files);
+                return;
+        }
+        for (size_t i = 0; i < q->entry_count; i++) {
+                const struct query_entry *e = &q->entries[i];
+                struct reader r = READER(octets_at(q, e->value_at, e->value_len));
+
+                files[i].path = octets_at(q, e->key_at, e->key_len);
+                files[i].size = read_u64(&r);
+                files[i].to = r.rest;
+        }
+        q->done.backup(q->arg, 0, files, q->entry_count);
+        free(files);
 }
 
 static void done_trace(struct query *q)
@@ -248,9 +256,6 @@ void query_done(struct query *q)
         case QUERY_SCAN:
                 done_scan(q);
                 break;
-        case QUERY_DUE:
-                done_due(q);
-                break;
         case QUERY_PARTITIONS:
                 done_partitions(q);
                 break;
@@ -259,6 +264,9 @@ void query_done(struct query *q)
                 break;
         case QUERY_TRACE:
                 done_trace(q);
+                break;
+        case QUERY_BACKUP:
+                done_backup(q);
                 break;
         }
         query_free(q);

@@ -10,10 +10,10 @@
 enum query_kind {
         QUERY_GET,
         QUERY_SCAN,
-        QUERY_DUE,
         QUERY_PARTITIONS,
         QUERY_BLOB,  /* answered by the driver: query_give_octets() */
         QUERY_TRACE, /* answered by the driver: query_give_entry() for each */
+        QUERY_BACKUP, /* answered by the driver: query_give_file() for each */
 };
 
 struct query_entry {
@@ -27,21 +27,21 @@ struct query {
         struct span from, to; /* index keys, or the trace key; in `own` */
         size_t limit;
         bool is_reverse;
-        uint64_t number; /* due until, blob id, hash */
+        uint64_t number; /* blob id, hash */
         uint64_t offset; /* QUERY_BLOB */
         union {
                 store_get_fn *get;
                 store_scan_fn *scan;
-                store_due_fn *due;
                 store_partitions_fn *partitions;
                 store_blob_fn *blob;
                 store_trace_fn *trace;
+                store_backup_fn *backup;
         } done;
         void *arg;
 
         /* the answer */
         int result;
-        uint64_t answer;   /* sequence, next due time, size of the blob */
+        uint64_t answer;   /* sequence, size of the blob */
         bool has_more;
         struct buffer octets;
         struct query_entry *entries;
@@ -63,6 +63,8 @@ int query_set_range(struct query *q, struct span from, struct span to);
 int query_run(struct query *q, struct index *index, bool may_block);
 
 int query_give_entry(struct query *q, struct span key, struct span value);
+
+int query_give_file(struct query *q, const struct store_backup_file *file);
 
 /* Calls back and frees; on the loop. */
 void query_done(struct query *q);

@@ -51,6 +51,19 @@ static int decode_positions(const struct buffer *value, struct log_position *ret
         return read_is_complete(&r) ? 0 : -EBADMSG;
 }
 
+int recover_get_position(struct index *index, struct log_position *ret_p)
+{
+        struct buffer value = BUFFER_INIT(1024);
+        struct log_position traces;
+        const char key = KEYS_POSITION;
+        int r = index_get(index, span_make(&key, 1), true, &value);
+
+        if (r == 0)
+                r = decode_positions(&value, ret_p, &traces);
+        buffer_done(&value);
+        return r;
+}
+
 int recover_get_flushed_position(struct index *index, struct log_position *ret_traces)
 {
         struct buffer value = BUFFER_INIT(1024);
@@ -83,25 +96,41 @@ static int put_segment(struct log *log, struct index *index, uint64_t number)
         return r;
 }
 
+/* From where it lay to where it lies. */
+static void account_blob(struct log *log, const struct blob_change *c)
+{
+        const uint64_t before = c->before ? c->segment_before : 0;
+        const uint64_t after = c->place.references && c->place.kind == BLOB_IN_SEGMENT
+                                       ? c->place.segment
+                                       : 0;
+
+        if (before == after)
+                return;
+        if (before)
+                log_account(log, before, -1, -(int64_t) c->place.size);
+        if (after)
+                log_account(log, after, 1, (int64_t) c->place.size);
+}
+
 int recover_account(struct log *log, struct apply *apply)
 {
         uint64_t last = 0;
         int r = 0;
 
-        for (size_t i = 0; i < apply->blob_count; i++) {
-                const struct blob_change *c = &apply->blobs[i];
-                const int change = (c->place.references != 0) - (c->before != 0);
-
-                if (c->place.kind == BLOB_IN_SEGMENT && change)
-                        log_account(log, c->place.segment, change,
-                                    change * (int64_t) c->place.size);
-        }
+        for (size_t i = 0; i < apply->blob_count; i++)
+                account_blob(log, &apply->blobs[i]);
         /* Nearly always all of them are in one or two segments. */
         for (size_t i = 0; i < apply->blob_count && r == 0; i++) {
-                const struct blob_place *p = &apply->blobs[i].place;
+                const struct blob_change *c = &apply->blobs[i];
+                const uint64_t touched[] = {
+                        c->segment_before,
+                        c->place.kind == BLOB_IN_SEGMENT ? c->place.segment : 0,
+                };
 
-                if (p->kind == BLOB_IN_SEGMENT && p->segment != last) {
-                        last = p->segment;
+                for (size_t k = 0; k < 2 && r == 0; k++) {
+                        if (!touched[k] || touched[k] == last)
+                                continue;
+                        last = touched[k];
                         r = put_segment(log, apply->index, last);
                 }
         }
@@ -416,6 +445,7 @@ static int end_log(struct recovery *v, uint8_t torn)
                         r = take_up(v, i);
         }
         v->log->position.group = v->position.group;
+        trace_end_recovery(v->trace, v->position.group);
         return r;
 }
 

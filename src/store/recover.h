@@ -21,6 +21,9 @@ int recover(struct log *log, struct apply *apply, struct trace *trace, char *err
 int recover_put_position(struct index *index, const struct log_position *p,
                          const struct log_position *traces);
 
+/* Up to where the index has the log. */
+int recover_get_position(struct index *index, struct log_position *ret_p);
+
 /* The durable one of the traces: what is before it, the log need not keep. */
 int recover_get_flushed_position(struct index *index, struct log_position *ret_traces);
 

@@ -257,6 +257,11 @@ int log_create(struct log *l, enum log_stream stream)
         return r;
 }
 
+static bool may_go(struct log *l)
+{
+        return l->may_reclaim && !atomic_load(&l->is_pinned);
+}
+
 /* Takes a dead segment out of the log, or NULL. Its file stays. To be removed:
  * any but the first of its stream that is as large as new ones are; to be
  * recycled: only such a one. */
@@ -265,7 +270,7 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
         struct segment *dead = NULL;
 
         pthread_mutex_lock(&l->mutex);
-        for (enum log_stream i = 0; i < LOG_STREAMS && !dead && l->may_reclaim; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS && !dead && may_go(l); i++) {
                 bool is_kept = !is_recycled;
 
                 LIST_FOR_EACH(node, &l->streams[i]) {
@@ -291,12 +296,19 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
         return dead;
 }
 
+void log_pin(struct log *l, bool is_pinned)
+{
+        pthread_mutex_lock(&l->mutex);
+        atomic_store(&l->is_pinned, is_pinned);
+        pthread_mutex_unlock(&l->mutex);
+}
+
 bool log_has_dead(struct log *l)
 {
         bool has_dead = false;
 
         pthread_mutex_lock(&l->mutex);
-        for (enum log_stream i = 0; i < LOG_STREAMS && l->may_reclaim; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS && may_go(l); i++) {
                 LIST_FOR_EACH(node, &l->streams[i]) {
                         const struct segment *s = LIST_OBJECT(node, struct segment, node);
 
@@ -305,6 +317,52 @@ bool log_has_dead(struct log *l)
         }
         pthread_mutex_unlock(&l->mutex);
         return has_dead;
+}
+
+/* Is it emptier than `best`, and worth the copying? */
+static bool is_emptier(const struct segment *s, const struct segment *best, uint64_t per_mille)
+{
+        return s->live_octets * per_mille <= s->size * 1000 &&
+               (!best || s->live_octets < best->live_octets);
+}
+
+uint64_t log_emptiest(struct log *l, uint64_t per_mille)
+{
+        uint64_t size = 0, live = 0, number;
+        const struct segment *best = NULL;
+
+        pthread_mutex_lock(&l->mutex);
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
+                const struct segment *last = NULL; /* a younger one must follow it */
+
+                LIST_FOR_EACH(node, &l->streams[i]) {
+                        const struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                        if (!s->is_sealed)
+                                continue;
+                        if (last && is_emptier(last, best, per_mille))
+                                best = last;
+                        last = s->live_blobs && !s->is_stuck ? s : NULL;
+                        size += s->live_blobs ? s->size : 0;
+                        live += s->live_octets;
+                }
+        }
+        if (size * 1000 <= live * per_mille || size - live < l->segment_size)
+                best = NULL;
+        number = best ? best->number : 0;
+        pthread_mutex_unlock(&l->mutex);
+        return number;
+}
+
+void log_set_stuck(struct log *l, uint64_t segment)
+{
+        struct segment *s;
+
+        pthread_mutex_lock(&l->mutex);
+        s = log_segment(l, segment);
+        if (s && s->live_blobs)
+                s->is_stuck = true;
+        pthread_mutex_unlock(&l->mutex);
 }
 
 static int recycle(struct log *l, struct segment *dead, struct segment *s)

@@ -124,8 +124,10 @@ void store_commit_done(struct store *s, struct commit *c, int result)
         void (*const done)(void *arg, int result) = c->done;
         void *const arg = c->arg;
 
-        for (size_t i = 0; i < c->batch_count; i++)
+        for (size_t i = 0; i < c->batch_count; i++) {
+                batch_end(c->batches[i], result);
                 store_batch_free(c->batches[i]);
+        }
         commit_free(s, c);
         done(arg, result);
 }
@@ -200,8 +202,8 @@ void store_get(struct store *s, const struct partition *p, struct span key, stor
         ask(s, q, key.len > STORE_KEY_MAX ? -ENOENT : query_set_range(q, key, span_make(NULL, 0)));
 }
 
-void store_scan(struct store *s, const struct partition *p, struct span from, struct span to,
-                size_t limit, bool is_reverse, store_scan_fn *done, void *arg)
+void store_scan(struct store *s, const struct partition *p, const struct store_range *range,
+                store_scan_fn *done, void *arg)
 {
         struct query *q = query_new(QUERY_SCAN, p, arg);
 
@@ -210,24 +212,9 @@ void store_scan(struct store *s, const struct partition *p, struct span from, st
                 return;
         }
         q->done.scan = done;
-        q->limit = limit < STORE_SCAN_MAX ? limit : STORE_SCAN_MAX;
-        q->is_reverse = is_reverse;
-        ask(s, q, query_set_range(q, from, to));
-}
-
-void store_due_scan(struct store *s, const struct partition *p, uint64_t until_us, size_t limit,
-                    store_due_fn *done, void *arg)
-{
-        struct query *q = query_new(QUERY_DUE, p, arg);
-
-        if (!q) {
-                done(arg, -ENOMEM, NULL, 0, UINT64_MAX);
-                return;
-        }
-        q->done.due = done;
-        q->limit = limit < STORE_SCAN_MAX ? limit : STORE_SCAN_MAX;
-        q->number = until_us;
-        ask(s, q, query_set_range(q, span_make(NULL, 0), span_make(NULL, 0)));
+        q->limit = range->limit < STORE_SCAN_MAX ? range->limit : STORE_SCAN_MAX;
+        q->is_reverse = range->is_reverse;
+        ask(s, q, query_set_range(q, range->from, range->to));
 }
 
 void store_partitions(struct store *s, const struct partition *behind, size_t limit,
@@ -273,6 +260,24 @@ void store_trace_find(struct store *s, struct span key, size_t limit, store_trac
         q->number = hash_span(key, s->trace_seed);
         q->limit = limit < STORE_SCAN_MAX ? limit : STORE_SCAN_MAX;
         ask(s, q, 0);
+}
+
+void store_backup_begin(struct store *s, store_backup_fn *done, void *arg)
+{
+        struct query *q = query_new(QUERY_BACKUP, NULL, arg);
+
+        if (!q) {
+                done(arg, -ENOMEM, NULL, 0);
+                return;
+        }
+        q->done.backup = done;
+        ask(s, q, 0);
+}
+
+void store_backup_end(struct store *s)
+{
+        if (s->driver->backup_end)
+                s->driver->backup_end(s);
 }
 
 int store_blob_lend(struct store *s, uint64_t blob_id, int *ret_fd)

@@ -41,7 +41,12 @@ struct store_batch;
 struct partition {
         unsigned char octets[16];
 };
-enum partition_kind { PARTITION_ACCOUNT = 'a', PARTITION_QUEUE = 'q', PARTITION_LIST = 'l' };
+enum partition_kind {
+        PARTITION_ACCOUNT = 'a',
+        PARTITION_QUEUE = 'q',
+        PARTITION_LIST = 'l',
+        PARTITION_STORE = 's', /* the driver's own records */
+};
 struct partition partition_of(enum partition_kind kind, struct span name);
 
 /* Results are 0 or:
@@ -65,6 +70,8 @@ struct store_options {
         uint64_t trace_size_max; /* 0: 2 % of the disk */
         unsigned trace_days;     /* 0: 30 */
         int directory_fd;        /* local: the state folder; -1 to open the URI's path */
+        bool is_quiet;           /* local: for looking at it only: nothing is made ahead, moved or
+                                  * given back */
         const char *index_path;  /* local: path of the folder under which the index engine opens
                                   * its files, as this process sees it after confinement */
 };
@@ -92,6 +99,10 @@ bool store_has_atomic_group(const struct store *s);
 struct store_batch *store_batch_new(struct store *s, const struct partition *p,
                                     uint64_t expected_sequence);
 struct store_batch *store_batch_free(struct store_batch *b); /* one not committed */
+
+/* Says what became of this batch, just before the callback of its commit, in the
+ * order of the commits; -ECANCELED: it was freed without one. At most one. */
+void store_batch_on_end(struct store_batch *b, void (*ended)(void *arg, int result), void *arg);
 
 void store_put(struct store_batch *b, struct span key, struct span value);
 /* As store_put(), for a key that was never used in this partition and, once
@@ -122,10 +133,6 @@ void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta);
 void store_trace(struct store_batch *b, const struct span *keys, size_t key_count,
                  struct span record);
 
-/* Due-time index of the partition: see store_due_scan(). `id` ≤ 32 octets. */
-void store_due_put(struct store_batch *b, uint64_t due_us, struct span id);
-void store_due_delete(struct store_batch *b, uint64_t due_us, struct span id);
-
 /* Commits and frees the batches: durable when the callback says 0. Several
  * batches only where store_has_atomic_group(): all or nothing. Commits take
  * effect in the order of the calls. */
@@ -151,22 +158,16 @@ void store_get(struct store *s, const struct partition *p, struct span key, stor
 
 /* Entries from <= key < to (empty `to`: to the end of the partition), at most
  * `limit` <= STORE_SCAN_MAX, last first when `is_reverse`. `has_more`: go on
- * behind the last key. */
+ * behind the last key. The range is copied. */
+struct store_range {
+        struct span from, to;
+        size_t limit;
+        bool is_reverse;
+};
 typedef void store_scan_fn(void *arg, int result, const struct store_entry *entries, size_t count,
                            bool has_more);
-void store_scan(struct store *s, const struct partition *p, struct span from, struct span to,
-                size_t limit, bool is_reverse, store_scan_fn *done, void *arg);
-
-/* Ids due until `until_us`, earliest first, with their due times. Also tells,
- * in *ret_next_us, when the next one behind them is due (UINT64_MAX: none). */
-struct store_due {
-        uint64_t due_us;
-        struct span id;
-};
-typedef void store_due_fn(void *arg, int result, const struct store_due *due, size_t count,
-                          uint64_t next_us);
-void store_due_scan(struct store *s, const struct partition *p, uint64_t until_us, size_t limit,
-                    store_due_fn *done, void *arg);
+void store_scan(struct store *s, const struct partition *p, const struct store_range *range,
+                store_scan_fn *done, void *arg);
 
 /* Every partition of a kind, by pages; start with all zeros. */
 typedef void store_partitions_fn(void *arg, int result, const struct partition *partitions,
@@ -193,6 +194,22 @@ int store_blob_open(struct store *s, uint64_t blob_id, int *ret_fd, uint64_t *re
 typedef void store_trace_fn(void *arg, int result, const struct span *records, size_t count);
 void store_trace_find(struct store *s, struct span key, size_t limit, store_trace_fn *done,
                       void *arg);
+
+/* ---- backup ------------------------------------------------------------ */
+
+/* Files of which a copy is a store as it was at one moment between the call and
+ * its answer: the first `size` octets of `path` are to be copied as `to`; both are
+ * relative to the store's folder. Until store_backup_end() no file of them goes or
+ * is written over within its size, but for those below trace/, which may be gone:
+ * leave them out then. One at a time (-EBUSY); local: only (-EOPNOTSUPP). */
+struct store_backup_file {
+        struct span path, to;
+        uint64_t size;
+};
+typedef void store_backup_fn(void *arg, int result, const struct store_backup_file *files,
+                             size_t count);
+void store_backup_begin(struct store *s, store_backup_fn *done, void *arg);
+void store_backup_end(struct store *s);
 
 /* ---- numbers, maintenance --------------------------------------------- */
 

@@ -72,6 +72,7 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         b->expected_sequence = expected_sequence;
         b->log_offset = 0;
         b->has = 0;
+        b->ended = NULL;
         b->error = buffer_reserve(&b->record, BATCH_HEAD, &head);
         assert(b->error == 0); /* a pooled batch keeps ROOM_FIRST at least */
         memset(head, 0, BATCH_HEAD);
@@ -80,12 +81,29 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         return b;
 }
 
+void store_batch_on_end(struct store_batch *b, void (*ended)(void *arg, int result), void *arg)
+{
+        assert(!b->ended);
+        b->ended = ended;
+        b->ended_arg = arg;
+}
+
+void batch_end(struct store_batch *b, int result)
+{
+        void (*const ended)(void *arg, int result) = b->ended;
+
+        b->ended = NULL;
+        if (ended)
+                ended(b->ended_arg, result);
+}
+
 struct store_batch *store_batch_free(struct store_batch *b)
 {
         struct store *s;
 
         if (!b)
                 return NULL;
+        batch_end(b, -ECANCELED);
         s = b->store;
         if (s->batch_pool_len < POOL_MAX && b->record.room <= POOL_ROOM_MAX) {
                 buffer_clear(&b->record);
@@ -230,6 +248,21 @@ void store_blob_adopt(struct store_batch *b, uint64_t blob_id, uint32_t referenc
         encode_u64(p + 14 + description.len, 0); /* batch_set_adopted_size() */
 }
 
+void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
+                     struct span octets)
+{
+        char *p = add(b, BATCH_BLOB_MOVE, 14 + description.len + octets.len);
+
+        if (!p)
+                return;
+        encode_u64(p, blob_id);
+        encode_u16(p + 8, (uint16_t) description.len);
+        encode_octets(p + 10, description);
+        p += 10 + description.len;
+        encode_u32(p, (uint32_t) octets.len);
+        encode_octets(p + 4, octets);
+}
+
 void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta)
 {
         char *p = add(b, BATCH_BLOB_REFERENCE, 12);
@@ -257,27 +290,6 @@ void store_trace(struct store_batch *b, const struct span *keys, size_t key_coun
                 encode_u64(p, hash_span(keys[i], b->store->trace_seed));
         encode_u32(p, (uint32_t) record.len);
         encode_octets(p + 4, record);
-}
-
-static void add_due(struct store_batch *b, enum batch_op_kind kind, uint64_t due_us, struct span id)
-{
-        char *p = is_too_big(b, id, KEYS_DUE_ID_MAX) ? NULL : add(b, kind, 10 + id.len);
-
-        if (!p)
-                return;
-        encode_u64(p, due_us);
-        encode_u16(p + 8, (uint16_t) id.len);
-        encode_octets(p + 10, id);
-}
-
-void store_due_put(struct store_batch *b, uint64_t due_us, struct span id)
-{
-        add_due(b, BATCH_DUE_PUT, due_us, id);
-}
-
-void store_due_delete(struct store_batch *b, uint64_t due_us, struct span id)
-{
-        add_due(b, BATCH_DUE_DELETE, due_us, id);
 }
 
 void batch_seal(struct store_batch *b, uint64_t now_us)
@@ -364,6 +376,12 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
         case BATCH_BLOB_ADOPT:
                 read_blob(r, ret_op);
                 break;
+        case BATCH_BLOB_MOVE:
+                ret_op->number = read_u64(r);
+                ret_op->key = read_raw(r, read_u16(r));
+                ret_op->value = read_raw(r, read_u32(r));
+                ret_op->size = ret_op->value.len;
+                break;
         case BATCH_BLOB_REFERENCE:
                 ret_op->number = read_u64(r);
                 ret_op->count = (int32_t) read_u32(r);
@@ -372,11 +390,6 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
                 ret_op->count = read_u8(r);
                 ret_op->hashes = read_raw(r, 8 * (size_t) ret_op->count);
                 ret_op->value = read_raw(r, read_u32(r));
-                break;
-        case BATCH_DUE_PUT:
-        case BATCH_DUE_DELETE:
-                ret_op->number = read_u64(r);
-                ret_op->key = read_raw(r, read_u16(r));
                 break;
         default:
                 r->failed = true;

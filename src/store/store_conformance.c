@@ -77,23 +77,6 @@ static void done_scan(void *arg, int result, const struct store_entry *entries, 
                                         entries[i].value.p ? entries[i].value.p : "");
 }
 
-static void done_due(void *arg, int result, const struct store_due *due, size_t count,
-                     uint64_t next_us)
-{
-        struct answer *a = arg;
-        size_t at = 0;
-
-        a->is_done = true;
-        a->result = result;
-        a->count = count;
-        a->number = next_us;
-        a->text[0] = '\0';
-        for (size_t i = 0; i < count; i++)
-                at += (size_t) snprintf(a->text + at, sizeof a->text - at, "%llu:%.*s ",
-                                        (unsigned long long) due[i].due_us, (int) due[i].id.len,
-                                        due[i].id.p);
-}
-
 static void done_partitions(void *arg, int result, const struct partition *partitions,
                             size_t count, bool has_more)
 {
@@ -171,18 +154,10 @@ static struct answer get(const struct partition *p, struct span key)
 
 static struct answer scan(struct span from, struct span to, size_t limit, bool is_reverse)
 {
+        const struct store_range range = {from, to, limit, is_reverse};
         struct answer a = {0};
 
-        store_scan(store, &any, from, to, limit, is_reverse, done_scan, &a);
-        wait_for(&a);
-        return a;
-}
-
-static struct answer due(uint64_t until_us, size_t limit)
-{
-        struct answer a = {0};
-
-        store_due_scan(store, &any, until_us, limit, done_due, &a);
+        store_scan(store, &any, &range, done_scan, &a);
         wait_for(&a);
         return a;
 }
@@ -391,7 +366,6 @@ TEST(groups_are_atomic)
                 for (size_t i = 0; i < 6; i++) {
                         b[i] = batch_at(&p[i], i == 5 && is_bad ? 7 : 0);
                         store_put(b[i], S("k"), S("v"));
-                        store_due_put(b[i], 5, S("id"));
                         if (i == 0)
                                 store_blob_put(b[i], 1, 1, S(""), &S("body"), 1);
                         else
@@ -447,31 +421,6 @@ TEST(scans_have_pages_and_directions)
         store_delete_range(b, S("d"), S(""));
         CHECK(commit(b) == 0, "empty ranges");
         CHECK(get(&any, S("d")).result == 0, "delete nothing");
-        end();
-}
-
-TEST(due_index_is_ordered)
-{
-        struct store_batch *b;
-        struct answer a;
-
-        begin();
-        CHECK(due(100, 10).number == UINT64_MAX, "none");
-        b = batch_any();
-        store_due_put(b, 300, S("c"));
-        store_due_put(b, 100, S("a"));
-        store_due_put(b, 100, S("b"));
-        store_due_put(b, 200, S("a"));
-        store_due_delete(b, 100, S("b"));
-        CHECK(commit(b) == 0, "commit");
-        a = due(99, 10);
-        CHECK(a.count == 0 && a.number == 100, "nothing yet");
-        a = due(200, 10);
-        CHECK(strcmp(a.text, "100:a 200:a ") == 0 && a.number == 300, "two, and the next");
-        a = due(1000, 1);
-        CHECK(strcmp(a.text, "100:a ") == 0 && a.number == 200, "limit");
-        a = due(1000, 3);
-        CHECK(a.count == 3 && a.number == UINT64_MAX, "all");
         end();
 }
 

@@ -14,6 +14,7 @@
 enum { HISTORY = 120, OUTSTANDING = 7, AGE = 10, CUTS_MAX = 4000 };
 
 static const struct store_options options = {.segment_size = 64 * 1024, .directory_fd = -1};
+static const struct store_options tiny = {.segment_size = 32 * 1024, .directory_fd = -1};
 static const struct partition queue = {{PARTITION_QUEUE, 1}}, mail = {{PARTITION_ACCOUNT, 1}};
 
 struct run {
@@ -21,6 +22,7 @@ struct run {
         struct io *io;
         struct index *index; /* NULL: a new one for every start, filled from the log */
         struct store *store;
+        bool moves; /* what lives leaves segments that are mostly dead, at once */
         unsigned begun, done, acknowledged;
         char why[512];
 };
@@ -30,6 +32,10 @@ struct run {
 static bool has_blob(unsigned i)
 {
         return i % 4 != 1;
+}
+static bool is_lent(unsigned i)
+{
+        return i % 6 == 2;
 }
 static bool has_mail(unsigned i)
 {
@@ -41,7 +47,7 @@ static bool removes_key(unsigned i)
 }
 static bool removes_blob(unsigned i)
 {
-        return i >= AGE && has_blob(i - AGE) && i % 50 != 0;
+        return i >= AGE && has_blob(i - AGE) && i % 5 != 0;
 }
 
 static size_t blob_text(unsigned i, char *out)
@@ -69,6 +75,19 @@ static void committed(void *arg, int result)
         run->done++;
 }
 
+/* As somebody does who was lent the file. */
+static void write_file(struct run *run, uint64_t blob_id, struct span octets)
+{
+        struct iovec part = {(void *) (uintptr_t) octets.p, octets.len};
+        char path[LOCAL_BLOB_PATH_MAX];
+        const int file = io_open(run->io, local_blob_path(blob_id, path),
+                                 IO_CREATE | IO_EXCLUSIVE);
+
+        if (file >= 0 && octets.len)
+                io_pwritev(run->io, file, &part, 1, 0);
+        io_close(run->io, file);
+}
+
 static void begin_one(struct run *run)
 {
         static char body[5000];
@@ -87,7 +106,12 @@ static void begin_one(struct run *run)
                 batches[count++] = q;
         }
         if (has_blob(i)) {
-                store_blob_put(first, i + 1, 2, SPAN_LITERAL("d"), &octets, 1);
+                if (is_lent(i)) {
+                        write_file(run, i + 1, octets);
+                        store_blob_adopt(first, i + 1, 2, SPAN_LITERAL("d"));
+                } else {
+                        store_blob_put(first, i + 1, 2, SPAN_LITERAL("d"), &octets, 1);
+                }
                 store_blob_reference(q, i + 1, -1);
         }
         if (removes_blob(i))
@@ -97,7 +121,6 @@ static void begin_one(struct run *run)
         store_put(q, text_of(key, "k%05u", i), text_of(value, "v%u", i));
         if (removes_key(i))
                 store_delete(q, text_of(key, "k%05u", i - 3));
-        store_due_put(q, i, SPAN_LITERAL("due"));
         trace_key = text_of(key, "t%05u", i);
         store_trace(q, &trace_key, 1, text_of(value, "r%u", i));
         store_commit(run->store, batches, count, 0, committed, run);
@@ -180,19 +203,6 @@ static void got_scan(void *arg, int result, const struct store_entry *entries, s
                 l->wrong += l->format[0] == 'k' ? key_is_there(j, l->until) : has_mail(j);
 }
 
-static void got_due(void *arg, int result, const struct store_due *due, size_t count,
-                    uint64_t next_us)
-{
-        struct look *l = arg;
-
-        l->is_done = true;
-        l->result = result;
-        l->count = count;
-        l->number = next_us;
-        for (size_t i = 0; i < count; i++)
-                l->wrong += due[i].due_us != i;
-}
-
 static void got_trace(void *arg, int result, const struct span *records, size_t count)
 {
         struct look *l = arg;
@@ -234,11 +244,13 @@ static bool scan_is_right(struct run *run, const struct partition *p, const char
                           unsigned until)
 {
         static struct look l;
+        struct store_range range;
         char from[32], to[32];
 
         l = (struct look) {.until = until, .format = format};
-        store_scan(run->store, p, text_of(from, format, 0), text_of(to, format, 99999), 1000, false,
-                   got_scan, &l);
+        range = (struct store_range) {text_of(from, format, 0), text_of(to, format, 99999), 1000,
+                                      false};
+        store_scan(run->store, p, &range, got_scan, &l);
         wait_for(run, &l);
         return l.result == 0 && l.wrong == 0;
 }
@@ -262,12 +274,6 @@ static bool state_is_right(struct run *run, unsigned *ret_until)
         if (!scan_is_right(run, &queue, "k%05u", until) ||
             !scan_is_right(run, &mail, "m%05u", until))
                 return false;
-        l = (struct look) {0};
-        store_due_scan(run->store, &queue, UINT64_MAX - 1, 1000, got_due, &l);
-        wait_for(run, &l);
-        snprintf(run->why, sizeof run->why, "due after %u", until);
-        if (l.wrong || l.count != until)
-                return false;
         for (unsigned j = 0; j < until; j++) {
                 snprintf(run->why, sizeof run->why, "blob %u after %u", j, until);
                 if (!blob_is_right(run, j, until))
@@ -281,22 +287,35 @@ static bool state_is_right(struct run *run, unsigned *ret_until)
 
 /* ---- starts and crashes ------------------------------------------------------------ */
 
+/* Of every run from here on, and what became of it. */
+static bool are_moved;
+static uint64_t moved_octets;
+
 static int start(struct run *run)
 {
         struct index *index = run->index;
+        struct local *l;
         int r;
 
         if (!index)
                 index = index_mem_new(0);
-        r = local_open_with(run->io, index, &options, run->loop, &run->store, run->why);
-        if (r == 0 && !run->index) /* what shall be rebuilt must be kept */
-                ((struct local *) run->store)->log.may_reclaim = false;
-        return r;
+        r = local_open_with(run->io, index, run->moves ? &tiny : &options, run->loop, &run->store,
+                            run->why);
+        if (r < 0)
+                return r;
+        l = (struct local *) run->store;
+        if (!run->index) /* what shall be rebuilt must be kept */
+                l->log.may_reclaim = false;
+        pthread_mutex_lock(&l->mutex);
+        atomic_store(&l->reclaim.is_eager, run->moves);
+        pthread_cond_signal(&l->has_chores);
+        pthread_mutex_unlock(&l->mutex);
+        return 0;
 }
 
 static void prepare(struct run *run, bool has_index)
 {
-        *run = (struct run) {.loop = loop_new(), .io = io_sim_new()};
+        *run = (struct run) {.loop = loop_new(), .io = io_sim_new(), .moves = are_moved};
         if (has_index) {
                 run->index = index_mem_new(7);
                 index_mem_keep(run->index);
@@ -314,6 +333,8 @@ static void finish(struct run *run)
 
 static void crash(struct run *run, enum io_sim_loss loss, uint64_t seed)
 {
+        if (run->store)
+                moved_octets += atomic_load(&((struct local *) run->store)->reclaim.moved_octets);
         run->store = store_close(run->store);
         io_sim_restart(run->io, loss, seed);
         if (run->index)
@@ -379,6 +400,31 @@ TEST(log_and_index_survive_when_what_was_not_synced_is_torn)
 TEST(log_and_index_survive_the_end_of_the_process)
 {
         survive(true, IO_SIM_KEEP);
+}
+
+/* Bodies move while the disk goes away. */
+static void survive_moving(bool has_index, enum io_sim_loss loss)
+{
+        are_moved = true;
+        moved_octets = 0;
+        survive(has_index, loss);
+        are_moved = false;
+        CHECK(moved_octets > 100 * 1000, "bodies were moved");
+}
+
+TEST(moving_bodies_survives_when_what_was_not_synced_is_torn)
+{
+        survive_moving(true, IO_SIM_TEAR);
+}
+
+TEST(moving_bodies_survives_the_end_of_the_process)
+{
+        survive_moving(true, IO_SIM_KEEP);
+}
+
+TEST(moved_bodies_are_found_by_the_log_alone)
+{
+        survive_moving(false, IO_SIM_DROP);
 }
 
 /* The canaries. */

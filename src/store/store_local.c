@@ -52,7 +52,9 @@ static void local_trace_lazily(struct store *s, struct store_batch *b)
 /* From the loop's own thread, where it does not wait, or by the readers. */
 static void ask(struct local *l, struct query *q)
 {
-        if (q->kind != QUERY_BLOB && q->kind != QUERY_TRACE && query_run(q, l->index, false) == 0) {
+        const bool is_of_index = q->kind < QUERY_BLOB;
+
+        if (is_of_index && query_run(q, l->index, false) == 0) {
                 query_done(q);
                 return;
         }
@@ -234,6 +236,9 @@ static void settle(struct local *l)
 static void free_all(struct local *l)
 {
         waker_free(l->waker);
+        local_reclaim_done(l);
+        free(l->dead_files);
+        free(l->backup_path);
         trace_free(l->trace);
         apply_free(l->apply);
         index_close(l->index);
@@ -443,10 +448,10 @@ static int bring_up(struct local *l, const struct store_options *options, char *
                 r = l->apply ? recover(&l->log, l->apply, l->trace, error)
                              : say(error, -ENOMEM, "store");
         }
-        if (r == 0) {
+        if (r == 0 && !l->is_quiet)
                 io_list(l->io, "blobs", remove_scratch, &scratch);
+        if (r == 0)
                 local_check_space(l);
-        }
         buffer_done(&scratch.value);
         return r;
 }
@@ -513,6 +518,8 @@ int local_open_with(struct io *io, struct index *index, const struct store_optio
         l->io = io;
         l->index = behind;
         l->reserve_bytes = options->reserve_bytes;
+        l->is_quiet = options->is_quiet;
+        l->engine = index;
         init_waiting(l);
         error[0] = '\0';
         r = bring_up(l, options, error);
@@ -557,7 +564,14 @@ static int local_open(const char *path, const struct store_options *options, str
                 io_free(io);
                 return r;
         }
-        return local_open_with(io, index, options, loop, ret_store, error);
+        r = local_open_with(io, index, options, loop, ret_store, error);
+        if (r == 0) {
+                struct local *l = local_of(*ret_store);
+
+                if (asprintf(&l->backup_path, "%s.backup", index_path) < 0)
+                        l->backup_path = NULL;
+        }
+        return r;
 }
 
 static enum store_state local_state(const struct store *s)
@@ -567,6 +581,11 @@ static enum store_state local_state(const struct store *s)
         if (atomic_load(&l->has_failed))
                 return STORE_FAILED;
         return atomic_load(&l->is_full) ? STORE_FULL : STORE_GOOD;
+}
+
+static void local_backup_end_of(struct store *s)
+{
+        local_backup_end(local_of(s));
 }
 
 static void local_metrics(const struct store *s, struct store_metrics *ret)
@@ -602,5 +621,6 @@ const struct store_driver store_local_driver = {
         .blob_lend = local_blob_lend,
         .blob_return = local_blob_return,
         .blob_open = local_blob_open,
+        .backup_end = local_backup_end_of,
         .metrics = local_metrics,
 };

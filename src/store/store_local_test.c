@@ -4,22 +4,28 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "store/local.h"
 #include "store/store_conformance.c"
 
 static char folder[64];
 static const struct store_options small = {
         .segment_size = 8 * 1024 * 1024, .reserve_bytes = 4096, .directory_fd = -1};
 
-static int conformance_reopen(struct loop *l, struct store **ret)
+static int open_with(const struct store_options *options, struct loop *l, struct store **ret)
 {
         char uri[128], error[256];
         int r;
 
         snprintf(uri, sizeof uri, "local:%s", folder);
-        r = store_open(uri, &small, l, ret, error);
+        r = store_open(uri, options, l, ret, error);
         if (r < 0)
                 print_error("%s\n", error);
         return r;
+}
+
+static int conformance_reopen(struct loop *l, struct store **ret)
+{
+        return open_with(&small, l, ret);
 }
 
 static int conformance_open(struct loop *l, struct store **ret)
@@ -115,6 +121,48 @@ TEST(many_segments_are_filled_and_recycled)
         CHECK(m.log_bytes <= (uint64_t) 10 * 8 * 1024 * 1024, "segments were used again");
         CHECK(blob(398, 0, sizeof body).count == sizeof body, "and are read");
         CHECK(reopen() && blob(400, 0, sizeof body).count == sizeof body, "and read again");
+        end();
+}
+
+/* Most of what was written is gone, but some lives in every segment. */
+TEST(room_is_given_back)
+{
+        static char body[20 * 1024];
+        const struct span octets = {body, sizeof body};
+        struct store_options options = small;
+        struct store_metrics m = {0};
+        struct local *l;
+
+        options.segment_size = 1024 * 1024;
+        begin();
+        store = store_close(store);
+        CHECK(open_with(&options, loop, &store) == 0, "open");
+        l = (struct local *) store;
+        for (uint64_t i = 1; i <= 2400; i++) { /* 47 MiB, of which a third lives */
+                struct store_batch *b = batch_any();
+
+                memset(body, (int) i, sizeof body);
+                store_blob_put(b, i, 1, S("d"), &octets, 1);
+                if (i > 30 && i % 3)
+                        store_blob_reference(b, i - 30, -1);
+                CHECK(commit(b) == 0, "commit");
+        }
+        for (int round = 0; round < 400; round++) {
+                loop_run_once(loop, 50);
+                store_get_metrics(store, &m);
+                if (m.log_bytes <= m.live_bytes * 16 / 10 + 6 * options.segment_size)
+                        break;
+                pthread_cond_signal(&l->has_chores);
+        }
+        CHECK(m.live_bytes == (800 + 20) * sizeof body, "what lives");
+        CHECK(m.log_bytes <= m.live_bytes * 16 / 10 + 6 * options.segment_size, "what it takes");
+        for (uint64_t i = 1; i <= 2400; i++)
+                CHECK(blob(i, 0, sizeof body).result == (i > 2370 || i % 3 == 0 ? 0 : -ENOENT),
+                      "each is there, or is not");
+        CHECK(blob(3, 0, 2).text[0] == 3, "with its own octets");
+        store = store_close(store);
+        CHECK(open_with(&options, loop, &store) == 0, "open");
+        CHECK(blob(3, 0, sizeof body).count == sizeof body, "and after a restart");
         end();
 }
 

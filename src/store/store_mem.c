@@ -303,7 +303,9 @@ static void read_blob(struct store_mem *m, struct query *q)
 
 static void answer(struct store_mem *m, struct query *q)
 {
-        if (q->kind == QUERY_BLOB)
+        if (q->kind == QUERY_BACKUP)
+                q->result = -EOPNOTSUPP;
+        else if (q->kind == QUERY_BLOB)
                 read_blob(m, q);
         else if (q->kind == QUERY_TRACE)
                 find_traces(m, q);

@@ -207,6 +207,16 @@ void trace_set_position(struct trace *t, const struct log_position *p)
         pthread_mutex_unlock(&t->mutex);
 }
 
+void trace_end_recovery(struct trace *t, uint64_t group)
+{
+        pthread_mutex_lock(&t->mutex);
+        if (t->last_group > group) {
+                t->last_group = group;
+                t->last_number = UINT32_MAX;
+        }
+        pthread_mutex_unlock(&t->mutex);
+}
+
 struct log_position trace_synced(struct trace *t)
 {
         struct log_position p;

@@ -50,6 +50,10 @@ int trace_add_batch(struct trace *t, struct span record, uint64_t group, uint32_
 /* All records up to this position of the log have been added. */
 void trace_set_position(struct trace *t, const struct log_position *p);
 
+/* The log ends at this group: records of later ones are not of this log (a copy of
+ * the store has them), and those to come are not theirs. */
+void trace_end_recovery(struct trace *t, uint64_t group);
+
 /* Up to where the log is not needed for traces any more. */
 struct log_position trace_synced(struct trace *t);
 

@@ -386,3 +386,60 @@ int tls_session_cipher_bits(const struct tls_session *t)
 {
         return SSL_get_cipher_bits(t->ssl, NULL);
 }
+
+bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len)
+{
+        static const char label[] = "EXPORTER-Channel-Binding";
+        bool done = SSL_version(t->ssl) >= TLS1_3_VERSION &&
+                    SSL_export_keying_material(t->ssl, out, len, label, sizeof label - 1,
+                                               (const unsigned char *) "", 0, 1) == 1;
+
+        ERR_clear_error();
+        return done;
+}
+
+/* Text without NUL and controls, whatever stands in the certificate. */
+static bool take_address(const ASN1_STRING *text, char *out, size_t size)
+{
+        const unsigned char *p = ASN1_STRING_get0_data(text);
+        const int len = ASN1_STRING_length(text);
+
+        if (len <= 0 || (size_t) len >= size || !memchr(p, '@', (size_t) len))
+                return false;
+        for (int i = 0; i < len; i++)
+                if (p[i] <= ' ' || p[i] >= 127)
+                        return false;
+        memcpy(out, p, (size_t) len);
+        out[len] = '\0';
+        return true;
+}
+
+static bool find_alternative(X509 *certificate, char *out, size_t size)
+{
+        GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+        bool found = false;
+
+        for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++) {
+                const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+
+                found = name->type == GEN_EMAIL && take_address(name->d.rfc822Name, out, size);
+        }
+        GENERAL_NAMES_free(names);
+        return found;
+}
+
+bool tls_session_peer_address(struct tls_session *t, char *out, size_t size)
+{
+        X509 *certificate = SSL_get0_peer_certificate(t->ssl);
+        X509_NAME *subject;
+        int at;
+
+        if (!certificate || SSL_get_verify_result(t->ssl) != X509_V_OK)
+                return false;
+        if (find_alternative(certificate, out, size))
+                return true;
+        subject = X509_get_subject_name(certificate);
+        at = X509_NAME_get_index_by_NID(subject, NID_pkcs9_emailAddress, -1);
+        return at >= 0 && take_address(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)),
+                                       out, size);
+}

@@ -25,6 +25,15 @@ struct tls_context *tls_context_unref(struct tls_context *c);
 /* Once a process, before confinement: providers, random numbers. */
 int tls_warm_up(void);
 
+/* Channel binding "tls-exporter" (RFC 9266 section 3): false where the session
+ * is not of TLS 1.3, which alone makes it sure without conditions. */
+bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len);
+
+/* The mail address that the peer's certificate names (the first rfc822Name, or
+ * emailAddress of the subject), if we asked for one and an authority of ours
+ * signed it. False: there is none. */
+bool tls_session_peer_address(struct tls_session *t, char *out, size_t size);
+
 const char *tls_session_version(const struct tls_session *t); /* "TLSv1.3" */
 const char *tls_session_cipher(const struct tls_session *t);  /* "TLS_AES_256_GCM_SHA384" */
 int tls_session_cipher_bits(const struct tls_session *t);

@@ -1,4 +1,4 @@
-/* The edge process, class smtp: everyone not yet trusted speaks to it. */
+/* The edge process: everyone not yet trusted speaks to it. */
 #include "process/edge/edge.h"
 
 #include <errno.h>
@@ -91,6 +91,8 @@ static int start(struct process *p)
         list_init(&e->warm);
         list_init(&e->spare);
         p->role = e;
+        edge_login_init(&e->directory, e);
+        edge_reading_init(&e->readings, e);
         r = open_meters(e);
         if (r == 0)
                 r = edge_keeper_init(&e->keeper, e);
@@ -111,7 +113,9 @@ void edge_free(struct edge *e)
         edge_front_close_all(e);
         while (!list_is_empty(&e->sessions))
                 edge_session_free(LIST_OBJECT(e->sessions.next, struct edge_session, node));
+        edge_reading_done(&e->readings);
         edge_keeper_done(&e->keeper);
+        edge_login_done(&e->directory);
         edge_transaction_free_spares(e);
         timer_free(e->listeners_timer);
         timer_free(e->cooling);
@@ -133,7 +137,8 @@ static void listener(struct process *p, const struct config_listen *listen, int 
 {
         struct edge *e = p->role;
 
-        if (e->is_stopping || !speaks_smtp(listen->protocol)) {
+        if (e->is_stopping ||
+            !(speaks_smtp(listen->protocol) || edge_reading_is_reading(listen->protocol))) {
                 close(fd);
                 return;
         }
@@ -147,6 +152,10 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
 
         if (kind == PROCESS_KEEPER && number == 0)
                 edge_keeper_peer(&e->keeper, generation, fd);
+        else if (kind == PROCESS_DIRECTORY)
+                edge_login_peer(&e->directory, fd);
+        else if (kind == PROCESS_ACCESS)
+                edge_reading_peer(&e->readings, number, fd);
         else
                 close(fd);
 }
@@ -170,6 +179,8 @@ static void stop(struct process *p, uint64_t drain_ms)
         timer_set(e->drain, drain_ms);
         LIST_FOR_EACH(node, &e->sessions)
                 edge_session_shut(LIST_OBJECT(node, struct edge_session, node));
+        LIST_FOR_EACH(node, &e->readings.all)
+                edge_reading_shut(LIST_OBJECT(node, struct edge_reading, node));
         if (e->session_count == 0)
                 process_end(p);
 }
@@ -191,6 +202,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
         } rows[] = {
                 {"sessions", e->session_count},
                 {"connections", e->counters.connections},
+                {"handed_over", e->readings.handed_over},
                 {"connections_refused", e->counters.connections_refused},
                 {"sessions_refused", e->counters.sessions_refused},
                 {"fields_struck", e->counters.fields_struck},

@@ -8,6 +8,8 @@
  *   edge_front.c        PROXY and XCLIENT: front ends that speak for others
  *   edge_transaction.c  one message: envelope, recipients, decision record
  *   edge_body.c         its text: in memory or in a file the keeper lent
+ *   edge_login.c        logins, by the channel to the directory
+ *   edge_reading*.c     IMAP and POP3 up to the login, and the hand-over
  *   edge_keeper.c       the channel to the keeper: commits, loans, intake */
 #pragma once
 
@@ -20,6 +22,8 @@
 #include "base/list.h"
 #include "policy/meters.h"
 #include "process/edge/edge_keeper.h"
+#include "process/edge/edge_login.h"
+#include "process/edge/edge_reading.h"
 #include "process/process.h"
 
 enum {
@@ -42,6 +46,8 @@ struct edge {
         struct meters meters;
         void *meters_area; /* where none is shared */
         struct edge_keeper keeper;
+        struct edge_directory directory;
+        struct edge_readings readings;
         struct list_node listeners;
         bool are_listeners_paused;
         struct timer *listeners_timer; /* accept() failed for want of descriptors */

@@ -1,6 +1,7 @@
 #include "process/edge/edge_body.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -100,6 +101,31 @@ static bool judge_fields(struct edge_body *b, struct edge *e, struct span text, 
         return false;
 }
 
+/* Puts the fields that are missing between ours and the client's. Without
+ * memory they stay missing. */
+static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
+                     const struct header_summary *summary)
+{
+        struct buffer *fields = &e->text;
+        const size_t room = b->held.room, behind = b->held.len - b->prefix_len;
+        struct span id;
+        char *end, *at;
+
+        buffer_clear(fields);
+        if (edge_complete(&b->complete, summary, fields, &id) < 0 || fields->len == 0 ||
+            buffer_reserve(&b->held, fields->len, &end) < 0)
+                return;
+        at = end - behind;
+        memmove(at + fields->len, at, behind);
+        memcpy(at, buffer_span(fields).p, fields->len);
+        buffer_commit(&b->held, fields->len);
+        account(b, e, room);
+        b->len += fields->len;
+        b->prefix_len += fields->len;
+        if (id.len)
+                b->header_message_id = arena_copy(arena, id);
+}
+
 /* Looks at the header of what the client sent. Its limit bounds the work: a
  * longer header is seen to be too long, whatever else stands in it. */
 static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
@@ -118,6 +144,8 @@ static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
         b->received_fields = (unsigned) summary.received;
         if (summary.message_id.len && summary.message_id.len <= HEADER_MESSAGE_ID_MAX)
                 b->header_message_id = arena_copy(arena, summary.message_id);
+        if (b->complete.is_wanted && !b->is_header_too_large)
+                complete(b, e, arena, &summary);
 }
 
 /* The text cannot be kept: what follows is swallowed, the client is told at

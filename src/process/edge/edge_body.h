@@ -11,12 +11,15 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 
+#include "process/edge/edge_complete.h"
+
 struct edge;
 
 struct edge_body {
         struct buffer held; /* not in the file yet; all of it where there is no file */
         uint64_t len;       /* of the whole */
         uint32_t local_prefix_len;
+        struct edge_complete complete; /* what to add to its header; set before octets come */
         size_t prefix_len;  /* our own octets in front, Return-Path included */
         struct span account;/* of edge_body_expect() */
         bool is_scanned;    /* the five below are set */

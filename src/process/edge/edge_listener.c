@@ -94,7 +94,15 @@ static void refuse(struct edge_listener *l, int fd, const struct edge_client *cl
         l->edge->counters.connections_refused++;
         log_event(LOG_INFO, "connection_refused", LOG_TEXT("client", client->text),
                   LOG_SPAN("rule", v->rule), LOG_SPAN("origin", v->origin));
-        if (l->protocol != LISTEN_SUBMISSIONS) {
+        if (edge_reading_is_reading(l->protocol)) {
+                if (l->protocol == LISTEN_IMAP || l->protocol == LISTEN_POP3) {
+                        n = snprintf(reply, sizeof reply, "%s %.*s\r\n",
+                                     l->protocol == LISTEN_IMAP ? "* BYE" : "-ERR",
+                                     (int) v->text.len, v->text.p);
+                        if (n > 0 && (size_t) n < sizeof reply)
+                                (void) !send(fd, reply, (size_t) n, MSG_DONTWAIT | MSG_NOSIGNAL);
+                }
+        } else if (l->protocol != LISTEN_SUBMISSIONS) {
                 n = snprintf(reply, sizeof reply, "%u %.*s %.*s\r\n", v->code,
                              (int) v->enhanced.len, v->enhanced.p, (int) v->text.len, v->text.p);
                 if (n > 0 && (size_t) n < sizeof reply)
@@ -138,7 +146,10 @@ void edge_listener_welcome(struct edge_listener *l, int fd, const struct edge_cl
                 refuse(l, fd, client, &v);
                 return;
         }
-        edge_session_new(l, fd, client, key);
+        if (edge_reading_is_reading(l->protocol))
+                edge_reading_new(l, fd, client, key);
+        else
+                edge_session_new(l, fd, client, key);
 }
 
 static void take_in(struct edge_listener *l, int fd, const union peer_address *a)

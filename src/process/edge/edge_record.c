@@ -168,6 +168,8 @@ static void describe_session(const struct edge_session *s, struct buffer *detail
         put_pair(detail, "protocol", span_from_string(edge_record_protocol(s)));
         if (tls)
                 put_pair(detail, "tls", span_from_string(tls_session_version(tls)));
+        if (s->login.account)
+                put_pair(detail, "login", span_from_string(s->login.account));
         put_pair(detail, "listen", s->listener->text);
         if (s->client.is_local_user)
                 put_number(detail, "uid", s->client.uid);

@@ -219,11 +219,14 @@ static void handle(struct edge_session *s, const struct smtp_event *event)
                 edge_transaction_abandon(s);
                 break;
         case SMTP_EVENT_AUTH:
+                edge_login_begin(s, event);
+                break;
         case SMTP_EVENT_AUTH_LINE:
-                /* Not offered, so the engine does not ask; never left waiting. */
-                edge_session_say(s, 502, "5.5.1", "Not implemented");
+                edge_login_response(s, event->octets);
                 break;
         case SMTP_EVENT_AUTH_CANCEL:
+                edge_login_cancel(s);
+                break;
         case SMTP_EVENT_FLUSH: /* output is written when events are done with */
         case SMTP_EVENT_NONE:
         case SMTP_EVENT_WAIT:
@@ -350,6 +353,10 @@ static void on_secured(struct stream *stream, void *arg)
 
         (void) stream;
         smtp_server_secured(s->server);
+        edge_login_cancel(s);
+        free(s->login.account); /* whoever it was said so in the clear */
+        s->login.account = NULL;
+        edge_login_offer(s);
         free(s->helo_name); /* said by nobody knows whom (RFC 3207 section 4.2) */
         s->helo_name = NULL;
         s->is_securing = false;
@@ -397,9 +404,10 @@ static const struct stream_handler handler = {
 static unsigned offers(const struct edge_session *s, const struct config *c)
 {
         const bool is_submission = edge_session_needs_login(s) || s->client.is_local_user;
-        unsigned offers = SMTP_OFFER_DSN | SMTP_OFFER_SMTPUTF8 | SMTP_OFFER_CHUNKING |
-                          SMTP_OFFER_MT_PRIORITY;
+        unsigned offers = SMTP_OFFER_SMTPUTF8 | SMTP_OFFER_CHUNKING | SMTP_OFFER_MT_PRIORITY;
 
+        if (s->listener->protocol != LISTEN_LMTP) /* whose client tells, when told */
+                offers |= SMTP_OFFER_DSN;
         if (s->edge->process->tls && !s->client.is_unix &&
             s->listener->protocol != LISTEN_SUBMISSIONS)
                 offers |= SMTP_OFFER_STARTTLS;
@@ -451,6 +459,7 @@ static int open_session(struct edge_session *s, int fd)
         if (r < 0)
                 return r;
         stream_set_idle_timeout(s->stream, c->limits.command_timeout_ms);
+        edge_login_offer(s);
         return 0;
 }
 
@@ -512,6 +521,8 @@ void edge_session_free(struct edge_session *s)
         list_remove(&s->starved);
         list_remove(&s->warm);
         edge_transaction_abandon(s);
+        edge_login_cancel(s);
+        free(s->login.account);
         s->server = smtp_server_free(s->server);
         s->stream = stream_free(s->stream);
         meters_release(&e->meters, s->meter_key);

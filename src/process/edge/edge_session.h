@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "net/stream.h"
+#include "process/edge/edge_login.h"
 #include "process/edge/edge_listener.h"
 #include "wire/smtp/smtp_server.h"
 
@@ -52,6 +53,7 @@ struct edge_session {
         uint64_t meter_key; /* 0: not counted */
         struct edge_client client;
         unsigned char peer_address[16]; /* of the connection itself */
+        struct edge_login login;
         uint32_t messages;
         char *helo_name;   /* own copy, or NULL */
         char *client_name; /* the same; told by a front end */

@@ -208,8 +208,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         struct verdict verdict = edge_keeper_judge(&e->keeper);
         struct edge_transaction *t;
 
-        if (edge_session_needs_login(s)) {
-                edge_session_say(s, 530, "5.7.0", "Authentication required");
+        if (edge_session_needs_login(s) && !s->login.account) {
+                edge_session_say(s, 530, "5.7.0", s->login.mechanisms[0]
+                                                          ? "Authentication required"
+                                                          : "Say STARTTLS, then log in");
                 return;
         }
         if (!verdict_is_refusal(&verdict) && edge_guard_watches(s))
@@ -229,6 +231,15 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 if (t)
                         give_back(t);
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
+                return;
+        }
+        if (s->login.account && e->process->config->auth.sender_must_match &&
+            !edge_login_owns(s, t->mail_from)) {
+                verdict = make_verdict(553, "5.7.1", "This address is not one of your account",
+                                       "auth.sender_must_match");
+                edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &verdict);
+                edge_session_say(s, 553, "5.7.1", "This address is not one of your account");
+                end_refused(t);
                 return;
         }
         if (mail->has_priority && envelope_priority(t->flags) != mail->priority)
@@ -388,7 +399,10 @@ static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const 
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
 {
         struct edge_transaction *t = s->transaction;
-        struct relay_client client = {.is_local_user = s->client.is_local_user};
+        struct relay_client client = {
+                .is_local_user = s->client.is_local_user,
+                .is_logged_in = s->login.account != NULL,
+        };
         struct verdict verdict;
         struct route r;
         int error;
@@ -476,6 +490,27 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
+/* Whoever submits a message here has it completed (RFC 6409 section 8). */
+static void begin_body(struct edge_transaction *t)
+{
+        struct edge_session *s = t->session;
+
+        t->body.complete = (struct edge_complete) {
+                .is_wanted = s->login.account || s->client.is_local_user,
+                .message_id = t->message_id,
+                .arrived_us = t->arrived_us,
+                .hostname = span_from_string(s->hostname),
+                .mail_from = t->mail_from,
+        };
+        if (put_trace(t) < 0) {
+                edge_session_say(s, 451, "4.3.0", "Out of memory");
+                return;
+        }
+        t->state = EDGE_BODY;
+        edge_session_expect_data(s, true);
+        edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
+}
+
 void edge_transaction_data(struct edge_session *s)
 {
         struct edge_transaction *t = s->transaction;
@@ -484,13 +519,26 @@ void edge_transaction_data(struct edge_session *s)
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
                 return;
         }
-        if (put_trace(t) < 0) {
-                edge_session_say(s, 451, "4.3.0", "Out of memory");
-                return;
+        if (edge_login_ask_quota(s, t->rcpt_count))
+                edge_session_hold(s, EDGE_HOLD_ANSWER);
+        else
+                begin_body(t);
+}
+
+void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text)
+{
+        struct edge_transaction *t = s->transaction;
+        struct verdict v = make_verdict(450, "4.7.1", "", "auth.recipients_per_hour");
+
+        if (!t) {
+                edge_session_say(s, 503, "5.5.1", "RCPT first");
+        } else if (is_granted) {
+                begin_body(t);
+        } else {
+                v.text = text;
+                edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &v);
+                edge_session_reply(s, v.code, v.enhanced, "%.*s", (int) text.len, text.p);
         }
-        t->state = EDGE_BODY;
-        edge_session_expect_data(s, true);
-        edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
 }
 
 void edge_transaction_octets(struct edge_session *s, struct span octets)

@@ -61,6 +61,10 @@ void edge_transaction_data(struct edge_session *s);
 void edge_transaction_octets(struct edge_session *s, struct span octets);
 void edge_transaction_end(struct edge_session *s, const char *body_error);
 
+/* What the directory says of the account's recipients; answers DATA. `text` is
+ * for the client, where not granted. */
+void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text);
+
 /* RSET, or the connection is gone: the session has no transaction any more. */
 void edge_transaction_abandon(struct edge_session *s);
 

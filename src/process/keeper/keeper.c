@@ -14,6 +14,7 @@
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
 #include "process/keeper/keeper_retry.h"
+#include "process/keeper/keeper_view.h"
 #include "route/route.h"
 
 enum { INTAKE_CHECK_MS = 2000 };
@@ -58,6 +59,28 @@ static void worker_closed(struct channel *ch, void *arg, int reason)
         keeper_bounce_worker_gone(peer);
 }
 
+static void access_closed(struct channel *ch, void *arg, int reason)
+{
+        struct keeper_peer *peer = arg;
+
+        (void) reason;
+        peer->channel = NULL;
+        keeper_forget_incoming(peer);
+        keeper_view_forget(peer);
+        channel_free(ch);
+}
+
+static const struct channel_handler access_handler = {
+        .on = {[IPC_body] = keeper_on_body, [IPC_drop] = keeper_on_drop,
+               [IPC_lend] = keeper_on_lend, [IPC_view_open] = keeper_on_view_open,
+               [IPC_view_close] = keeper_on_view_close,
+               [IPC_folder_order] = keeper_on_folder_order,
+               [IPC_change_order] = keeper_on_change_order,
+               [IPC_append_order] = keeper_on_append_order,
+               [IPC_blob_query] = keeper_on_blob_query},
+        .credit = keeper_view_credit,
+        .closed = access_closed,
+};
 static const struct channel_handler edge_handler = {
         .on = {[IPC_body] = keeper_on_body, [IPC_commit] = keeper_on_commit,
                [IPC_drop] = keeper_on_drop, [IPC_lend] = keeper_on_lend,
@@ -76,11 +99,13 @@ static const struct channel_handler worker_handler = {
 
 static void tell_intake(struct keeper *k, struct keeper_peer *edge)
 {
+        const struct span reason = k->intake_is_open
+                                           ? SPAN_LITERAL("")
+                                           : SPAN_LITERAL("the mail store takes no more mail now");
+
         if (edge->channel)
                 CHANNEL_SEND(edge->channel, intake, -1, .is_open = k->intake_is_open,
-                             .reason = k->intake_is_open
-                                               ? SPAN_LITERAL("")
-                                               : SPAN_LITERAL("the mail store takes no more mail now"));
+                             .reason = reason);
 }
 
 /* A new channel to a process; what came over an older one ends first. */
@@ -117,6 +142,8 @@ static void on_peer(struct process *p, enum process_kind kind, unsigned number, 
                         k->worker_count = number + 1;
                 connect_peer(&k->workers[number], &worker_handler, fd, generation);
                 keeper_bounce_worker_came(k);
+        } else if (kind == PROCESS_ACCESS && number < KEEPER_ACCESSES_MAX) {
+                connect_peer(&k->accesses[number], &access_handler, fd, generation);
         } else {
                 close(fd);
         }
@@ -165,6 +192,10 @@ static int prepare(struct process *p)
                 k->relays[i] = (struct keeper_peer) {.keeper = k, .number = i};
         for (unsigned i = 0; i < KEEPER_WORKERS_MAX; i++)
                 k->workers[i] = (struct keeper_peer) {.keeper = k, .number = i};
+        for (unsigned i = 0; i < KEEPER_ACCESSES_MAX; i++) {
+                k->accesses[i] = (struct keeper_peer) {.keeper = k, .number = i};
+                list_init(&k->accesses[i].starved);
+        }
         return 0;
 }
 
@@ -232,6 +263,9 @@ static void on_stop(struct process *p, uint64_t drain_ms)
         for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
                 if (k->edges[i].channel)
                         channel_flush(k->edges[i].channel, 1000);
+        for (unsigned i = 0; i < KEEPER_ACCESSES_MAX; i++)
+                if (k->accesses[i].channel)
+                        channel_flush(k->accesses[i].channel, 1000);
         process_end(p);
 }
 

@@ -11,6 +11,7 @@
  *                          keeper_bounce ──dsn_order──► worker ──dsn_text──►
  *                               a new message, committed with the end of the entry
  *
+ *   keeper_view: what access asks: mailboxes as they change, flags, appends, bodies
  *   keeper_control: the command line (queue, why, mailbox) */
 #pragma once
 
@@ -30,9 +31,10 @@ enum {
         KEEPER_EDGES_MAX = 64,
         KEEPER_RELAYS_MAX = 32,
         KEEPER_WORKERS_MAX = 64,
-        KEEPER_ACTIVE_MAX = 10000,                 /* queue entries in memory */
-        KEEPER_BODIES_MAX = 64 * 1024 * 1024,      /* octets of bodies kept for their first attempt */
-        KEEPER_MAKER = ID_MAKERS - 1,              /* of message ids made here: bounces */
+        KEEPER_ACCESSES_MAX = 64,
+        KEEPER_ACTIVE_MAX = 10000,            /* queue entries in memory */
+        KEEPER_BODIES_MAX = 64 * 1024 * 1024, /* octets of bodies kept for their first attempt */
+        KEEPER_MAKER = ID_MAKERS - 1,         /* of message ids made here: bounces */
 };
 
 /* The other end of a channel, and what came over it so far. */
@@ -41,7 +43,9 @@ struct keeper_peer {
         struct channel *channel; /* NULL while there is none */
         unsigned number;
         uint64_t generation; /* of the channel: answers go only to the asker */
-        struct table incoming; /* edges: bodies whose commit has not come */
+        struct table incoming; /* edges, accesses: bodies whose commit has not come */
+        struct table views;    /* accesses: mailboxes they watch, by number */
+        struct list_node starved; /* accesses: views that wait for credit */
 };
 
 struct keeper {
@@ -56,6 +60,7 @@ struct keeper {
         struct keeper_peer edges[KEEPER_EDGES_MAX];
         struct keeper_peer relays[KEEPER_RELAYS_MAX];
         struct keeper_peer workers[KEEPER_WORKERS_MAX];
+        struct keeper_peer accesses[KEEPER_ACCESSES_MAX];
         unsigned relay_count; /* highest number seen + 1 */
         unsigned worker_count;
 

@@ -1,6 +1,7 @@
 #include "process/keeper/keeper_bounce.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -10,13 +11,17 @@
 #include "policy/decision.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_job.h"
+#include "process/keeper/keeper_outcome.h"
+#include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
 enum {
         ORIGINAL_MAX = IPC_BODY_PART_MAX, /* octets of the message that a worker sees */
         TRIES_MAX = 3,                    /* then the order goes without the message's text */
         ROUTE_MEMORY_MAX = 16 * 1024,
-        RECIPIENTS_TOLD_MAX = 100,
+        RECIPIENTS_TOLD_MAX = 100,        /* by one notification; the others by the next */
+        POSTMASTER_MAX = 300,
+        SCAN_AGAIN_US = 1000 * 1000,
 };
 
 /* A notification that a worker is asked to write. */
@@ -25,12 +30,12 @@ struct order {
         uint64_t number;
         struct keeper *keeper;
         struct queue_entry *entry; /* parked in the active queue */
-        enum dsn_action action;
-        enum recipient_state told; /* which recipients it is about */
         struct keeper_body *body;
         struct keeper_peer *worker; /* who has it; NULL: nobody yet */
         unsigned tries;
+        enum dsn_action action;
         uint64_t bounce_id;
+        char postmaster[POSTMASTER_MAX]; /* who is told where nobody else can be */
         struct queue_entry *after; /* what is left of the entry; NULL: nothing */
 };
 
@@ -55,32 +60,73 @@ static void order_free(struct order *o)
         free(o);
 }
 
-/* ---- asking a worker --------------------------------------------------- */
+/* ---- what is owed ------------------------------------------------------ */
 
-/* Failures first; what succeeded is told in a notification of its own. */
-static void choose(struct order *o)
+static enum dsn_action action_of(const struct queue_entry *e)
 {
-        const bool is_local = span_equal(o->entry->next_hop, SPAN_LITERAL("local:"));
-
-        o->told = queue_entry_count(o->entry, RECIPIENT_FAILED) ? RECIPIENT_FAILED
-                                                                : RECIPIENT_SUCCEEDED;
-        o->action = o->told == RECIPIENT_FAILED ? DSN_FAILED
-                    : is_local                  ? DSN_DELIVERED
-                                                : DSN_RELAYED;
+        if (queue_entry_count(e, RECIPIENT_FAILED))
+                return DSN_FAILED;
+        if (queue_entry_count(e, RECIPIENT_DELIVERED))
+                return DSN_DELIVERED;
+        return queue_entry_count(e, RECIPIENT_RELAYED) ? DSN_RELAYED : DSN_DELAYED;
 }
+
+static bool is_about(const struct order *o, const struct queue_recipient *q)
+{
+        switch (o->action) {
+        case DSN_FAILED:
+                return q->state == RECIPIENT_FAILED;
+        case DSN_DELIVERED:
+                return q->state == RECIPIENT_DELIVERED;
+        case DSN_RELAYED:
+                return q->state == RECIPIENT_RELAYED;
+        default:
+                return q->state == RECIPIENT_WAITING && outcome_is_told(o->entry, q, NOTIFY_DELAY);
+        }
+}
+
+/* The recipients that this notification tells of, from number `at` on; returns
+ * the next one, or the count of recipients. */
+static size_t next_told(const struct order *o, size_t at, size_t told)
+{
+        const struct queue_entry *e = o->entry;
+
+        while (at < e->recipient_count &&
+               (told == RECIPIENTS_TOLD_MAX || !is_about(o, &e->recipients[at])))
+                at++;
+        return at;
+}
+
+/* Who is told: whom the message came from, or, about a notification of ours,
+ * the postmaster. */
+static struct span reader_of(const struct order *o)
+{
+        return o->entry->mail_from.len ? o->entry->mail_from : span_from_string(o->postmaster);
+}
+
+static void set_postmaster(struct order *o)
+{
+        const struct config *c = o->keeper->process->config;
+        const struct span domain = c->domains.count ? c->domains.items[0] : c->hostname;
+
+        snprintf(o->postmaster, sizeof o->postmaster, "postmaster@%.*s",
+                 (int) span_first(domain, 255).len, domain.p);
+}
+
+/* ---- asking a worker --------------------------------------------------- */
 
 static int add_recipients(const struct order *o, struct buffer *items, struct ipc_items *ret)
 {
         const struct queue_entry *e = o->entry;
         int r = 0;
 
-        for (size_t i = 0; i < e->recipient_count && r == 0; i++) {
+        for (size_t i = next_told(o, 0, 0), told = 1; i < e->recipient_count && r == 0;
+             i = next_told(o, i + 1, told++)) {
                 const struct queue_recipient *q = &e->recipients[i];
 
-                if (q->state == o->told && ret->count < RECIPIENTS_TOLD_MAX)
-                        r = ipc_add_dsn_recipient(items, ret, &(struct ipc_dsn_recipient) {
-                                .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .host = q->host,
-                                .code = q->code, .enhanced = q->enhanced, .text = q->text});
+                r = ipc_add_dsn_recipient(items, ret, &(struct ipc_dsn_recipient) {
+                        .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .host = q->host,
+                        .code = q->code, .enhanced = q->enhanced, .text = q->text});
         }
         return r;
 }
@@ -88,14 +134,12 @@ static int add_recipients(const struct order *o, struct buffer *items, struct ip
 static void send_order(struct order *o, struct span original)
 {
         const struct queue_entry *e = o->entry;
+        const uint64_t lifetime_us = o->keeper->process->config->queue.lifetime_ms * 1000;
         struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
         union ipc_message m = {.dsn_order = {
                 .order = o->number, .message_id = e->message_id, .arrived_us = e->arrived_us,
-                .action = (uint8_t) o->action,
-                /* RFC 3461 section 4.3: RET is about failures. */
-                .flags = o->action == DSN_FAILED ? e->flags
-                                                 : e->flags & ~(uint32_t) ENVELOPE_RET_FULL,
-                .mail_from = e->mail_from,
+                .retry_until_us = lifetime_us ? e->arrived_us + lifetime_us : 0,
+                .flags = e->flags, .action = (uint8_t) o->action, .mail_from = reader_of(o),
                 .envid = e->envid, .original = span_first(original, ORIGINAL_MAX),
         }};
 
@@ -147,6 +191,15 @@ static void give_to_worker(struct order *o)
         }
 }
 
+/* The store has it; a scan from the beginning finds it. */
+static void leave_to_scans(struct keeper *k)
+{
+        k->is_fresh_left = true;
+        k->fresh_cursor = 0;
+        k->due_cursor_us = 0;
+        keeper_queue_expect(k, clock_now_us() + SCAN_AGAIN_US);
+}
+
 void keeper_bounce(struct keeper *k, struct queue_entry *e, struct keeper_body *body)
 {
         struct order *o = calloc(1, sizeof *o);
@@ -155,10 +208,12 @@ void keeper_bounce(struct keeper *k, struct queue_entry *e, struct keeper_body *
                 free(o);
                 keeper_body_unref(body);
                 queue_entry_free(e);
-                return; /* stored as due: the next scan brings it again */
+                leave_to_scans(k);
+                return;
         }
-        *o = (struct order) {.number = ++k->last_order, .keeper = k, .entry = e, .body = body};
-        choose(o);
+        *o = (struct order) {.number = ++k->last_order, .keeper = k, .entry = e, .body = body,
+                             .action = action_of(e)};
+        set_postmaster(o);
         if (table_add(&k->orders, &o->by_number, o->number) < 0) {
                 queue_remove(&k->queue, e);
                 queue_entry_free(e);
@@ -191,27 +246,31 @@ void keeper_bounce_worker_came(struct keeper *k)
 
 static void add_bounced_steps(struct order *o, struct store_batch *batch)
 {
+        static const struct span words[] = {
+                [DSN_FAILED] = SPAN("it could not be delivered"),
+                [DSN_DELAYED] = SPAN("it is late"),
+                [DSN_DELIVERED] = SPAN("it was delivered"),
+                [DSN_RELAYED] = SPAN("it was passed on"),
+        };
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
         char id_text[ID_TEXT_LEN + 1], bounce_text[ID_TEXT_LEN + 1];
         const struct span key = span_make(id_format(o->entry->message_id, id_text), ID_TEXT_LEN);
 
         id_format(o->bounce_id, bounce_text);
         decision_begin(&record, o->entry->message_id);
-        for (size_t i = 0; i < o->entry->recipient_count; i++)
-                if (o->entry->recipients[i].state == o->told)
-                        decision_add(&record, &(struct decision_step) {
-                                .at_us = clock_now_us(),
-                                .kind = o->told == RECIPIENT_FAILED ? DECISION_BOUNCED
-                                                                      : DECISION_NOTIFIED,
-                                .recipient = o->entry->recipients[i].index,
-                                .text = o->entry->recipients[i].text,
-                                .next = span_make(bounce_text, ID_TEXT_LEN)});
+        for (size_t i = next_told(o, 0, 0), told = 1; i < o->entry->recipient_count;
+             i = next_told(o, i + 1, told++))
+                decision_add(&record, &(struct decision_step) {
+                        .at_us = clock_now_us(),
+                        .kind = o->action == DSN_FAILED ? DECISION_BOUNCED : DECISION_NOTIFIED,
+                        .recipient = o->entry->recipients[i].index,
+                        .text = words[o->action], .next = span_make(bounce_text, ID_TEXT_LEN)});
         store_trace(batch, &key, 1, buffer_span(&record));
         buffer_done(&record);
 }
 
-/* In the batch that makes the notification durable: the entry's failed
- * recipients are told, and it ends or waits on. */
+/* In the batch that makes the notification durable: these recipients are told,
+ * and the entry ends or goes on. */
 static void finish_entry(void *arg, struct store_batch *batch)
 {
         struct order *o = arg;
@@ -224,13 +283,24 @@ static void bounce_is_durable(void *arg, int result)
 {
         struct order *o = arg;
         struct keeper *k = o->keeper;
+        struct queue_entry *after = o->after;
+        struct keeper_body *body = o->body;
 
-        if (result == 0) {
-                k->count.bounces++;
-                if (o->after)
-                        keeper_queue_expect(k, o->after->due_us);
-        }
+        o->after = NULL;
+        o->body = NULL;
         order_free(o);
+        if (result == 0)
+                k->count.bounces++;
+        if (result == 0 && after && queue_entry_owes(after)) {
+                keeper_bounce(k, after, body);
+                return;
+        }
+        if (result < 0)
+                leave_to_scans(k);
+        else if (after)
+                keeper_queue_expect(k, after->due_us);
+        queue_entry_free(after);
+        keeper_body_unref(body);
 }
 
 static int make_after(struct order *o)
@@ -245,15 +315,20 @@ static int make_after(struct order *o)
                 return -ENOMEM;
         memcpy(recipients, changed.recipients, changed.recipient_count * sizeof *recipients);
         changed.recipients = recipients;
-        for (size_t i = 0; i < changed.recipient_count; i++)
-                if (recipients[i].state == o->told)
+        for (size_t i = next_told(o, 0, 0), told = 1; i < changed.recipient_count;
+             i = next_told(o, i + 1, told++))
+                if (o->action != DSN_DELAYED)
                         recipients[i].state = RECIPIENT_DONE;
-        if (queue_entry_owes(&changed)) { /* the other kind: at once */
+        if (o->action == DSN_DELAYED) {
+                changed.delay_owed = false;
+                changed.delay_told = true;
+        }
+        if (queue_entry_count(&changed, RECIPIENT_DONE) < changed.recipient_count) {
                 changed.due_us = clock_now_us();
-                r = queue_entry_update(&changed, &o->after);
-        } else if (queue_entry_count(&changed, RECIPIENT_WAITING)) {
-                changed.due_us = schedule_retry_us(&k->retry, changed.attempts + 1, clock_now_us(),
-                                                   hash_span(changed.next_hop, changed.message_id));
+                if (!queue_entry_owes(&changed))
+                        changed.due_us = schedule_retry_us(
+                                &k->retry, changed.attempts + 1, changed.due_us,
+                                hash_span(changed.next_hop, changed.message_id));
                 r = queue_entry_update(&changed, &o->after);
         }
         free(recipients);
@@ -269,16 +344,50 @@ static void log_undeliverable(const struct order *o, const struct route *route)
                   LOG_SPAN("mail_from", o->entry->mail_from), LOG_SPAN("reason", route->text));
 }
 
-static int commit_notification(struct order *o, struct span text, struct arena *arena)
+static bool leads_nowhere(const struct route *route)
+{
+        return route->kind == ROUTE_ERROR || route->kind == ROUTE_DISCARD;
+}
+
+/* Where the notification goes: to whom it is about, else to the postmaster. */
+static int find_reader(struct order *o, struct arena *arena, struct span *ret_rcpt_to,
+                       struct route *ret_route)
+{
+        const struct process *p = o->keeper->process;
+        int r = route_recipient(p->config, p->snapshot, reader_of(o), arena, ret_route);
+
+        *ret_rcpt_to = reader_of(o);
+        if (r < 0 || !leads_nowhere(ret_route) || o->action != DSN_FAILED)
+                return r;
+        log_undeliverable(o, ret_route);
+        *ret_rcpt_to = span_from_string(o->postmaster);
+        return route_recipient(p->config, p->snapshot, *ret_rcpt_to, arena, ret_route);
+}
+
+static int begin_record(struct order *o, struct span rcpt_to, const struct route *route,
+                        struct buffer *record)
+{
+        int r = decision_begin(record, o->bounce_id);
+
+        if (r == 0)
+                r = decision_add(record, &(struct decision_step) {
+                        .at_us = clock_now_us(), .kind = DECISION_ROUTED,
+                        .rcpt_to = rcpt_to, .rule = route->rule, .origin = route->origin,
+                        .next = route->kind == ROUTE_LOCAL ? route->account : route->next_hop,
+                        .text = SPAN("a notification about another message")});
+        return r;
+}
+
+static int commit_notification(struct order *o, const struct ipc_dsn_text *in, struct arena *arena)
 {
         struct keeper *k = o->keeper;
-        const struct span parts[] = {SPAN("Return-Path: <>\r\n"), text};
-        struct ipc_recipient recipient = {.rcpt_to = o->entry->mail_from};
+        const struct span parts[] = {SPAN("Return-Path: <>\r\n"), in->octets};
+        struct ipc_recipient recipient = {.notify = 0};
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
         struct route route;
         struct keeper_message m;
-        int r = route_recipient(k->process->config, k->process->snapshot, o->entry->mail_from,
-                                arena, &route);
+        int r = find_reader(o, arena, &recipient.rcpt_to, &route);
+        const bool is_postmaster = recipient.rcpt_to.p == o->postmaster;
 
         if (r < 0)
                 return r;
@@ -287,23 +396,19 @@ static int commit_notification(struct order *o, struct span text, struct arena *
         recipient.account = route.account;
         recipient.mailbox = route.mailbox;
         recipient.next_hop = route.next_hop;
-        recipient.notify = NOTIFY_NEVER;
+        r = begin_record(o, recipient.rcpt_to, &route, &record);
         if (route.kind == ROUTE_RELAY && route.rcpt_to.len)
                 recipient.rcpt_to = route.rcpt_to;
-        r = decision_begin(&record, o->bounce_id);
-        if (r == 0)
-                r = decision_add(&record, &(struct decision_step) {
-                        .at_us = clock_now_us(), .kind = DECISION_ROUTED,
-                        .rcpt_to = o->entry->mail_from, .rule = route.rule, .origin = route.origin,
-                        .next = route.kind == ROUTE_LOCAL ? route.account : route.next_hop,
-                        .text = SPAN("a notification of what became of a message")});
         m = (struct keeper_message) {
-                .message_id = o->bounce_id, .flags = ENVELOPE_BOUNCE, .local_prefix_len = (uint32_t) parts[0].len,
+                .message_id = o->bounce_id,
+                .flags = ENVELOPE_BOUNCE | (is_postmaster ? ENVELOPE_POSTMASTER : 0) |
+                         (in->flags & (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8)),
+                .local_prefix_len = (uint32_t) parts[0].len,
                 .body_parts = parts, .body_part_count = 2, .recipients = &recipient,
                 .recipient_count = 1, .record = buffer_span(&record),
                 .finish = finish_entry, .done = bounce_is_durable, .arg = o,
         };
-        if (route.kind == ROUTE_ERROR || route.kind == ROUTE_DISCARD) {
+        if (leads_nowhere(&route)) {
                 log_undeliverable(o, &route);
                 m.body_part_count = 0; /* only the end of the entry and the record */
                 m.local_prefix_len = 0;
@@ -327,8 +432,10 @@ void keeper_on_dsn_text(struct channel *ch, void *arg, const union ipc_message *
                 return;
         r = make_after(o);
         if (r == 0)
-                r = commit_notification(o, m->dsn_text.octets, &arena);
-        if (r < 0)
-                order_free(o); /* still stored as due: it comes again */
+                r = commit_notification(o, &m->dsn_text, &arena);
+        if (r < 0) {
+                leave_to_scans(o->keeper);
+                order_free(o);
+        }
         arena_done(&arena);
 }

@@ -4,7 +4,7 @@
 
 #include "process/keeper/keeper.h"
 
-/* Takes over an entry that has RECIPIENT_FAILED recipients and is stored so.
+/* Takes over an entry that owes a notification and is stored so.
  * What is left of it comes back by keeper_queue_add() or is done with. */
 void keeper_bounce(struct keeper *k, struct queue_entry *e, struct keeper_body *body);
 

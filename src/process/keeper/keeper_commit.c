@@ -99,6 +99,20 @@ static void end_incoming(struct keeper_peer *peer, struct incoming *in)
         free(in);
 }
 
+bool keeper_take_incoming(struct keeper_peer *peer, uint64_t message_id, struct buffer *body,
+                          bool *ret_is_lent, size_t *ret_held)
+{
+        struct incoming *in = find_incoming(peer, message_id);
+
+        if (!in)
+                return false;
+        *body = in->body;
+        *ret_is_lent = in->is_lent;
+        *ret_held = in->held;
+        end_incoming(peer, in);
+        return true;
+}
+
 static void drop_incoming(struct keeper_peer *peer, struct incoming *in)
 {
         if (in->is_lent)
@@ -311,6 +325,12 @@ static void committed(void *arg, int result)
 
 /* ---- building the batches ---------------------------------------------- */
 
+/* Delivered here, and the sender asked to be told (RFC 3461 section 4.1). */
+static bool owes_success(const struct commit *c, const struct commit_recipient *q)
+{
+        return q->given.notify & NOTIFY_SUCCESS && q->account && q->error == 0 && c->mail_from.len;
+}
+
 static int make_entry(struct commit *c, struct span next_hop, size_t first)
 {
         const unsigned most = c->keeper->process->config->queue.recipients_per_transaction;
@@ -336,7 +356,9 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                 if (most && e.recipient_count == most)
                         break;
                 list[e.recipient_count++] = (struct queue_recipient) {
-                        .index = q->index, .state = RECIPIENT_WAITING, .notify = q->notify,
+                        .index = q->index, .notify = q->notify,
+                        .state = owes_success(c, &c->recipients[i]) ? RECIPIENT_DELIVERED
+                                                                    : RECIPIENT_WAITING,
                         .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .account = q->account,
                 };
                 q->kind = 0; /* has its entry */
@@ -370,8 +392,15 @@ static int make_entries(struct commit *c)
         size_t relayed = 0;
 
         queue_failed_deliveries(c);
-        for (size_t i = 0; i < c->recipient_count; i++)
-                relayed += c->recipients[i].given.kind == ROUTE_RELAY;
+        for (size_t i = 0; i < c->recipient_count; i++) {
+                struct ipc_recipient *q = &c->recipients[i].given;
+
+                if (owes_success(c, &c->recipients[i])) {
+                        q->kind = ROUTE_RELAY; /* an entry that only carries the debt */
+                        q->next_hop = SPAN_LITERAL("local:");
+                }
+                relayed += q->kind == ROUTE_RELAY;
+        }
         if (!relayed)
                 return 0;
         c->entries = arena_alloc(&c->arena, relayed * sizeof *c->entries);
@@ -390,16 +419,14 @@ static int make_entries(struct commit *c)
 
 static int deliver_local(struct commit *c, struct commit_recipient *q, struct store_batch *batch)
 {
-        char key[12];
         struct delivery d = {
                 .mailbox = q->given.mailbox,
-                .delivery_key = span_make(key, sizeof key),
                 .entry = {.arrived_us = c->arrived_us, .blob_id = c->message_id,
                           .size = c->body_len},
         };
 
-        key_put_u64(key, c->message_id);
-        key_put_u32(key + 8, q->given.index);
+        /* No delivery key: all deliveries of a message are one group with its trace,
+         * by which a repeated commit is known (keeper_on_commit). */
         return account_deliver(q->account, &d, batch, &q->uid);
 }
 
@@ -582,22 +609,13 @@ static void account_opened(void *arg, int result, struct account *a)
         opened_one(o->commit);
 }
 
-/* For the queue, though it is for a mailbox here: what is not to be delivered
- * yet, and what the sender wants to be told of, which is the queue's work. */
-static bool is_for_queue(const struct commit *c, const struct ipc_recipient *q)
-{
-        if (c->hold_until_us)
-                return true;
-        return c->mail_from.len && q->notify & NOTIFY_SUCCESS &&
-               span_equal(q->mailbox, SPAN_LITERAL("INBOX"));
-}
-
+/* What is not to be delivered yet waits in the queue, for mailboxes here too. */
 static void queue_deliveries(struct commit *c)
 {
         for (size_t i = 0; i < c->recipient_count; i++) {
                 struct ipc_recipient *q = &c->recipients[i].given;
 
-                if (q->kind != ROUTE_LOCAL || !is_for_queue(c, q))
+                if (q->kind != ROUTE_LOCAL)
                         continue;
                 q->kind = ROUTE_RELAY;
                 q->next_hop = SPAN_LITERAL("local:");
@@ -608,7 +626,8 @@ static void open_accounts(struct commit *c)
 {
         struct keeper *k = c->keeper;
 
-        queue_deliveries(c);
+        if (c->hold_until_us)
+                queue_deliveries(c);
         c->opening = 1;
         for (size_t i = 0; i < c->recipient_count; i++) {
                 struct commit_recipient *q = &c->recipients[i];

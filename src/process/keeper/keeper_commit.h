@@ -10,6 +10,11 @@ void keeper_on_drop(struct channel *ch, void *peer, const union ipc_message *m, 
 void keeper_on_lend(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
 void keeper_on_refused(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
 
+/* Takes what came for this message: octets into `*body`, which is empty so far,
+ * or a file that was lent; and the credit for it. False: nothing came. */
+bool keeper_take_incoming(struct keeper_peer *peer, uint64_t message_id, struct buffer *body,
+                          bool *ret_is_lent, size_t *ret_held);
+
 /* Forgets bodies that an edge began to send: its channel is gone. */
 void keeper_forget_incoming(struct keeper_peer *peer);
 

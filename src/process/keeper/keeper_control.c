@@ -39,12 +39,16 @@ static const struct {
         { "mailbox.fetch",    control_mailbox_fetch,    false },
         { "mailbox.append",   control_mailbox_append,   true },
         { "mailbox.create",   control_mailbox_create,   false },
+        { "backup.begin",     control_store_backup_begin, false },
+        { "backup.end",       control_store_backup_end, false },
 };
 
 /* ---- sessions ---------------------------------------------------------- */
 
 static void session_free(struct control_session *s)
 {
+        if (s->has_backup && s->keeper->store)
+                store_backup_end(s->keeper->store);
         s->keeper->listeners->session_count--;
         list_remove(&s->in_keeper);
         timer_free(s->turn);
@@ -135,6 +139,7 @@ static void on_control(struct channel *ch, void *arg, const union ipc_message *m
                 return;
         }
         s->is_busy = true;
+        CHANNEL_SEND(s->channel, control_octets, -1, .octets = {0}); /* it has arrived */
         if (copy_arguments(s, &m->control) < 0) {
                 control_end(s, EX_TEMPFAIL, "out of memory");
                 return;

@@ -1,4 +1,4 @@
-/* The command line's door into the keeper: queue, why, mailbox.
+/* The command line's door into the keeper: queue, why, mailbox, backup.
  *
  * One connection, one verb at a time; who may: root, the user the keeper was
  * started by, and members of the group hayauma (SO_PEERCRED, SO_PEERGROUPS). */
@@ -18,6 +18,7 @@ struct control_session {
         struct keeper *keeper;
         struct channel *channel; /* NULL: the client has gone; free it when idle */
         bool is_busy;            /* a verb is at work */
+        bool has_backup;         /* store_backup_end() is owed */
         struct buffer input;     /* octets the command read, for mailbox.append */
         void (*on_input_end)(struct control_session *s); /* who waits for them */
         void (*on_turn)(struct control_session *s);      /* who has more to send */
@@ -53,3 +54,5 @@ void control_mailbox_messages(struct control_session *s);
 void control_mailbox_fetch(struct control_session *s);
 void control_mailbox_append(struct control_session *s);
 void control_mailbox_create(struct control_session *s);
+void control_store_backup_begin(struct control_session *s);
+void control_store_backup_end(struct control_session *s);

@@ -57,7 +57,8 @@ static json_t *entry_row(const struct queue_entry *e)
         json_object_set_new(row, "id", json_string(id_format(e->message_id, id_text)));
         json_object_set_new(row, "group", json_integer(e->group));
         json_object_set_new(row, "arrived", json_integer((json_int_t) e->arrived_us));
-        json_object_set_new(row, "size", json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
+        json_object_set_new(row, "size",
+                            json_integer((json_int_t) (e->body_len - e->local_prefix_len)));
         json_object_set_new(row, "mail_from", json_span(e->mail_from));
         json_object_set_new(row, "held", json_boolean(e->is_held));
         json_object_set_new(row, "recipients", recipients);
@@ -136,7 +137,7 @@ struct walk {
                 uint64_t message_id;
                 uint16_t group;
         } *found;
-        size_t found_count, changing, failed;
+        size_t found_count, changing, failed, changed, busy;
         int failure;
 };
 
@@ -146,9 +147,10 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 static void next_page(struct control_session *s)
 {
         struct walk *w = s->verb;
+        const struct store_range range = {span_make(w->next, w->next_len), SPAN_LITERAL("g"), PAGE,
+                                          false};
 
-        store_scan(s->keeper->store, &s->keeper->shard, span_make(w->next, w->next_len),
-                   SPAN_LITERAL("g"), PAGE, false, got_page, s);
+        store_scan(s->keeper->store, &s->keeper->shard, &range, got_page, s);
 }
 
 static void visit_one(struct control_session *s, struct span value)
@@ -187,8 +189,9 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         control_go_on(s, next_page);
 }
 
-static struct walk *walk_start(struct control_session *s,
-                               void (*visit)(struct control_session *s, const struct queue_entry *e),
+typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
+
+static struct walk *walk_start(struct control_session *s, visit_fn *visit,
                                void (*end)(struct control_session *s))
 {
         const struct span id = control_argument(s, "id");
@@ -205,7 +208,8 @@ static struct walk *walk_start(struct control_session *s,
         s->verb = w;
         w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
-                control_end(s, EX_USAGE, "this is not a message id; `hayauma queue list` shows them");
+                control_end(s, EX_USAGE,
+                            "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
         }
         return w;
@@ -267,8 +271,8 @@ static void end_change(struct control_session *s)
         const struct walk *w = s->verb;
         json_t *row;
 
-        if (w->failed) {
-                control_end_errno(s, w->failure, "changing the queue");
+        if (w->failed || (w->busy && !w->changed)) {
+                control_end_errno(s, w->failed ? w->failure : -EBUSY, "changing the queue");
                 return;
         }
         if (!w->visited) {
@@ -276,9 +280,18 @@ static void end_change(struct control_session *s)
                 return;
         }
         row = json_object();
-        json_object_set_new(row, "changed", json_integer((json_int_t) w->found_count));
+        json_object_set_new(row, "changed", json_integer((json_int_t) w->changed));
+        json_object_set_new(row, "busy", json_integer((json_int_t) w->busy));
         send_row(s, row);
         control_end(s, EX_OK, "");
+}
+
+static void end_one_change(struct control_session *s)
+{
+        struct walk *w = s->verb;
+
+        if (--w->changing == 0)
+                end_change(s);
 }
 
 static void changed_one(void *arg, int result)
@@ -286,12 +299,15 @@ static void changed_one(void *arg, int result)
         struct control_session *s = arg;
         struct walk *w = s->verb;
 
-        if (result < 0) {
+        if (result == -EBUSY) {
+                w->busy++; /* being delivered: not ours to change now */
+        } else if (result < 0 && result != -ENOENT) {
                 w->failed++;
                 w->failure = result;
+        } else if (result == 0) {
+                w->changed++;
         }
-        if (--w->changing == 0)
-                end_change(s);
+        end_one_change(s);
 }
 
 static enum keeper_queue_verb verb_of(const struct control_session *s)
@@ -315,7 +331,7 @@ static void change_found(struct control_session *s)
         for (size_t i = 0; i < count; i++)
                 keeper_queue_change(s->keeper, w->found[i].message_id, w->found[i].group, verb,
                                     changed_one, s);
-        changed_one(s, 0);
+        end_one_change(s);
 }
 
 void control_queue_change(struct control_session *s)

@@ -247,8 +247,7 @@ void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m
         if (!j || j->relay != relay || j->relay_generation != relay->generation)
                 return;
         while (ipc_next_result(&each, &result))
-                outcome_answer(&j->outcome, j->entry, &result, m->outcome.host);
-        j->outcome.takes_dsn = m->outcome.takes_dsn;
+                outcome_answer(&j->outcome, j->entry, &result, &m->outcome);
         if (m->outcome.is_host_failure)
                 j->outcome.is_host_failure = true;
         if (j->outcome.open_count)
@@ -284,7 +283,8 @@ void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
                 enum decision_kind kind;
                 struct span text;
         } words[] = {
-                [KEEPER_QUEUE_RETRY] = {DECISION_DEFERRED, SPAN("an administrator asked for a new attempt")},
+                [KEEPER_QUEUE_RETRY] = {DECISION_DEFERRED,
+                                        SPAN("an administrator asked for a new attempt")},
                 [KEEPER_QUEUE_DROP] = {DECISION_DROPPED, SPAN("an administrator dropped it")},
                 [KEEPER_QUEUE_HOLD] = {DECISION_HELD, SPAN("an administrator holds it")},
                 [KEEPER_QUEUE_RELEASE] = {DECISION_DEFERRED, SPAN("an administrator released it")},

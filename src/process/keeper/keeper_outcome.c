@@ -27,24 +27,26 @@ void outcome_done(struct outcome *o)
 }
 
 static void set_reply(struct outcome *o, struct outcome_reply *reply,
-                      const struct ipc_result *result, struct span host)
+                      const struct ipc_result *result, const struct ipc_outcome *from)
 {
         reply->is_answered = true;
         reply->code = result->code;
         reply->enhanced = arena_copy(&o->arena, span_first(result->enhanced, 16));
         reply->text = arena_copy(&o->arena, span_first(result->text, QUEUE_REPLY_MAX));
-        reply->host = arena_copy(&o->arena, host);
+        reply->host = arena_copy(&o->arena, from->host);
+        reply->detail = arena_copy(&o->arena, from->detail);
+        reply->sends_dsn = from->sends_dsn;
         o->open_count--;
 }
 
 void outcome_answer(struct outcome *o, const struct queue_entry *e, const struct ipc_result *result,
-                    struct span host)
+                    const struct ipc_outcome *from)
 {
         for (size_t i = 0; i < e->recipient_count; i++) {
                 if (e->recipients[i].index != result->index ||
                     e->recipients[i].state != RECIPIENT_WAITING || o->replies[i].is_answered)
                         continue;
-                set_reply(o, &o->replies[i], result, host);
+                set_reply(o, &o->replies[i], result, from);
                 return;
         }
 }
@@ -55,7 +57,7 @@ void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, 
 
         for (size_t i = 0; i < o->reply_count && o->open_count; i++)
                 if (!o->replies[i].is_answered)
-                        set_reply(o, &o->replies[i], &result, span_make(NULL, 0));
+                        set_reply(o, &o->replies[i], &result, &(struct ipc_outcome) {.job = 0});
 }
 
 /* ---- traces ------------------------------------------------------------ */
@@ -94,19 +96,27 @@ static uint64_t random_number(void)
         return hash_span(span_make((const char *) &count, sizeof count), hash_seed());
 }
 
-/* RFC 3461 section 4.1; without NOTIFY a failure is told, and never about a
- * message that is itself a notification (RFC 5321 section 4.5.5). */
-static bool wants_failure(const struct queue_entry *e, const struct queue_recipient *q)
+/* A return path that answers nobody: what went there would come back for ever. */
+static bool is_loop(struct span mail_from)
 {
-        if (!e->mail_from.len || q->notify & NOTIFY_NEVER)
-                return false;
-        return q->notify == 0 || q->notify & NOTIFY_FAILURE;
+        static const struct span names[] = {SPAN("mailer-daemon"), SPAN("double-bounce")};
+        const struct span local = span_first(mail_from, span_find_last(mail_from, '@'));
+
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+                if (span_equal_nocase(local, names[i]))
+                        return true;
+        return false;
 }
 
-/* The same of success, which only who asks for it is told. */
-static bool wants_success(const struct queue_entry *e, const struct queue_recipient *q)
+bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
+                     enum notify_flag fate)
 {
-        return e->mail_from.len && q->notify & NOTIFY_SUCCESS;
+        if (!e->mail_from.len) /* our own notification: postmaster hears that it failed, once */
+                return fate == NOTIFY_FAILURE && e->flags & ENVELOPE_BOUNCE &&
+                       !(e->flags & ENVELOPE_POSTMASTER);
+        if (q->notify & NOTIFY_NEVER || is_loop(e->mail_from))
+                return false;
+        return q->notify ? q->notify & fate : fate != NOTIFY_SUCCESS;
 }
 
 struct conclusion {
@@ -115,22 +125,23 @@ struct conclusion {
         struct buffer record;
         uint64_t now_us, due_us; /* now, and of the next attempt */
         bool is_expired;
-        bool owes_success; /* nobody behind us will tell of it */
+        bool is_late; /* the sender is to be told of the delay */
 };
 
-static void add_step(struct conclusion *c, const struct queue_recipient *q, enum decision_kind kind)
+static void add_step(struct conclusion *c, const struct queue_recipient *q,
+                     enum decision_kind kind, struct span detail)
 {
         decision_add(&c->record, &(struct decision_step) {
                 .at_us = c->now_us, .recipient = q->index, .kind = (uint16_t) kind,
                 .code = q->code, .enhanced = q->enhanced, .text = q->text, .host = q->host,
-                .next = c->before->next_hop});
+                .next = c->before->next_hop, .detail = detail});
 }
 
 static void give_up(struct conclusion *c, struct queue_recipient *q)
 {
         c->keeper->count.failed++;
         q->state = RECIPIENT_FAILED;
-        if (wants_failure(c->before, q))
+        if (outcome_is_told(c->before, q, NOTIFY_FAILURE))
                 return;
         q->state = RECIPIENT_DONE;
         decision_add(&c->record, &(struct decision_step) {
@@ -140,11 +151,22 @@ static void give_up(struct conclusion *c, struct queue_recipient *q)
                                 : SPAN_LITERAL("a notification is not returned to anybody")});
 }
 
+/* Told once an entry, when it has waited for queue.warn_after. */
+static bool is_late(const struct conclusion *c)
+{
+        const uint64_t warn_after_ms = c->keeper->process->config->queue.warn_after_ms;
+
+        return warn_after_ms && !c->before->delay_told &&
+               c->now_us > c->before->arrived_us + warn_after_ms * 1000;
+}
+
 static void defer(struct conclusion *c, const struct queue_recipient *q)
 {
         char detail[CLOCK_DATE_MAX + 16];
         const char *at = clock_format_iso(c->due_us, detail + 13);
 
+        if (outcome_is_told(c->before, q, NOTIFY_DELAY))
+                c->is_late = is_late(c);
         memcpy(detail, "next_attempt=", 13);
         c->keeper->count.deferred++;
         decision_add(&c->record, &(struct decision_step) {
@@ -152,7 +174,15 @@ static void defer(struct conclusion *c, const struct queue_recipient *q)
                 .detail = span_make(detail, 13 + strlen(at))});
 }
 
-static void judge(struct conclusion *c, struct queue_recipient *q, const struct outcome_reply *reply)
+/* What an LMTP server takes is delivered (RFC 2033 section 4.2), as in a mailbox here. */
+static bool is_final(struct span next_hop)
+{
+        return span_starts_with_nocase(next_hop, SPAN_LITERAL("lmtp:")) ||
+               span_equal(next_hop, SPAN_LITERAL("local:"));
+}
+
+static void judge(struct conclusion *c, struct queue_recipient *q,
+                  const struct outcome_reply *reply)
 {
         q->code = reply->code;
         q->enhanced = reply->enhanced;
@@ -160,12 +190,14 @@ static void judge(struct conclusion *c, struct queue_recipient *q, const struct 
         q->host = reply->host;
         if (reply->code >= 200 && reply->code < 300) {
                 c->keeper->count.relayed++;
-                q->state = c->owes_success && wants_success(c->before, q) ? RECIPIENT_SUCCEEDED
-                                                                          : RECIPIENT_DONE;
-                add_step(c, q, DECISION_RELAYED);
+                q->state = RECIPIENT_DONE;
+                if (!reply->sends_dsn && outcome_is_told(c->before, q, NOTIFY_SUCCESS))
+                        q->state = is_final(c->before->next_hop) ? RECIPIENT_DELIVERED
+                                                                 : RECIPIENT_RELAYED;
+                add_step(c, q, DECISION_RELAYED, reply->detail);
                 return;
         }
-        add_step(c, q, DECISION_ATTEMPT);
+        add_step(c, q, DECISION_ATTEMPT, reply->detail);
         if ((reply->code >= 500 && reply->code < 600) || c->is_expired)
                 give_up(c, q);
         else
@@ -238,14 +270,13 @@ static void store_conclusion(struct conclusion *c)
 static int make_after(struct conclusion *c, struct queue_recipient *recipients, bool is_attempt)
 {
         struct queue_entry changed = *c->before;
-        bool owes;
 
         changed.recipients = recipients;
         if (queue_entry_count(&changed, RECIPIENT_DONE) == changed.recipient_count)
                 return 0;
-        owes = queue_entry_owes(&changed);
         changed.attempts += is_attempt;
-        changed.due_us = owes ? c->now_us : c->due_us;
+        changed.delay_owed = c->is_late;
+        changed.due_us = queue_entry_owes(&changed) ? c->now_us : c->due_us;
         return queue_entry_update(&changed, &c->after);
 }
 
@@ -273,7 +304,6 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
 
         queue_report(&k->queue, e, health, clock_now_us());
         if (c) {
-                c->owes_success = !o->takes_dsn;
                 c->due_us = health == QUEUE_HOST_UNKNOWN
                                     ? c->now_us + RELAY_GONE_RETRY_US
                                     : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,
@@ -307,9 +337,12 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
 
         if (c) {
                 memcpy(recipients, e->recipients, e->recipient_count * sizeof *recipients);
-                for (size_t i = 0; i < e->recipient_count && c->is_expired; i++)
-                        if (recipients[i].state == RECIPIENT_WAITING)
+                for (size_t i = 0; i < e->recipient_count; i++)
+                        if (recipients[i].state == RECIPIENT_WAITING && c->is_expired)
                                 give_up(c, &recipients[i]);
+                        else if (recipients[i].state == RECIPIENT_WAITING &&
+                                 outcome_is_told(e, &recipients[i], NOTIFY_DELAY))
+                                c->is_late = is_late(c);
                 c->due_us = blocked_until_us + random_number() % (k->queue.block_min_us / 2);
                 r = make_after(c, recipients, false);
         }
@@ -396,12 +429,14 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                 if (batch)
                         store_commit(k->store, &batch, 1, 0, local_is_durable, NULL);
                 if (r < 0 && r != -EEXIST) {
+                        const bool is_full = r == -EDQUOT;
+
                         result.code = 451;
-                        result.enhanced = r == -EDQUOT ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
-                        result.text = r == -EDQUOT ? SPAN_LITERAL("the mailbox is full")
-                                                   : SPAN_LITERAL("the mailbox cannot be written now");
+                        result.enhanced = is_full ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
+                        result.text = is_full ? SPAN_LITERAL("the mailbox is full")
+                                              : SPAN_LITERAL("the mailbox cannot be written now");
                 }
-                outcome_answer(o, e, &result, SPAN_LITERAL("local"));
+                outcome_answer(o, e, &result, &(struct ipc_outcome) {.host = SPAN("local")});
         }
         outcome_conclude(k, e, o, QUEUE_HOST_GOOD);
 }

@@ -5,11 +5,13 @@
 #include "base/arena.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper.h"
+#include "route/route.h"
 
 struct outcome_reply {
         bool is_answered;
         uint16_t code;
-        struct span enhanced, text, host;
+        struct span enhanced, text, host, detail;
+        bool sends_dsn; /* who took it notifies by itself */
 };
 
 /* The answers to one entry's waiting recipients. */
@@ -19,15 +21,15 @@ struct outcome {
         size_t reply_count;
         size_t open_count; /* waiting recipients without an answer */
         bool is_host_failure;
-        bool takes_dsn; /* the host that answered notifies of success itself */
 };
 
 int outcome_init(struct outcome *o, const struct queue_entry *e);
 void outcome_done(struct outcome *o);
 
-/* One recipient's answer; a second one, or one for a stranger, is ignored. */
+/* One recipient's answer, with what `from` says of who gave it; a second one, or
+ * one for a stranger, is ignored. */
 void outcome_answer(struct outcome *o, const struct queue_entry *e, const struct ipc_result *result,
-                    struct span host);
+                    const struct ipc_outcome *from);
 /* The same answer for all that have none. */
 void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, struct span text);
 
@@ -39,6 +41,12 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
 
 /* An attempt at "local:": into the mailboxes of this host. Takes the entry. */
 void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outcome *o);
+
+/* RFC 3461 section 4.1: whether this recipient's fate is to be told when it is
+ * `fate`; without NOTIFY failures and delays are. Never about what would make a
+ * loop of notifications (RFC 5321 section 4.5.5). */
+bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
+                     enum notify_flag fate);
 
 /* One step about every waiting recipient, with the batch. */
 void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,

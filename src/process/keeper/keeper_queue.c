@@ -122,6 +122,10 @@ void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_bod
 {
         int r;
 
+        if (queue_entry_owes(e)) {
+                keeper_bounce(k, e, body);
+                return;
+        }
         if (e->is_held || !queue_has_room(&k->queue)) {
                 leave_in_store(k, e);
                 keeper_body_unref(body);
@@ -221,11 +225,12 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
 static void scan_due(struct keeper *k)
 {
         char first[9] = {'d'};
+        const struct store_range range = {span_make(first, sizeof first), SPAN_LITERAL("e"),
+                                          SCAN_PAGE, false};
 
         key_put_u64(first + 1, k->due_cursor_us);
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, span_make(first, sizeof first), SPAN_LITERAL("e"),
-                   SCAN_PAGE, false, got_due_page, k);
+        store_scan(k->store, &k->shard, &range, got_due_page, k);
 }
 
 static void got_fresh_page(void *arg, int result, const struct store_entry *entries, size_t count,
@@ -254,10 +259,11 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
 static void scan_fresh(struct keeper *k)
 {
         char first[QUEUE_KEY_LEN];
+        const struct store_range range = {queue_key('f', k->fresh_cursor, 0, first),
+                                          SPAN_LITERAL("g"), SCAN_PAGE, false};
 
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, queue_key('f', k->fresh_cursor, 0, first),
-                   SPAN_LITERAL("g"), SCAN_PAGE, false, got_fresh_page, k);
+        store_scan(k->store, &k->shard, &range, got_fresh_page, k);
 }
 
 static void on_due(void *arg)

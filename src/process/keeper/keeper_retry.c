@@ -92,9 +92,11 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 
 static void next_page(struct walk *w)
 {
+        const struct store_range range = {
+                .from = span_make(w->next, w->next_len), .to = SPAN("f"), .limit = PAGE};
+
         w->pending++;
-        store_scan(w->keeper->store, &w->keeper->shard, span_make(w->next, w->next_len),
-                   SPAN_LITERAL("f"), PAGE, false, got_page, w);
+        store_scan(w->keeper->store, &w->keeper->shard, &range, got_page, w);
 }
 
 void keeper_on_retry(struct channel *ch, void *arg, const union ipc_message *m, int *fd)

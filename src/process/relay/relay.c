@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "process/relay/relay_connection.h"
+#include "process/relay/relay_own.h"
 
 /* One relay a process; it lives until the process ends. */
 static struct tls_context *client_tls;
@@ -21,6 +22,9 @@ static int prepare(struct process *p)
                 log_event(LOG_ERROR, "tls_not_ready", LOG_ERRNO("error", r));
                 return r;
         }
+        r = relay_own_init();
+        if (r < 0)
+                log_event(LOG_WARNING, "interfaces_unknown", LOG_ERRNO("error", r));
         r = tls_context_new_client((struct span) {NULL, 0}, &client_tls, error);
         if (r < 0)
                 log_event(LOG_ERROR, "tls_not_ready", LOG_TEXT("reason", error));

@@ -15,7 +15,8 @@ enum {
 
 /* Times of RFC 5321 section 4.5.3.2, and ours where it gives none. */
 enum {
-        RELAY_CONNECT_MS = 30 * 1000,           /* one address */
+        RELAY_CONNECT_MS = 30 * 1000,           /* the last address left */
+        RELAY_CONNECT_NEXT_MS = 5 * 1000,       /* one of several: the next may be quicker */
         RELAY_CONNECT_ALL_MS = 120 * 1000,      /* all addresses of one attempt */
         RELAY_GREETING_MS = 5 * 60 * 1000,      /* 4.5.3.2.1 */
         RELAY_COMMAND_MS = 5 * 60 * 1000,       /* 4.5.3.2.2, .3 */
@@ -27,6 +28,8 @@ enum {
         RELAY_IDLE_MS = 5 * 1000,               /* a warm connection without work */
         RELAY_QUIT_MS = 5 * 1000,
         RELAY_PLAIN_MS = 10 * 60 * 1000,        /* after TLS failed: no TLS there for so long */
+        RELAY_FAILED_MS = 60 * 1000,            /* an address that failed comes last so long */
+        RELAY_FALLBACK_MS = 5 * 60 * 1000,      /* a domain that failed goes to fallback_mx */
         RELAY_ADDRESSES_KEPT_MS = 60 * 1000,    /* at least, and at most an hour: the TTL */
 };
 

@@ -12,7 +12,8 @@
 /* TRYING (no `is_ready`) ──READY──► BUSY ◄──► IDLE ──quit──► QUITTING ──► freed
  *    └─ next address, or its jobs are answered ─► freed
  *
- * Functions that return bool: false means that the connection is freed. */
+ * Functions that return bool: false means that the connection is freed, or tries
+ * another address: the session is no more. */
 
 enum {
         OUTPUT_HIGH = 256 * 1024, /* queued octets, above which the body waits */
@@ -25,6 +26,7 @@ static const struct stream_limits limits = {
         .input_max = 64 * 1024, .output_max = 4 * 1024 * 1024};
 
 static bool try_next(struct relay_connection *c);
+static void address_failed(struct relay_connection *c);
 static bool drive(struct relay_connection *c, struct span in);
 static void pump(struct relay_connection *c);
 
@@ -42,6 +44,16 @@ static struct relay_job *first_job(const struct relay_connection *c)
 {
         return list_is_empty(&c->jobs)
                 ? NULL : LIST_OBJECT(c->jobs.next, struct relay_job, in_connection);
+}
+
+/* What it is connected to, or was trying; NULL: the destination's addresses are
+ * others by now. */
+static struct relay_address *address_of(const struct relay_connection *c)
+{
+        struct relay_destination *d = c->destination;
+
+        return c->tried_version == d->addresses_version && c->address < d->address_count
+                ? &d->addresses[c->address] : NULL;
 }
 
 /* Life. */
@@ -134,6 +146,7 @@ static void on_timer(void *arg)
 
         if (!c->client) {
                 snprintf(c->error, sizeof c->error, "%s did not answer in time", c->host);
+                address_failed(c);
                 end_session(c);
                 try_next(c);
                 return;
@@ -148,12 +161,6 @@ static void on_timer(void *arg)
 }
 
 /* Jobs. */
-
-static void job_lost(struct relay_connection *c, struct relay_job *j, const char *text)
-{
-        take_job_off(j);
-        relay_job_fail(j, 0, "4.4.1", text, c->host);
-}
 
 /* The peer gave the transaction back untouched: nothing speaks against another
  * connection at once, if this one had worked before. */
@@ -181,6 +188,15 @@ static void on_returned(struct relay_connection *c, struct relay_job *j,
         relay_job_fail(j, 0, "4.4.2", text, c->host);
 }
 
+static void note_session(const struct relay_connection *c, struct relay_job *j)
+{
+        const struct tls_session *tls = c->stream ? stream_tls(c->stream) : NULL;
+
+        relay_job_note_session(j, smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN,
+                               tls ? tls_session_version(tls) : NULL,
+                               tls ? tls_session_cipher(tls) : NULL);
+}
+
 static void on_result(struct relay_connection *c, const struct smtp_client_event *e)
 {
         struct relay_job *j = e->tag;
@@ -196,7 +212,7 @@ static void on_result(struct relay_connection *c, const struct smtp_client_event
                 j->is_host_failure = true;
         if (reply.code == 0)
                 reply.enhanced = j == c->cancelled ? SPAN_LITERAL("4.0.0") : SPAN_LITERAL("4.4.2");
-        j->takes_dsn = smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN;
+        note_session(c, j);
         relay_job_result(j, e->rcpt, &reply, c->host);
 }
 
@@ -237,20 +253,21 @@ static void on_ready(struct relay_connection *c)
         struct relay_job *j = first_job(c);
 
         c->is_ready = true;
-        c->destination->address_good = (c->first_address + c->tried - 1)
-                                       % c->destination->address_count;
+        if (address_of(c)) {
+                address_of(c)->failed_until_ms = 0;
+                c->destination->fallback_until_ms = 0;
+        }
         if (j)
                 send_job(c, j);
 }
 
 static bool start_tls(struct relay_connection *c)
 {
-        const struct relay_address *a = &c->destination->addresses[
-                (c->first_address + c->tried - 1) % c->destination->address_count];
+        const struct relay_address *a = address_of(c);
         int r;
 
         c->is_tls_starting = true;
-        r = stream_start_tls(c->stream, relay_of(c)->tls, span_from_string(a->host));
+        r = stream_start_tls(c->stream, relay_of(c)->tls, span_from_string(a ? a->host : ""));
         if (r == 0)
                 return true;
         relay_connection_abort(c, "TLS could not be started");
@@ -271,8 +288,10 @@ static bool on_over(struct relay_connection *c, const struct smtp_reply *reply)
                 else
                         snprintf(c->error, sizeof c->error, "%s: %.*s", c->host, len,
                                  reply->text.p);
+                address_failed(c);
                 end_session(c);
-                return try_next(c);
+                try_next(c);
+                return false;
         }
         while (first_job(c)) { /* cancelled before the session stood */
                 struct relay_job *j = first_job(c);
@@ -417,6 +436,7 @@ static void on_closed(struct stream *s, void *arg, int reason)
         if (!c->client) {
                 snprintf(c->error, sizeof c->error, "connecting to %s failed: %.200s", c->host,
                          stream_error(s));
+                address_failed(c);
                 end_session(c);
                 try_next(c);
                 return;
@@ -426,7 +446,7 @@ static void on_closed(struct stream *s, void *arg, int reason)
                 log_event(LOG_NOTICE, "tls_failed", LOG_TEXT("host", c->host),
                           LOG_TEXT("reason", stream_error(s)));
                 c->destination->plain_until_ms = now_ms(c) + RELAY_PLAIN_MS;
-                c->tried--;
+                c->tried &= ~(1u << c->address);
                 end_session(c);
                 try_next(c);
                 return;
@@ -441,9 +461,23 @@ static const struct stream_handler handler = {on_input, on_drained, on_secured, 
 
 /* Addresses. */
 
+/* The first of source_addresses that is of this family; false: there is none. */
+static bool choose_source(const struct relay_connection *c, const struct endpoint *at,
+                          struct endpoint *ret)
+{
+        const struct config_list *all = &relay_of(c)->process->config->source_addresses;
+
+        for (size_t i = 0; i < all->count; i++)
+                if (endpoint_from_host(all->items[i], 0, ret) == 0
+                    && ret->at.any.sa_family == at->at.any.sa_family)
+                        return true;
+        return false;
+}
+
 static int try_address(struct relay_connection *c, const struct relay_address *a)
 {
         char at[ENDPOINT_TEXT_MAX];
+        struct endpoint source;
         bool connecting;
         int fd, r;
 
@@ -451,7 +485,8 @@ static int try_address(struct relay_connection *c, const struct relay_address *a
         snprintf(c->host, sizeof c->host, "%.200s%s[%.48s]:%u", a->host, a->host[0] ? " " : "",
                  at, endpoint_port(&a->at));
         c->is_plain = c->destination->plain_until_ms > now_ms(c);
-        r = endpoint_connect(&a->at, NULL, &fd, &connecting);
+        r = endpoint_connect(&a->at, choose_source(c, &a->at, &source) ? &source : NULL, &fd,
+                             &connecting);
         if (r < 0)
                 return r;
         /* A socket that is connected already is writable: `drained` comes for
@@ -464,28 +499,45 @@ static int try_address(struct relay_connection *c, const struct relay_address *a
         return r;
 }
 
+/* It comes behind all others for a while. */
+static void address_failed(struct relay_connection *c)
+{
+        if (address_of(c))
+                address_of(c)->failed_until_ms = now_ms(c) + RELAY_FAILED_MS;
+}
+
 /* The next address, while there is one and time; else the jobs are answered. */
 static bool try_next(struct relay_connection *c)
 {
         struct relay_destination *d = c->destination;
+        size_t other;
 
-        c->first_address = c->tried ? c->first_address : d->address_good;
-        while (c->tried < d->address_count && now_ms(c) < c->connect_until_ms) {
-                const struct relay_address *a =
-                        &d->addresses[(c->first_address + c->tried) % d->address_count];
+        if (c->tried_version != d->addresses_version)
+                c->tried = 0;
+        c->tried_version = d->addresses_version;
+        while (now_ms(c) < c->connect_until_ms
+               && relay_destination_choose(d, c->tried, &c->address) == 0) {
                 int r;
 
-                c->tried++;
-                r = try_address(c, a);
+                c->tried |= 1u << c->address;
+                r = try_address(c, &d->addresses[c->address]);
                 if (r == 0) {
-                        timer_set(c->timer, RELAY_CONNECT_MS);
+                        timer_set(c->timer, relay_destination_choose(d, c->tried, &other) == 0
+                                                    ? RELAY_CONNECT_NEXT_MS : RELAY_CONNECT_MS);
                         return true;
                 }
                 snprintf(c->error, sizeof c->error, "connecting to %s failed: %s", c->host,
                          strerror(-r));
+                address_failed(c);
         }
-        while (first_job(c))
-                job_lost(c, first_job(c), c->error[0] ? c->error : "no address could be tried");
+        while (first_job(c)) {
+                struct relay_job *j = first_job(c);
+
+                take_job_off(j);
+                relay_destination_unreachable(
+                        d, j, "4.4.1", c->error[0] ? c->error : "no address could be tried",
+                        c->host);
+        }
         connection_free(c);
         return false;
 }

@@ -15,7 +15,9 @@ struct relay_connection {
         struct smtp_client *client;
         struct timer *timer;
         struct list_node jobs; /* in order: under way, next, or waiting for READY */
-        size_t first_address, tried; /* of destination->addresses, from which, how many */
+        size_t address;         /* of destination->addresses: what is tried, or stands */
+        uint32_t tried;         /* a bit for each of them */
+        unsigned tried_version; /* of them */
         bool is_plain;               /* this attempt goes without TLS */
         uint64_t connect_until_ms;
         uint64_t dot_sent_ms;

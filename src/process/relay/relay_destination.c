@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
+#include "process/relay/relay_own.h"
 #include "route/route.h"
 
 enum {
@@ -54,8 +55,9 @@ void relay_destination_release(struct relay_destination *d)
                 return;
         /* What is known of a host without connections is not worth its memory:
          * the keeper, which knows the health of each, asks seldom for a dead
-         * one. That TLS failed is: a host must not be asked twice each time. */
-        if (d->plain_until_ms > now_ms(d->relay))
+         * one. That TLS failed is: a host must not be asked twice each time; nor
+         * must each message wait for dead hosts before it goes to the fallback. */
+        if (d->plain_until_ms > now_ms(d->relay) || d->fallback_until_ms > now_ms(d->relay))
                 return;
         table_remove(&d->relay->destinations, &d->by_text);
         destination_free(d);
@@ -114,19 +116,12 @@ static int destination_new(struct relay *r, struct span text, const struct next_
 
 /* Names. */
 
-static int compare_addresses(const void *a, const void *b)
-{
-        const struct relay_address *x = a, *y = b;
-
-        return (x->preference > y->preference) - (x->preference < y->preference);
-}
-
-/* One host's addresses, IPv6 and IPv4 in turn: where one family is broken the
- * second try is of the other. */
+/* One host's addresses, IPv6 and IPv4 in turn (dns.ipv4_first says which
+ * begins): where one family is broken the second try is of the other. */
 static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room)
 {
         size_t i4 = 0, i6 = 0;
-        bool is_v6_turn = true;
+        bool is_v6_turn = !d->relay->process->config->dns.ipv4_first;
 
         while (d->address_count < room && (i4 + 4 <= h->ipv4.len || i6 + 16 <= h->ipv6.len)) {
                 unsigned char octets[16] = {[10] = 0xff, [11] = 0xff};
@@ -148,73 +143,133 @@ static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, s
         }
 }
 
+/* Whether the host is this one, by its name or by an address that we listen on. */
+static bool is_ours(const struct relay_destination *d, const struct ipc_mx_host *h)
+{
+        const struct relay *r = d->relay;
+        unsigned char octets[16] = {[10] = 0xff, [11] = 0xff};
+        struct endpoint at;
+
+        if (span_equal_nocase(h->name, span_from_string(r->hostname)))
+                return true;
+        for (size_t i = 0; i + 4 <= h->ipv4.len; i += 4) {
+                memcpy(octets + 12, h->ipv4.p + i, 4);
+                endpoint_from_octets(octets, d->port, &at);
+                if (relay_own_is(r->process->config, &at))
+                        return true;
+        }
+        for (size_t i = 0; i + 16 <= h->ipv6.len; i += 16) {
+                endpoint_from_octets((const unsigned char *) h->ipv6.p + i, d->port, &at);
+                if (relay_own_is(r->process->config, &at))
+                        return true;
+        }
+        return false;
+}
+
+enum { PREFERENCE_END = 65536 };
+
 /* RFC 5321 section 5.1: where we are an MX ourselves, only those before us
- * count. Returns the first preference that does not; 65536: all count. */
-static unsigned preference_of_ours(const struct relay *r, struct ipc_items hosts)
+ * count. Returns the first preference that does not. */
+static unsigned preference_of_ours(const struct relay_destination *d, struct ipc_items hosts)
 {
         struct reader each = ipc_items_read(hosts);
         struct ipc_mx_host h;
-        unsigned ours = 65536;
+        unsigned ours = PREFERENCE_END;
 
-        while (ipc_next_mx_host(&each, &h))
-                if (span_equal_nocase(h.name, span_from_string(r->hostname))
-                    && h.preference < ours)
+        while (!d->is_host && ipc_next_mx_host(&each, &h))
+                if (h.preference < ours && is_ours(d, &h))
                         ours = h.preference;
         return ours;
 }
 
-/* Section 5.1: hosts of one preference share the load; so a random one of those
- * preferred most comes first. */
-static void share_load(struct relay_destination *d)
-{
-        struct relay_address *a = d->addresses;
-        size_t equal = 1;
-
-        while (equal < d->address_count && a[equal].preference == a[0].preference)
-                equal++;
-        for (size_t turns = (size_t) (clock_monotonic_us() % equal); turns > 0; turns--) {
-                struct relay_address first = a[0];
-
-                memmove(a, a + 1, (equal - 1) * sizeof *a);
-                a[equal - 1] = first;
-        }
-}
-
-/* 0; -ENOMEM; -ELOOP: the mail would come back to us; -ENOENT: no addresses. */
+/* Hosts come by preference: the resolver sorts them. 0; -ENOMEM; -ELOOP: the
+ * mail would come back to us; -ENOENT: no addresses. */
 static int set_addresses(struct relay_destination *d, const struct ipc_mx_answer *a)
 {
-        enum { ALL_MAX = 64 * 20 };
-        unsigned ours = d->is_host ? 65536 : preference_of_ours(d->relay, a->hosts);
+        unsigned ours = preference_of_ours(d, a->hosts);
         struct reader each = ipc_items_read(a->hosts);
+        bool has_host = false;
         struct ipc_mx_host h;
 
         free(d->addresses);
-        d->address_count = d->address_good = 0;
-        d->addresses = calloc(ALL_MAX, sizeof *d->addresses);
+        d->address_count = 0;
+        d->addresses_version++;
+        d->addresses = calloc(RELAY_ADDRESSES_MAX, sizeof *d->addresses);
         if (!d->addresses)
                 return -ENOMEM;
-        while (ipc_next_mx_host(&each, &h))
-                if (h.preference < ours)
-                        add_host(d, &h, ALL_MAX);
+        while (ipc_next_mx_host(&each, &h)) {
+                if (h.preference >= ours)
+                        continue;
+                has_host = true;
+                add_host(d, &h, RELAY_ADDRESSES_MAX);
+        }
         if (d->address_count == 0)
-                return ours < 65536 ? -ELOOP : -ENOENT;
-        qsort(d->addresses, d->address_count, sizeof *d->addresses, compare_addresses);
-        share_load(d);
-        if (d->address_count > RELAY_ADDRESSES_MAX)
-                d->address_count = RELAY_ADDRESSES_MAX;
+                return ours < PREFERENCE_END && !has_host ? -ELOOP : -ENOENT;
         return 0;
 }
 
+/* How good an address is: less is better. */
+static uint32_t rank(const struct relay_destination *d, size_t i)
+{
+        const struct relay_address *a = &d->addresses[i];
+
+        return (a->failed_until_ms > now_ms(d->relay) ? (uint32_t) PREFERENCE_END : 0)
+               + a->preference;
+}
+
+/* Whether an address before this one, of the same host, is as good. */
+static bool is_behind_its_sibling(const struct relay_destination *d, uint32_t tried, size_t i)
+{
+        for (size_t k = 0; k < i; k++)
+                if (!(tried & 1u << k) && rank(d, k) == rank(d, i)
+                    && strcmp(d->addresses[k].host, d->addresses[i].host) == 0)
+                        return true;
+        return false;
+}
+
+int relay_destination_choose(const struct relay_destination *d, uint32_t tried, size_t *ret_index)
+{
+        uint32_t best = UINT32_MAX, equal = 0;
+        uint64_t random = clock_monotonic_us();
+        size_t chosen = 0;
+
+        for (size_t i = 0; i < d->address_count; i++) {
+                if (tried & 1u << i || rank(d, i) > best || is_behind_its_sibling(d, tried, i))
+                        continue;
+                if (rank(d, i) < best)
+                        equal = 0;
+                best = rank(d, i);
+                random = random * 6364136223846793005u + 1442695040888963407u;
+                if ((random >> 33) % ++equal == 0)
+                        chosen = i;
+        }
+        if (best == UINT32_MAX)
+                return -ENOENT;
+        *ret_index = chosen;
+        return 0;
+}
+
+/* Every job that waits for the addresses is answered. It frees the destination,
+ * since nothing is known of it; the last job that moves on to another one must
+ * find it gone from the list. */
 static void fail_waiting(struct relay_destination *d, unsigned code, const char *enhanced,
                          const char *format)
 {
+        struct list_node failed, *node;
         char text[400];
-        struct list_node *node;
 
         snprintf(text, sizeof text, format, d->name);
+        list_init(&failed);
         while ((node = list_take_first(&d->waiting)) != NULL)
-                relay_job_fail(LIST_OBJECT(node, struct relay_job, in_connection), code, enhanced,
-                               text, "");
+                list_append(&failed, node);
+        while ((node = list_take_first(&failed)) != NULL) {
+                struct relay_job *j = LIST_OBJECT(node, struct relay_job, in_connection);
+
+                if (code)
+                        relay_job_fail(j, code, enhanced, text, "");
+                else
+                        relay_destination_unreachable(d, j, enhanced, text, "");
+        }
         relay_destination_release(d);
 }
 
@@ -273,7 +328,7 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
         if (s == -ENOMEM)
                 fail_waiting(d, 0, "4.3.0", "there is no memory for the addresses of %s");
         else if (s == -ELOOP)
-                fail_waiting(d, 0, "4.4.6", "mail for %s would come back to this host (MX)");
+                fail_waiting(d, 554, "5.4.6", "mail for %s would come back to this host (MX)");
         else if (s < 0)
                 fail_waiting(d, 0, "4.4.4", "no mail host of %s has an address (DNS)");
         if (s < 0)
@@ -368,32 +423,89 @@ static const char *unsendable(const struct next_hop *hop)
         return NULL;
 }
 
-void relay_destination_take(struct relay *r, struct relay_job *j)
+static int destination_get(struct relay *r, struct relay_job *j, struct relay_destination **ret_d)
 {
         struct relay_destination *d = find(r, j->next_hop);
+        const char *why = NULL;
         struct next_hop hop;
-        int s;
+        int s = 0;
+
+        if (!d && next_hop_parse(j->next_hop, &hop) < 0)
+                why = "the next hop cannot be understood";
+        else if (!d)
+                why = unsendable(&hop);
+        if (why) {
+                relay_job_fail(j, 0, "4.3.5", why, "");
+                return -EINVAL;
+        }
+        if (!d)
+                s = destination_new(r, j->next_hop, &hop, &d);
+        if (s < 0)
+                relay_job_fail(j, 0, "4.3.0", strerror(-s), "");
+        else
+                *ret_d = d;
+        return s;
+}
+
+/* Not for a host that somebody named: that one was meant. */
+static bool may_fall_back(const struct relay_destination *d, const struct relay_job *j)
+{
+        const struct span fallback = d->relay->process->config->fallback_mx;
+
+        return fallback.len && d->name && !d->is_host && !d->is_lmtp && !j->fallback_for.len
+               && !span_equal_nocase(fallback, j->next_hop);
+}
+
+static void fall_back(struct relay_destination *d, struct relay_job *j)
+{
+        struct relay *r = d->relay;
+        struct span fallback = arena_copy(&j->arena, r->process->config->fallback_mx);
+
+        if (!fallback.p) {
+                relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
+                return;
+        }
+        j->fallback_for = j->next_hop;
+        j->next_hop = fallback;
+        relay_destination_take(r, j);
+}
+
+void relay_destination_unreachable(struct relay_destination *d, struct relay_job *j,
+                                   const char *enhanced, const char *text, const char *host)
+{
+        char both[700];
+
+        if (may_fall_back(d, j)) {
+                if (d->fallback_until_ms <= now_ms(d->relay))
+                        log_event(LOG_NOTICE, "fallback_used", LOG_TEXT("next_hop", d->text),
+                                  LOG_TEXT("reason", text));
+                d->fallback_until_ms = now_ms(d->relay) + RELAY_FALLBACK_MS;
+                fall_back(d, j);
+                return;
+        }
+        if (j->fallback_for.len) {
+                snprintf(both, sizeof both, "no host of %.*s could be reached, and the fallback "
+                         "neither: %.400s", (int) span_first(j->fallback_for, 200).len,
+                         j->fallback_for.p, text);
+                text = both;
+        }
+        relay_job_fail(j, 0, enhanced, text, host);
+}
+
+void relay_destination_take(struct relay *r, struct relay_job *j)
+{
+        struct relay_destination *d;
 
         if (r->is_stopping) {
                 relay_job_fail(j, 0, "4.3.2", "the relay process is ending", "");
                 return;
         }
-        if (!d) {
-                if (next_hop_parse(j->next_hop, &hop) < 0) {
-                        relay_job_fail(j, 0, "4.3.5", "the next hop cannot be understood", "");
-                        return;
-                }
-                if (unsendable(&hop)) {
-                        relay_job_fail(j, 0, "4.3.5", unsendable(&hop), "");
-                        return;
-                }
-                s = destination_new(r, j->next_hop, &hop, &d);
-                if (s < 0) {
-                        relay_job_fail(j, 0, "4.3.0", strerror(-s), "");
-                        return;
-                }
-        }
-        if (d->name && (d->query || d->addresses_until_ms <= now_ms(r)) && list_is_empty(&d->idle))
+        if (destination_get(r, j, &d) < 0)
+                return;
+        if (d->fallback_until_ms > now_ms(r) && may_fall_back(d, j))
+                fall_back(d, j);
+        else if (d->name && (d->query || d->addresses_until_ms <= now_ms(r))
+                 && list_is_empty(&d->idle))
                 ask(d, j);
         else
                 connect_job(d, j);

@@ -6,13 +6,14 @@
 #include "process/relay/relay_job.h"
 
 enum {
-        RELAY_ADDRESSES_MAX = 16, /* tried in one attempt */
+        RELAY_ADDRESSES_MAX = 16, /* tried in one attempt; at most 32 */
         RELAY_HOST_MAX = 256,
 };
 
 struct relay_address {
         struct endpoint at;
         uint16_t preference;
+        uint64_t failed_until_ms; /* after all others until then */
         char host[RELAY_HOST_MAX]; /* the MX's name; empty for an address literal */
 };
 
@@ -27,8 +28,9 @@ struct relay_destination {
 
         struct relay_address *addresses;
         size_t address_count;
-        size_t address_good; /* the one that answered last: tried first */
+        unsigned addresses_version; /* counts: indices of another one mean nothing */
         uint64_t addresses_until_ms;
+        uint64_t fallback_until_ms; /* no host could be reached: straight to fallback_mx */
         uint64_t plain_until_ms; /* TLS failed there: none before */
 
         uint64_t query; /* under way; 0: none */
@@ -49,6 +51,16 @@ void relay_destinations_resolver_gone(struct relay *r);
 
 /* Ends all idle connections (at stop). */
 void relay_destinations_quit(struct relay *r);
+
+/* The address to try next, of those whose bit is not in `tried`: the most
+ * preferred that did not just fail; hosts of one preference share the load (RFC
+ * 5321 section 5.1). Every address is good for once. -ENOENT: all were tried. */
+int relay_destination_choose(const struct relay_destination *d, uint32_t tried, size_t *ret_index);
+
+/* None of its hosts could be reached, or is known now: the job goes to the
+ * fallback MX where there is one for it, else it is answered with this. */
+void relay_destination_unreachable(struct relay_destination *d, struct relay_job *j,
+                                   const char *enhanced, const char *text, const char *host);
 
 /* Frees the destination where nothing needs it any more. */
 void relay_destination_release(struct relay_destination *d);

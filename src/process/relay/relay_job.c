@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -342,7 +343,8 @@ static void send_results(struct relay_job *j, const char *host, bool is_host_fai
                 return;
         s = CHANNEL_SEND(r->keeper, outcome, -1, .job = j->number, .message_id = j->message_id,
                          .host = span_from_string(host), .is_host_failure = is_host_failure,
-                         .takes_dsn = j->takes_dsn, .results = j->items);
+                         .sends_dsn = j->sends_dsn, .detail = span_from_string(j->detail),
+                         .results = j->items);
         if (s < 0)
                 log_event(LOG_ERROR, "outcome_not_sent", LOG_U64("job", j->number),
                           LOG_ERRNO("error", s));
@@ -386,6 +388,18 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
                       const char *host)
 {
         add_result(j, rcpt, reply, host);
+}
+
+void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
+                            const char *tls_cipher)
+{
+        const struct span failed = span_first(j->fallback_for, 600);
+
+        j->sends_dsn = sends_dsn;
+        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%.*s",
+                 tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
+                 tls_cipher ? tls_cipher : "", failed.len ? " fallback_for=" : "",
+                 (int) failed.len, failed.p ? failed.p : "");
 }
 
 void relay_job_done(struct relay_job *j, const char *host, bool is_host_failure)

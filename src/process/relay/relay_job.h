@@ -26,7 +26,9 @@ struct relay_job {
         size_t open_count; /* recipients not answered yet */
         unsigned tries;    /* connections that gave it back */
         bool is_host_failure;
-        bool takes_dsn;    /* the host that answered notifies of success itself */
+        struct span fallback_for; /* the next hop that failed; empty: this is it */
+        bool sends_dsn;           /* the host that answers, as in the outcome */
+        char detail[1000];
 
         /* The body: parts in memory, in order, or a file. */
         struct list_node parts;
@@ -54,6 +56,10 @@ int relay_job_body(struct relay_job *j, struct span *ret_octets);
 /* The answer for one recipient. Enough of them together go to the keeper. */
 void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
                       const char *host);
+
+/* Notes what the record is to tell of the session that answers. NULL: no TLS. */
+void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
+                            const char *tls_cipher);
 
 /* Every recipient not yet answered gets this answer, and the job ends. `code`
  * 0: there was none, `text` says why; with an `enhanced` of 4.4.x, the network

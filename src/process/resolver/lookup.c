@@ -19,13 +19,13 @@ struct lookups {
         struct loop *loop;
         struct ub_ctx *unbound;
         struct poller *poller;
-        struct list_node waiting; /* struct lookup */
-        size_t waiting_count, at_work;
+        struct list_node waiting, asked; /* struct lookup */
+        size_t waiting_count, at_work;   /* how many are in them */
         struct deferred next; /* starts who waits, after a cancellation */
 };
 
 struct lookup {
-        struct list_node node; /* in `waiting`, or in no list: at work */
+        struct list_node node; /* in `waiting` or `asked` */
         struct lookups *lookups;
         struct timer *timeout; /* NULL while waiting */
         int async_id;
@@ -157,6 +157,7 @@ int lookups_new(struct loop *loop, const struct config *config, struct lookups *
         l->loop = loop;
         l->next.run = on_next;
         list_init(&l->waiting);
+        list_init(&l->asked);
         r = configure(l, config, ret_what);
         if (r == 0)
                 r = poller_new(loop, ub_fd(l->unbound), on_answers, l, &l->poller);
@@ -203,6 +204,21 @@ static void finish(struct lookup *lookup, const struct lookup_answer *answer)
         lookup->lookups->at_work--;
         lookup_free(lookup);
         done(arg, answer);
+}
+
+struct lookups *lookups_free(struct lookups *l)
+{
+        if (!l)
+                return NULL;
+        poller_free(l->poller);
+        ub_ctx_delete(l->unbound); /* ends the thread; no answer comes from now on */
+        deferred_cancel(&l->next);
+        LIST_FOR_EACH(node, &l->asked)
+                lookup_free(LIST_OBJECT(node, struct lookup, node));
+        LIST_FOR_EACH(node, &l->waiting)
+                lookup_free(LIST_OBJECT(node, struct lookup, node));
+        free(l);
+        return NULL;
 }
 
 /* libunbound hands out forged data with rcode 0 and havedata set: `bogus` is
@@ -254,6 +270,7 @@ static int start(struct lookup *lookup)
         if (r < 0)
                 return r;
         l->at_work++;
+        list_append(&l->asked, &lookup->node);
         r = from_unbound(ub_resolve_async(l->unbound, lookup->name, lookup->type, DNS_CLASS_IN,
                                           lookup, on_result, &lookup->async_id));
         if (r < 0)
@@ -308,7 +325,7 @@ struct lookup *lookup_cancel(struct lookup *lookup)
 {
         if (!lookup)
                 return NULL;
-        if (list_is_linked(&lookup->node)) {
+        if (!lookup->timeout) {
                 lookup->lookups->waiting_count--;
         } else {
                 ub_cancel(lookup->lookups->unbound, lookup->async_id);

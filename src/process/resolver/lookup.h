@@ -37,6 +37,10 @@ int lookups_new(struct loop *l, const struct config *config, struct lookups **re
 /* Starts the thread: after confinement, so that it is confined too. */
 int lookups_start(struct lookups *l);
 
+/* Ends the thread. What was asked and neither answered nor cancelled never is
+ * answered. Before the loop is freed. Accepts NULL. */
+struct lookups *lookups_free(struct lookups *l);
+
 /* Asks; `done` is called once, later, with an answer that lives until it
  * returns. `name` is dns_name_is_valid(). 0 or -ENOMEM. */
 typedef void lookup_fn(void *arg, const struct lookup_answer *answer);

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -34,7 +35,7 @@ static const char zone[] =
         "alias CNAME example.net.\nstrange MX 10 a\\032b\n"
         "loop MX 10 localhost.\n";
 
-static char folder[] = "/tmp/hayauma-mx-test-XXXXXX";
+static char folder[64]; /* empty: there is none */
 static pid_t nsd;
 static uint16_t port;
 
@@ -80,7 +81,7 @@ static bool server_answers(void)
 
 static void run_in_folder(const char *command)
 {
-        char cd[64];
+        char cd[80];
         int status;
         pid_t pid;
 
@@ -118,7 +119,7 @@ static void start_server(const char *zone_file)
                 _exit(127);
         }
         setpgid(nsd, nsd);
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < 600; i++) { /* until it answers, for half a minute */
                 if (server_answers())
                         return;
                 poll(NULL, 0, 50);
@@ -126,10 +127,30 @@ static void start_server(const char *zone_file)
         fail_msg("nsd does not answer");
 }
 
-static void stop_server(void)
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
-        kill(-nsd, SIGTERM); /* nsd's own processes are in its group */
-        waitpid(nsd, NULL, 0);
+        (void) st;
+        (void) kind;
+        (void) where;
+        return remove(path);
+}
+
+/* After each test, and after one that failed too: stops the server, removes
+ * the folder. */
+static int clean_up(void **state)
+{
+        (void) state;
+        if (nsd > 0) {
+                kill(-nsd, SIGTERM); /* nsd's own processes are in its group */
+                waitpid(nsd, NULL, 0);
+                nsd = 0;
+        }
+        if (!folder[0])
+                return 0;
+        if (chdir("/") < 0 || nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS) < 0)
+                return -1;
+        folder[0] = '\0';
+        return 0;
 }
 
 static bool make_folder(void)
@@ -141,12 +162,6 @@ static bool make_folder(void)
         assert_int_equal(chdir(folder), 0);
         write_file("example.net", zone);
         return true;
-}
-
-static void remove_folder(void)
-{
-        run_in_folder("rm -rf \"$PWD\"");
-        assert_int_equal(chdir("/"), 0);
 }
 
 /* ---- one question ---- */
@@ -185,6 +200,8 @@ static void resolve(struct loop *loop, struct lookups *lookups, const char *name
         }
         while (!result->is_done && clock_monotonic_us() < end_us)
                 loop_run_once(loop, 100);
+        if (!result->is_done)
+                mx_cancel(mx);
 }
 
 static struct config *make_config(const char *trust_anchor)
@@ -286,7 +303,7 @@ static int resolve_confined(const struct config *config)
         return all_are_as_wanted(loop, lookups) ? 0 : 1;
 }
 
-TEST(mail_hosts)
+TEST_WITH(mail_hosts, NULL, clean_up)
 {
         struct lookups *lookups;
         struct config *config;
@@ -308,8 +325,9 @@ TEST(mail_hosts)
         CHECK(all_are_as_wanted(loop, lookups), "unconfined");
         assert_int_equal(waitpid(child, &status, 0), child);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "confined");
-        stop_server();
-        remove_folder();
+        lookups_free(lookups);
+        loop_free(loop);
+        config_free(config);
 }
 
 static void ignore(void *arg, const struct mx_answer *answer)
@@ -320,12 +338,13 @@ static void ignore(void *arg, const struct mx_answer *answer)
 
 /* Far more questions than fit, half of them given up at once: the rest are
  * answered, once each. */
-TEST(many_questions_and_cancelling)
+TEST_WITH(many_questions_and_cancelling, NULL, clean_up)
 {
         enum { COUNT = 3000 };
         static struct mx *asked[COUNT];
         const uint64_t end_us = clock_monotonic_us() + 60 * 1000 * 1000ULL;
         struct lookups *lookups;
+        struct config *config;
         struct loop *loop;
         unsigned answers = 0;
         const char *what;
@@ -334,7 +353,8 @@ TEST(many_questions_and_cancelling)
                 skip();
         start_server("example.net");
         loop = loop_new();
-        assert_int_equal(lookups_new(loop, make_config(NO_ANCHOR), &lookups, &what), 0);
+        config = make_config(NO_ANCHOR);
+        assert_int_equal(lookups_new(loop, config, &lookups, &what), 0);
         for (unsigned i = 0; i < COUNT; i++) {
                 char name[64];
                 struct mx_question question = {.done = ignore, .arg = &answers};
@@ -351,18 +371,20 @@ TEST(many_questions_and_cancelling)
                 loop_run_once(loop, 100);
         CHECK(answers == COUNT / 2, "each is answered");
         CHECK(lookups_at_work(lookups) == 0 && lookups_waiting(lookups) == 0, "none is left");
-        stop_server();
-        remove_folder();
+        lookups_free(lookups);
+        loop_free(loop);
+        config_free(config);
 }
 
 static void check_signed(const char *anchor, enum dns_status status, bool is_secure)
 {
+        struct config *config = make_config(anchor);
         struct loop *loop = loop_new();
         struct lookups *lookups;
         struct result result;
         const char *what;
 
-        assert_int_equal(lookups_new(loop, make_config(anchor), &lookups, &what), 0);
+        assert_int_equal(lookups_new(loop, config, &lookups, &what), 0);
         resolve(loop, lookups, "example.net", false, &result);
         CHECK(result.answer.status == status, anchor);
         CHECK(result.answer.is_secure == is_secure, anchor);
@@ -372,9 +394,12 @@ static void check_signed(const char *anchor, enum dns_status status, bool is_sec
                 CHECK(result.answer.count == 0, "forged data is not handed out");
         resolve(loop, lookups, "nx.example.net", false, &result);
         CHECK(result.answer.status == (status == DNS_OK ? DNS_NXDOMAIN : status), anchor);
+        lookups_free(lookups);
+        loop_free(loop);
+        config_free(config);
 }
 
-TEST(dnssec)
+TEST_WITH(dnssec, NULL, clean_up)
 {
         char anchor[128];
 
@@ -389,8 +414,6 @@ TEST(dnssec)
         check_signed(anchor, DNS_OK, true);
         snprintf(anchor, sizeof anchor, "%s/wrong.ds", folder);
         check_signed(anchor, DNS_BOGUS, false);
-        stop_server();
-        remove_folder();
 }
 
 TEST_MAIN()

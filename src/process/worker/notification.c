@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/id.h"
+#include "base/utf8.h"
 #include "message/dsn.h"
 #include "message/header.h"
 #include "route/route.h"
@@ -42,8 +43,8 @@ static size_t take_recipients(const struct ipc_dsn_order *order, size_t reply_ma
         return count;
 }
 
-int notification_format(const struct ipc_dsn_order *order, struct span hostname, uint64_t now_us,
-                        struct buffer *out)
+int notification_format(const struct ipc_dsn_order *order, struct span hostname,
+                        enum status_language language, uint64_t now_us, struct buffer *out)
 {
         char message_id[ID_TEXT_LEN + 1], id[ID_TEXT_LEN + 32];
         struct dsn_recipient recipients[RECIPIENTS_MAX];
@@ -56,9 +57,11 @@ int notification_format(const struct ipc_dsn_order *order, struct span hostname,
                 .mail_from = order->mail_from,
                 .envid = order->envid,
                 .recipients = recipients,
-                .returns_full = order->flags & ENVELOPE_RET_FULL,
-                .is_smtputf8 = order->flags & ENVELOPE_SMTPUTF8,
-                .language = STATUS_ENGLISH,
+                /* RFC 3461 section 4.3: RET is about failures alone. */
+                .returns_full = order->action == DSN_FAILED && order->flags & ENVELOPE_RET_FULL,
+                .is_smtputf8 = !utf8_is_ascii(order->mail_from),
+                .may_be_8bit = true,
+                .language = language,
         };
         int r = -EMSGSIZE;
 
@@ -80,4 +83,13 @@ int notification_format(const struct ipc_dsn_order *order, struct span hostname,
                 r = dsn_format(&d, out);
         }
         return r;
+}
+
+uint32_t notification_flags(const struct ipc_dsn_order *order, struct span text)
+{
+        uint32_t flags = utf8_is_ascii(text) ? 0 : ENVELOPE_8BIT;
+
+        if (!utf8_is_ascii(order->mail_from))
+                flags |= ENVELOPE_SMTPUTF8;
+        return flags;
 }

@@ -32,14 +32,19 @@ static struct ipc_dsn_order make_order(struct buffer *items, size_t count, struc
         return order;
 }
 
+static int format_order(const struct ipc_dsn_order *order, struct buffer *out)
+{
+        return notification_format(order, SPAN_LITERAL("mx1.example.jp"), STATUS_ENGLISH,
+                                   1795310703000000, out);
+}
+
 TEST(what_an_order_asks_for_is_written)
 {
         struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
         struct buffer out = BUFFER_INIT(NOTIFICATION_SIZE_MAX);
         struct ipc_dsn_order order = make_order(&items, 1, SPAN_LITERAL("no such person"));
 
-        CHECK(notification_format(&order, SPAN_LITERAL("mx1.example.jp"), 1795310703000000, &out) ==
-                      0,
+        CHECK(format_order(&order, &out) == 0,
               "format");
         CHECK(contains(&out, "multipart/report"), "report");
         CHECK(contains(&out, "nobody@example.net"), "recipient");
@@ -47,10 +52,19 @@ TEST(what_an_order_asks_for_is_written)
         CHECK(contains(&out, "Subject: lost"), "header of the original");
         CHECK(!contains(&out, "body text"), "not its text");
         order.flags = ENVELOPE_RET_FULL;
-        CHECK(notification_format(&order, SPAN_LITERAL("mx1.example.jp"), 1795310703000000, &out) ==
-                      0,
+        CHECK(format_order(&order, &out) == 0,
               "format");
         CHECK(contains(&out, "body text"), "its text, where RET=FULL");
+        CHECK(notification_flags(&order, buffer_span(&out)) == 0, "ASCII");
+        order.original = SPAN_LITERAL("Subject: lost\r\n\r\nbody \xe3\x81\x82\r\n");
+        CHECK(format_order(&order, &out) == 0 && contains(&out, "body \xe3"), "8-bit");
+        CHECK(notification_flags(&order, buffer_span(&out)) == ENVELOPE_8BIT, "8-bit envelope");
+        order.action = DSN_RELAYED;
+        CHECK(format_order(&order, &out) == 0 && !contains(&out, "body \xe3"), "RET is for failures");
+        order.mail_from = SPAN_LITERAL("\xe8\x8a\xb1@example.jp");
+        CHECK(format_order(&order, &out) == 0, "SMTPUTF8");
+        CHECK(notification_flags(&order, buffer_span(&out)) == (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8),
+              "UTF-8 envelope");
         buffer_done(&items);
         buffer_done(&out);
 }
@@ -67,8 +81,7 @@ TEST(however_much_is_asked_for_an_answer_comes)
         order = make_order(&items, 100, span_make(reply, sizeof reply));
         order.original = span_make(original, sizeof original);
         order.flags = ENVELOPE_RET_FULL;
-        CHECK(notification_format(&order, SPAN_LITERAL("mx1.example.jp"), 1795310703000000, &out) ==
-                      0,
+        CHECK(format_order(&order, &out) == 0,
               "format");
         CHECK(out.len <= NOTIFICATION_SIZE_MAX && contains(&out, "nobody@example.net"), "told");
         buffer_done(&items);

@@ -19,12 +19,17 @@ struct worker {
 static void on_dsn_order(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct worker *w = arg;
-        int r = notification_format(&m->dsn_order, w->process->config->hostname, clock_now_us(),
-                                    &w->text);
+        const struct config *c = w->process->config;
+        int r = notification_format(&m->dsn_order, c->hostname,
+                                    c->queue.notices_in_japanese ? STATUS_JAPANESE
+                                                                 : STATUS_ENGLISH,
+                                    clock_now_us(), &w->text);
 
         (void) fd;
         if (r == 0)
                 r = CHANNEL_SEND(ch, dsn_text, -1, .order = m->dsn_order.order,
+                                 .flags = notification_flags(&m->dsn_order,
+                                                             buffer_span(&w->text)),
                                  .octets = buffer_span(&w->text));
         if (r < 0) {
                 w->failures++;

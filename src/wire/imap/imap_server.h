@@ -74,14 +74,14 @@ enum imap_event_kind {
                                   * read, start TLS, call imap_server_secured() */
         IMAP_EVENT_LOGIN,        /* answer, or hand over. `login_name`, `password` */
         IMAP_EVENT_AUTHENTICATE, /* answer CONTINUE with the challenge in base64 as `text`, or as
-                                  * LOGIN. `mechanism` in capitals; `octets`: the initial response in
-                                  * base64 ("=": empty), p NULL: none was given */
+                                  * LOGIN. `mechanism` as offered; `octets`: the initial response
+                                  * in base64 ("=": empty), p NULL: none was given */
         IMAP_EVENT_AUTHENTICATE_LINE,   /* as AUTHENTICATE. `octets`: the response in base64 */
         IMAP_EVENT_AUTHENTICATE_CANCEL, /* "*" was sent, and answered with BAD; no answer */
         IMAP_EVENT_ID,           /* what the client calls itself, for the log: `octets`, "name
                                   * version" cleaned of controls; no answer */
 
-        /* Mailboxes, by name: UTF-8, "/" between levels, INBOX in capitals. All answer OK or NO. */
+        /* Mailboxes, by name: UTF-8, "/" between levels, INBOX in capitals. All want an answer. */
         IMAP_EVENT_LIST,         /* answer with all `mailboxes`, those that are only subscribed to
                                   * with them. `wants_status`: their numbers are needed */
         IMAP_EVENT_STATUS,       /* answer with the one mailbox `mailbox`, numbers filled in */
@@ -92,16 +92,16 @@ enum imap_event_kind {
         IMAP_EVENT_UNSUBSCRIBE,
         IMAP_EVENT_QUOTA,        /* answer with `quota`. `mailbox` is empty for GETQUOTA */
 
-        IMAP_EVENT_SELECT,       /* answer OK with `view`. `mailbox`, `is_read_only`. From now on the
-                                  * role calls imap_server_set_view() for each change */
+        IMAP_EVENT_SELECT,       /* answer OK with `view`. `mailbox`, `is_read_only`. From now on
+                                  * the role calls imap_server_set_view() for each change */
         IMAP_EVENT_DESELECT,     /* the mailbox is closed: no more set_view(); no answer */
 
         /* Messages of the selected mailbox; `uids` are those it concerns, never none. */
         IMAP_EVENT_STORE,  /* `store`. The answer's `uids`: those not changed because of
                             * `unchanged_since` */
-        IMAP_EVENT_COPY,   /* to `mailbox`. The answer: `uid_validity`, `source_uids` and `uids`, the
-                            * copies in the same order; NO with code "TRYCREATE" where there is no
-                            * such mailbox. All or none (RFC 9051 section 6.4.7) */
+        IMAP_EVENT_COPY,   /* to `mailbox`. The answer: `uid_validity`, `source_uids` and `uids`,
+                            * the copies in the same order; NO with code "TRYCREATE" where
+                            * there is no such mailbox. All or none (RFC 9051 section 6.4.7) */
         IMAP_EVENT_MOVE,   /* the same, and they are gone from here */
         IMAP_EVENT_EXPUNGE, /* these, as far as they still have \Deleted */
 
@@ -172,8 +172,8 @@ struct imap_event {
         struct span mailbox, new_name;
         bool is_read_only, wants_status;
         unsigned special_use; /* enum imap_special_use */
-        const struct imap_range *uids; /* growing, not touching; messages that exist in the view, and
-                                        * UIDs between them that do not */
+        const struct imap_range *uids; /* growing, not touching; messages that exist in the view,
+                                        * and UIDs between them that do not */
         size_t uid_count;              /* ranges */
         struct imap_store store;
         struct imap_append append;
@@ -204,6 +204,7 @@ struct imap_answer {
         const char *code; /* "TRYCREATE", "OVERQUOTA", "AUTHENTICATIONFAILED"; NULL: none */
         const char *text; /* NULL: a default */
         struct span octets;
+        bool is_digest;         /* BODY: `octets` is what digest_build() made */
         struct imap_view *view; /* SELECT; the engine takes a reference of its own */
         bool is_read_only;      /* SELECT: also where the client did not ask for it */
         const struct imap_mailbox *mailboxes;

@@ -50,20 +50,20 @@ enum pop3_event_kind {
                            * start TLS, call pop3_server_secured() */
         POP3_EVENT_LOGIN, /* answer, or hand over. `login_name`, `password` */
         POP3_EVENT_APOP,  /* the same. `login_name`, `digest`: 32 hexadecimal digits, lower case */
-        POP3_EVENT_AUTH,  /* answer POP3_CONTINUE with the challenge in base64 as `text`, or as LOGIN.
-                           * `mechanism` in capitals; `octets`: the initial response in base64 ("=":
-                           * empty), p NULL: none was given */
+        POP3_EVENT_AUTH,  /* answer POP3_CONTINUE with the challenge in base64 as `text`, or as
+                           * LOGIN. `mechanism` as offered; `octets`: the initial response in
+                           * base64 ("=": empty), p NULL: none was given */
         POP3_EVENT_AUTH_LINE,   /* as AUTH. `octets`: the response in base64 */
         POP3_EVENT_AUTH_CANCEL, /* "*" was sent, and answered; no answer */
 
         POP3_EVENT_OPEN,   /* answer OK with `messages`: the maildrop is locked for this session; or
                             * ERR, code "IN-USE", "LOGIN-DELAY" or "SYS/TEMP": back before login, or
                             * after a hand-over CLOSE */
-        POP3_EVENT_BODY,   /* answer OK with `octets`, the whole message, which stay as they are until
-                            * an event other than FLUSH, or until the engine is freed; ERR if it is
-                            * gone. `message`; `wants_header`: TOP, so most of it is not read */
-        POP3_EVENT_UPDATE, /* answer: QUIT was said. `deleted`: UIDs to delete, may be none; the lock
-                            * ends with the answer, and CLOSE is next */
+        POP3_EVENT_BODY,   /* answer OK with `octets`, the whole message, which stay as they are
+                            * until an event other than FLUSH, or until the engine is freed; ERR if
+                            * it is gone. `message`; `wants_header`: TOP, most of it is not read */
+        POP3_EVENT_UPDATE, /* answer: QUIT was said. `deleted`: UIDs to delete, may be none; the
+                            * lock ends with the answer, and CLOSE is next */
 };
 
 struct pop3_message {

@@ -96,7 +96,8 @@ enum smtp_event_kind {
                               * the mechanism, `octets` the initial response in base64, p NULL when
                               * there was none */
         SMTP_EVENT_AUTH_LINE, /* answer as AUTH. `octets`: the client's response in base64 */
-        SMTP_EVENT_AUTH_CANCEL, /* the client sent "*"; it was answered 501. No answer */
+        SMTP_EVENT_AUTH_CANCEL, /* the client sent "*", or no line of base64; it was answered. No
+                              * answer */
         SMTP_EVENT_EXPN,     /* answer. `argument` */
         SMTP_EVENT_ETRN,     /* answer 250 to 253, 458, 459. `argument`: the node, as given */
         SMTP_EVENT_XCLIENT,  /* answer 220, upon which all is as behind the greeting, or refuse.
@@ -174,6 +175,10 @@ struct smtp_reply_text {
         const char *text;
 };
 void smtp_server_split_reply(const char *reply, struct smtp_reply_text *ret);
+
+/* What AUTH offers from now on ("PLAIN LOGIN"; outlives the engine); empty:
+ * AUTH is not there. TLS changes it, so a role says it anew then. */
+void smtp_server_offer_auth(struct smtp_server *s, struct span mechanisms);
 
 /* The connection is now under TLS: forgets all that was said before
  * (RFC 3207 section 4.2) and stops offering STARTTLS. */

@@ -50,10 +50,12 @@ void smtp_server_auth_line(struct smtp_server *s, struct span line, struct smtp_
         s->state = SMTP_STATE_COMMAND;
         if (!line.p) {
                 smtp_server_refuse(s, 500, "5.5.6", "Line too long");
+                ev->kind = SMTP_EVENT_AUTH_CANCEL;
                 return;
         }
         if (line.len < 2 || line.p[line.len - 2] != '\r') {
                 smtp_server_refuse(s, 501, "5.5.2", "Lines end with CR LF");
+                ev->kind = SMTP_EVENT_AUTH_CANCEL;
                 return;
         }
         text = span_first(line, line.len - 2);
@@ -86,4 +88,13 @@ void smtp_server_answer_auth(struct smtp_server *s, unsigned code, const char *e
         smtp_server_say(s, code, enhanced, text);
         s->is_authenticated = true;
         smtp_server_count_success(s);
+}
+
+void smtp_server_offer_auth(struct smtp_server *s, struct span mechanisms)
+{
+        s->options.auth_mechanisms = mechanisms;
+        if (mechanisms.len)
+                s->options.offers |= SMTP_OFFER_AUTH;
+        else
+                s->options.offers &= ~(unsigned) SMTP_OFFER_AUTH;
 }

@@ -45,6 +45,7 @@ const struct smtp_command smtp_server_commands[] = {
 const size_t smtp_server_command_count =
         sizeof smtp_server_commands / sizeof smtp_server_commands[0];
 
+/* RFC 5321 section 2.4: verbs in any case. */
 const struct smtp_command *smtp_server_find_command(struct span verb)
 {
         for (size_t i = 0; i < smtp_server_command_count; i++)

@@ -27,6 +27,7 @@ static void say_topics(struct smtp_server *s)
         smtp_server_say(s, 214, "2.0.0", text);
 }
 
+/* RFC 5321 section 4.1.1.8. */
 SMTP_COMMAND_FUNCTION(help)
 {
         const struct smtp_command *c;

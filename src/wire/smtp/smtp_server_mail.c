@@ -114,6 +114,7 @@ static bool take_address(struct smtp_server *s, struct smtp_mail *mail)
         return true;
 }
 
+/* RFC 5321 section 4.1.1.2. */
 SMTP_COMMAND_FUNCTION(mail)
 {
         static const struct span word = SPAN("FROM:");

@@ -1,5 +1,6 @@
 #include "wire/smtp/smtp_server_engine.h"
 
+/* RFC 5321 section 4.1.1.10: the role closes once this is sent. */
 SMTP_COMMAND_FUNCTION(quit)
 {
         (void) argument;

@@ -1,5 +1,6 @@
 #include "wire/smtp/smtp_server_engine.h"
 
+/* RFC 5321 section 4.1.1.5. */
 SMTP_COMMAND_FUNCTION(rset)
 {
         (void) argument;

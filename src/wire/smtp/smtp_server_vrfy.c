@@ -12,7 +12,7 @@ static void ask(struct smtp_server *s, struct span argument, struct smtp_event *
         smtp_server_wait(s, ev, kind);
 }
 
-/* 252 where nothing is told (RFC 5321 section 7.3). */
+/* RFC 5321 section 4.1.1.6; 252 where nothing is told (section 7.3). */
 SMTP_COMMAND_FUNCTION(vrfy)
 {
         ask(s, argument, ev, SMTP_EVENT_VRFY, "Say VRFY address");

@@ -1,0 +1,400 @@
+#include "auth/sasl.h"
+
+#include <errno.h>
+#include <gsasl.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "auth/password.h"
+#include "base/cleanup.h"
+
+enum { SECRET_LEN = 32, KEY_MAX = 32, BASE64_KEY = 48 };
+
+struct sasl_engine {
+        Gsasl *gsasl;
+        sasl_find_fn *find;
+        void *arg;
+        unsigned char secret[SECRET_LEN]; /* makes the salts of accounts there are not */
+};
+
+struct sasl {
+        struct sasl_engine *engine;
+        const struct sasl_mechanism *mechanism;
+        Gsasl_session *session;
+        unsigned steps;
+        bool has_begun;     /* the client's first message was seen */
+        bool is_proved;     /* all that is left is for the client to see our last message */
+        bool is_mismatched; /* wants to act as somebody else */
+        bool needs_check;   /* a password was given */
+        char external_name[USERS_ADDRESS_MAX];
+        char account[USERS_ADDRESS_MAX];
+        char login_name[USERS_ADDRESS_MAX];
+        char password[PASSWORD_OCTETS_MAX + 1];
+        size_t password_len;
+};
+
+const struct sasl_mechanism sasl_mechanisms[] = {
+        { SPAN("SCRAM-SHA-256-PLUS"), SASL_BINDING | SASL_PROOF },
+        { SPAN("SCRAM-SHA-256"), SASL_PROOF },
+        { SPAN("SCRAM-SHA-1-PLUS"), SASL_BINDING | SASL_PROOF },
+        { SPAN("SCRAM-SHA-1"), SASL_PROOF },
+        { SPAN("EXTERNAL"), SASL_EXTERNAL },
+        { SPAN("PLAIN"), SASL_PLAINTEXT },
+        { SPAN("LOGIN"), SASL_PLAINTEXT },
+};
+const size_t sasl_mechanism_count = sizeof sasl_mechanisms / sizeof sasl_mechanisms[0];
+
+const struct sasl_mechanism *sasl_mechanism_find(struct span name)
+{
+        for (size_t i = 0; i < sasl_mechanism_count; i++)
+                if (span_equal_nocase(sasl_mechanisms[i].name, name))
+                        return &sasl_mechanisms[i];
+        return NULL;
+}
+
+bool sasl_decode(struct span base64, char *out, size_t *ret_len)
+{
+        if (span_equal(base64, SPAN_LITERAL("=")))
+                base64.len = 0;
+        return sodium_base642bin((unsigned char *) out, SASL_BLOB_MAX, base64.p ? base64.p : "",
+                                 base64.len, NULL, ret_len, NULL,
+                                 sodium_base64_VARIANT_ORIGINAL) == 0;
+}
+
+void sasl_encode(struct span octets, char out[SASL_BASE64_MAX + 1])
+{
+        octets = span_first(octets, SASL_BLOB_MAX);
+        sodium_bin2base64(out, SASL_BASE64_MAX + 1, (const unsigned char *) octets.p, octets.len,
+                          sodium_base64_VARIANT_ORIGINAL);
+}
+
+/* ---- what the library asks ---------------------------------------------- */
+
+/* Cut off where it is longer than any account: it then names none. */
+static void keep_text(char out[USERS_ADDRESS_MAX], const char *text)
+{
+        snprintf(out, USERS_ADDRESS_MAX, "%s", text ? text : "");
+}
+
+/* The account of the name the client gave, which is kept. NULL: there is none,
+ * or it wants to act as another. */
+static const struct users_account *identify(struct sasl *s)
+{
+        const char *authid = gsasl_property_fast(s->session, GSASL_AUTHID);
+        const char *authzid = gsasl_property_fast(s->session, GSASL_AUTHZID);
+        const struct users_account *a = NULL, *other;
+
+        keep_text(s->login_name, authid);
+        s->account[0] = '\0';
+        if (authid && strlen(authid) < USERS_ADDRESS_MAX)
+                a = s->engine->find(s->engine->arg, span_from_string(authid));
+        if (a && authzid && authzid[0]) {
+                other = s->engine->find(s->engine->arg, span_from_string(authzid));
+                s->is_mismatched = other != a;
+        }
+        if (a)
+                snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len,
+                         a->address.p);
+        return a;
+}
+
+/* Always the same for a name, and known to nobody: whether there is such an
+ * account does not show. */
+static int make_false_verifier(const struct sasl *s, struct password_scram *ret)
+{
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        char name[USERS_ADDRESS_MAX];
+        unsigned len = sizeof digest;
+
+        ascii_lower_copy(name, span_from_string(s->login_name));
+        if (!HMAC(EVP_sha256(), s->engine->secret, SECRET_LEN, (const unsigned char *) name,
+                  strlen(s->login_name), digest, &len))
+                return -ENOMEM;
+        *ret = (struct password_scram) {
+                .iterations = PASSWORD_SCRAM_ITERATIONS,
+                .salt_len = PASSWORD_SCRAM_SALT_MADE,
+        };
+        memcpy(ret->salt, digest, ret->salt_len);
+        randombytes_buf(ret->stored_key, sizeof ret->stored_key);
+        randombytes_buf(ret->server_key, sizeof ret->server_key);
+        return 0;
+}
+
+static int set_base64(struct sasl *s, Gsasl_property property, const unsigned char *p, size_t len)
+{
+        char text[2 * PASSWORD_SCRAM_SALT_MAX];
+
+        sodium_bin2base64(text, sizeof text, p, len, sodium_base64_VARIANT_ORIGINAL);
+        return gsasl_property_set(s->session, property, text);
+}
+
+static bool is_sha1(const struct sasl *s)
+{
+        return span_starts_with_nocase(s->mechanism->name, SPAN_LITERAL("SCRAM-SHA-1"));
+}
+
+static int set_verifier(struct sasl *s)
+{
+        const struct users_account *a = identify(s);
+        const struct span stored = !a ? (struct span) {0} : is_sha1(s) ? a->scram_sha1 : a->scram;
+        const size_t key_len = is_sha1(s) ? PASSWORD_SCRAM_SHA1_KEY : PASSWORD_SCRAM_KEY;
+        struct password_scram v;
+        char iterations[16];
+        int r;
+
+        if (stored.len == 0 || password_scram_parse_keys(stored, key_len, &v) < 0)
+                if (make_false_verifier(s, &v) < 0)
+                        return GSASL_MALLOC_ERROR;
+        snprintf(iterations, sizeof iterations, "%u", v.iterations);
+        r = gsasl_property_set(s->session, GSASL_SCRAM_ITER, iterations);
+        if (r == GSASL_OK)
+                r = set_base64(s, GSASL_SCRAM_SALT, v.salt, v.salt_len);
+        if (r == GSASL_OK)
+                r = set_base64(s, GSASL_SCRAM_STOREDKEY, v.stored_key, key_len);
+        if (r == GSASL_OK)
+                r = set_base64(s, GSASL_SCRAM_SERVERKEY, v.server_key, key_len);
+        sodium_memzero(&v, sizeof v);
+        return r;
+}
+
+/* PLAIN and LOGIN: the comparison is for others, and takes its time. */
+static int keep_password(struct sasl *s)
+{
+        const char *password = gsasl_property_fast(s->session, GSASL_PASSWORD);
+        const size_t len = password ? strlen(password) : 0;
+
+        (void) identify(s);
+        s->needs_check = true;
+        /* One that is too long is nobody's: it is compared all the same. */
+        s->password_len = len < sizeof s->password ? len : sizeof s->password - 1;
+        memcpy(s->password, password ? password : "", s->password_len);
+        return GSASL_OK;
+}
+
+static int validate_external(struct sasl *s)
+{
+        const char *authzid = gsasl_property_fast(s->session, GSASL_AUTHZID);
+        const struct users_account *a, *wanted;
+
+        keep_text(s->login_name, s->external_name);
+        if (!s->external_name[0])
+                return GSASL_AUTHENTICATION_ERROR;
+        a = s->engine->find(s->engine->arg, span_from_string(s->external_name));
+        wanted = authzid && authzid[0] ? s->engine->find(s->engine->arg, span_from_string(authzid))
+                                       : a;
+        if (!a || a != wanted)
+                return GSASL_AUTHENTICATION_ERROR;
+        snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len, a->address.p);
+        return GSASL_OK;
+}
+
+static int callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
+{
+        struct sasl *s = gsasl_session_hook_get(session);
+
+        (void) gsasl;
+        switch (property) {
+        case GSASL_SCRAM_ITER:
+        case GSASL_SCRAM_SALT:
+        case GSASL_SCRAM_STOREDKEY:
+        case GSASL_SCRAM_SERVERKEY:
+                return s->steps && !gsasl_property_fast(session, GSASL_SCRAM_ITER)
+                               ? set_verifier(s)
+                               : GSASL_NO_CALLBACK;
+        case GSASL_VALIDATE_SIMPLE:
+                return keep_password(s);
+        case GSASL_VALIDATE_EXTERNAL:
+                return validate_external(s);
+        default:
+                return GSASL_NO_CALLBACK; /* passwords in the clear there are none of */
+        }
+}
+
+/* ---- engine ------------------------------------------------------------- */
+
+struct sasl_engine *sasl_engine_new(sasl_find_fn *find, void *arg)
+{
+        struct sasl_engine *e = calloc(1, sizeof *e);
+
+        if (!e || sodium_init() < 0 || gsasl_init(&e->gsasl) != GSASL_OK) {
+                free(e);
+                return NULL;
+        }
+        e->find = find;
+        e->arg = arg;
+        randombytes_buf(e->secret, sizeof e->secret);
+        gsasl_callback_set(e->gsasl, callback);
+        return e;
+}
+
+struct sasl_engine *sasl_engine_free(struct sasl_engine *e)
+{
+        if (e) {
+                gsasl_done(e->gsasl);
+                sodium_memzero(e, sizeof *e);
+                free(e);
+        }
+        return NULL;
+}
+
+/* ---- one exchange ------------------------------------------------------- */
+
+int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_facts *facts,
+             struct sasl **ret_s)
+{
+        const struct sasl_mechanism *m = sasl_mechanism_find(mechanism);
+        struct sasl *s;
+        int r;
+
+        if (!m)
+                return -ENOENT;
+        s = calloc(1, sizeof *s);
+        if (!s)
+                return -ENOMEM;
+        s->engine = e;
+        s->mechanism = m;
+        r = gsasl_server_start(e->gsasl, m->name.p, &s->session);
+        if (r != GSASL_OK) {
+                free(s);
+                return r == GSASL_MALLOC_ERROR ? -ENOMEM : -ENOENT;
+        }
+        gsasl_session_hook_set(s->session, s);
+        /* Only where binding was offered too: told of it, the library takes a
+         * client that says it was not for one who is being lied to (RFC 5802
+         * section 6). */
+        if (facts->exporter.len == SASL_EXPORTER_LEN)
+                r = set_base64(s, GSASL_CB_TLS_EXPORTER, (const void *) facts->exporter.p,
+                               facts->exporter.len);
+        if (r != GSASL_OK) {
+                sasl_free(s);
+                return -ENOMEM;
+        }
+        if (facts->external_name.len < sizeof s->external_name && facts->external_name.len)
+                memcpy(s->external_name, facts->external_name.p, facts->external_name.len);
+        *ret_s = s;
+        return 0;
+}
+
+struct sasl *sasl_free(struct sasl *s)
+{
+        if (s) {
+                gsasl_finish(s->session);
+                sodium_memzero(s, sizeof *s);
+                free(s);
+        }
+        return NULL;
+}
+
+static bool is_login(const struct sasl *s)
+{
+        return span_equal(s->mechanism->name, SPAN_LITERAL("LOGIN"));
+}
+
+/* What the library's answer means; `out` holds what it had to say. */
+static enum sasl_status judge(struct sasl *s, int r, struct buffer *out)
+{
+        switch (r) {
+        case GSASL_NEEDS_MORE:
+                return SASL_CHALLENGE;
+        case GSASL_OK:
+                if (s->is_mismatched)
+                        return SASL_REFUSED;
+                if (s->needs_check)
+                        return SASL_CHECK;
+                if (out->len) { /* the server's proof: the client answers with nothing */
+                        s->is_proved = true;
+                        return SASL_CHALLENGE;
+                }
+                return SASL_GRANTED;
+        case GSASL_MALLOC_ERROR:
+                return SASL_TROUBLE;
+        case GSASL_AUTHENTICATION_ERROR:
+        case GSASL_NO_CB_TLS_EXPORTER:
+        case GSASL_NO_CB_TLS_UNIQUE:
+                return SASL_REFUSED;
+        default:
+                return SASL_MALFORMED;
+        }
+}
+
+static enum sasl_status run(struct sasl *s, struct span in, struct buffer *out)
+{
+        char *made = NULL;
+        size_t made_len = 0;
+        int r, appended = 0;
+
+        buffer_clear(out);
+        r = gsasl_step(s->session, in.p, in.len, &made, &made_len);
+        if ((r == GSASL_OK || r == GSASL_NEEDS_MORE) && made_len)
+                appended = buffer_append(out, made, made_len);
+        gsasl_free(made);
+        if (appended < 0)
+                return SASL_TROUBLE;
+        return judge(s, r, out);
+}
+
+/* The library's own words are "User Name", which not every client knows. */
+static enum sasl_status step_login(struct sasl *s, struct span in, struct buffer *out)
+{
+        enum sasl_status status;
+
+        if (s->steps == 1) {
+                status = run(s, (struct span) {0}, out);
+                if (status != SASL_CHALLENGE || !in.p) {
+                        buffer_clear(out);
+                        (void) buffer_append_string(out, "Username:");
+                        return status;
+                }
+        }
+        status = run(s, in, out);
+        buffer_clear(out);
+        if (status == SASL_CHALLENGE)
+                (void) buffer_append_string(out, "Password:");
+        return status;
+}
+
+enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
+{
+        /* An initial response that is there and empty is not one that is absent. */
+        const struct span text = {in.p && in.len == 0 ? "" : in.p, in.len};
+
+        buffer_clear(out);
+        if (++s->steps > SASL_STEPS_MAX || in.len > SASL_BLOB_MAX)
+                return SASL_MALFORMED;
+        if (s->is_proved)
+                return in.len == 0 ? SASL_GRANTED : SASL_MALFORMED;
+        if (is_login(s))
+                return step_login(s, text, out);
+        if (!in.p && s->steps == 1)
+                return SASL_CHALLENGE;
+        /* A channel is bound by the -PLUS mechanisms and by no other (RFC 5802
+         * section 6); the library would let both mistakes pass. */
+        if ((s->mechanism->flags & SASL_PROOF) && !s->has_begun &&
+            (in.len && text.p[0] == 'p') != ((s->mechanism->flags & SASL_BINDING) != 0))
+                return SASL_MALFORMED;
+        s->has_begun = s->has_begun || in.len > 0;
+        return run(s, text, out);
+}
+
+struct span sasl_login_name(const struct sasl *s)
+{
+        return span_from_string(s->login_name);
+}
+
+struct span sasl_account(const struct sasl *s)
+{
+        return span_from_string(s->account);
+}
+
+struct span sasl_password(const struct sasl *s)
+{
+        return span_make(s->password, s->password_len);
+}
+
+const struct sasl_mechanism *sasl_mechanism(const struct sasl *s)
+{
+        return s->mechanism;
+}

@@ -1,0 +1,234 @@
+#include "message/address_list.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct list {
+        struct span rest;
+        struct arena *arena;
+        struct address_entry *entries;
+        size_t count, room;
+        char *text; /* the words being gathered */
+        size_t len;
+        bool has_gap, has_text;
+        struct span comment; /* the last one: "a@b (Name)" */
+        bool is_broken;
+};
+
+static bool is_blank(char c)
+{
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static void add(struct list *l, const struct address_entry *e)
+{
+        if (l->count == l->room) {
+                const size_t room = l->room ? 2 * l->room : 4;
+                struct address_entry *grown = arena_alloc(l->arena, room * sizeof *grown);
+
+                if (!grown) {
+                        l->is_broken = true;
+                        return;
+                }
+                if (l->count)
+                        memcpy(grown, l->entries, l->count * sizeof *grown);
+                l->entries = grown;
+                l->room = room;
+        }
+        l->entries[l->count++] = *e;
+}
+
+/* Octets up to the mark that closes `open`, nested for comments; the text
+ * without escapes is put into `out`, if there is one. Returns what was taken. */
+static size_t take_quoted(struct span s, char close, char *out, size_t *ret_len)
+{
+        const char open = s.p[0];
+        unsigned depth = 1;
+        size_t i = 1, len = 0;
+
+        for (; i < s.len; i++) {
+                char c = s.p[i];
+
+                if (c == '\\' && i + 1 < s.len)
+                        c = s.p[++i];
+                else if (c == close && --depth == 0)
+                        break;
+                else if (c == open && close == ')')
+                        depth++;
+                if (c != '\r' && c != '\n')
+                        out[len++] = c;
+        }
+        *ret_len = len;
+        return i < s.len ? i + 1 : i;
+}
+
+static void put(struct list *l, char c)
+{
+        if (l->has_gap && l->len)
+                l->text[l->len++] = ' ';
+        l->has_gap = false;
+        l->has_text = true;
+        l->text[l->len++] = c;
+}
+
+static void take_string(struct list *l)
+{
+        size_t len;
+
+        if (l->has_gap && l->len)
+                l->text[l->len++] = ' ';
+        l->has_gap = false;
+        l->has_text = true;
+        l->rest = span_skip(l->rest, take_quoted(l->rest, '"', l->text + l->len, &len));
+        l->len += len;
+}
+
+static void take_comment(struct list *l)
+{
+        char *out = arena_alloc(l->arena, l->rest.len + 1);
+        size_t len;
+
+        if (!out) {
+                l->is_broken = true;
+                l->rest.len = 0;
+                return;
+        }
+        l->rest = span_skip(l->rest, take_quoted(l->rest, ')', out, &len));
+        l->comment = span_make(out, len);
+        l->has_gap = true;
+}
+
+/* What was gathered, and nothing is gathered then. */
+static struct span take_text(struct list *l)
+{
+        struct span s = {NULL, 0};
+
+        if (l->has_text) {
+                s = arena_copy(l->arena, span_make(l->text, l->len));
+                l->is_broken = l->is_broken || !s.p;
+        }
+        l->len = 0;
+        l->has_text = l->has_gap = false;
+        return s;
+}
+
+/* Gathers words until one of the octets in `until`, which is not taken; '\0' at
+ * the end. */
+static char gather(struct list *l, const char *until)
+{
+        while (l->rest.len) {
+                const char c = l->rest.p[0];
+
+                if (c && strchr(until, c))
+                        return c;
+                if (c == '"') {
+                        take_string(l);
+                } else if (c == '(') {
+                        take_comment(l);
+                } else {
+                        if (is_blank(c))
+                                l->has_gap = true;
+                        else
+                                put(l, c);
+                        l->rest = span_skip(l->rest, 1);
+                }
+        }
+        return '\0';
+}
+
+static struct span without_blanks(struct span s)
+{
+        char *p = (char *) (uintptr_t) s.p; /* our own copy */
+        size_t len = 0;
+
+        for (size_t i = 0; i < s.len; i++)
+                if (s.p[i] != ' ')
+                        p[len++] = s.p[i];
+        s.len = len;
+        return s;
+}
+
+/* A domain up to one of `until`; the "@" was taken. */
+static struct span take_domain(struct list *l, const char *until)
+{
+        gather(l, until);
+        return without_blanks(take_text(l));
+}
+
+/* Behind "<": a route is passed over (RFC 5322 section 4.4). */
+static void take_angle(struct list *l, struct address_entry *e)
+{
+        char c;
+
+        l->rest = span_skip(l->rest, 1);
+        c = gather(l, "@>:,");
+        while ((c == '@' && !l->has_text) || c == ':' || c == ',') {
+                l->rest = span_skip(l->rest, 1);
+                c = gather(l, c == '@' ? ":>," : "@>:,");
+                if (c == ':' || c == ',')
+                        take_text(l);
+        }
+        e->local = take_text(l);
+        if (c == '@') {
+                l->rest = span_skip(l->rest, 1);
+                e->domain = take_domain(l, ">");
+        }
+        l->rest = span_skip(l->rest, 1);
+        if (!e->local.p)
+                e->local = SPAN_LITERAL("");
+}
+
+static void take_entry(struct list *l)
+{
+        struct address_entry e = {.kind = ADDRESS_MAILBOX};
+        const char c = gather(l, "<@,:;");
+        const struct span text = take_text(l);
+
+        if (c == '<') {
+                e.name = text;
+                take_angle(l, &e);
+                gather(l, ",;"); /* what follows has no meaning */
+                take_text(l);
+        } else if (c == '@') {
+                l->rest = span_skip(l->rest, 1);
+                e.local = text.p ? without_blanks(text) : SPAN_LITERAL("");
+                e.domain = take_domain(l, ",;<");
+                gather(l, ",;");
+                take_text(l);
+        } else if (c == ':') {
+                e.kind = ADDRESS_GROUP_BEGIN;
+                e.name = text.p ? text : SPAN_LITERAL("");
+                l->rest = span_skip(l->rest, 1);
+                add(l, &e);
+                l->comment.p = NULL;
+                return;
+        } else {
+                e.local = text;
+        }
+        if (!e.name.p && l->comment.p && l->comment.len)
+                e.name = l->comment;
+        l->comment = (struct span) {NULL, 0};
+        if (e.local.p)
+                add(l, &e);
+        if (l->rest.len && l->rest.p[0] == ';')
+                add(l, &(struct address_entry) {.kind = ADDRESS_GROUP_END});
+        l->rest = span_skip(l->rest, 1);
+}
+
+int address_list_parse(struct span value, struct arena *arena, struct address_entry **ret,
+                       size_t *ret_count)
+{
+        struct list l = {.rest = value, .arena = arena};
+
+        l.text = arena_alloc(arena, 2 * value.len + 2);
+        if (!l.text)
+                return -ENOMEM;
+        while (l.rest.len && !l.is_broken && l.count < ADDRESS_LIST_MAX)
+                take_entry(&l);
+        if (l.is_broken)
+                return -ENOMEM;
+        *ret = l.entries;
+        *ret_count = l.count;
+        return 0;
+}

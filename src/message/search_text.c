@@ -1,0 +1,426 @@
+#include "message/search_text.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <unicode/unorm2.h>
+#include <unicode/ustring.h>
+
+#include "base/utf8.h"
+#include "message/charset.h"
+#include "message/encoded_word.h"
+#include "message/header.h"
+#include "message/transfer_decode.h"
+
+enum { DECODED_MAX = 256 * 1024 * 1024, PREVIEW_SOURCE_MAX = 16 * 1024, DEPTH_MAX = 60 };
+
+/* ---- folding ----------------------------------------------------------------- */
+
+static int fold_ascii(struct span text, struct buffer *out)
+{
+        char *to;
+        const int r = buffer_reserve(out, text.len, &to);
+
+        if (r < 0)
+                return r;
+        /* No branch within: the compiler makes vectors of it. */
+        for (size_t i = 0; i < text.len; i++) {
+                const unsigned char c = (unsigned char) text.p[i];
+
+                to[i] = (char) (c + ((unsigned char) (c - 'A') < 26 ? 32 : 0));
+        }
+        buffer_commit(out, text.len);
+        return 0;
+}
+
+static const UNormalizer2 *normalizer(void)
+{
+        static _Thread_local const UNormalizer2 *nfkc_fold;
+        UErrorCode error = U_ZERO_ERROR;
+
+        if (!nfkc_fold)
+                nfkc_fold = unorm2_getNFKCCasefoldInstance(&error);
+        return U_FAILURE(error) ? NULL : nfkc_fold;
+}
+
+/* Through UTF-16, which is ICU's own. */
+static int fold_units(const UChar *units, int32_t count, struct buffer *out)
+{
+        UErrorCode error = U_ZERO_ERROR;
+        int32_t room = 3 * count + 64, n;
+        UChar *folded = malloc((size_t) room * sizeof *folded);
+        char *to;
+        int r = -ENOMEM;
+
+        if (!folded || !normalizer())
+                goto out;
+        n = unorm2_normalize(normalizer(), units, count, folded, room, &error);
+        if (error == U_BUFFER_OVERFLOW_ERROR) {
+                UChar *grown = realloc(folded, (size_t) n * sizeof *folded);
+
+                if (!grown)
+                        goto out;
+                folded = grown;
+                error = U_ZERO_ERROR;
+                n = unorm2_normalize(normalizer(), units, count, folded, n, &error);
+        }
+        if (U_FAILURE(error))
+                goto out;
+        r = buffer_reserve(out, 3 * (size_t) n + 1, &to);
+        if (r < 0)
+                goto out;
+        {
+                int32_t len = 0;
+
+                u_strToUTF8WithSub(to, 3 * n + 1, &len, folded, n, 0xFFFD, NULL, &error);
+                buffer_commit(out, U_FAILURE(error) ? 0 : (size_t) len);
+        }
+out:
+        free(folded);
+        return r;
+}
+
+static int fold_piece(struct span text, struct buffer *out)
+{
+        UErrorCode error = U_ZERO_ERROR;
+        UChar *units = malloc((text.len + 1) * sizeof *units);
+        int32_t count = 0;
+        int r = -ENOMEM;
+
+        if (!units)
+                return r;
+        u_strFromUTF8WithSub(units, (int32_t) text.len + 1, &count, text.p, (int32_t) text.len,
+                             0xFFFD, NULL, &error);
+        if (U_SUCCESS(error))
+                r = fold_units(units, count, out);
+        free(units);
+        return r;
+}
+
+enum { PIECE = 64 * 1024 };
+
+int search_text_fold(struct span text, struct buffer *out)
+{
+        int r = 0;
+
+        /* By pieces that end behind a line, so that memory stays small. */
+        while (text.len && r == 0) {
+                size_t n = text.len;
+
+                if (n > PIECE) {
+                        const size_t line = span_find_last(span_first(text, PIECE), '\n');
+
+                        n = line != SIZE_MAX ? line + 1 : utf8_cut(text, PIECE);
+                        if (n == 0)
+                                n = PIECE;
+                }
+                r = utf8_is_ascii(span_first(text, n)) ? fold_ascii(span_first(text, n), out)
+                                                       : fold_piece(span_first(text, n), out);
+                text = span_skip(text, n);
+        }
+        return r;
+}
+
+bool search_text_contains(struct span folded, struct span needle)
+{
+        if (needle.len == 0)
+                return true;
+        return folded.len >= needle.len && memmem(folded.p, folded.len, needle.p, needle.len);
+}
+
+void search_text_warm(void)
+{
+        struct buffer out = BUFFER_INIT(1024);
+
+        charset_warm();
+        search_text_fold(SPAN_LITERAL("\xE3\x82\xAC"), &out);
+        buffer_done(&out);
+}
+
+/* ---- headers ----------------------------------------------------------------- */
+
+int search_text_field(struct span value, struct buffer *out)
+{
+        struct buffer decoded = BUFFER_INIT(DECODED_MAX);
+        int r;
+
+        r = encoded_word_decode(span_trim(value), &decoded);
+        if (r == 0)
+                r = search_text_fold(buffer_span(&decoded), out);
+        buffer_done(&decoded);
+        return r;
+}
+
+int search_text_header(struct span header, struct buffer *out)
+{
+        struct header_scan scan = HEADER_SCAN(header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
+        struct header_field field;
+        int r = 0, found;
+
+        while (r == 0 && ((found = header_next(&scan, &field)) == 1 || found == -EBADMSG)) {
+                if (found != 1)
+                        continue;
+                r = search_text_fold(field.name, out);
+                if (r == 0)
+                        r = buffer_append(out, ": ", 2);
+                if (r == 0)
+                        r = search_text_field(field.value, out);
+                if (r == 0)
+                        r = buffer_append(out, "\n", 1);
+        }
+        return r;
+}
+
+/* ---- bodies ------------------------------------------------------------------ */
+
+static struct span octets_of(struct span message, const struct mime_part *part)
+{
+        if (part->body_at > part->body_end || part->body_end > message.len)
+                return (struct span) {NULL, 0};
+        return span_make(message.p + part->body_at, (size_t) (part->body_end - part->body_at));
+}
+
+static bool is_identity(struct span encoding)
+{
+        return span_equal(encoding, SPAN_LITERAL("7bit"))
+               || span_equal(encoding, SPAN_LITERAL("8bit"))
+               || span_equal(encoding, SPAN_LITERAL("binary"));
+}
+
+/* Appends a text part as UTF-8. */
+static int decode_text(struct span octets, const struct mime_part *part, struct buffer *out)
+{
+        struct buffer decoded = BUFFER_INIT(DECODED_MAX);
+        struct span charset = {NULL, 0};
+        int r = 0;
+
+        if (!is_identity(part->encoding)
+            && transfer_decode(part->encoding, octets, &decoded) == 0)
+                octets = buffer_span(&decoded);
+        content_field_parameter(&part->content_type, SPAN_LITERAL("charset"), &charset);
+        r = charset_to_utf8(charset, octets, out);
+        if (r == -ENOTSUP)
+                r = charset_guess_to_utf8(octets, out);
+        buffer_done(&decoded);
+        return r;
+}
+
+static bool is_plain_ascii(struct span octets, const struct mime_part *part)
+{
+        return is_identity(part->encoding) && utf8_is_ascii(octets)
+               && span_find(octets, '\x1B') == SIZE_MAX;
+}
+
+static int add_text(struct span message, const struct mime_part *part, struct buffer *out)
+{
+        const struct span octets = octets_of(message, part);
+        struct buffer text = BUFFER_INIT(DECODED_MAX);
+        int r;
+
+        if (octets.len == 0)
+                return 0;
+        if (is_plain_ascii(octets, part)) {
+                r = search_text_fold(octets, out);
+        } else {
+                r = decode_text(octets, part, &text);
+                if (r == 0)
+                        r = search_text_fold(buffer_span(&text), out);
+                buffer_done(&text);
+        }
+        return r < 0 ? r : buffer_append(out, "\n", 1);
+}
+
+static bool is_text(const struct mime_part *part)
+{
+        return part->kind == MIME_LEAF
+               && span_equal(part->content_type.type, SPAN_LITERAL("text"));
+}
+
+static int add_part(struct span message, const struct mime_part *part, struct buffer *out)
+{
+        int r = 0;
+
+        if (is_text(part))
+                r = add_text(message, part, out);
+        else if (part->kind == MIME_MESSAGE && part->first_child)
+                r = search_text_header(part->first_child->header, out);
+        for (const struct mime_part *child = part->first_child; child && r == 0;
+             child = child->next)
+                r = add_part(message, child, out);
+        return r;
+}
+
+int search_text_body(struct span message, struct arena *arena, struct buffer *out)
+{
+        struct mime_limits limits = MIME_LIMITS;
+        struct mime_parser *p = mime_parser_new(&limits, arena);
+
+        if (!p)
+                return -ENOMEM;
+        mime_parser_feed(p, message);
+        return add_part(message, mime_parser_end(p), out);
+}
+
+/* ---- PREVIEW ----------------------------------------------------------------- */
+
+/* The first text; of alternatives that is the plainest. */
+static const struct mime_part *first_text(const struct mime_part *part)
+{
+        if (is_text(part))
+                return part;
+        for (const struct mime_part *child = part->first_child; child; child = child->next) {
+                const struct mime_part *found = first_text(child);
+
+                if (found)
+                        return found;
+        }
+        return NULL;
+}
+
+/* Blanks joined, tags of HTML left out. */
+static int append_preview(struct span text, bool is_html, unsigned characters, struct buffer *out)
+{
+        bool in_tag = false, has_gap = false;
+        unsigned count = 0;
+        size_t used;
+
+        for (size_t i = 0; i < text.len && count < characters; i += used) {
+                const unsigned char c = (unsigned char) text.p[i];
+                int r = 0;
+
+                used = 1;
+                while (c > 127 && i + used < text.len && (text.p[i + used] & 0xC0) == 0x80)
+                        used++;
+                if (is_html && (c == '<' || in_tag)) {
+                        in_tag = c != '>';
+                        has_gap = true;
+                        continue;
+                }
+                if (c <= ' ' || c == 127) {
+                        has_gap = true;
+                        continue;
+                }
+                if (has_gap && count && count + 1 < characters) {
+                        r = buffer_append(out, " ", 1);
+                        count++;
+                }
+                has_gap = false;
+                if (r == 0)
+                        r = buffer_append(out, text.p + i, used);
+                if (r < 0)
+                        return r;
+                count++;
+        }
+        return 0;
+}
+
+int search_text_preview(struct span message, const struct mime_part *root, unsigned characters,
+                        struct buffer *out)
+{
+        const struct mime_part *part = first_text(root);
+        struct buffer text = BUFFER_INIT(DECODED_MAX);
+        int r;
+
+        if (!part)
+                return -ENOENT;
+        r = decode_text(span_first(octets_of(message, part), PREVIEW_SOURCE_MAX), part, &text);
+        if (r == 0)
+                r = append_preview(buffer_span(&text),
+                                   span_equal(part->content_type.subtype, SPAN_LITERAL("html")),
+                                   characters, out);
+        buffer_done(&text);
+        return r;
+}
+
+/* ---- base subject ------------------------------------------------------------ */
+
+static struct span trim_blanks(struct span s)
+{
+        while (s.len && (s.p[0] == ' ' || s.p[0] == '\t'))
+                s = span_skip(s, 1);
+        while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
+                s.len--;
+        return s;
+}
+
+/* "[text]" at the start, without brackets in it: its octets, or 0. */
+static size_t blob_len(struct span s)
+{
+        size_t i = 1;
+
+        if (s.len < 2 || s.p[0] != '[')
+                return 0;
+        while (i < s.len && s.p[i] != ']' && s.p[i] != '[')
+                i++;
+        if (i == s.len || s.p[i] != ']')
+                return 0;
+        i++;
+        while (i < s.len && (s.p[i] == ' ' || s.p[i] == '\t'))
+                i++;
+        return i;
+}
+
+/* subj-refwd: "re", "fw" or "fwd", a blob, and ":". */
+static size_t reply_len(struct span s)
+{
+        size_t n;
+
+        if (span_starts_with_nocase(s, SPAN_LITERAL("fwd")))
+                n = 3;
+        else if (span_starts_with_nocase(s, SPAN_LITERAL("re"))
+                 || span_starts_with_nocase(s, SPAN_LITERAL("fw")))
+                n = 2;
+        else
+                return 0;
+        while (n < s.len && (s.p[n] == ' ' || s.p[n] == '\t'))
+                n++;
+        n += blob_len(span_skip(s, n));
+        return n < s.len && s.p[n] == ':' ? n + 1 : 0;
+}
+
+/* subj-leader: blobs before "re:" go with it. */
+static size_t leader_len(struct span s)
+{
+        size_t n = 0, blob;
+
+        while ((blob = blob_len(span_skip(s, n))))
+                n += blob;
+        blob = reply_len(span_skip(s, n));
+        return blob ? n + blob : 0;
+}
+
+static struct span strip_subject(struct span s, bool *ret_is_reply)
+{
+        for (;;) {
+                size_t n;
+
+                s = trim_blanks(s);
+                while (span_ends_with_nocase(s, SPAN_LITERAL("(fwd)"))) {
+                        s.len -= 5;
+                        s = trim_blanks(s);
+                        *ret_is_reply = true;
+                }
+                while ((n = leader_len(s))) {
+                        s = trim_blanks(span_skip(s, n));
+                        *ret_is_reply = true;
+                }
+                n = blob_len(s);
+                if (n && n < s.len) { /* a blob alone is the subject */
+                        s = span_skip(s, n);
+                        continue;
+                }
+                if (span_starts_with_nocase(s, SPAN_LITERAL("[fwd:")) && s.p[s.len - 1] == ']') {
+                        s = span_make(s.p + 5, s.len - 6);
+                        *ret_is_reply = true;
+                        continue;
+                }
+                return s;
+        }
+}
+
+int search_text_base_subject(struct span subject, struct buffer *out, bool *ret_is_reply)
+{
+        *ret_is_reply = false;
+        return search_text_fold(strip_subject(subject, ret_is_reply), out);
+}

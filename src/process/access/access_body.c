@@ -1,0 +1,132 @@
+#include "process/access/access_body.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "process/access/access.h"
+#include "process/access/access_session.h"
+
+enum {
+        IN_MEMORY_MAX = 64 * 1024 * 1024,  /* a larger one must be a file */
+        BODY_BYTES_MAX = 512 * 1024 * 1024, /* of all sessions */
+};
+
+void access_body_drop(struct access_session *s, struct access_body *b)
+{
+        if (!b->blob_id)
+                return;
+        if (b->is_mapped) {
+                munmap((void *) (uintptr_t) b->octets.p, b->octets.len);
+        } else if (b->octets.p) {
+                s->access->body_bytes -= b->size;
+                free((void *) (uintptr_t) b->octets.p);
+        }
+        b->blob_id = 0;
+        b->octets = (struct span) {0};
+        b->is_mapped = false;
+}
+
+static void finish(struct access_session *s, struct access_body *b, int result)
+{
+        void (*const got)(struct access_session *session, int r) = b->got;
+
+        if (result < 0)
+                access_body_drop(s, b);
+        got(s, result);
+}
+
+static int map(struct access_body *b, int fd, uint64_t size)
+{
+        void *p;
+
+        if (size == 0 || size > SIZE_MAX / 2)
+                return -EBADMSG;
+        p = mmap(NULL, (size_t) size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        b->octets = span_make(p, (size_t) size);
+        b->is_mapped = true;
+        return 0;
+}
+
+static void ask(struct access_session *s, struct access_body *b);
+
+/* A part came; all parts together are the body. */
+static int take(struct access_session *s, struct access_body *b, const struct ipc_blob_octets *m)
+{
+        char *room = (char *) (uintptr_t) b->octets.p;
+
+        if (m->size == 0 || m->size > IN_MEMORY_MAX)
+                return m->size ? -EFBIG : -ENOENT;
+        if (!room) {
+                if (s->access->body_bytes + m->size > BODY_BYTES_MAX)
+                        return -EBUSY;
+                room = malloc((size_t) m->size);
+                if (!room)
+                        return -ENOMEM;
+                b->size = m->size;
+                s->access->body_bytes += m->size;
+                b->octets = span_make(room, 0);
+        }
+        if (m->size != b->size || m->octets.len == 0 ||
+            m->octets.len > b->size - b->octets.len)
+                return -EBADMSG;
+        memcpy(room + b->octets.len, m->octets.p, m->octets.len);
+        b->octets.len += m->octets.len;
+        return 0;
+}
+
+static void answered(void *arg, unsigned type, const union ipc_message *m, int *fd)
+{
+        struct access_session *s = arg;
+        struct access_body *b = s->body;
+        int r = m && type == IPC_blob_octets ? 0 : -EPIPE;
+
+        s->order = NULL;
+        if (r == 0 && m->blob_octets.status)
+                r = m->blob_octets.status < 4096 ? -(int) m->blob_octets.status : -EIO;
+        if (r == 0 && *fd >= 0)
+                r = map(b, *fd, m->blob_octets.size);
+        else if (r == 0)
+                r = take(s, b, &m->blob_octets);
+        if (r == 0 && !b->is_mapped && b->octets.len < b->size) {
+                ask(s, b);
+                return;
+        }
+        s->access->counters.bodies += r == 0;
+        s->access->counters.body_octets += b->octets.len;
+        finish(s, b, r);
+}
+
+static void ask(struct access_session *s, struct access_body *b)
+{
+        struct access_keeper *k = &s->access->keeper;
+        const uint64_t number = access_keeper_number(k);
+        const union ipc_message m = {.blob_query = {
+                .query = number, .blob_id = b->blob_id, .offset = b->octets.len,
+                .len = IPC_BLOB_PART_MAX, .wants_file = b->is_large && b->octets.len == 0}};
+
+        s->body = b;
+        s->order = access_keeper_ask(k, IPC_blob_query, &m, number, answered, s);
+        if (!s->order)
+                finish(s, b, -EPIPE);
+}
+
+void access_body_get(struct access_session *s, struct access_body *b, uint64_t blob_id,
+                     uint64_t size, void (*got)(struct access_session *s, int result))
+{
+        b->got = got;
+        if (blob_id && b->blob_id == blob_id) {
+                got(s, 0);
+                return;
+        }
+        access_body_drop(s, b);
+        b->blob_id = blob_id;
+        b->is_large = size > IPC_BLOB_PART_MAX;
+        if (blob_id)
+                ask(s, b);
+        else
+                got(s, -ENOENT);
+}

@@ -1,0 +1,239 @@
+/* Logins of those who read. As edge_login.c, for two more protocols. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "auth/sasl.h"
+#include "base/log.h"
+#include "config/options.h"
+#include "process/edge/edge.h"
+
+enum { ACCOUNT_MAX = 320 };
+
+bool edge_reading_may_say_password(const struct edge_reading *r)
+{
+        const struct config *c = r->edge->process->config;
+
+        return stream_tls(r->stream) ||
+               config_networks_contain(&c->auth.plaintext_without_tls, r->client.address);
+}
+
+static bool is_allowed(const struct edge_reading *r, const struct sasl_mechanism *m)
+{
+        struct tls_session *tls = stream_tls(r->stream);
+        unsigned char exporter[SASL_EXPORTER_LEN];
+        char name[ACCOUNT_MAX];
+
+        if (m->flags & SASL_PLAINTEXT)
+                return edge_reading_may_say_password(r);
+        if (m->flags & SASL_BINDING)
+                return tls && tls_session_exporter(tls, exporter, sizeof exporter);
+        if (m->flags & SASL_EXTERNAL)
+                return tls && tls_session_peer_address(tls, name, sizeof name);
+        return true;
+}
+
+void edge_reading_offer(struct edge_reading *r)
+{
+        const struct config_list *wanted = &r->edge->process->config->auth.mechanisms;
+        size_t len = 0;
+
+        for (size_t i = 0; i < wanted->count; i++) {
+                const struct sasl_mechanism *m = sasl_mechanism_find(wanted->items[i]);
+
+                if (!m || !is_allowed(r, m) || len + m->name.len + 2 > sizeof r->mechanisms)
+                        continue;
+                if (len)
+                        r->mechanisms[len++] = ' ';
+                memcpy(r->mechanisms + len, m->name.p, m->name.len);
+                len += m->name.len;
+        }
+        r->mechanisms[len] = '\0';
+}
+
+static bool is_offered(const struct edge_reading *r, struct span mechanism)
+{
+        struct span rest = span_from_string(r->mechanisms), word;
+
+        while (rest.len && span_split(&rest, ' ', &word))
+                if (span_equal_nocase(word, mechanism))
+                        return true;
+        return false;
+}
+
+/* ---- questions under way ---- */
+
+static void forget(struct edge_reading *r)
+{
+        if (r->state != EDGE_READING_ASKED && r->state != EDGE_READING_CHALLENGED)
+                return;
+        table_remove(&r->edge->readings.asked, &r->by_number);
+        r->state = EDGE_READING_TALKING;
+}
+
+void edge_reading_cancel(struct edge_reading *r)
+{
+        struct channel *ch = r->edge->directory.channel;
+        const bool was_asked = r->state == EDGE_READING_ASKED ||
+                               r->state == EDGE_READING_CHALLENGED;
+
+        forget(r);
+        if (was_asked && ch)
+                CHANNEL_SEND(ch, auth_cancel, -1, .login = r->number);
+}
+
+/* Numbers are shared with the logins of edge_login.c: one channel, one row. */
+static int remember(struct edge_reading *r)
+{
+        int result;
+
+        r->number = ++r->edge->directory.number_last;
+        result = table_add(&r->edge->readings.asked, &r->by_number, r->number);
+        if (result == 0)
+                r->state = EDGE_READING_ASKED;
+        return result;
+}
+
+static void start(struct edge_reading *r, const struct sasl_mechanism *m, bool has_initial,
+                  struct span initial)
+{
+        struct channel *ch = r->edge->directory.channel;
+        struct tls_session *tls = stream_tls(r->stream);
+        unsigned char exporter[SASL_EXPORTER_LEN];
+        char name[ACCOUNT_MAX] = "";
+        const bool has_exporter = tls && (m->flags & SASL_PROOF) &&
+                                  (is_offered(r, SPAN_LITERAL("SCRAM-SHA-256-PLUS")) ||
+                                   is_offered(r, SPAN_LITERAL("SCRAM-SHA-1-PLUS"))) &&
+                                  tls_session_exporter(tls, exporter, sizeof exporter);
+
+        if (tls && (m->flags & SASL_EXTERNAL))
+                (void) tls_session_peer_address(tls, name, sizeof name);
+        edge_reading_cancel(r);
+        if (!ch || remember(r) < 0) {
+                edge_reading_refuse(r, EDGE_READING_TROUBLE);
+                return;
+        }
+        if (CHANNEL_SEND(ch, auth_start, -1, .login = r->number, .mechanism = m->name,
+                         .service = span_from_string(listen_protocol_name(r->listener->protocol)),
+                         .client_address = {(const char *) r->client.address,
+                                            sizeof r->client.address},
+                         .has_initial = has_initial, .octets = initial,
+                         .exporter = {(const char *) exporter, has_exporter ? sizeof exporter : 0},
+                         .certificate_name = span_from_string(name)) < 0) {
+                forget(r);
+                edge_reading_refuse(r, EDGE_READING_TROUBLE);
+        }
+}
+
+/* LOGIN, USER and PASS are PLAIN (RFC 4616) in other words. */
+void edge_reading_password(struct edge_reading *r, struct span login_name, struct span password)
+{
+        char octets[SASL_BLOB_MAX];
+        const size_t len = login_name.len + password.len + 2;
+
+        if (len > sizeof octets || span_find(login_name, '\0') != SIZE_MAX ||
+            span_find(password, '\0') != SIZE_MAX) {
+                edge_reading_refuse(r, EDGE_READING_REFUSED);
+                return;
+        }
+        octets[0] = '\0';
+        if (login_name.len)
+                memcpy(octets + 1, login_name.p, login_name.len);
+        octets[1 + login_name.len] = '\0';
+        if (password.len)
+                memcpy(octets + 2 + login_name.len, password.p, password.len);
+        start(r, sasl_mechanism_find(SPAN_LITERAL("PLAIN")), true, span_make(octets, len));
+        explicit_bzero(octets, sizeof octets);
+}
+
+void edge_reading_authenticate(struct edge_reading *r, struct span mechanism, struct span base64)
+{
+        const struct sasl_mechanism *m = sasl_mechanism_find(mechanism);
+        char initial[SASL_BLOB_MAX];
+        size_t len = 0;
+
+        if (!m || !is_offered(r, mechanism) ||
+            (base64.p && !sasl_decode(base64, initial, &len))) {
+                edge_reading_refuse(r, EDGE_READING_MALFORMED);
+                return;
+        }
+        start(r, m, base64.p != NULL, span_make(initial, len));
+        explicit_bzero(initial, sizeof initial);
+}
+
+void edge_reading_response(struct edge_reading *r, struct span base64)
+{
+        struct channel *ch = r->edge->directory.channel;
+        char octets[SASL_BLOB_MAX];
+        size_t len;
+
+        if (r->state != EDGE_READING_CHALLENGED || !ch) { /* who asked is gone */
+                forget(r);
+                edge_reading_refuse(r, EDGE_READING_TROUBLE);
+                return;
+        }
+        if (!sasl_decode(base64, octets, &len)) {
+                edge_reading_cancel(r);
+                edge_reading_refuse(r, EDGE_READING_MALFORMED);
+                return;
+        }
+        r->state = EDGE_READING_ASKED;
+        if (CHANNEL_SEND(ch, auth_step, -1, .login = r->number,
+                         .octets = span_make(octets, len)) < 0) {
+                forget(r);
+                edge_reading_refuse(r, EDGE_READING_TROUBLE);
+        }
+        explicit_bzero(octets, sizeof octets);
+}
+
+/* ---- the directory's side ---- */
+
+void edge_reading_on_result(struct edge_readings *all, const struct ipc_auth_result *result)
+{
+        static const enum edge_reading_answer answers[] = {
+                [AUTH_REFUSED] = EDGE_READING_REFUSED, [AUTH_MALFORMED] = EDGE_READING_MALFORMED,
+                [AUTH_UNKNOWN] = EDGE_READING_MALFORMED, [AUTH_LATER] = EDGE_READING_LATER,
+                [AUTH_TROUBLE] = EDGE_READING_TROUBLE,
+        };
+        struct table_node *n = table_first(&all->asked, result->login);
+        char text[SASL_BASE64_MAX + 1];
+        struct edge_reading *r;
+
+        if (!n)
+                return; /* the client went away meanwhile */
+        r = TABLE_OBJECT(n, struct edge_reading, by_number);
+        if (r->state != EDGE_READING_ASKED)
+                return;
+        if (result->status == AUTH_CHALLENGE) {
+                r->state = EDGE_READING_CHALLENGED;
+                sasl_encode(result->octets, text);
+                edge_reading_challenge(r, text);
+                edge_reading_go_on(r);
+                return;
+        }
+        forget(r);
+        if (result->status == AUTH_GRANTED && result->account.len) {
+                edge_reading_granted(r, result->account);
+                return;
+        }
+        edge_reading_refuse(r, result->status <= AUTH_TROUBLE && result->status > AUTH_GRANTED
+                                       ? answers[result->status] : EDGE_READING_TROUBLE);
+        edge_reading_go_on(r);
+}
+
+static void fail_one(struct table_node *node, void *arg)
+{
+        struct edge_reading *r = TABLE_OBJECT(node, struct edge_reading, by_number);
+        const bool waits = r->state == EDGE_READING_ASKED;
+
+        (void) arg;
+        forget(r);
+        if (!waits)
+                return; /* told when it responds */
+        edge_reading_refuse(r, EDGE_READING_TROUBLE);
+        edge_reading_go_on(r);
+}
+
+void edge_reading_lost(struct edge_readings *all)
+{
+        table_visit(&all->asked, fail_one, NULL);
+}
