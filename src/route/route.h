@@ -30,8 +30,27 @@ enum envelope_flag {
         ENVELOPE_LENT = 64,     /* the body is the lent file, not frames */
         ENVELOPE_BOUNCE = 128,  /* made here: no trace of a client */
         ENVELOPE_EACH = 256,    /* LMTP: every recipient is answered by itself */
+        ENVELOPE_PRIORITY_SHIFT = 16, /* five bits: MT-PRIORITY + 10, 0: not given (RFC 6710) */
         ENVELOPE_POSTMASTER = 512, /* about a notification: the last, nothing follows it */
 };
+
+static inline uint32_t envelope_with_priority(int priority)
+{
+        return (uint32_t) (priority + 10) << ENVELOPE_PRIORITY_SHIFT;
+}
+
+static inline bool envelope_has_priority(uint32_t flags)
+{
+        return (flags >> ENVELOPE_PRIORITY_SHIFT & 31) != 0;
+}
+
+/* -9 to 9; 0 where none was given, and for what no release writes. */
+static inline int envelope_priority(uint32_t flags)
+{
+        const int n = (int) (flags >> ENVELOPE_PRIORITY_SHIFT & 31);
+
+        return n >= 1 && n <= 19 ? n - 10 : 0;
+}
 
 enum notify_flag { /* RFC 3461 section 4.1; 0: not given */
         NOTIFY_NEVER = 1,

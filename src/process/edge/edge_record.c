@@ -15,6 +15,10 @@
 
 enum { EXPLAINED_RECIPIENTS = 100 };
 
+static const char *const priority_names[] = {"-9", "-8", "-7", "-6", "-5", "-4", "-3",
+                                             "-2", "-1", "0",  "1",  "2",  "3",  "4",
+                                             "5",  "6",  "7",  "8",  "9"};
+
 const char *edge_record_protocol(const struct edge_session *s)
 {
         return s->client.is_local_user ? "local" : smtp_server_protocol(s->server);
@@ -182,10 +186,9 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
         log_refused(t, rcpt_to, why, id_format(t->message_id, id));
 }
 
-/* Who sent it and how it came. */
-static void describe(const struct edge_transaction *t, struct buffer *detail)
+/* Who it is and how he came. */
+static void describe_session(const struct edge_session *s, struct buffer *detail)
 {
-        const struct edge_session *s = t->session;
         struct tls_session *tls = stream_tls(s->stream);
 
         buffer_clear(detail);
@@ -195,11 +198,38 @@ static void describe(const struct edge_transaction *t, struct buffer *detail)
                 put_pair(detail, "tls", span_from_string(tls_session_version(tls)));
         if (s->login.account)
                 put_pair(detail, "login", span_from_string(s->login.account));
-        put_pair(detail, "mail_from", t->mail_from);
-        put_number(detail, "size", t->body.len);
         put_pair(detail, "listen", s->listener->text);
         if (s->client.is_local_user)
                 put_number(detail, "uid", s->client.uid);
+}
+
+static void describe(const struct edge_transaction *t, struct buffer *detail)
+{
+        static const char *const names[] = {"8bitmime", "smtputf8"};
+
+        describe_session(t->session, detail);
+        put_pair(detail, "mail_from", t->mail_from);
+        put_number(detail, "size", t->body.len);
+        for (unsigned i = 0; i < 2; i++)
+                if (t->flags & (1u << i))
+                        put_pair(detail, "flag", span_from_string(names[i]));
+        if (t->envid.len)
+                put_pair(detail, "envid", t->envid);
+        if (t->hold_until_us)
+                put_number(detail, "hold_until", t->hold_until_us / 1000000);
+        if (envelope_has_priority(t->flags))
+                put_pair(detail, "priority",
+                         span_from_string(priority_names[envelope_priority(t->flags) + 9]));
+}
+
+/* "192.0.2.1:2525" */
+static struct span format_host(const struct edge_session *s, char *out, size_t size)
+{
+        if (s->client.is_unix)
+                snprintf(out, size, "%s", s->client.text);
+        else
+                snprintf(out, size, "%s:%u", s->client.text, s->client.port);
+        return span_from_string(out);
 }
 
 int edge_record_finish(struct edge_transaction *t)
@@ -214,12 +244,8 @@ int edge_record_finish(struct edge_transaction *t)
         char host[sizeof s->client.text + 8];
         int r;
 
-        if (s->client.is_unix)
-                snprintf(host, sizeof host, "%s", s->client.text);
-        else
-                snprintf(host, sizeof host, "%s:%u", s->client.text, s->client.port);
         describe(t, detail);
-        step.host = span_from_string(host);
+        step.host = format_host(s, host, sizeof host);
         step.detail = span_first(buffer_span(detail), DECISION_STRING_MAX);
         r = decision_begin(&t->record, t->message_id);
         if (r == 0)
@@ -227,4 +253,52 @@ int edge_record_finish(struct edge_transaction *t)
         if (r == 0)
                 r = buffer_append_span(&t->record, buffer_span(&t->steps));
         return r;
+}
+
+static void send_session_record(struct edge_session *s, const struct verdict *why,
+                                uint64_t message_id, uint64_t now_us)
+{
+        struct edge *e = s->edge;
+        struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
+        struct decision_step step = {
+                .at_us = now_us, .recipient = DECISION_MESSAGE, .kind = DECISION_RECEIVED};
+        char host[sizeof s->client.text + 8];
+        int r = decision_begin(&record, message_id);
+
+        describe_session(s, &e->text);
+        step.host = format_host(s, host, sizeof host);
+        step.detail = span_first(buffer_span(&e->text), DECISION_STRING_MAX);
+        if (r == 0)
+                r = decision_add(&record, &step);
+        step = (struct decision_step) {
+                .at_us = now_us, .recipient = DECISION_MESSAGE, .kind = DECISION_REFUSED,
+                .code = why->code, .rule = why->rule, .origin = why->origin,
+                .enhanced = why->enhanced, .text = why->text};
+        if (r == 0)
+                r = decision_add(&record, &step);
+        if (r == 0)
+                edge_keeper_refused(&e->keeper, message_id, buffer_span(&record));
+        buffer_done(&record);
+}
+
+void edge_record_session_refused(struct edge_session *s, const struct verdict *why, char *id)
+{
+        struct edge *e = s->edge;
+        const uint64_t now_us = clock_now_us(), message_id = id_next(&e->ids, now_us);
+        const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
+        const unsigned count = meters_tick(&e->meters, key, now_us);
+
+        id_format(message_id, id);
+        e->counters.sessions_refused++;
+        if (count > EDGE_REFUSALS_RECORDED) {
+                e->counters.refusals_unrecorded++;
+                return;
+        }
+        log_event(LOG_NOTICE, "session_refused", LOG_TEXT("message_id", id),
+                  LOG_TEXT("client", s->client.text),
+                  LOG_TEXT("helo_name", s->helo_name ? s->helo_name : ""),
+                  LOG_U64("code", why->code), LOG_SPAN("enhanced", why->enhanced),
+                  LOG_SPAN("text", why->text), LOG_SPAN("rule", why->rule),
+                  LOG_SPAN("origin", why->origin));
+        send_session_record(s, why, message_id, now_us);
 }

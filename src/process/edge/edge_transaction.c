@@ -16,6 +16,7 @@
 #include "policy/limits.h"
 #include "policy/relay_control.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_guard.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
 #include "route/route.h"
@@ -91,10 +92,11 @@ static void give_back(struct edge_transaction *t)
         buffer_clear(&t->record);
         t->recipients = (struct ipc_items) {0};
         t->mail_from = t->envid = t->first_rcpt_to = t->return_path = (struct span) {0};
+        t->first_account = (struct span) {0};
         t->access = (struct edge_access) {0};
         t->rcpt_count = 0;
         t->rcpt_commands = t->routes_tried = t->next_index = t->refusals = t->flags = 0;
-        t->size_announced = 0;
+        t->size_announced = t->hold_until_us = 0;
         t->order = (struct edge_order) {0};
         t->state = EDGE_IDLE;
         list_prepend(&e->spare, &t->node);
@@ -148,6 +150,31 @@ static struct verdict make_verdict(uint16_t code, const char *enhanced, const ch
         };
 }
 
+/* RFC 4865: 0 where that time has come already. */
+static uint64_t hold_until(const struct edge_transaction *t, const struct smtp_mail *mail)
+{
+        uint64_t at_us = mail->hold_until_us;
+
+        if (mail->hold_for_s)
+                at_us = t->arrived_us + (uint64_t) mail->hold_for_s * 1000000;
+        return at_us > t->arrived_us ? at_us : 0;
+}
+
+/* Whether a client may ask to be served before others (RFC 6710 section 7). */
+static bool may_be_urgent(const struct edge_session *s)
+{
+        return !edge_guard_watches(s) || edge_session_needs_login(s);
+}
+
+/* The priority that it gets: everybody may wait longer, not everybody less. */
+static uint32_t priority_flag(const struct edge_session *s, const struct smtp_mail *mail)
+{
+        if (!mail->has_priority)
+                return 0;
+        return envelope_with_priority(mail->priority > 0 && !may_be_urgent(s) ? 0
+                                                                              : mail->priority);
+}
+
 static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
 {
         struct address address = mail->address;
@@ -158,6 +185,8 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
         t->flags |= mail->smtputf8 ? ENVELOPE_SMTPUTF8 : 0;
         t->flags |= mail->ret == SMTP_RET_FULL ? ENVELOPE_RET_FULL : 0;
         t->flags |= mail->ret == SMTP_RET_HDRS ? ENVELOPE_RET_HDRS : 0;
+        t->hold_until_us = hold_until(t, mail);
+        t->flags |= priority_flag(t->session, mail);
         t->envid = arena_copy(&t->arena, mail->envid);
         if (!t->envid.p)
                 return -ENOMEM;
@@ -167,6 +196,14 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
                 address.domain = span_from_string(t->session->hostname);
         t->mail_from = address_format(&address, &t->arena);
         return t->mail_from.p ? 0 : -ENOMEM;
+}
+
+static unsigned count_message(struct edge_session *s)
+{
+        struct meters *m = &s->edge->meters;
+        const uint64_t key = meters_event(m, s->client.address, SPAN_LITERAL("messages"));
+
+        return meters_tick(m, key, clock_now_us());
 }
 
 void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
@@ -181,7 +218,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                                                           : "Say STARTTLS, then log in");
                 return;
         }
-        if (!verdict_is_refusal(&verdict) && e->bodies_held > EDGE_BODIES_MAX)
+        if (!verdict_is_refusal(&verdict) && edge_guard_watches(s))
+                verdict = limits_messages(e->process->config, count_message(s));
+        if (!verdict_is_refusal(&verdict) &&
+            e->bodies_held > e->process->config->limits.body_memory)
                 verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
                                        "memory");
         if (verdict_is_refusal(&verdict)) {
@@ -207,7 +247,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 end_refused(t);
                 return;
         }
-        edge_session_say(s, 250, "2.1.0", "Sender ok");
+        if (mail->has_priority && envelope_priority(t->flags) != mail->priority)
+                edge_session_say(s, 250, "2.3.6", "Sender ok, but your priority is 0");
+        else
+                edge_session_say(s, 250, "2.1.0", "Sender ok");
 }
 
 /* ---- RCPT ---- */
@@ -357,6 +400,8 @@ static int add_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
                 .index = same == UINT32_MAX ? t->next_index : same,
                 .is_more = is_more,
         };
+        if (t->rcpt_count == 1 && r->kind == ROUTE_LOCAL)
+                t->first_account = arena_copy(&t->arena, r->account);
         t->next_index++;
         return 0;
 }
@@ -508,6 +553,7 @@ static int put_trace(struct edge_transaction *t)
         char id[ID_TEXT_LEN + 1], note[48] = "";
         struct trace_received received = {
                 .helo_name = span_from_string(s->helo_name),
+                .client_name = span_from_string(s->client_name),
                 .client_address = bare_address(&s->client),
                 .hostname = span_from_string(s->hostname),
                 .protocol = span_from_string(edge_record_protocol(s)),
@@ -528,6 +574,10 @@ static int put_trace(struct edge_transaction *t)
         received.id = span_from_string(id_format(t->message_id, id));
         buffer_clear(&t->edge->text);
         r = trace_format_return_path(return_path(t), &t->edge->text);
+        if (r == 0 && t->rcpt_count == 1 && t->first_account.len) {
+                r = trace_format_delivered_to(t->first_account, &t->edge->text);
+                edge_body_expect(b, t->first_account);
+        }
         b->local_prefix_len = (uint32_t) t->edge->text.len;
         if (r == 0)
                 r = trace_format_received(&received, &t->edge->text);
@@ -667,7 +717,10 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
         if (b->error)
                 return make_verdict(451, "4.3.0", "The message could not be kept", "storage");
         if (b->is_header_too_large)
-                return limits_header(c);
+                return b->has_too_many_fields ? limits_header_fields(c) : limits_header(c);
+        if (b->is_looping)
+                return make_verdict(554, "5.4.6", "The message was delivered here before: a loop",
+                                    "Delivered-To");
         return limits_hops(c, b->received_fields);
 }
 
@@ -712,6 +765,7 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
         *ret = (struct ipc_commit) {
                 .message_id = t->message_id,
                 .arrived_us = t->arrived_us,
+                .hold_until_us = t->hold_until_us,
                 .flags = t->flags | (is_lent ? ENVELOPE_LENT : 0),
                 .mail_from = return_path(t),
                 .envid = t->envid,

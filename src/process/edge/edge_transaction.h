@@ -39,7 +39,7 @@ struct edge_transaction {
         struct edge_session *session; /* NULL: the client went away */
         enum edge_state state;
         struct edge_order order;
-        uint64_t message_id, arrived_us;
+        uint64_t message_id, arrived_us, hold_until_us;
         uint32_t flags; /* enum envelope_flag */
         uint64_t size_announced;
         struct arena arena;
@@ -53,6 +53,7 @@ struct edge_transaction {
         uint32_t routes_tried;    /* of all RCPT commands: aliases are work */
         struct span return_path;  /* of the arena: set by an alias "owner-…"; else empty */
         struct edge_access access;
+        struct span first_account; /* of the arena: the first recipient's mailbox here, if it has */
         struct span first_rcpt_to; /* of the arena: for the trace field of a single recipient */
         struct buffer steps, record; /* of the decision record; the whole of it */
         uint32_t refusals; /* steps in it that refuse */
