@@ -59,11 +59,17 @@ struct config {
         } processes;
         struct config_list domains, relay_domains;
         struct config_networks relay_networks;
+        struct config_list relay_mail_from;
         struct span smart_host, fallback_mx, local_relay;
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
         } tables;
+        struct {
+                struct span as;
+                struct config_list domains, exposed_users;
+                bool entire_domain, limited, envelope, always_add_domain;
+        } masquerade;
         struct {
                 struct config_list servers;
                 struct span trust_anchor;

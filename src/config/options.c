@@ -9,9 +9,8 @@
 
 const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
-        { "tables", "Files of tables, in the text formats that sendmail reads. This version reads "
-                    "none of "
-                    "them, and refuses a configuration that names one" },
+        { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
+        { "masquerade", "How senders are shown, in mail that our users and networks send" },
         { "dns", "How names are looked up" },
         { "tls", "The certificate we show" },
         { "auth", "How clients log in, and what they may then do" },
@@ -167,6 +166,19 @@ const struct option options[] = {
                 .example = "{ \"127.0.0.0/8\", \"::1\", \"192.0.2.0/24\" }",
         },
         {
+                .name = "relay_mail_from",
+                .type = OPTION_PATTERNS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(relay_mail_from),
+                .default_text = "none: any sender",
+                .brief = "Which senders' domains may relay without login",
+                .text = "With it, a client of relay_networks, or one that the access table lets "
+                        "relay, must also name a sender of these domains. A leading dot means all "
+                        "subdomains. Anybody can claim a sender, so this narrows what a network "
+                        "may do and opens nothing.",
+                .example = "{ \"example.jp\", \".example.jp\" }",
+        },
+        {
                 .name = "smart_host",
                 .type = OPTION_NEXT_HOP,
                 .change = OPTION_RELOAD,
@@ -267,6 +279,75 @@ const struct option options[] = {
                 .brief = "Addresses that senders are rewritten to",
                 .text = "A line each: the address, blanks, the address that takes its place.",
                 .example = "\"/etc/hayauma/genericstable\"",
+        },
+        {
+                .name = "masquerade.as",
+                .type = OPTION_HOSTNAME,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.as),
+                .brief = "The domain that is shown instead",
+                .text = "In From, Sender, Reply-To and their Resent- forms. Without it nothing is "
+                        "masqueraded.",
+                .example = "\"example.jp\"",
+        },
+        {
+                .name = "masquerade.domains",
+                .type = OPTION_DOMAINS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.domains),
+                .brief = "Domains that are masqueraded, beside our own",
+                .text = "Our own are hostname and domains.",
+                .example = "{ \"mail.example.jp\" }",
+        },
+        {
+                .name = "masquerade.entire_domain",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.entire_domain),
+                .value = "no",
+                .brief = "Masquerade every name below masquerade.domains too",
+                .text = "Each machine of a site then sends under the same domain.",
+                .example = "yes",
+        },
+        {
+                .name = "masquerade.limited",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.limited),
+                .value = "no",
+                .brief = "Masquerade only masquerade.domains",
+                .text = "Our own domains are then left as they are unless they stand there.",
+                .example = "yes",
+        },
+        {
+                .name = "masquerade.envelope",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.envelope),
+                .value = "no",
+                .brief = "Masquerade the envelope sender too",
+                .text = "Reports about undeliverable mail then go to the masqueraded address.",
+                .example = "yes",
+        },
+        {
+                .name = "masquerade.exposed_users",
+                .type = OPTION_NAMES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.exposed_users),
+                .brief = "Names that are never masqueraded",
+                .text = "For accounts that every machine has, and whose mail is about that "
+                        "machine.",
+                .example = "{ \"root\" }",
+        },
+        {
+                .name = "masquerade.always_add_domain",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.always_add_domain),
+                .value = "no",
+                .brief = "Give header addresses without a domain ours",
+                .text = "That is masquerade.as, or else the first of domains.",
+                .example = "yes",
         },
         {
                 .name = "dns.servers",

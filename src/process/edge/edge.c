@@ -14,7 +14,7 @@
 #include "route/route.h"
 
 enum {
-        SCRATCH_MAX = 64 * 1024,
+        SCRATCH_MAX = 4 * 1024 * 1024, /* a thousand routes behind one alias */
         TEXT_MAX = 16 * 1024,
         METERED_CLIENTS = 16 * 1024, /* networks counted at a time */
 };

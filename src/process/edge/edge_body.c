@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "message/header.h"
 #include "process/edge/edge.h"
+#include "route/masquerade.h"
 
 enum {
         HEADER_MESSAGE_ID_MAX = 1000, /* of the message to the keeper */
@@ -55,6 +56,46 @@ void edge_body_done(struct edge_body *b, struct edge *e)
         close_file(b);
 }
 
+/* Octets [at, at + len) of what is held give way to others. 0, -EMSGSIZE,
+ * -ENOMEM: nothing was changed. */
+static int replace(struct edge_body *b, struct edge *e, size_t at, size_t len, struct span with)
+{
+        const size_t room = b->held.room, behind = b->held.len - at - len;
+        char *data, *more;
+        int r;
+
+        if (with.len > len) {
+                r = buffer_reserve(&b->held, with.len - len, &more);
+                if (r < 0)
+                        return r;
+                buffer_commit(&b->held, with.len - len);
+        } else {
+                b->held.len -= len - with.len;
+        }
+        data = b->held.data + b->held.start;
+        memmove(data + at + with.len, data + at + len, behind);
+        memcpy(data + at, with.p, with.len);
+        b->len = b->len + with.len - len;
+        account(b, e, room);
+        return 0;
+}
+
+/* Rewrites senders in the header. What finds no memory stays as it was sent:
+ * a message is worth more than how its sender is shown. */
+static void masquerade(struct edge_body *b, struct edge *e)
+{
+        const struct process *p = e->process;
+        const struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
+        struct buffer header = BUFFER_INIT(2 * HEADER_SIZE_MAX);
+        const size_t len = header_len(text, NULL);
+        unsigned changed;
+
+        if (masquerade_is_on(p->config, p->snapshot) &&
+            masquerade_header(p->config, p->snapshot, span_first(text, len), &header, &changed) > 0)
+                (void) replace(b, e, b->prefix_len, len, buffer_span(&header));
+        buffer_done(&header);
+}
+
 /* Puts the fields that are missing between ours and the client's. Without
  * memory they stay missing. */
 static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
@@ -97,6 +138,9 @@ static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
                 b->header_message_id = arena_copy(arena, summary.message_id);
         if (b->complete.is_wanted && !b->is_header_too_large)
                 complete(b, e, arena, &summary);
+        /* Last: the summary borrows from what this moves. */
+        if (b->is_ours && !b->is_header_too_large)
+                masquerade(b, e);
 }
 
 /* The text cannot be kept: what follows is swallowed, the client is told at

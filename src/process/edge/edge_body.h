@@ -21,6 +21,7 @@ struct edge_body {
         uint32_t local_prefix_len;
         struct edge_complete complete; /* what to add to its header; set before octets come */
         size_t prefix_len;  /* our own octets in front, Return-Path included */
+        bool is_ours;       /* sent by one of us: senders in its header are masqueraded */
         bool is_scanned;    /* the three below are set */
         unsigned received_fields;      /* in what the client sent */
         bool is_header_too_large;

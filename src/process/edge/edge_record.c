@@ -1,5 +1,6 @@
 #include "process/edge/edge_record.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -74,6 +75,24 @@ static void put_number(struct buffer *b, const char *name, uint64_t value)
         (void) buffer_append(b, digits + at, sizeof digits - at);
 }
 
+/* What the address was before, the first first. */
+static int add_route_steps(struct edge_transaction *t, uint32_t index,
+                           const struct route_step *last)
+{
+        const struct route_step *steps[ROUTE_DEPTH_MAX * 2 + 4];
+        size_t count = 0;
+        int r = 0;
+
+        for (; last && count < sizeof steps / sizeof steps[0]; last = last->earlier)
+                steps[count++] = last;
+        while (r == 0 && count-- > 0)
+                r = decision_add(&t->steps, &(struct decision_step) {
+                        .at_us = clock_now_us(), .recipient = index, .kind = DECISION_ROUTED,
+                        .rule = steps[count]->rule, .origin = steps[count]->origin,
+                        .rcpt_to = steps[count]->rcpt_to, .next = steps[count]->next});
+        return r;
+}
+
 int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t same_as,
                          const struct route *route, const struct verdict *rule)
 {
@@ -90,6 +109,8 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
                 .next = route->kind == ROUTE_LOCAL ? route->account : route->next_hop,
         };
 
+        int r;
+
         buffer_clear(detail);
         /* Who allowed it is one thing, where it goes another. In a long list it is
          * the same again and again, and the record must hold a thousand. */
@@ -100,7 +121,14 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
         if (same_as != UINT32_MAX)
                 put_number(detail, "same_as", same_as);
         step.detail = buffer_span(detail);
-        return decision_add(&t->steps, &step);
+        if (index < EXPLAINED_RECIPIENTS && add_route_steps(t, index, route->steps) < 0)
+                return -EMSGSIZE;
+        r = decision_add(&t->steps, &step);
+        if (r == 0 && route->kind == ROUTE_DISCARD)
+                r = decision_add(&t->steps, &(struct decision_step) {
+                        .at_us = step.at_us, .recipient = index, .kind = DECISION_DISCARDED,
+                        .rule = rule->rule, .origin = rule->origin});
+        return r;
 }
 
 static void log_refused(const struct edge_transaction *t, struct span rcpt_to,
