@@ -176,7 +176,7 @@ static int append_units(const UChar *units, size_t count, uint32_t *high, struct
 
 static int convert(UConverter *converter, struct span text, struct buffer *out)
 {
-        const char *at = text.p, *end = text.p + text.len;
+        const char *at = text.len ? text.p : "", *end = at + text.len;
         uint32_t high = 0;
         int r = 0;
 
