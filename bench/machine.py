@@ -42,7 +42,7 @@ def processes(pid):
 
 
 def cpu_seconds(pid):
-    """{name: CPU seconds} of `pid`, all below it, and those of them that ended and were waited for."""
+    """{name: CPU seconds} of `pid` and all below it, also those that were waited for."""
     spent = {}
     for name, fields in processes(pid).values():
         spent[name] = spent.get(name, 0) + sum(map(int, fields[11:15])) / TICKS
