@@ -25,6 +25,7 @@ typedef bool index_visit_fn(void *arg, struct span key, struct span value);
 struct index_range {
         struct span from, to; /* from <= key < to */
         bool is_reverse;      /* greatest key first */
+        bool is_once;         /* not worth keeping in memory */
 };
 
 struct index_driver {
@@ -55,7 +56,8 @@ static inline int index_get(struct index *i, struct span key, bool may_block,
         return i->driver->get(i, key, may_block, ret_value);
 }
 
-/* With -EAGAIN some entries may have been visited: begin anew. */
+/* A scan shows one moment, a state between two writes, however long it takes.
+ * With -EAGAIN some entries may have been visited: begin anew. */
 static inline int index_scan(struct index *i, const struct index_range *range, bool may_block,
                              index_visit_fn *visit, void *arg)
 {
