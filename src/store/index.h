@@ -135,6 +135,10 @@ int index_checkpoint(struct index *i, const char *path);
 struct index *index_mem_new(unsigned flush_every);
 void index_mem_crash(struct index *i);
 
+/* Calls when the durable state changes; and a new index as the durable state is. */
+void index_mem_on_flush(struct index *i, void (*flushed)(void *arg), void *arg);
+struct index *index_mem_copy(struct index *i);
+
 /* From now on index_close() leaves it alone, until index_mem_destroy(). */
 void index_mem_keep(struct index *i);
 void index_mem_destroy(struct index *i);

@@ -617,17 +617,34 @@ static int compare_rebuilt(struct checking *c, const char *path, uint64_t digest
         return r;
 }
 
+static void checking_init(struct checking *c, struct store_check *check)
+{
+        *c = (struct checking) {.check = check, .octets = BUFFER_INIT(UINT32_MAX),
+                                .scratch = BUFFER_INIT(STORE_VALUE_MAX),
+                                .page = BUFFER_INIT(PAGE_OCTETS)};
+}
+
+int store_check_opened(struct store *s, struct store_check *check)
+{
+        struct checking c;
+
+        checking_init(&c, check);
+        c.local = (struct local *) s;
+        check_all(&c);
+        checking_done(&c);
+        return c.result;
+}
+
 int store_check(const char *path, struct store_check *check, char *error)
 {
-        struct checking c = {.check = check, .octets = BUFFER_INIT(UINT32_MAX),
-                             .scratch = BUFFER_INIT(STORE_VALUE_MAX),
-                             .page = BUFFER_INIT(PAGE_OCTETS)};
+        struct checking c;
         struct loop *loop = loop_new();
         struct store *s = NULL;
         char uri[4096];
         uint64_t digest;
         int r;
 
+        checking_init(&c, check);
         snprintf(uri, sizeof uri, "local:%s", path);
         r = loop ? store_open(uri, &quiet, loop, &s, error) : -ENOMEM;
         if (r == 0) {

@@ -23,6 +23,10 @@ struct store_check {
  * could not be opened or looked at to the end, said in `error` (256 bytes). */
 int store_check(const char *path, struct store_check *check, char *error);
 
+/* The same for one that is open and at rest, but for the comparison with an index made
+ * anew. For tests. */
+int store_check_opened(struct store *s, struct store_check *check);
+
 /* Makes the index anew from the checkpoint and the log; the old one is kept as
  * "index.old" until the next time. -ENODATA: something of them is missing or damaged,
  * `error` says what: the index stays as it is. */
