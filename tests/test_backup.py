@@ -67,7 +67,7 @@ def test_faults_are_found_and_a_lost_index_is_made_anew():
         server.stop()
         good = server.run("check", "--store").stdout
         assert "1 mailboxes with 21 messages; 20 queue entries" in good
-        assert "compared with the whole log" in good
+        assert "the index is what checkpoint and log say" in good
 
         state = server.folder / "state"
         shutil.rmtree(state / "index")

@@ -90,7 +90,7 @@ static int verify(const char *folder)
                (unsigned long long) check.records, (unsigned long long) check.bodies,
                (unsigned long long) check.body_octets, (unsigned long long) check.mailboxes,
                (unsigned long long) check.messages, (unsigned long long) check.queue_entries,
-               check.was_rebuilt ? "; the index is compared with the whole log" : "");
+               check.was_rebuilt ? "; the index is what checkpoint and log say" : "");
         if (check.faults)
                 return console_fail(EX_DATAERR, "%llu faults", (unsigned long long) check.faults);
         puts("the store is good");

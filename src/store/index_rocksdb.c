@@ -26,7 +26,7 @@ struct index_rocksdb {
         rocksdb_options_t *options;
         rocksdb_writeoptions_t *write_options;
         rocksdb_flushoptions_t *flush_options;
-        rocksdb_readoptions_t *read, *read_cached, *read_flushed;
+        rocksdb_readoptions_t *read, *read_once, *read_cached, *read_flushed;
         rocksdb_cache_t *cache;
         rocksdb_writebatch_t *batch;
         bool has_mark;
@@ -115,7 +115,9 @@ static int rdb_scan(struct index *i, const struct index_range *range, bool may_b
                     index_visit_fn *visit, void *arg)
 {
         struct index_rocksdb *x = rocksdb_of(i);
-        rocksdb_readoptions_t *options = may_block ? x->read : x->read_cached;
+        rocksdb_readoptions_t *options = !may_block       ? x->read_cached
+                                         : range->is_once ? x->read_once
+                                                          : x->read;
         rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, options);
         char *error = NULL;
 
@@ -203,6 +205,7 @@ static void rdb_close(struct index *i)
                 rocksdb_close(x->db);
         }
         rocksdb_readoptions_destroy(x->read);
+        rocksdb_readoptions_destroy(x->read_once);
         rocksdb_readoptions_destroy(x->read_cached);
         rocksdb_readoptions_destroy(x->read_flushed);
         rocksdb_flushoptions_destroy(x->flush_options);
@@ -291,6 +294,8 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
         x->flush_options = rocksdb_flushoptions_create();
         rocksdb_flushoptions_set_wait(x->flush_options, 1);
         x->read = rocksdb_readoptions_create();
+        x->read_once = rocksdb_readoptions_create();
+        rocksdb_readoptions_set_fill_cache(x->read_once, 0);
         x->read_cached = rocksdb_readoptions_create();
         rocksdb_readoptions_set_read_tier(x->read_cached, TIER_CACHE_ONLY);
         x->read_flushed = rocksdb_readoptions_create();
