@@ -49,7 +49,7 @@ struct access {
         struct access_keeper keeper;
         struct table accounts;
         struct list_node sessions, warm;
-        size_t session_count;
+        size_t session_count, compressed_count;
         struct timer *cooling;
         struct table views;         /* by number */
         struct list_node idle_views; /* without a session, oldest first */

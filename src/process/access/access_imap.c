@@ -167,6 +167,19 @@ static void got_body(struct access_session *s, int result)
         access_session_fed(s);
 }
 
+static void compress(struct access_session *s)
+{
+        struct imap_answer a = {.result = IMAP_OK};
+
+        if (access_session_compress(s) < 0) {
+                a.result = IMAP_NO;
+                a.code = "LIMIT";
+                a.text = "Too many sessions are compressed";
+        }
+        imap_server_answer(access_imap_of(s)->engine, &a);
+        (void) access_session_flush(s);
+}
+
 /* ---- events ----------------------------------------------------------------------- */
 
 static void handle(struct access_session *s, const struct imap_event *ev)
@@ -211,8 +224,10 @@ static void handle(struct access_session *s, const struct imap_event *ev)
                           LOG_SPAN("account", access_account_name(s->account)),
                           LOG_SPAN("id", ev->octets));
                 break;
-        case IMAP_EVENT_QUOTA:
         case IMAP_EVENT_COMPRESS:
+                compress(s);
+                break;
+        case IMAP_EVENT_QUOTA:
         case IMAP_EVENT_STARTTLS:
         case IMAP_EVENT_LOGIN:
         case IMAP_EVENT_AUTHENTICATE:
@@ -259,6 +274,10 @@ static size_t pump(struct access_session *s, struct span in)
                         (void) access_session_flush(s);
                 else
                         handle(s, &ev);
+                if (ev.kind == IMAP_EVENT_COMPRESS) {
+                        s->is_again = true; /* what follows has to be inflated */
+                        break;
+                }
         }
         return used;
 }
@@ -340,6 +359,7 @@ int access_imap_begin(struct access_session *s, const struct ipc_handover *m)
 {
         const struct config *c = s->access->process->config;
         const struct imap_server_options options = {
+                .offers = IMAP_OFFER_COMPRESS,
                 .hostname = s->hostname,
                 .append_max = c->limits.message_size,
                 .errors_max = ERRORS_MAX,
