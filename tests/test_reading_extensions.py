@@ -1,10 +1,12 @@
 """Extensions of IMAP and POP3 over the wire, against a whole server."""
+import imaplib
 import socket
 import time
 import zlib
 
 import pytest
 
+import ports
 import test_reading
 from test_reading import HANAKO, PASSWORD, fresh, imap, message, ok
 
@@ -112,4 +114,46 @@ def test_threads(server):
     assert ok(client.thread("REFERENCES", "UTF-8", "ALL")) == [b"(1 2 3)(4)((5)(6))"]
     assert ok(client.thread("REFS", "UTF-8", "NOT 2")) == [b"(1 3)(4)((5)(6))"]
     assert ok(client.uid("THREAD", "ORDEREDSUBJECT", "UTF-8", "ALL")) == [b"(1)(2 3)(4)(5 6)"]
+    client.logout()
+
+
+# ---- QUOTA
+
+
+def may_log_in(server, account):
+    try:
+        return imap(server, account)
+    except imaplib.IMAP4.error:
+        return None
+
+
+@pytest.fixture(scope="module", name="limited")
+def one_account_with_a_quota(server):
+    server.run("user", "add", "quota@example.jp", "--quota", "100K", text=PASSWORD + "\n")
+    client = ports.wait_until(lambda: may_log_in(server, "quota@example.jp"), "the new account")
+    client.logout()
+    return "quota@example.jp"
+
+
+def test_quota_is_told_and_kept(server, limited):
+    client = imap(server, limited)
+    assert ok(client.getquota("")) == [b'"" (STORAGE 0 100)']
+    ok(client.append("INBOX", None, None, message(1, 60_000)))
+    roots, quota = ok(client.getquotaroot("INBOX"))
+    assert roots == [b'INBOX ""']
+    used = int(quota[0].split()[2])
+    assert 58 < used < 100 and quota[0].endswith(b" 100)")
+    status, text = client.append("INBOX", None, None, message(2, 60_000))
+    assert status == "NO" and b"OVERQUOTA" in text[0]
+    ok(client.select())
+    status, text = client.copy("1", "INBOX")
+    assert status == "NO" and b"OVERQUOTA" in text[0]
+    ok(client.store("1", "+FLAGS", "\\Deleted"))
+    ok(client.expunge())
+    ok(client.append("INBOX", None, None, message(2, 60_000)))
+    assert client.getquotaroot("Nowhere")[0] == "NO"
+    client.logout()
+    # Who has no quota is told so.
+    client = imap(server)
+    assert ok(client.getquota("")) == [b'"" ()']
     client.logout()

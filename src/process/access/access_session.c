@@ -259,6 +259,7 @@ static int begin(struct access_session *s, const struct ipc_handover *m, int *fd
         if (!s->account)
                 return -ENOMEM;
         s->account->session_count++;
+        s->account->quota = m->quota;
         if (s->account->session_count > ACCESS_SESSIONS_OF_ACCOUNT_MAX)
                 return -EDQUOT;
         r = buffer_append_span(&s->early, m->octets);

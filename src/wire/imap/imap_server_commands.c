@@ -138,7 +138,7 @@ void imap_server_put_capabilities(struct imap_server *s)
         if (has_offer(s, IMAP_OFFER_COMPRESS) && !s->is_compressed)
                 imap_server_put(s, " COMPRESS=DEFLATE");
         if (has_offer(s, IMAP_OFFER_QUOTA))
-                imap_server_put(s, " QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
+                imap_server_put(s, " QUOTA QUOTA=RES-STORAGE");
         imap_server_put(s, " APPENDLIMIT");
         if (s->options.append_max) {
                 imap_server_put(s, "=");
