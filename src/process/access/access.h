@@ -33,6 +33,7 @@ struct access_account {
         struct access *access;
         struct list_node views;
         size_t session_count, view_count;
+        uint64_t quota;      /* octets its mailboxes may hold, as of the last login; 0: no limit */
         bool is_drop_locked; /* one POP3 session has its INBOX (RFC 1939 section 4) */
         size_t name_len;
         char name[];
@@ -49,7 +50,7 @@ struct access {
         struct access_keeper keeper;
         struct table accounts;
         struct list_node sessions, warm;
-        size_t session_count;
+        size_t session_count, compressed_count;
         struct timer *cooling;
         struct table views;         /* by number */
         struct list_node idle_views; /* without a session, oldest first */

@@ -35,6 +35,7 @@ static void explain(int error, const char *code_of_enoent, struct imap_answer *a
                 {-E2BIG, "LIMIT", "That is too much at once"},
                 {-EMSGSIZE, "LIMIT", "That is too much at once"},
                 {-EFBIG, "LIMIT", "The message is too large"},
+                {-EOVERFLOW, "OVERQUOTA", "The account would hold more than it may"},
                 {-EBADMSG, "CORRUPTION", "What is stored is damaged"},
         };
 
@@ -123,6 +124,23 @@ static unsigned kind_of(enum imap_event_kind kind)
              : kind == IMAP_EVENT_COPY  ? 2 : 3;
 }
 
+/* Octets of the messages that a COPY doubles, where that matters. */
+static uint64_t copied_size(const struct access_session *s, const struct imap_event *ev)
+{
+        const struct imap_view *view = access_view_current(&access_imap_of(s)->viewer);
+        uint64_t size = 0;
+
+        if (ev->kind != IMAP_EVENT_COPY || !s->account->quota || !view)
+                return 0;
+        for (size_t i = 0; i < ev->uid_count; i++) {
+                size_t k = imap_view_find(view, ev->uids[i].first);
+
+                for (; k < view->count && imap_view_at(view, k)->uid <= ev->uids[i].last; k++)
+                        size += imap_view_at(view, k)->size;
+        }
+        return size;
+}
+
 static void change(struct access_session *s, const struct imap_event *ev)
 {
         struct access_imap *imap = access_imap_of(s);
@@ -146,7 +164,9 @@ static void change(struct access_session *s, const struct imap_event *ev)
                         .mode = (uint8_t) ev->store.mode, .flags = ev->store.flags,
                         .keywords = keywords, .has_unchanged_since = ev->store.has_unchanged_since,
                         .unchanged_since = ev->store.unchanged_since,
-                        .only_deleted = ev->kind == IMAP_EVENT_EXPUNGE, .to = ev->mailbox}};
+                        .only_deleted = ev->kind == IMAP_EVENT_EXPUNGE,
+                        .quota = s->account->quota, .size = copied_size(s, ev),
+                        .to = ev->mailbox}};
 
                 access_imap_order(s, IPC_change_order, &m, number, access_imap_change_answered);
         } else {
@@ -167,6 +187,19 @@ static void got_body(struct access_session *s, int result)
         access_session_fed(s);
 }
 
+static void compress(struct access_session *s)
+{
+        struct imap_answer a = {.result = IMAP_OK};
+
+        if (access_session_compress(s) < 0) {
+                a.result = IMAP_NO;
+                a.code = "LIMIT";
+                a.text = "Too many sessions are compressed";
+        }
+        imap_server_answer(access_imap_of(s)->engine, &a);
+        (void) access_session_flush(s);
+}
+
 /* ---- events ----------------------------------------------------------------------- */
 
 static void handle(struct access_session *s, const struct imap_event *ev)
@@ -181,6 +214,7 @@ static void handle(struct access_session *s, const struct imap_event *ev)
         case IMAP_EVENT_RENAME:
         case IMAP_EVENT_SUBSCRIBE:
         case IMAP_EVENT_UNSUBSCRIBE:
+        case IMAP_EVENT_QUOTA:
                 access_imap_folder(s, ev);
                 break;
         case IMAP_EVENT_SELECT:
@@ -211,8 +245,9 @@ static void handle(struct access_session *s, const struct imap_event *ev)
                           LOG_SPAN("account", access_account_name(s->account)),
                           LOG_SPAN("id", ev->octets));
                 break;
-        case IMAP_EVENT_QUOTA:
         case IMAP_EVENT_COMPRESS:
+                compress(s);
+                break;
         case IMAP_EVENT_STARTTLS:
         case IMAP_EVENT_LOGIN:
         case IMAP_EVENT_AUTHENTICATE:
@@ -259,6 +294,10 @@ static size_t pump(struct access_session *s, struct span in)
                         (void) access_session_flush(s);
                 else
                         handle(s, &ev);
+                if (ev.kind == IMAP_EVENT_COMPRESS) {
+                        s->is_again = true; /* what follows has to be inflated */
+                        break;
+                }
         }
         return used;
 }
@@ -340,6 +379,7 @@ int access_imap_begin(struct access_session *s, const struct ipc_handover *m)
 {
         const struct config *c = s->access->process->config;
         const struct imap_server_options options = {
+                .offers = IMAP_OFFER_COMPRESS | IMAP_OFFER_QUOTA,
                 .hostname = s->hostname,
                 .append_max = c->limits.message_size,
                 .errors_max = ERRORS_MAX,

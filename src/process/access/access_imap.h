@@ -41,6 +41,7 @@ struct access_imap {
         struct arena arena; /* rows of a listing */
         struct imap_mailbox *mailboxes;
         size_t mailbox_count, mailbox_room;
+        struct span quota_of; /* GETQUOTAROOT: the mailbox; the event's, until its answer */
         struct access_append append;
 };
 

@@ -340,7 +340,7 @@ static int send_handover(struct edge_reading *r, struct channel *ch, int fd)
                             .is_secured = stream_tls(r->stream) != NULL,
                             .is_utf8 = r->is_pop3 && pop3_server_is_utf8(r->pop3),
                             .tag = is_imap ? imap_server_tag(r->imap) : (struct span) {0},
-                            .account = span_from_string(r->account),
+                            .account = span_from_string(r->account), .quota = r->quota,
                             .client = span_from_string(r->client.text),
                             .client_port = r->client.port, .octets = buffer_span(&r->early));
 }
@@ -406,10 +406,11 @@ static void hand_over(struct edge_reading *r)
         stream_resume(r->stream);
 }
 
-void edge_reading_granted(struct edge_reading *r, struct span account)
+void edge_reading_granted(struct edge_reading *r, const struct ipc_auth_result *result)
 {
         free(r->account);
-        r->account = strndup(account.p, account.len);
+        r->account = strndup(result->account.p, result->account.len);
+        r->quota = result->quota;
         if (!r->account) {
                 edge_reading_refuse(r, EDGE_READING_TROUBLE);
                 edge_reading_go_on(r);
