@@ -3,8 +3,12 @@ import os
 import socket
 import time
 
-_FIRST, _LAST = 20000, 31999  # below the range that outgoing connections use
-_next = _FIRST + os.getpid() % (_LAST - _FIRST)
+# Below the range that outgoing connections use; tests that run at the same time
+# (pytest-xdist names its workers gw0, gw1, …) have a part of it each.
+_PART = 2000
+_FIRST = 20000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 6 * _PART
+_LAST = _FIRST + _PART - 1
+_next = _FIRST + os.getpid() % _PART
 
 # Deadlines are for a machine with nothing else to do. Where one is loaded they
 # are stretched: a wait ends as soon as its condition holds, so it costs nothing.
