@@ -225,7 +225,7 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
                 outcome_deliver_local(k, e, &j->outcome);
                 job_free(j);
         } else if (body) {
-                send_job(j, span_make(body->octets, body->len), -1);
+                send_job(j, buffer_span(&body->octets), -1);
         } else {
                 read_body(j);
         }
