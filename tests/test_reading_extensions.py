@@ -1,5 +1,7 @@
 """Extensions of IMAP and POP3 over the wire, against a whole server."""
 import imaplib
+import poplib
+import smtplib
 import socket
 import time
 import zlib
@@ -8,7 +10,8 @@ import pytest
 
 import ports
 import test_reading
-from test_reading import HANAKO, PASSWORD, fresh, imap, message, ok
+from hayauma import PASSWORD, Hayauma
+from test_reading import HANAKO, TARO, fresh, imap, message, ok, pop3
 
 
 @pytest.fixture(scope="module", name="server")
@@ -137,12 +140,12 @@ def one_account_with_a_quota(server):
 
 def test_quota_is_told_and_kept(server, limited):
     client = imap(server, limited)
-    assert ok(client.getquota("")) == [b'"" (STORAGE 0 100)']
+    assert ok(client.getquota('""')) == [b'"" (STORAGE 0 100)']
     ok(client.append("INBOX", None, None, message(1, 60_000)))
     roots, quota = ok(client.getquotaroot("INBOX"))
     assert roots == [b'INBOX ""']
     used = int(quota[0].split()[2])
-    assert 58 < used < 100 and quota[0].endswith(b" 100)")
+    assert 55 < used < 100 and quota[0].endswith(b" 100)")
     status, text = client.append("INBOX", None, None, message(2, 60_000))
     assert status == "NO" and b"OVERQUOTA" in text[0]
     ok(client.select())
@@ -155,5 +158,74 @@ def test_quota_is_told_and_kept(server, limited):
     client.logout()
     # Who has no quota is told so.
     client = imap(server)
-    assert ok(client.getquota("")) == [b'"" ()']
+    assert ok(client.getquota('""')) == [b'"" ()']
     client.logout()
+
+
+# ---- POP3
+
+
+def relays(server):
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as client:
+        client.ehlo()
+        client.mail("hanako@example.jp")
+        return client.rcpt("someone@elsewhere.example")[0] == 250
+
+
+def test_who_has_read_may_relay_at_every_edge(limited_pop3):
+    assert not relays(limited_pop3)
+    with pytest.raises(poplib.error_proto):
+        pop3(limited_pop3, "nobody@example.jp")
+    assert not relays(limited_pop3)
+    pop3(limited_pop3).quit()
+    assert all(relays(limited_pop3) for _ in range(8))  # connections spread over the edges
+
+
+def test_pop3_says_what_it_can_and_how_often(limited_pop3):
+    time.sleep(2.1)
+    client = pop3(limited_pop3)
+    capabilities = client.capa()
+    assert capabilities["EXPIRE"] == ["NEVER"] and capabilities["LOGIN-DELAY"] == ["2"]
+    for name in ("UIDL", "TOP", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8", "LANG"):
+        assert name in capabilities, name
+    client.quit()
+    with pytest.raises(poplib.error_proto, match="LOGIN-DELAY"):
+        pop3(limited_pop3)
+    pop3(limited_pop3, TARO).quit()  # others do not wait
+    time.sleep(2.1)
+    pop3(limited_pop3).quit()
+
+
+@pytest.fixture(scope="module", name="limited_pop3")
+def server_with_limits_on_pop3():
+    options = ('relay_networks = { "192.0.2.0/24" }\n'
+               'auth { plaintext_without_tls = { "127.0.0.0/8" } pop3_login_delay = 2s }\n'
+               'pop_before_smtp = 10m\nsmart_host = "[127.0.0.1]:9"\n'
+               'processes { edge = 2 login = 1 access = 2 relay = 1 worker = 1 }\n')
+    with Hayauma(users=[HANAKO, TARO], listen={"smtp": 0, "imap": 0, "pop3": 0},
+                 options=options) as server:
+        yield server
+
+
+# ---- edges of a class of their own
+
+
+def may_connect(server):
+    try:
+        return imap(server)
+    except (OSError, imaplib.IMAP4.abort):
+        return None
+
+
+def test_mail_comes_in_while_the_edges_of_readers_die(server):
+    """`edge = 2`, and behind them one of class login."""
+    assert {"edge/0", "edge/1", "edge/2"} < set(server.children())
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as smtp:
+        smtp.ehlo()
+        client = imap(server)
+        server.kill("edge/2")
+        assert client.noop()[0] == "OK"  # in clear text the session is access's
+        assert smtp.noop()[0] == 250
+        client.logout()
+    again = ports.wait_until(lambda: may_connect(server), "edge/2 is there again")
+    again.logout()

@@ -64,3 +64,27 @@ size_t utf8_cut(struct span s, size_t n)
                         return n - back;
         return n;
 }
+
+size_t utf8_put(uint32_t character, char *out)
+{
+        if (character < 0x80) {
+                out[0] = (char) character;
+                return 1;
+        }
+        if (character < 0x800) {
+                out[0] = (char) (0xC0 | character >> 6);
+                out[1] = (char) (0x80 | (character & 63));
+                return 2;
+        }
+        if (character < 0x10000) {
+                out[0] = (char) (0xE0 | character >> 12);
+                out[1] = (char) (0x80 | (character >> 6 & 63));
+                out[2] = (char) (0x80 | (character & 63));
+                return 3;
+        }
+        out[0] = (char) (0xF0 | character >> 18);
+        out[1] = (char) (0x80 | (character >> 12 & 63));
+        out[2] = (char) (0x80 | (character >> 6 & 63));
+        out[3] = (char) (0x80 | (character & 63));
+        return 4;
+}

@@ -19,6 +19,7 @@ enum {
         ACCESS_EDGES_MAX = 64,
         ACCESS_SESSIONS_MAX = 200000,
         ACCESS_SESSIONS_OF_ACCOUNT_MAX = 1000,
+        ACCESS_DROP_SLOTS = 8192,
 };
 
 struct access_edge {
@@ -59,6 +60,10 @@ struct access {
         size_t body_bytes;          /* of bodies in memory */
         bool is_stopping;
         struct timer *drain;
+        struct {
+                uint64_t account; /* its hash */
+                uint64_t at_ms;
+        } drops_opened[ACCESS_DROP_SLOTS]; /* by POP3, the last time; lossy */
         struct access_counters counters;
 };
 

@@ -1,5 +1,5 @@
 /* COMPRESS=DEFLATE (RFC 4978): both directions of one session as raw deflate
- * streams (RFC 1951).
+ * streams.
  *
  * Bounded: what comes is inflated piece by piece, and the next piece only once
  * the last one was used, so that a small input which swells costs time like any

@@ -74,6 +74,9 @@ void edge_reading_new(struct edge_listener *l, int fd, const struct edge_client 
                       uint64_t meter_key);
 void edge_reading_free(struct edge_reading *r);
 
+/* Has somebody logged in from this address, at any edge, within pop_before_smtp? */
+bool edge_reading_was_here(const struct edge *e, const struct edge_client *client);
+
 /* Says so at the next boundary between commands; joined ones end by themselves
  * when their access process does. */
 void edge_reading_shut(struct edge_reading *r);
