@@ -147,6 +147,12 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
         if (r < 0)
                 return r;
         j->next_hop = arena_copy(&j->arena, m->next_hop);
+        j->destination = arena_copy(&j->arena, m->destination);
+        j->hosts.count = m->hosts.count;
+        j->hosts.octets = arena_copy(&j->arena, m->hosts.octets);
+        j->hosts_until_ms = loop_now_ms(j->relay->loop) + m->hosts_ttl_s * 1000ULL;
+        if (!j->destination.p || !j->hosts.octets.p)
+                return -ENOMEM;
         j->mail = (struct smtp_client_mail) {
                 .tag = j,
                 .mail_from = arena_copy(&j->arena, m->mail_from),
