@@ -75,6 +75,9 @@ enum {
         QUEUE_REPLY_MAX = 512, /* octets of a reply that are kept */
 };
 
+/* The due time of what is held. */
+#define QUEUE_DUE_NEVER_US ((uint64_t) INT64_MAX)
+
 /* An entry's keys in its shard. A fresh one stands under 'f', so that a message
  * that is relayed at once costs one put and one delete; one that has been tried
  * stands under 'e', and its due time in an empty value under 'd'. Both orders are

@@ -281,6 +281,22 @@ void queue_set_unknown(struct queue *q, struct span key, bool is_unknown)
         settle(q, d);
 }
 
+bool queue_has_siblings(const struct queue *q, struct span key)
+{
+        const struct destination *d = queue_find_destination(q, key);
+
+        if (!d)
+                return false;
+        LIST_FOR_EACH (node, &d->waiting) {
+                const struct queue_entry *e =
+                        LIST_OBJECT(node, struct queue_entry, in_destination);
+
+                if (!list_is_empty(&e->siblings))
+                        return true;
+        }
+        return false;
+}
+
 struct queue_entry *queue_take_out(struct queue *q, struct span key)
 {
         struct destination *d = queue_find_destination(q, key);

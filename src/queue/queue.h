@@ -97,6 +97,9 @@ int queue_add(struct queue *q, struct queue_entry *e, struct span key);
  * such destination: nothing is noted. */
 void queue_set_unknown(struct queue *q, struct span key, bool is_unknown);
 
+/* Whether other entries of the message of one that waits there are active too. */
+bool queue_has_siblings(const struct queue *q, struct span key);
+
 /* Takes an entry that waits there out of the queue; NULL: there is none. */
 struct queue_entry *queue_take_out(struct queue *q, struct span key);
 

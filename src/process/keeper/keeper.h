@@ -69,7 +69,7 @@ struct keeper {
         struct retry_times retry;
         struct channel *resolver;  /* keeper_hosts.c: next hops and the hosts behind them */
         struct table names, name_queries;
-        struct list_node names_by_use, names_asked;
+        struct list_node names_by_use, names_asked, names_ready;
         struct timer *names_timer;
         uint64_t last_name_query;
         size_t name_bytes;

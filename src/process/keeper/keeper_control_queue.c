@@ -8,11 +8,18 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "process/keeper/keeper_change.h"
 #include "process/keeper/keeper_control.h"
 #include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
-enum { PAGE = 200, RECORDS_MAX = 1000, RANGE_KEY_MAX = QUEUE_KEY_LEN + 1 };
+enum {
+        PAGE = 200,
+        CHANGES_MAX = 8,              /* pages of changes under way */
+        CHANGE_LEN_MAX = 1024 * 1024, /* of the entries of one of them */
+        RECORDS_MAX = 1000,
+        RANGE_KEY_MAX = QUEUE_KEY_LEN + 1,
+};
 
 /* ---- rows -------------------------------------------------------------- */
 
@@ -41,7 +48,8 @@ static json_t *recipient_row(const struct queue_entry *e, const struct queue_rec
         json_object_set_new(row, "next_hop", json_span(e->next_hop));
         json_object_set_new(row, "state", json_string(state_name(q, e)));
         json_object_set_new(row, "attempts", json_integer(e->attempts));
-        json_object_set_new(row, "next_attempt", json_integer((json_int_t) e->due_us));
+        json_object_set_new(row, "next_attempt",
+                            json_integer(e->is_held ? 0 : (json_int_t) e->due_us));
         json_object_set_new(row, "code", json_integer(q->code));
         json_object_set_new(row, "reply", json_span(q->text));
         json_object_set_new(row, "host", json_span(q->host));
@@ -139,25 +147,29 @@ struct walk {
         void (*end)(struct control_session *s);
         size_t visited;
         bool has_more;
-        /* queue.retry and its like: what to change of this page */
-        struct {
-                uint64_t message_id;
-                uint16_t group;
-        } found[PAGE];
-        size_t found_count, changing, failed, changed, busy;
+        /* queue.retry and its like: what is to be changed next, in one commit, while
+         * a few others are made durable */
+        struct keeper_change_page page;
+        size_t page_len; /* octets of its entries */
+        size_t changing; /* pages under way */
+        bool waits;      /* goes on when one of them is done */
+        size_t changed, busy, sent;
         int failure;
 };
 
 static void got_page(void *arg, int result, const struct store_entry *entries, size_t count,
                      bool has_more);
 
-static void change_found(struct control_session *s);
+static void send_changes(struct control_session *s);
 static void next_page(struct control_session *s);
 
 static void end_page(struct control_session *s)
 {
         struct walk *w = s->verb;
 
+        w->waits = w->has_more ? w->changing >= CHANGES_MAX : w->changing > 0;
+        if (w->waits)
+                return;
         if (w->has_more)
                 control_go_on(s, next_page);
         else
@@ -194,7 +206,13 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         struct walk *w = s->verb;
 
         if (result < 0 && result != -ENOENT) {
-                control_end_errno(s, result, "reading the queue");
+                if (!w->changing) {
+                        control_end_errno(s, result, "reading the queue");
+                        return;
+                }
+                w->failure = result; /* told when they are done */
+                w->has_more = false;
+                end_page(s);
                 return;
         }
         for (size_t i = 0; i < count; i++)
@@ -205,10 +223,8 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
                 w->next[QUEUE_KEY_LEN] = '\0'; /* the first key behind it */
                 w->next_len = RANGE_KEY_MAX;
         }
-        if (w->found_count)
-                change_found(s); /* goes on when that is done */
-        else
-                end_page(s);
+        send_changes(s);
+        end_page(s);
 }
 
 typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
@@ -280,10 +296,10 @@ static void collect_entry(struct control_session *s, const struct queue_entry *e
 {
         struct walk *w = s->verb;
 
-        if (w->found_count == PAGE)
-                return; /* no page has more */
-        w->found[w->found_count].message_id = e->message_id;
-        w->found[w->found_count++].group = e->group;
+        if (w->page.count == KEEPER_CHANGE_MAX || w->page_len > CHANGE_LEN_MAX)
+                send_changes(s);
+        queue_entry_key(e, w->page.keys[w->page.count++]);
+        w->page_len += e->encoded.len;
 }
 
 static void end_change(struct control_session *s)
@@ -291,8 +307,8 @@ static void end_change(struct control_session *s)
         const struct walk *w = s->verb;
         json_t *row;
 
-        if (w->failed || (w->busy && !w->changed)) {
-                control_end_errno(s, w->failed ? w->failure : -EBUSY, "changing the queue");
+        if (w->failure || (w->busy && !w->changed)) {
+                control_end_errno(s, w->failure ? w->failure : -EBUSY, "changing the queue");
                 return;
         }
         if (!w->visited) {
@@ -304,32 +320,6 @@ static void end_change(struct control_session *s)
         json_object_set_new(row, "busy", json_integer((json_int_t) w->busy));
         send_row(s, row);
         control_end(s, EX_OK, "");
-}
-
-static void end_one_change(struct control_session *s)
-{
-        struct walk *w = s->verb;
-
-        if (--w->changing)
-                return;
-        w->found_count = 0;
-        end_page(s);
-}
-
-static void changed_one(void *arg, int result)
-{
-        struct control_session *s = arg;
-        struct walk *w = s->verb;
-
-        if (result == -EBUSY) {
-                w->busy++; /* being delivered: not ours to change now */
-        } else if (result < 0 && result != -ENOENT) {
-                w->failed++;
-                w->failure = result;
-        } else if (result == 0) {
-                w->changed++;
-        }
-        end_one_change(s);
 }
 
 static enum keeper_queue_verb verb_of(const struct control_session *s)
@@ -345,20 +335,39 @@ static enum keeper_queue_verb verb_of(const struct control_session *s)
         return KEEPER_QUEUE_RETRY;
 }
 
-static void change_found(struct control_session *s)
+static void changed_page(void *arg, int result, size_t changed, size_t busy)
+{
+        struct control_session *s = arg;
+        struct walk *w = s->verb;
+
+        w->changing--;
+        w->changed += changed;
+        w->busy += busy;
+        if (result < 0)
+                w->failure = result;
+        if (w->waits)
+                end_page(s);
+}
+
+/* An entry that is being delivered is not ours to change now: it is counted. */
+static void send_changes(struct control_session *s)
 {
         struct walk *w = s->verb;
-        struct keeper_queue_change change = {.verb = verb_of(s),
-                                             .next_hop = control_argument(s, "to")};
-        const size_t count = w->found_count;
+        const size_t count = w->page.count;
 
-        w->changing = count + 1;
-        for (size_t i = 0; i < count; i++) {
-                change.message_id = w->found[i].message_id;
-                change.group = w->found[i].group;
-                keeper_queue_change(s->keeper, &change, changed_one, s);
+        if (!count)
+                return;
+        w->page.verb = verb_of(s);
+        w->page.next_hop = control_argument(s, "to");
+        w->page.before_count = w->sent;
+        w->changing++;
+        if (keeper_change_page(s->keeper, &w->page, changed_page, s) < 0) {
+                w->changing--;
+                w->failure = -ENOMEM;
         }
-        end_one_change(s);
+        w->sent += count;
+        w->page.count = 0;
+        w->page_len = 0;
 }
 
 /* What is moved goes to another host: a mailbox here, or nowhere, is no next hop

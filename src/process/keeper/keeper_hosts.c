@@ -17,18 +17,20 @@ enum {
         MEMORY_MAX = 16 * 1024 * 1024, /* of all answers that are kept */
         ASKED_MAX = 2000,              /* at once: what comes beside them goes by its domain */
         WAIT_MS = 2000,                /* for an answer, before mail goes by its domain */
+        GATHER_MS = 100, /* for the other names of a message, before a part of it goes */
         KEPT_MIN_MS = 60 * 1000,
         KEPT_MAX_MS = 3600 * 1000,
         STALE_MS = 60 * 1000,  /* what is over is good for what has begun so long */
         FAILED_MS = 30 * 1000, /* not asked again: the relay asks, and knows what to say */
 };
 
-/* A next hop that is looked up in DNS.  UNKNOWN ──ask──► ASKED ──answer, or two
- * seconds──► known (by its hosts, or by its own text), until `until_ms`. */
+/* A next hop that is looked up in DNS.  UNKNOWN ──ask──► ASKED ──answer──► READY
+ * ──other names of its mail are answered, or GATHER_MS──► known, by its hosts or by
+ * its own text, until `until_ms`. ASKED for WAIT_MS: known by its own text. */
 struct name {
         struct table_node by_next_hop, by_query;
         struct list_node by_use;   /* the least recently used first */
-        struct list_node in_asked; /* those whose mail waits, the first asked first */
+        struct list_node in_asked; /* or in the ready ones: in order of wait_until_ms */
         uint64_t query;            /* under way; 0: none */
         uint64_t wait_until_ms;
         uint64_t until_ms; /* what is known is good so long; 0: nothing is */
@@ -87,7 +89,7 @@ static void make_room(struct keeper *k)
 
                 if (k->names.count <= NAMES_MAX && k->name_bytes <= MEMORY_MAX)
                         return;
-                if (n->query || node->next == &k->names_by_use)
+                if (n->query || list_is_linked(&n->in_asked) || node->next == &k->names_by_use)
                         continue;
                 forget_answer(k, n);
                 list_remove(&n->by_use);
@@ -170,15 +172,32 @@ static void end_query(struct keeper *k, struct name *n)
 
 static void set_wait_timer(struct keeper *k)
 {
-        const struct name *first;
+        const struct list_node *lists[] = {&k->names_asked, &k->names_ready};
         const uint64_t now = now_ms(k);
+        uint64_t at_ms = UINT64_MAX;
 
-        if (list_is_empty(&k->names_asked)) {
-                timer_stop(k->names_timer);
-                return;
+        for (size_t i = 0; i < 2; i++) {
+                const struct name *first = LIST_OBJECT(lists[i]->next, struct name, in_asked);
+
+                if (!list_is_empty(lists[i]) && first->wait_until_ms < at_ms)
+                        at_ms = first->wait_until_ms;
         }
-        first = LIST_OBJECT(k->names_asked.next, struct name, in_asked);
-        timer_set(k->names_timer, first->wait_until_ms > now ? first->wait_until_ms - now : 0);
+        if (at_ms == UINT64_MAX)
+                timer_stop(k->names_timer);
+        else
+                timer_set(k->names_timer, at_ms > now ? at_ms - now : 0);
+}
+
+/* Names whose answer is there, and whose mail waited for others of its message. */
+static void hand_over_ready(struct keeper *k)
+{
+        LIST_FOR_EACH (node, &k->names_ready) {
+                struct name *n = LIST_OBJECT(node, struct name, in_asked);
+
+                if (n->wait_until_ms > now_ms(k) && !list_is_empty(&k->names_asked))
+                        break;
+                hand_over(k, n);
+        }
 }
 
 /* The resolver takes its time: what waits goes by its domain. The answer is
@@ -196,6 +215,7 @@ static void on_wait_over(void *arg)
                         n->until_ms = now_ms(k) + FAILED_MS;
                 hand_over(k, n);
         }
+        hand_over_ready(k);
         set_wait_timer(k);
 }
 
@@ -239,8 +259,12 @@ struct span keeper_hosts_key(struct keeper *k, struct span next_hop, bool *ret_i
         *ret_is_asked = false;
         if (!n)
                 return next_hop;
-        if (n->until_ms > now_ms(k))
+        if (n->until_ms > now_ms(k) && !list_is_linked(&n->in_asked))
                 return key_of(n);
+        if (list_is_linked(&n->in_asked)) {
+                *ret_is_asked = true;
+                return next_hop;
+        }
         if (n->answer && n->until_ms + STALE_MS > now_ms(k)) {
                 ask(k, n);
                 return key_of(n);
@@ -320,7 +344,14 @@ static void on_mx_answer(struct channel *ch, void *arg, const union ipc_message 
                 forget_answer(k, n);
                 n->until_ms = now_ms(k) + FAILED_MS;
         }
-        hand_over(k, n);
+        list_remove(&n->in_asked);
+        if (queue_has_siblings(&k->queue, next_hop_of(n))) {
+                n->wait_until_ms = now_ms(k) + GATHER_MS;
+                list_append(&k->names_ready, &n->in_asked);
+        } else {
+                hand_over(k, n);
+        }
+        hand_over_ready(k);
         set_wait_timer(k);
         make_room(k);
 }
@@ -364,5 +395,6 @@ int keeper_hosts_start(struct keeper *k)
 {
         list_init(&k->names_by_use);
         list_init(&k->names_asked);
+        list_init(&k->names_ready);
         return timer_new(k->process->loop, on_wait_over, k, &k->names_timer);
 }

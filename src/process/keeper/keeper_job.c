@@ -291,8 +291,8 @@ static void read_body(struct job *j)
                 return;
         }
         *read = (struct body_read) {k, j->number};
-        store_blob_read(k->store, entry_of(j)->blob_id, 0, (size_t) entry_of(j)->body_len, body_was_read,
-                        read);
+        store_blob_read(k->store, entry_of(j)->blob_id, 0, (size_t) entry_of(j)->body_len,
+                        body_was_read, read);
 }
 
 void keeper_job_start(struct keeper *k, struct queue_entry *e)

@@ -465,7 +465,7 @@ static void change_entry(struct change *c, const struct queue_entry *before)
         if (c->what.verb == KEEPER_QUEUE_MOVE)
                 changed.next_hop = c->what.next_hop;
         changed.waits_for_host = false;
-        changed.due_us = clock_now_us();
+        changed.due_us = changed.is_held ? QUEUE_DUE_NEVER_US : clock_now_us();
         if (c->what.verb != KEEPER_QUEUE_DROP)
                 r = queue_entry_update(&changed, &after);
         batch = r == 0 ? store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE) : NULL;
