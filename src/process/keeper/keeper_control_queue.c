@@ -145,7 +145,7 @@ struct walk {
         uint64_t message_id;
         void (*visit)(struct control_session *s, const struct queue_entry *e);
         void (*end)(struct control_session *s);
-        size_t visited;
+        size_t visited, visited_max; /* of those that match; 0: all */
         bool has_more;
         /* queue.retry and its like: what is to be changed next, in one commit, while
          * a few others are made durable */
@@ -192,7 +192,8 @@ static void visit_one(struct control_session *s, struct span value)
 
         if (queue_entry_decode(value, &e) < 0)
                 return;
-        if ((!w->has_id || e->message_id == w->message_id) && entry_matches(s, e)) {
+        if ((!w->has_id || e->message_id == w->message_id) &&
+            (!w->visited_max || w->visited < w->visited_max) && entry_matches(s, e)) {
                 w->visited++;
                 w->visit(s, e);
         }
@@ -217,7 +218,7 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         }
         for (size_t i = 0; i < count; i++)
                 visit_one(s, entries[i].value);
-        w->has_more = has_more && s->channel;
+        w->has_more = has_more && s->channel && (!w->visited_max || w->visited < w->visited_max);
         if (w->has_more) {
                 memcpy(w->next, entries[count - 1].key.p, QUEUE_KEY_LEN);
                 w->next[QUEUE_KEY_LEN] = '\0'; /* the first key behind it */
@@ -229,11 +230,11 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
 
 typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
 
-static struct walk *walk_start(struct control_session *s, visit_fn *visit,
-                               void (*end)(struct control_session *s))
+/* `size` is of a struct that begins with a struct walk. */
+static struct walk *walk_new(struct control_session *s, size_t size)
 {
         const struct span id = control_argument(s, "id");
-        struct walk *w = calloc(1, sizeof *w);
+        struct walk *w = calloc(1, size);
 
         if (!w) {
                 control_end(s, EX_TEMPFAIL, "out of memory");
@@ -241,14 +242,24 @@ static struct walk *walk_start(struct control_session *s, visit_fn *visit,
         }
         w->next[0] = 'e';
         w->next_len = 1;
-        w->visit = visit;
-        w->end = end;
         s->verb = w;
         w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
                 control_end(s, EX_USAGE,
                             "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
+        }
+        return w;
+}
+
+static struct walk *walk_start(struct control_session *s, visit_fn *visit,
+                               void (*end)(struct control_session *s))
+{
+        struct walk *w = walk_new(s, sizeof *w);
+
+        if (w) {
+                w->visit = visit;
+                w->end = end;
         }
         return w;
 }
@@ -263,10 +274,95 @@ static void end_list(struct control_session *s)
         control_end(s, EX_OK, "");
 }
 
+/* ---- how much there is for whom ---------------------------------------- */
+
+enum { HOPS_MAX = 300 }; /* told apart; all others are one row */
+
+/* Entries for one next hop. */
+struct hop_sum {
+        struct span next_hop;
+        uint64_t entries, recipients, octets, oldest_us;
+};
+
+struct summary {
+        struct walk walk; /* first: what s->verb is */
+        struct hop_sum all, others, hops[HOPS_MAX];
+        size_t hop_count;
+};
+
+static void add_entry(struct hop_sum *sum, const struct queue_entry *e)
+{
+        sum->entries++;
+        sum->recipients += e->recipient_count - queue_entry_count(e, RECIPIENT_DONE);
+        sum->octets += e->body_len - e->local_prefix_len;
+        if (!sum->oldest_us || e->arrived_us < sum->oldest_us)
+                sum->oldest_us = e->arrived_us;
+}
+
+static void sum_entry(struct control_session *s, const struct queue_entry *e)
+{
+        struct summary *sum = s->verb;
+        struct hop_sum *hop = &sum->others;
+        size_t i = 0;
+
+        while (i < sum->hop_count && !span_equal(sum->hops[i].next_hop, e->next_hop))
+                i++;
+        if (i < sum->hop_count) {
+                hop = &sum->hops[i];
+        } else if (i < HOPS_MAX) {
+                const struct span next_hop = arena_copy(&s->arena, e->next_hop);
+
+                if (next_hop.p) {
+                        hop = &sum->hops[sum->hop_count++];
+                        hop->next_hop = next_hop;
+                }
+        }
+        add_entry(hop, e);
+        add_entry(&sum->all, e);
+}
+
+static json_t *sum_row(const struct hop_sum *sum, const char *name)
+{
+        json_t *row = json_object();
+
+        if (name)
+                json_object_set_new(row, "next_hop", json_string(name));
+        else if (sum->next_hop.len)
+                json_object_set_new(row, "next_hop", json_span(sum->next_hop));
+        json_object_set_new(row, "entries", json_integer((json_int_t) sum->entries));
+        json_object_set_new(row, "recipients", json_integer((json_int_t) sum->recipients));
+        json_object_set_new(row, "octets", json_integer((json_int_t) sum->octets));
+        json_object_set_new(row, "oldest", json_integer((json_int_t) sum->oldest_us));
+        return row;
+}
+
+static void end_summary(struct control_session *s)
+{
+        const struct summary *sum = s->verb;
+        json_t *row = sum_row(&sum->all, NULL), *hops = json_array();
+
+        for (size_t i = 0; i < sum->hop_count; i++)
+                json_array_append_new(hops, sum_row(&sum->hops[i], NULL));
+        if (sum->others.entries)
+                json_array_append_new(hops, sum_row(&sum->others, "(others)"));
+        json_object_set_new(row, "next_hops", hops);
+        send_row(s, row);
+        control_end(s, EX_OK, "");
+}
+
 void control_queue_list(struct control_session *s)
 {
-        if (walk_start(s, show_entry, end_list))
-                next_page(s);
+        const bool is_summary = control_argument(s, "summary").len > 0;
+        uint64_t limit = 0;
+        struct walk *w = walk_new(s, is_summary ? sizeof(struct summary) : sizeof *w);
+
+        if (!w)
+                return;
+        if (number_parse(control_argument(s, "limit"), UINT32_MAX, &limit) == 0)
+                w->visited_max = (size_t) limit;
+        w->visit = is_summary ? sum_entry : show_entry;
+        w->end = is_summary ? end_summary : end_list;
+        next_page(s);
 }
 
 static void end_show(struct control_session *s)
