@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "config/options.h"
+#include "message/address.h"
 
 enum {
         DOMAIN_MAX = 253,      /* RFC 1035 section 3.1 in text form, without the last dot */
@@ -72,6 +73,7 @@ size_t option_size(enum option_type type)
                 return sizeof(uint64_t);
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
@@ -130,6 +132,17 @@ static int lower_domain(struct span s, struct arena *arena, struct span *ret_s)
                 return -ENOMEM;
         ascii_lower_copy(copy, s);
         *ret_s = span_make(copy, s.len);
+        return 0;
+}
+
+/* What may stand in front of "@" without quotes. */
+static int check_name(struct span s, struct buffer *why)
+{
+        struct address address;
+
+        if (address_parse(s, true, &address) < 0 || address.domain.len)
+                return REFUSE(why, "\"%.*s\" is no local name; write it without a domain, like "
+                              "\"root\"", TEXT(s));
         return 0;
 }
 
@@ -466,6 +479,7 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
                 return r < 0 ? r : ret->p ? 0 : -ENOMEM;
         }
         r = o->type == OPTION_SERVERS ? parse_server(s, why)
+            : o->type == OPTION_NAMES ? check_name(s, why)
                                       : check_domain(span_skip(s, is_pattern), why);
         return r < 0 ? r : lower_domain(s, arena, ret);
 }
@@ -575,6 +589,7 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         switch (o->type) {
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
@@ -625,6 +640,7 @@ static size_t field_count(const struct option *o, const void *field)
         switch (o->type) {
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
@@ -667,6 +683,7 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
                 break;
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:

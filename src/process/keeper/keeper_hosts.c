@@ -17,7 +17,7 @@ enum {
         MEMORY_MAX = 16 * 1024 * 1024, /* of all answers that are kept */
         ASKED_MAX = 2000,              /* at once: what comes beside them goes by its domain */
         WAIT_MS = 2000,                /* for an answer, before mail goes by its domain */
-        GATHER_MS = 100, /* for the other names of a message, before a part of it goes */
+        GATHER_MS = 500, /* for the other names of a message, before a part of it goes */
         KEPT_MIN_MS = 60 * 1000,
         KEPT_MAX_MS = 3600 * 1000,
         STALE_MS = 60 * 1000,  /* what is over is good for what has begun so long */
