@@ -592,7 +592,7 @@ void relay_connection_take(struct relay_connection *c, struct relay_job *j)
 
 void relay_connection_pump(struct relay_connection *c)
 {
-        if (!c->client || smtp_client_stage(c->client) != SMTP_CLIENT_AT_BODY)
+        if (!c->client || !smtp_client_wants_body(c->client))
                 return;
         pump(c);
         drive(c, (struct span) {NULL, 0});

@@ -19,6 +19,9 @@ struct relay_job {
         uint64_t deadline_ms;
         struct arena arena; /* all spans below */
         struct span next_hop;
+        struct span destination; /* whose hosts these are; empty: next_hop is to be looked up */
+        struct ipc_items hosts;
+        uint64_t hosts_until_ms;
         struct smtp_client_mail mail;
         struct smtp_client_rcpt *rcpts;
         uint32_t *indices; /* of each recipient in the decision record */
