@@ -21,6 +21,7 @@ static const char *const type_texts[] = {
         [OPTION_DURATION] = "A time",
         [OPTION_DOMAINS] = "A list of domain names",
         [OPTION_PATTERNS] = "A list of domain names",
+        [OPTION_NAMES] = "A list of local names",
         [OPTION_SERVERS] = "A list of addresses",
         [OPTION_MECHANISMS] = "A list of SASL mechanisms",
         [OPTION_TLS_POLICIES] = "A list of rows",

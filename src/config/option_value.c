@@ -9,6 +9,7 @@
 #include "base/number.h"
 #include "config/options.h"
 #include "config/tls_policy.h"
+#include "message/address.h"
 
 enum {
         DOMAIN_MAX = 253,      /* RFC 1035 section 3.1 in text form, without the last dot */
@@ -73,6 +74,7 @@ size_t option_size(enum option_type type)
                 return sizeof(uint64_t);
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
@@ -132,6 +134,17 @@ static int lower_domain(struct span s, struct arena *arena, struct span *ret_s)
                 return -ENOMEM;
         ascii_lower_copy(copy, s);
         *ret_s = span_make(copy, s.len);
+        return 0;
+}
+
+/* What may stand in front of "@" without quotes. */
+static int check_name(struct span s, struct buffer *why)
+{
+        struct address address;
+
+        if (address_parse(s, true, &address) < 0 || address.domain.len)
+                return REFUSE(why, "\"%.*s\" is no local name; write it without a domain, like "
+                              "\"root\"", TEXT(s));
         return 0;
 }
 
@@ -482,6 +495,7 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
         if (o->type == OPTION_TLS_POLICIES)
                 return parse_tls_policy(s, arena, ret, why);
         r = o->type == OPTION_SERVERS ? parse_server(s, why)
+            : o->type == OPTION_NAMES ? check_name(s, why)
                                       : check_domain(span_skip(s, is_pattern), why);
         return r < 0 ? r : lower_domain(s, arena, ret);
 }
@@ -591,6 +605,7 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         switch (o->type) {
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
@@ -642,6 +657,7 @@ static size_t field_count(const struct option *o, const void *field)
         switch (o->type) {
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
@@ -685,6 +701,7 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
                 break;
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:

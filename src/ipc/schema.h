@@ -44,6 +44,7 @@ enum {
         M(7, reload)                                                                               \
         M(8, stop)                                                                                 \
         M(9, status_query)                                                                         \
+        M(16, meters) /* to edge */                                                                \
         M(14, table) /* to compiler */                                                             \
         /* process to supervisor */                                                                \
         M(10, ready)                                                                               \
@@ -60,6 +61,7 @@ enum {
         M(25, drop)                                                                                \
         M(26, refused)                                                                             \
         M(27, intake)                                                                              \
+        M(28, retry)                                                                              \
         /* keeper to relay, and its answers */                                                     \
         M(30, job)                                                                                 \
         M(31, outcome)                                                                             \
@@ -142,6 +144,9 @@ enum tls_what {
         TLS_SERVER_CA = 4,   /* to relay, alone: authorities for other servers */
 };
 
+/* +fd: memfd of policy/meters.h, formatted, shared by all who get it. Before go. */
+#define IPC_FIELDS_meters(F) F(U8, reserved, 0, _)
+
 #define IPC_FIELDS_go(F) F(U8, reserved, 0, _)
 #define IPC_FIELDS_ready(F) F(U8, reserved, 0, _)
 
@@ -185,6 +190,7 @@ enum tls_what {
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _) /* without <>, empty for the null path */         \
         F(OCTETS, envid, 100, _)                                                                   \
         F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
+        F(U64, hold_until_us, 0, _)    /* not delivered before (RFC 4865); 0: at once */           \
         F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
@@ -236,6 +242,12 @@ enum commit_status {
 #define IPC_FIELDS_intake(F)                                                                       \
         F(BOOL, is_open, 0, _)                                                                     \
         F(OCTETS, reason, IPC_TEXT_MAX, _)
+
+/* edge to keeper: try now what waits for this domain (ETRN, RFC 1985). Never
+ * answered. */
+#define IPC_FIELDS_retry(F)                                                                        \
+        F(OCTETS, domain, 255, _) /* lower case, A-labels */                                       \
+        F(BOOL, with_subdomains, 0, _)
 
 /* Deliver to these recipients of one message behind one next hop. `body`
  * frames for the same message follow until body_len octets have come; or +fd:

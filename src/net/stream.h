@@ -29,6 +29,9 @@ struct stream_handler {
          * TLS trouble (stream_error() says it in words); -ETIMEDOUT. No further
          * callback comes; free the stream. */
         void (*closed)(struct stream *s, void *arg, int reason);
+        /* The deadline has come; it is off now, and the stream as it was. NULL:
+         * `closed` with -ETIMEDOUT instead. */
+        void (*expired)(struct stream *s, void *arg);
 };
 
 struct stream_limits {
@@ -71,6 +74,11 @@ void stream_finish(struct stream *s, uint64_t timeout_ms);
 /* `closed` with -ETIMEDOUT when nothing was read or written for that long; 0
  * switches it off. */
 void stream_set_idle_timeout(struct stream *s, uint64_t ms);
+
+/* `expired` in `ms` from now, whatever comes and goes until then; 0 switches it
+ * off. Setting it again moves it, which is cheap. For a peer that is slow on
+ * purpose: what counts as progress, the owner knows. */
+void stream_set_deadline(struct stream *s, uint64_t ms);
 
 /* TLS on this stream, after what is queued has been sent. Octets read but not
  * used are discarded: whoever sent them before the handshake was not entitled

@@ -129,10 +129,18 @@ static struct meters_slot *claim(const struct meters *m, uint64_t key, uint64_t 
         return NULL;
 }
 
+static unsigned sum_held(struct meters_slot *slot)
+{
+        unsigned sum = 0;
+
+        for (int i = 0; i < METERS_OWNERS; i++)
+                sum += atomic_load_explicit(&slot->held[i], memory_order_relaxed);
+        return sum;
+}
+
 unsigned meters_hold(struct meters *m, uint64_t key, uint64_t now_us)
 {
         struct meters_slot *slot = claim(m, key, now_us / 60000000 & UINT32_MAX);
-        unsigned sum = 0;
 
         if (!slot)
                 return 0;
@@ -141,9 +149,7 @@ unsigned meters_hold(struct meters *m, uint64_t key, uint64_t now_us)
                 atomic_fetch_sub(&slot->held[m->owner], 1);
                 return 0;
         }
-        for (int i = 0; i < METERS_OWNERS; i++)
-                sum += atomic_load_explicit(&slot->held[i], memory_order_relaxed);
-        return sum;
+        return sum_held(slot);
 }
 
 void meters_release(struct meters *m, uint64_t key)
@@ -152,6 +158,22 @@ void meters_release(struct meters *m, uint64_t key)
 
         if (slot && atomic_load(&slot->held[m->owner]))
                 atomic_fetch_sub(&slot->held[m->owner], 1);
+}
+
+unsigned meters_held(const struct meters *m, uint64_t key)
+{
+        struct meters_slot *slot = find(m, key);
+
+        return slot ? sum_held(slot) : 0;
+}
+
+unsigned meters_ticks(const struct meters *m, uint64_t key, uint64_t now_us)
+{
+        const uint64_t minute = now_us / 60000000 & UINT32_MAX;
+        struct meters_slot *slot = find(m, key);
+        const uint64_t count = slot ? atomic_load(&slot->minute) : 0;
+
+        return count >> 32 == minute ? (unsigned) (count & UINT32_MAX) : 0;
 }
 
 unsigned meters_tick(struct meters *m, uint64_t key, uint64_t now_us)

@@ -16,7 +16,11 @@
 
 #include "base/span.h"
 
-enum { METERS_OWNERS = 16 };
+enum {
+        METERS_OWNERS = 16,
+        METERS_CLIENTS = 16 * 1024, /* networks counted at a time, usually */
+        METERS_ALL = 2,             /* the key of all clients together: never a client's */
+};
 
 struct meters_slot;
 struct meters {
@@ -51,3 +55,9 @@ void meters_release(struct meters *m, uint64_t key);
 /* One event more. Returns how many there were in the running minute, this one
  * included; 1 when it could not be counted. */
 unsigned meters_tick(struct meters *m, uint64_t key, uint64_t now_us);
+
+/* How many connections are open now at all owners, holding none. */
+unsigned meters_held(const struct meters *m, uint64_t key);
+
+/* How many there were in the running minute, counting none. */
+unsigned meters_ticks(const struct meters *m, uint64_t key, uint64_t now_us);

@@ -21,6 +21,7 @@
 #include "process/control_access.h"
 #include "process/folders.h"
 #include "process/listeners.h"
+#include "process/meters_area.h"
 #include "process/place.h"
 #include "process/sealed.h"
 #include "process/settings.h"
@@ -85,7 +86,7 @@ struct supervisor {
         uint64_t reload_generation;
         uint64_t reload_client, stop_client; /* 0: nobody waits */
 
-        int lock_fd, state_fd, submit_fd, keeper_control_fd;
+        int lock_fd, state_fd, submit_fd, keeper_control_fd, meters_fd;
         struct listeners listeners;
         struct control *control;
         struct watch *watch, *tls_watch;
@@ -233,6 +234,8 @@ static void instruct(struct supervisor *s, struct place *p)
                      .number = (uint8_t) p->number, .generation = p->generation,
                      .is_privileged = s->is_privileged, .uid = p->uid, .gid = p->gid);
         send_tables(s, p);
+        if (p->kind == PROCESS_EDGE)
+                CHANNEL_SEND(p->channel, meters, s->meters_fd, .reserved = 0);
         if (p->kind == PROCESS_KEEPER)
                 CHANNEL_SEND(p->channel, peer, s->state_fd, .kind = PROCESS_STATE);
         send_listeners(s, p, false);
@@ -892,6 +895,8 @@ static int set_up(struct supervisor *s, struct buffer *error)
                 return -ENOMEM;
         r = open_folders(s, error);
         if (r == 0)
+                r = meters_area_new(&s->meters_fd);
+        if (r == 0)
                 r = make_events(s);
         if (r == 0)
                 r = add_places(s);
@@ -940,6 +945,7 @@ int supervisor_run(const char *config_path)
                 .config_path = config_path, .is_privileged = geteuid() == 0,
                 .settings = SETTINGS_INIT, .next = SETTINGS_INIT,
                 .lock_fd = -1, .state_fd = -1, .submit_fd = -1, .keeper_control_fd = -1,
+                .meters_fd = -1,
         };
         log_set_process("supervisor/0");
         log_set_clock(true);

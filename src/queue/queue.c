@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "route/route.h"
 
 enum {
         CONCURRENCY_START = 5,
@@ -12,6 +13,7 @@ enum {
                            * others, and what it leaves them when it is alone */
         REFILL_BELOW = 100,
         LAST_EVERY = 8,
+        URGENT_WALK_MAX = 1000, /* urgent entries that a more urgent one passes, at most */
 };
 
 void queue_init(struct queue *q, const struct queue_options *o)
@@ -127,6 +129,29 @@ static void settle(struct queue *q, struct destination *d)
 
 /* ---- entries ----------------------------------------------------------- */
 
+/* In order of arrival, but the urgent in front (RFC 6710 section 5) and what
+ * can wait behind. */
+static void enqueue(struct destination *d, struct queue_entry *e)
+{
+        const int priority = envelope_priority(e->flags);
+        unsigned steps = 0;
+
+        if (priority > 0) {
+                LIST_FOR_EACH (node, &d->waiting) {
+                        const struct queue_entry *other =
+                                LIST_OBJECT(node, struct queue_entry, in_destination);
+
+                        if (envelope_priority(other->flags) >= priority &&
+                            ++steps < URGENT_WALK_MAX)
+                                continue;
+                        list_append(node, &e->in_destination); /* in front of it */
+                        return;
+                }
+        }
+        list_append(e->flags & QUEUE_FLAGS_LAST ? &d->waiting_last : &d->waiting,
+                    &e->in_destination);
+}
+
 int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
 {
         struct destination *d;
@@ -144,8 +169,7 @@ int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
                 return r;
         }
         e->destination = d;
-        list_append(e->flags & QUEUE_FLAGS_LAST ? &d->waiting_last : &d->waiting,
-                    &e->in_destination);
+        enqueue(d, e);
         d->has_stored = d->has_stored || e->waits_for_host;
         d->waiting_count++;
         q->active_count++;

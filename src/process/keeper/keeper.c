@@ -13,6 +13,7 @@
 #include "process/keeper/keeper_control.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
+#include "process/keeper/keeper_retry.h"
 #include "process/keeper/keeper_view.h"
 #include "route/route.h"
 
@@ -83,7 +84,7 @@ static const struct channel_handler access_handler = {
 static const struct channel_handler edge_handler = {
         .on = {[IPC_body] = keeper_on_body, [IPC_commit] = keeper_on_commit,
                [IPC_drop] = keeper_on_drop, [IPC_lend] = keeper_on_lend,
-               [IPC_refused] = keeper_on_refused},
+               [IPC_refused] = keeper_on_refused, [IPC_retry] = keeper_on_retry},
         .closed = edge_closed,
 };
 static const struct channel_handler relay_handler = {

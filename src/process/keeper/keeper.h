@@ -73,6 +73,7 @@ struct keeper {
         bool is_fresh_left;        /* fresh entries may lie in the store only */
         uint64_t fresh_cursor;     /* message ids up to here were taken up */
         bool is_scanning;
+        bool is_retrying;          /* a walk of keeper_retry.c is under way */
         struct table jobs;         /* by number */
         uint64_t last_job;
         size_t body_bytes;         /* held for first attempts */

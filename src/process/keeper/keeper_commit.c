@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "policy/decision.h"
+#include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
@@ -45,6 +46,7 @@ struct commit {
 
         struct arena arena; /* everything below */
         uint64_t message_id, arrived_us, body_len;
+        uint64_t hold_until_us; /* 0: delivered at once */
         uint32_t flags, local_prefix_len;
         struct span mail_from, envid, header_message_id, record;
         struct span body[2];
@@ -289,7 +291,11 @@ static void start_entries(struct commit *c)
                 return;
         if (!(c->flags & ENVELOPE_LENT))
                 body = keeper_body_new(c->keeper, c->body, 2);
-        for (size_t i = 0; i < c->entry_count; i++)
+        for (size_t i = 0; i < c->entry_count && c->hold_until_us; i++) {
+                keeper_queue_expect(c->keeper, c->hold_until_us);
+                queue_entry_free(c->entries[i]); /* the store has it until it is due */
+        }
+        for (size_t i = 0; i < c->entry_count && !c->hold_until_us; i++)
                 keeper_queue_add(c->keeper, c->entries[i], body ? keeper_body_ref(body) : NULL);
         c->entry_count = 0;
         if (body)
@@ -351,7 +357,7 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                 .arrived_us = c->arrived_us, .blob_id = c->message_id, .body_len = c->body_len,
                 .local_prefix_len = c->local_prefix_len, .mail_from = c->mail_from,
                 .envid = c->envid, .header_message_id = c->header_message_id,
-                .next_hop = next_hop,
+                .next_hop = next_hop, .due_us = c->hold_until_us,
         };
         int r;
 
@@ -620,10 +626,25 @@ static void account_opened(void *arg, int result, struct account *a)
         opened_one(o->commit);
 }
 
+/* What is not to be delivered yet waits in the queue, for mailboxes here too. */
+static void queue_deliveries(struct commit *c)
+{
+        for (size_t i = 0; i < c->recipient_count; i++) {
+                struct ipc_recipient *q = &c->recipients[i].given;
+
+                if (q->kind != ROUTE_LOCAL)
+                        continue;
+                q->kind = ROUTE_RELAY;
+                q->next_hop = SPAN_LITERAL("local:");
+        }
+}
+
 static void open_accounts(struct commit *c)
 {
         struct keeper *k = c->keeper;
 
+        if (c->hold_until_us)
+                queue_deliveries(c);
         c->opening = 1;
         for (size_t i = 0; i < c->recipient_count; i++) {
                 struct commit_recipient *q = &c->recipients[i];
@@ -727,6 +748,8 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         c->peer_generation = peer->generation;
         c->message_id = m->message_id;
         c->arrived_us = m->arrived_us;
+        if (m->hold_until_us > clock_now_us())
+                c->hold_until_us = m->hold_until_us;
         c->body_len = m->body_len;
         c->flags = m->flags;
         c->local_prefix_len = m->local_prefix_len;

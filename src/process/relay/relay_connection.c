@@ -556,8 +556,8 @@ static bool try_next(struct relay_connection *c)
 
                 take_job_off(j);
                 relay_destination_unreachable(
-                        d, j, c->is_policy_failure ? "4.7.5" : "4.4.1", c->error[0] ? c->error : "no address could be tried",
-                        c->host);
+                        d, j, c->is_policy_failure ? "4.7.5" : "4.4.1",
+                        c->error[0] ? c->error : "no address could be tried", c->host);
         }
         connection_free(c);
         return false;

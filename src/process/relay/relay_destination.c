@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
@@ -425,6 +426,23 @@ static void connect_job(struct relay_destination *d, struct relay_job *j)
         }
 }
 
+/* "error:550 5.1.1 text": a recipient that an alias names and that cannot be
+ * reached. The text is a table's. */
+static void fail_as_told(struct relay_job *j, struct span reply)
+{
+        struct span word, enhanced;
+        uint64_t code = 0;
+        char status[16], text[IPC_TEXT_MAX];
+
+        (void) span_split(&reply, ' ', &word);
+        (void) span_split(&reply, ' ', &enhanced);
+        if (number_parse(word, 599, &code) < 0 || code < 400)
+                code = 550;
+        snprintf(status, sizeof status, "%.*s", (int) enhanced.len, enhanced.len ? enhanced.p : "");
+        snprintf(text, sizeof text, "%.*s", (int) reply.len, reply.len ? reply.p : "");
+        relay_job_fail(j, (unsigned) code, status, text, "");
+}
+
 static const char *unsendable(const struct next_hop *hop)
 {
         if (hop->is_unix)
@@ -446,7 +464,10 @@ static int destination_get(struct relay *r, struct relay_job *j, struct relay_de
 
         if (!d && next_hop_parse(j->next_hop, &hop) < 0)
                 why = "the next hop cannot be understood";
-        else if (!d)
+        else if (!d && span_equal(hop.mailer, SPAN_LITERAL("error"))) {
+                fail_as_told(j, hop.host);
+                return -EINVAL;
+        } else if (!d)
                 why = unsendable(&hop);
         if (why) {
                 relay_job_fail(j, 0, "4.3.5", why, "");

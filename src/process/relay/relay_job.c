@@ -152,6 +152,8 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
                 .mail_from = arena_copy(&j->arena, m->mail_from),
                 .envid = arena_copy(&j->arena, m->envid),
                 .flags = client_flags(m->flags),
+                .has_priority = envelope_has_priority(m->flags),
+                .priority = (int8_t) envelope_priority(m->flags),
                 .size = m->body_len,
                 .rcpts = j->rcpts,
                 .rcpt_count = j->open_count,

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "route/route.h"
+#include "message/next_hop.h"
 #include "process/relay/relay_connection.h"
 
 enum { PORT_TLS_FIRST = 465, NAMES_MAX = TLS_POLICY_NAMES_MAX + 2 };

@@ -54,6 +54,7 @@ enum smtp_client_offer { /* what EHLO was answered with */
         SMTP_CLIENT_OFFER_DSN = 8,
         SMTP_CLIENT_OFFER_SMTPUTF8 = 16,
         SMTP_CLIENT_OFFER_STARTTLS = 32,
+        SMTP_CLIENT_OFFER_MT_PRIORITY = 64,
 };
 
 struct smtp_client_rcpt {
@@ -68,6 +69,8 @@ struct smtp_client_mail {
         struct span mail_from; /* without <>; empty: the null reverse-path */
         struct span envid;     /* xtext, or empty */
         unsigned flags;        /* enum smtp_client_flag */
+        bool has_priority;
+        int8_t priority;       /* for MT-PRIORITY= (RFC 6710), where the host takes it */
         uint64_t size;         /* octets of the message, for SIZE= (RFC 1870) */
         const struct smtp_client_rcpt *rcpts;
         size_t rcpt_count; /* at least 1 */

@@ -74,6 +74,10 @@ static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
                 smtp_client_put_text(c, " BODY=8BITMIME");
         if (m->flags & SMTP_CLIENT_SMTPUTF8)
                 smtp_client_put_text(c, " SMTPUTF8");
+        if (m->has_priority && c->offers & SMTP_CLIENT_OFFER_MT_PRIORITY) {
+                snprintf(size, sizeof size, " MT-PRIORITY=%d", m->priority);
+                smtp_client_put_text(c, size);
+        }
         if (c->offers & SMTP_CLIENT_OFFER_DSN) {
                 if (m->flags & SMTP_CLIENT_RET_FULL)
                         smtp_client_put_text(c, " RET=FULL");
