@@ -395,14 +395,14 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
 }
 
 void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
-                            const char *tls_cipher)
+                            const char *tls_cipher, const char *more)
 {
         const struct span failed = span_first(j->fallback_for, 600);
 
         j->sends_dsn = sends_dsn;
-        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%.*s",
+        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
-                 tls_cipher ? tls_cipher : "", failed.len ? " fallback_for=" : "",
+                 tls_cipher ? tls_cipher : "", more, failed.len ? " fallback_for=" : "",
                  (int) failed.len, failed.p ? failed.p : "");
 }
 
