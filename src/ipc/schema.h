@@ -259,6 +259,7 @@ enum commit_status {
         F(OCTETS, next_hop, 512, _)                                                                \
         F(OCTETS, destination, 512, _) /* whose hosts follow: connections are shared by it; */     \
         F(U32, hosts_ttl_s, 0, _)      /* empty: the relay finds out where next_hop leads */       \
+        F(BOOL, are_hosts_secure, 0, _)                                                            \
         F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \

@@ -204,6 +204,7 @@ static int send_head(struct job *j, struct span first, int file)
                 m.job.destination = e->destination->key;
                 m.job.hosts = hosts.hosts;
                 m.job.hosts_ttl_s = hosts.ttl_s;
+                m.job.are_hosts_secure = hosts.is_secure;
         } else if (j->part_count > 1) {
                 r = -EAGAIN; /* not known any more to be all behind one set of hosts */
         }

@@ -204,7 +204,7 @@ static unsigned preference_of_ours(const struct relay_destination *d, struct ipc
 
 /* Hosts come by preference: the resolver sorts them. 0; -ENOMEM; -ELOOP: the
  * mail would come back to us; -ENOENT: no addresses. */
-static int set_addresses(struct relay_destination *d, struct ipc_items hosts)
+static int set_addresses(struct relay_destination *d, struct ipc_items hosts, bool are_secure)
 {
         unsigned ours = preference_of_ours(d, hosts);
         struct reader each = ipc_items_read(hosts);
@@ -222,7 +222,7 @@ static int set_addresses(struct relay_destination *d, struct ipc_items hosts)
                 if (h.preference >= ours)
                         continue;
                 has_host = true;
-                add_host(d, &h, RELAY_ADDRESSES_MAX, a->is_secure);
+                add_host(d, &h, RELAY_ADDRESSES_MAX, are_secure);
         }
         if (d->address_count == 0)
                 return ours < PREFERENCE_END && !has_host ? -ELOOP : -ENOENT;
@@ -355,7 +355,7 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
                 fail_waiting(d, troubles[i].code, troubles[i].enhanced, troubles[i].text);
                 return;
         }
-        s = set_addresses(d, a->hosts);
+        s = set_addresses(d, a->hosts, a->is_secure);
         if (s < 0) {
                 fail_without_addresses(d, s);
                 return;
@@ -548,7 +548,7 @@ static void connect_with_hosts(struct relay_destination *d, struct relay_job *j)
         int s = 0;
 
         if (d->addresses_until_ms <= now && list_is_empty(&d->idle)) {
-                s = set_addresses(d, j->hosts);
+                s = set_addresses(d, j->hosts, j->are_hosts_secure);
                 d->addresses_until_ms = j->hosts_until_ms > now + RELAY_ADDRESSES_KEPT_MS
                                                 ? j->hosts_until_ms
                                                 : now + RELAY_ADDRESSES_KEPT_MS;

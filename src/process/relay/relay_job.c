@@ -151,6 +151,7 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
         j->next_hop = arena_copy(&j->arena, m->next_hop);
         j->destination = arena_copy(&j->arena, m->destination);
         j->hosts.count = m->hosts.count;
+        j->are_hosts_secure = m->are_hosts_secure;
         j->hosts.octets = arena_copy(&j->arena, m->hosts.octets);
         j->hosts_until_ms = loop_now_ms(j->relay->loop) + m->hosts_ttl_s * 1000ULL;
         if (!j->destination.p || !j->hosts.octets.p)

@@ -21,6 +21,7 @@ struct relay_job {
         struct span next_hop;
         struct span destination; /* whose hosts these are; empty: next_hop is to be looked up */
         struct ipc_items hosts;
+        bool are_hosts_secure; /* DNSSEC vouches for their names */
         uint64_t hosts_until_ms;
         struct smtp_client_mail mail;
         struct smtp_client_rcpt *rcpts;
