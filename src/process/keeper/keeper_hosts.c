@@ -353,6 +353,29 @@ static int set_answer(struct keeper *k, struct name *n, const struct ipc_mx_answ
         return 0;
 }
 
+/* Whether a certificate may be held against the domain's name as well (RFC 7672
+ * section 3.2.2: usage DANE-TA); in doubt it may. */
+static bool heeds_domain(struct ipc_items hosts)
+{
+        enum { USAGE_DANE_EE = 3 };
+        struct reader each = ipc_items_read(hosts);
+        struct ipc_mx_host h;
+
+        while (ipc_next_mx_host(&each, &h))
+                for (struct reader records = READER(h.tlsa); records.rest.len;) {
+                        const uint8_t usage = read_u8(&records);
+                        size_t len;
+
+                        read_raw(&records, 2);
+                        len = read_u8(&records);
+                        len = len << 8 | read_u8(&records);
+                        read_raw(&records, len);
+                        if (records.failed || usage != USAGE_DANE_EE)
+                                return true;
+                }
+        return false;
+}
+
 static uint64_t kept_ms(uint32_t ttl_s)
 {
         const uint64_t ms = (uint64_t) ttl_s * 1000;
@@ -374,7 +397,7 @@ static void on_mx_answer(struct channel *ch, void *arg, const union ipc_message 
         n = TABLE_OBJECT(node, struct name, by_query);
         end_query(k, n);
         if (a->status == DNS_OK && a->hosts.count && !n->is_alone &&
-            set_answer(k, n, a) == 0) {
+            !heeds_domain(a->hosts) && set_answer(k, n, a) == 0) {
                 n->until_ms = now_ms(k) + kept_ms(a->ttl_s);
         } else { /* the relay asks as well, and says what is wrong */
                 forget_answer(k, n);

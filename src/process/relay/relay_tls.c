@@ -155,6 +155,8 @@ static int start_dane(struct relay_connection *c, const struct relay_address *a)
         };
 
         (void) policy_of(c->destination, &names[1]);
+        if (!names[1].len) /* the mail of several domains, where no record asks for their names */
+                check.name_count = 1;
         return start(c, names[0], &check);
 }
 
