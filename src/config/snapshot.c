@@ -45,8 +45,9 @@ static bool table_is_sound(const struct snapshot *s, const struct snapshot_table
                 return t->count == 0;
         return t->count <= t->cell_count && t->home_count <= t->cell_count &&
                t->cells % SNAPSHOT_CELL_ALIGN == 0 &&
-               is_within(s, t->cells, t->cell_count * (uint64_t) (sizeof(struct snapshot_cell) + 1) +
-                                              SNAPSHOT_PRINTS_PAD);
+               is_within(s, t->cells,
+                         t->cell_count * (uint64_t) (sizeof(struct snapshot_cell) + 1) +
+                                 SNAPSHOT_PRINTS_PAD);
 }
 
 static bool is_sound(const struct snapshot *s)
