@@ -105,7 +105,8 @@ class Sinks:
         hosts = [f"127.0.0.{10 + number}" for number in range(row.hosts)] if row.hosts > 1 \
             else ["127.0.0.1"]
         self.port = ports.free_port()
-        self.hosts = hosts
+        self.routes = {f"d{number}.{row.domain}": (hosts[number % row.hosts], self.port)
+                       for number in range(row.domains)}
         self.all = [generator.Sink(servers.FOLDER, host, self.port) for host in hosts]
         self.process = self.all[0].process
 

@@ -3,10 +3,12 @@
 Each function returns {"facts": {name: text}, "targets": [[text, is_met]],
 "lines": [{"name", "x", "y", "low", "high"}]}, the last for a plot."""
 import dataclasses
+import json
 import multiprocessing
 import socket
 import ssl
 import statistics
+import subprocess
 import threading
 import time
 
@@ -82,72 +84,72 @@ def large(options, say):
             "lines": []}
 
 
-def _slope(depths, rates):
-    """Facts and targets of a rate that should not depend on a depth."""
-    medians = [statistics.median(each) for each in rates]
-    spread = 1 - min(medians) / max(medians)
-    return {"facts": {f"{depth:,}": f"{median:,.0f}/s ({min(each):,.0f}–{max(each):,.0f})"
-                      for depth, median, each in zip(depths, medians, rates)}
-            | {"spread": f"{spread:.0%}"},
-            "targets": [["flat within 20 %", spread <= 0.2]]}
-
-
-def _line(name, depths, rates):
-    return {"name": name, "x": depths, "y": [statistics.median(each) for each in rates],
-            "low": [min(each) for each in rates], "high": [max(each) for each in rates]}
-
-
-def _depths(options):
-    return [0, 10000, 100000] if options.quick else [0, 10000, 100000, 1000000]
+def _growth(options, say, name, grow, measure):
+    """The rate of a server that fills, beside an empty one that is measured in
+    turn with it: the machine may change meanwhile, their ratio should not.
+    grow(more) fills it; measure(is_grown, count) returns (rate, CPU µs)."""
+    depths = [0, 10000, 100000] if options.quick else [0, 10000, 100000, 1000000]
+    line = {"name": name, "x": depths, "y": [], "low": [], "high": []}
+    facts, ratios, held = {}, [], 0
+    count = int(options.seconds * measure(True, 2000)[0] // 100 * 100) + 1000
+    for depth in depths:
+        grow(max(0, depth - held))
+        held = max(held, depth)
+        runs = [[measure(is_grown, count) for is_grown in (True, False)]
+                for _ in range(options.rounds)]
+        rates = [grown[0] for grown, _ in runs]
+        ratios.append(statistics.median(grown[0] / empty[0] for grown, empty in runs))
+        cpu, cpu_empty = (statistics.median(pair[i][1] for pair in runs) for i in (0, 1))
+        facts[f"{depth:,}"] = (
+            f"{statistics.median(rates):,.0f}/s ({min(rates):,.0f}–{max(rates):,.0f}), "
+            f"{ratios[-1]:.2f} of an empty one, {cpu:.0f} µs CPU ({cpu_empty:.0f})")
+        say(f"{depth:,}: {facts[f'{depth:,}']}")
+        for key, value in (("y", statistics.median(rates)), ("low", min(rates)),
+                           ("high", max(rates))):
+            line[key].append(value)
+    return {"facts": facts, "targets": [["at least 80 % of an empty one's rate at every depth",
+                                         min(ratios) >= 0.8]], "lines": [line]}
 
 
 def flat_mailbox(options, say):
-    """Into one mailbox, as it grows."""
+    """Into one mailbox, as it grows; the other one is not delivered to otherwise."""
     row = rows.Row("flat", "", "local", per_connection=100, users=1, size=1024, is_lmtp=True)
-    depths, rates, held = _depths(options), [], 0
-    server = servers.HayaumaServer(row, None)
+    grown, empty = servers.HayaumaServer(row, None), servers.HayaumaServer(row, None)
+
+    def measure(is_grown, count):
+        if not is_grown:  # it stays small
+            empty.stop()
+            empty.start()
+            row.send(empty.port, 1000)
+        one = rows.measure(grown if is_grown else empty, row, count, None)
+        return one["rate"], one["cpu_us_all"]
     try:
-        row.send(server.port, 1000)
-        held = 1000
-        for depth in depths:
-            if depth > held:
-                row.send(server.port, depth - held)
-                held = depth
-            each = []
-            for _ in range(options.rounds):
-                count = max(1000, int(options.seconds * (rates[0][0] if rates else 5000)))
-                each.append(row.send(server.port, count)["rate"])
-                held += count
-            rates.append(each)
-            say(f"with {depth:,} messages: {statistics.median(each):,.0f}/s")
+        return _growth(options, say, "into one mailbox",
+                       lambda more: more and row.send(grown.port, more), measure)
     finally:
-        server.stop()
-    return _slope(depths, rates) | {"lines": [_line("into one mailbox", depths, rates)]}
+        grown.stop()
+        empty.stop()
 
 
 def flat_queue(options, say):
-    """Passing on and delivering, beside a queue for a host that does not answer."""
-    sinks = rows.Sinks(rows.ROWS[0])
-    dead = rows.Row("flat", "", "relay", per_connection=0, size=400, domain="dead.example.net")
+    """Passing on, beside a queue for a host that does not answer."""
     live = rows.Row("flat", "", "relay", per_connection=100)
-    depths, rates, held = _depths(options), [], 0
-    server = servers.HayaumaServer(live, sinks, routes={dead.domain: f"{ports.free_port()}"})
+    dead = rows.Row("flat", "", "relay", per_connection=0, size=400, domain="dead.example.net")
+    sinks = rows.Sinks(live)
+    grown = servers.HayaumaServer(live, sinks,
+                                  routes={dead.domain: ("127.0.0.1", ports.free_port())})
+    empty = servers.HayaumaServer(live, sinks)
+
+    def measure(is_grown, count):
+        one = rows.measure(grown if is_grown else empty, live, count, sinks)
+        return one["rate"], one["cpu_us_all"]
     try:
-        live.send(server.port, 1000)
-        for depth in depths:
-            if depth > held:
-                dead.send(server.port, depth - held)
-                held = depth
-            each = []
-            for _ in range(options.rounds):
-                count = max(1000, int(options.seconds * (rates[0][0] if rates else 5000)))
-                each.append(rows.measure(server, live, count, sinks)["rate"])
-            rates.append(each)
-            say(f"with {depth:,} queued: {statistics.median(each):,.0f}/s")
+        return _growth(options, say, "relay beside a queue",
+                       lambda more: more and dead.send(grown.port, more), measure)
     finally:
-        server.stop()
+        grown.stop()
+        empty.stop()
         sinks.stop()
-    return _slope(depths, rates) | {"lines": [_line("relay beside a queue", depths, rates)]}
 
 
 def idle(options, say):
@@ -230,7 +232,26 @@ def _idle_connections(options, say, is_tls):
             "targets": [[f"at most {limit} KiB each", each <= limit]], "lines": []}
 
 
+def snapshot(options, say):
+    """Tables of a million rows, one core."""
+    rates = {"probes": [], "decisions": []}
+    for number in range(options.rounds):
+        done = subprocess.run([servers.FOLDER / "snapshot_bench", "1000000",
+                               "1" if options.quick else "3"], check=True, capture_output=True)
+        said = json.loads(done.stdout)
+        for name, each in rates.items():
+            each.append(said[name])
+        say(f"round {number + 1}: {said['probes']:,} probes/s, {said['decisions']:,} decisions/s")
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    return {"facts": {f"{name} a second": f"{medians[name]:,.0f} ({min(each):,}–{max(each):,})"
+                      for name, each in rates.items()},
+            "targets": [["at least 5,000,000 probes/s", medians["probes"] >= 5e6],
+                        ["at least 300,000 decisions/s", medians["decisions"] >= 3e5]],
+            "lines": []}
+
+
 SERIES = [
+    Series("snapshot", "look-ups in tables of 1,000,000 rows, on one core", snapshot),
     Series("large", "10 MiB messages on 20 connections, and what the disk can", large),
     Series("flat-queue", "relay rate beside a queue that grows", flat_queue),
     Series("flat-mailbox", "local delivery rate as the mailbox grows", flat_mailbox),

@@ -7,6 +7,7 @@
 `delay` has every sync of the disk last 2 ms longer, for all alike."""
 import pathlib
 import subprocess
+import tempfile
 
 import machine
 import ports
@@ -30,9 +31,10 @@ LIMITS = ("connections_per_client = 100000 messages_per_connection = 10000000 re
 class HayaumaServer:
     name = "hayauma"
 
-    def __init__(self, row, sink):
+    def __init__(self, row, sink, routes=None):
+        """`routes` maps domains to a host and port; all else goes to `sink`."""
         self.row, self.next_hop = row, sink.port if sink else ports.free_port()
-        self.folder = None
+        self.routes = routes or (sink.routes if sink else {})
         self.start()
 
     def _options(self):
@@ -40,7 +42,14 @@ class HayaumaServer:
             return "users { auto_create = true }\n"
         if self.row.purpose == "accept":
             return f'smart_host = "smtp:[127.0.0.1]:{ports.free_port()}"\n'
-        return f'smart_host = "smtp:[127.0.0.1]:{self.next_hop}"\n'
+        table = ""
+        if self.routes:
+            path = pathlib.Path(tempfile.mkstemp(prefix="mailertable-", dir=FOLDER)[1])
+            path.write_text("".join(f"{domain}\tsmtp:[{host}]:{port}\n"
+                                    for domain, (host, port) in self.routes.items()))
+            path.chmod(0o644)
+            table = f'tables {{ mailertable = "{path}" }}\n'
+        return f'{table}smart_host = "smtp:[127.0.0.1]:{self.next_hop}"\n'
 
     def start(self):
         here = self.row.purpose == "local"
@@ -96,6 +105,12 @@ class PostfixServer(PeerServer):
 
     def _make(self, **more):
         options = dict(self.options.get(self.row.purpose, {}))
+        if self.sink and self.sink.routes:
+            path = pathlib.Path(tempfile.mkstemp(prefix="transport-", dir=FOLDER)[1])
+            path.write_text("".join(f"{domain}\tsmtp:[{host}]:{port}\n"
+                                    for domain, (host, port) in self.sink.routes.items()))
+            path.chmod(0o644)
+            options["transport_maps"] = f"texthash:{path}"
         if self.row.is_slow:
             options["import_environment"] = (
                 "MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME "
