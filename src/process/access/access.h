@@ -12,6 +12,7 @@
 #include "base/id.h"
 #include "base/list.h"
 #include "base/table.h"
+#include "process/access/access_digest.h"
 #include "process/access/access_keeper.h"
 #include "process/process.h"
 
@@ -58,6 +59,7 @@ struct access {
         size_t idle_view_count, idle_messages;
         uint64_t last_view;
         size_t body_bytes;          /* of bodies in memory */
+        struct access_digests digests;
         bool is_stopping;
         struct timer *drain;
         struct {

@@ -181,10 +181,35 @@ static void got_body(struct access_session *s, int result)
         struct access_imap *imap = access_imap_of(s);
         struct imap_answer a = {.result = IMAP_OK, .octets = imap->body.octets};
 
-        if (result < 0)
+        if (result < 0) {
                 explain(result, NULL, &a);
+        } else if (imap->need == IMAP_NEED_DIGEST
+                   && access_digests_make(&s->access->digests, imap->body.blob_id,
+                                          imap->body.octets, &imap->digest) == 0) {
+                a.octets = buffer_span(&imap->digest);
+                a.is_digest = true;
+        }
         imap_server_answer(imap->engine, &a);
         access_session_fed(s);
+}
+
+static void give_body(struct access_session *s, const struct imap_event *ev)
+{
+        struct access_imap *imap = access_imap_of(s);
+
+        imap->need = ev->need;
+        buffer_clear(&imap->digest);
+        if (ev->need == IMAP_NEED_DIGEST
+            && access_digests_find(&s->access->digests, ev->message.body_id, &imap->digest)) {
+                imap_server_answer(imap->engine, &(const struct imap_answer) {
+                        .result = IMAP_OK, .octets = buffer_span(&imap->digest),
+                        .is_digest = true});
+                access_session_fed(s);
+                return;
+        }
+        access_ahead_look(s, &imap->body.ahead, access_view_current(&imap->viewer),
+                          ev->message.uid);
+        access_body_get(s, &imap->body, ev->message.body_id, ev->message.size, got_body);
 }
 
 static void compress(struct access_session *s)
@@ -230,9 +255,7 @@ static void handle(struct access_session *s, const struct imap_event *ev)
                 change(s, ev);
                 break;
         case IMAP_EVENT_BODY:
-                access_ahead_look(s, &imap->body.ahead, access_view_current(&imap->viewer),
-                                  ev->message.uid);
-                access_body_get(s, &imap->body, ev->message.body_id, ev->message.size, got_body);
+                give_body(s, ev);
                 break;
         case IMAP_EVENT_APPEND:
         case IMAP_EVENT_APPEND_OCTETS:
@@ -284,8 +307,10 @@ static size_t pump(struct access_session *s, struct span in)
                 used += imap_server_feed(imap->engine, span_skip(in, used), &ev);
                 if (!keeps_body(ev.kind) && imap->body.blob_id)
                         access_body_drop(s, &imap->body);
-                if (ev.kind == IMAP_EVENT_NONE)
+                if (ev.kind == IMAP_EVENT_NONE) {
                         imap->body.ahead = access_ahead_free(s, imap->body.ahead);
+                        buffer_done(&imap->digest);
+                }
                 if (ev.kind == IMAP_EVENT_NONE || ev.kind == IMAP_EVENT_WAIT)
                         break;
                 if (ev.kind == IMAP_EVENT_CLOSE)
@@ -327,6 +352,7 @@ static void free_state(struct access_session *s)
         imap->engine = imap_server_free(imap->engine);
         imap->body.ahead = access_ahead_free(s, imap->body.ahead);
         access_body_drop(s, &imap->body);
+        buffer_done(&imap->digest);
         access_imap_append_clear(s);
         arena_done(&imap->arena);
         free(imap->mailboxes);
@@ -393,6 +419,7 @@ int access_imap_begin(struct access_session *s, const struct ipc_handover *m)
         imap->viewer.changed = view_changed;
         imap->viewer.ended = view_ended;
         imap->arena = ARENA_INIT(LISTING_MEMORY_MAX);
+        imap->digest = BUFFER_INIT(LISTING_MEMORY_MAX);
         imap->engine = imap_server_new(&options);
         r = imap->engine ? imap_server_resume(imap->engine, m->tag) : -ENOMEM;
         if (r < 0) {
