@@ -5,8 +5,9 @@ import time
 
 # Below the range that outgoing connections use; tests that run at the same time
 # (pytest-xdist names its workers gw0, gw1, …) have a part of it each.
-_PART = 2000
-_FIRST = 20000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 6 * _PART
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+_PART = 2000 if _WORKER else 12000
+_FIRST = 20000 + (int(_WORKER[2:]) % 6 * _PART if _WORKER else 0)
 _LAST = _FIRST + _PART - 1
 _next = _FIRST + os.getpid() % _PART
 
