@@ -216,7 +216,10 @@ static void act(struct slot *s)
 
 static void again(struct deferred *d)
 {
-        act((struct slot *) (void *) ((char *) d - offsetof(struct slot, again)));
+        struct slot *s = (struct slot *) (void *) ((char *) d - offsetof(struct slot, again));
+
+        if (s->bench->begun < s->bench->commits)
+                act(s);
 }
 
 /* ---- figures -------------------------------------------------------------------- */
