@@ -44,8 +44,8 @@ def program():
 class Hayauma:
     """`listen` maps a protocol to its port (0: a free one); `limits` are those
     options, and `options` is text for the end of hayauma.conf; `users` are made
-    before the start, all with PASSWORD. With `tls`, there is a self-signed certificate. The server's own
-    folder is made in `folder`, else where temporary files are. `as_nobody` has
+    before the start, all with PASSWORD. With `tls`, there is a self-signed
+    certificate. The server's own folder is made in `folder`, else where temporary files are. `as_nobody` has
     root's test run everything as the user nobody."""
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
@@ -143,7 +143,7 @@ class Hayauma:
         done = self.run("mailbox", "export", address, mailbox, "--maildir", str(maildir),
                         check=False)
         found = [p.read_bytes().replace(b"\r\n", b"\n")
-                 for p in sorted(maildir.rglob("*")) if p.is_file()]
+                 for part in ("cur", "new") for p in sorted((maildir / part).glob("*"))]
         shutil.rmtree(folder)
         if done.returncode != 0 and found:
             raise AssertionError(f"mailbox export: {done.stderr}")
