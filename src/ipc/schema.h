@@ -29,6 +29,7 @@ enum {
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
         IPC_RANGES_MAX = 50000,        /* of UIDs */
+        IPC_IMPORT_MESSAGE_MAX = 768 * 1024, /* larger ones go by mailbox.append */
         IPC_KEYWORDS_MAX = 32,         /* of a mailbox */
         IPC_APPENDS_MAX = 200,         /* messages of one MULTIAPPEND */
 };
@@ -339,8 +340,15 @@ enum commit_status {
 #define IPC_FIELDS_argument(F)                                                                     \
         F(OCTETS, name, 64, _)                                                                     \
         F(OCTETS, value, 4096, _)
-/* Octets the command reads (a message to import); an empty one ends them. */
+/* Octets the command reads (messages to import); an empty one ends them. */
 #define IPC_FIELDS_control_input(F) F(OCTETS, octets, IPC_BODY_PART_MAX, _)
+/* Of mailbox.import the octets are items, one behind the other. */
+#define IPC_FIELDS_import_message(F)                                                               \
+        F(U32, uid, 0, _) /* 0: the next */                                                        \
+        F(U32, flags, 0, _)                                                                        \
+        F(U64, arrived_us, 0, _)                                                                   \
+        F(OCTETS, keywords, 2200, _) /* each with a NUL behind it */                               \
+        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
 /* Raw octets: a part of a message, or one whole decision record (`why`). Empty:
@@ -561,4 +569,5 @@ enum folder_verb {
         I(message_row)                                                                             \
         I(uid_span)                                                                                \
         I(folder_row)                                                                              \
-        I(append_message)
+        I(append_message)                                                                          \
+        I(import_message)
