@@ -119,6 +119,7 @@ struct config {
                 bool notices_in_japanese;
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
+        bool downgrade_signed;
         uint64_t trace_days, trace_size;
         uint64_t drain_ms;
         struct span log_level;
