@@ -110,7 +110,7 @@ struct config {
         } limits;
         struct {
                 bool vrfy, expn, etrn, nul, strict_turns;
-                bool binary_mime, convert_signed;
+                bool binary_mime;
                 uint64_t future_release_ms, greet_delay_ms, deliver_by_min_ms;
         } smtp;
         struct {
@@ -120,6 +120,7 @@ struct config {
                 bool notices_in_japanese;
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
+        bool downgrade_signed;
         uint64_t trace_days, trace_size;
         uint64_t drain_ms;
         struct span log_level;

@@ -257,6 +257,9 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(U32, flags, 0, _)                                                                        \
         F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, destination, 512, _) /* whose hosts follow: connections are shared by it; */     \
+        F(U32, hosts_ttl_s, 0, _)      /* empty: the relay finds out where next_hop leads */       \
+        F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \
         F(U64, deliver_by_us, 0, _) /* as in commit; may be past where ENVELOPE_BY_NOTIFY is */    \

@@ -748,9 +748,9 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
                 return make_verdict(554, "5.6.0",
                                     "A part that is not binary has a bare CR or LF, or a NUL",
                                     "syntax of the message");
-        if (b->breaks_signature && !c->smtp.convert_signed)
+        if (b->breaks_signature && !c->downgrade_signed)
                 return make_verdict(554, "5.6.1", "Binary parts are signed: they cannot be made "
-                                                  "what a mailbox takes", "smtp.convert_signed");
+                                                  "what a mailbox takes", "downgrade_signed");
         if (b->error == -EMSGSIZE && b->is_header_too_large)
                 return limits_header(c);
         if (b->error == -ENOSPC || b->error == -EDQUOT || b->error == -EFBIG)

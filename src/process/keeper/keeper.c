@@ -11,6 +11,7 @@
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_control.h"
+#include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
 #include "process/keeper/keeper_retry.h"
@@ -144,6 +145,8 @@ static void on_peer(struct process *p, enum process_kind kind, unsigned number, 
                 keeper_bounce_worker_came(k);
         } else if (kind == PROCESS_ACCESS && number < KEEPER_ACCESSES_MAX) {
                 connect_peer(&k->accesses[number], &access_handler, fd, generation);
+        } else if (kind == PROCESS_RESOLVER) {
+                keeper_hosts_connect(k, fd);
         } else {
                 close(fd);
         }
@@ -233,6 +236,8 @@ static int start(struct process *p)
         k->shard = partition_of(PARTITION_QUEUE, SPAN_LITERAL("0"));
         k->started_us = clock_now_us();
         r = mailboxes_new(k->store, &k->mailboxes);
+        if (r == 0)
+                r = keeper_hosts_start(k);
         if (r == 0)
                 r = keeper_queue_start(k);
         if (r == 0)

@@ -90,6 +90,13 @@ static int destination_fill(struct relay_destination *d, const struct next_hop *
         return d->name ? 0 : -ENOMEM;
 }
 
+/* Jobs that bring their hosts share a destination by them, the others by their
+ * next hop. */
+static struct span text_of(const struct relay_job *j)
+{
+        return j->destination.len ? j->destination : j->next_hop;
+}
+
 static int destination_new(struct relay *r, struct span text, const struct next_hop *hop,
                            struct relay_destination **ret_d)
 {
@@ -185,10 +192,10 @@ static unsigned preference_of_ours(const struct relay_destination *d, struct ipc
 
 /* Hosts come by preference: the resolver sorts them. 0; -ENOMEM; -ELOOP: the
  * mail would come back to us; -ENOENT: no addresses. */
-static int set_addresses(struct relay_destination *d, const struct ipc_mx_answer *a)
+static int set_addresses(struct relay_destination *d, struct ipc_items hosts)
 {
-        unsigned ours = preference_of_ours(d, a->hosts);
-        struct reader each = ipc_items_read(a->hosts);
+        unsigned ours = preference_of_ours(d, hosts);
+        struct reader each = ipc_items_read(hosts);
         bool has_host = false;
         struct ipc_mx_host h;
 
@@ -276,6 +283,16 @@ static void fail_waiting(struct relay_destination *d, unsigned code, const char 
 
 static void connect_job(struct relay_destination *d, struct relay_job *j);
 
+static void fail_without_addresses(struct relay_destination *d, int error)
+{
+        if (error == -ENOMEM)
+                fail_waiting(d, 0, "4.3.0", "there is no memory for the addresses of %s");
+        else if (error == -ELOOP)
+                fail_waiting(d, 554, "5.4.6", "mail for %s would come back to this host (MX)");
+        else
+                fail_waiting(d, 0, "4.4.4", "no mail host of %s has an address (DNS)");
+}
+
 static void connect_waiting(struct relay_destination *d)
 {
         struct list_node *node;
@@ -325,15 +342,11 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
                 fail_waiting(d, troubles[i].code, troubles[i].enhanced, troubles[i].text);
                 return;
         }
-        s = set_addresses(d, a);
-        if (s == -ENOMEM)
-                fail_waiting(d, 0, "4.3.0", "there is no memory for the addresses of %s");
-        else if (s == -ELOOP)
-                fail_waiting(d, 554, "5.4.6", "mail for %s would come back to this host (MX)");
-        else if (s < 0)
-                fail_waiting(d, 0, "4.4.4", "no mail host of %s has an address (DNS)");
-        if (s < 0)
+        s = set_addresses(d, a->hosts);
+        if (s < 0) {
+                fail_without_addresses(d, s);
                 return;
+        }
         d->addresses_until_ms = now_ms(r)
                 + (ttl_ms > RELAY_ADDRESSES_KEPT_MS ? ttl_ms : RELAY_ADDRESSES_KEPT_MS);
         connect_waiting(d);
@@ -443,7 +456,7 @@ static const char *unsendable(const struct next_hop *hop)
 
 static int destination_get(struct relay *r, struct relay_job *j, struct relay_destination **ret_d)
 {
-        struct relay_destination *d = find(r, j->next_hop);
+        struct relay_destination *d = find(r, text_of(j));
         const char *why = NULL;
         struct next_hop hop;
         int s = 0;
@@ -460,7 +473,7 @@ static int destination_get(struct relay *r, struct relay_job *j, struct relay_de
                 return -EINVAL;
         }
         if (!d)
-                s = destination_new(r, j->next_hop, &hop, &d);
+                s = destination_new(r, text_of(j), &hop, &d);
         if (s < 0)
                 relay_job_fail(j, 0, "4.3.0", strerror(-s), "");
         else
@@ -486,7 +499,8 @@ static void fall_back(struct relay_destination *d, struct relay_job *j)
                 relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
                 return;
         }
-        j->fallback_for = j->next_hop;
+        j->fallback_for = text_of(j);
+        j->destination = (struct span) {NULL, 0};
         j->next_hop = fallback;
         relay_destination_take(r, j);
 }
@@ -513,6 +527,27 @@ void relay_destination_unreachable(struct relay_destination *d, struct relay_job
         relay_job_fail(j, 0, enhanced, text, host);
 }
 
+/* The keeper asked already, and found these hosts. */
+static void connect_with_hosts(struct relay_destination *d, struct relay_job *j)
+{
+        const uint64_t now = now_ms(d->relay);
+        int s = 0;
+
+        if (d->addresses_until_ms <= now && list_is_empty(&d->idle)) {
+                s = set_addresses(d, j->hosts);
+                d->addresses_until_ms = j->hosts_until_ms > now + RELAY_ADDRESSES_KEPT_MS
+                                                ? j->hosts_until_ms
+                                                : now + RELAY_ADDRESSES_KEPT_MS;
+        }
+        if (s < 0) {
+                d->addresses_until_ms = 0;
+                list_append(&d->waiting, &j->in_connection);
+                fail_without_addresses(d, s);
+                return;
+        }
+        connect_job(d, j);
+}
+
 void relay_destination_take(struct relay *r, struct relay_job *j)
 {
         struct relay_destination *d;
@@ -525,6 +560,8 @@ void relay_destination_take(struct relay *r, struct relay_job *j)
                 return;
         if (d->fallback_until_ms > now_ms(r) && may_fall_back(d, j))
                 fall_back(d, j);
+        else if (j->destination.len)
+                connect_with_hosts(d, j);
         else if (d->name && (d->query || d->addresses_until_ms <= now_ms(r))
                  && list_is_empty(&d->idle))
                 ask(d, j);

@@ -1,5 +1,5 @@
-/* Destinations: what one text of a next hop means, the addresses behind it and
- * the connections to it. */
+/* Destinations: what one text of a next hop means, or the hosts that the keeper
+ * found behind several; the addresses and the connections to them. */
 #pragma once
 
 #include "net/endpoint.h"
@@ -20,7 +20,7 @@ struct relay_address {
 struct relay_destination {
         struct relay *relay;
         struct table_node by_text;
-        char *text;
+        char *text; /* the next hop, or the destination of the job that made it */
         char *name; /* to ask the resolver for; NULL: the addresses are fixed */
         uint16_t port;
         bool is_host; /* no MX look-up */
