@@ -113,7 +113,8 @@ struct config {
         } limits;
         struct {
                 bool vrfy, expn, etrn, nul, strict_turns;
-                uint64_t future_release_ms, greet_delay_ms;
+                bool binary_mime;
+                uint64_t future_release_ms, greet_delay_ms, deliver_by_min_ms;
         } smtp;
         struct {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
@@ -122,6 +123,7 @@ struct config {
                 bool notices_in_japanese;
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
+        bool downgrade_signed;
         uint64_t trace_days, trace_size;
         uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;

@@ -242,8 +242,29 @@ static bool flush(struct relay_connection *c)
         return r == 0;
 }
 
+/* What its outcome is where it cannot be made fit for the host. */
+static void fail_unfit(struct relay_connection *c, struct relay_job *j, int error)
+{
+        take_job_off(j);
+        if (error == -EPERM)
+                relay_job_fail(j, 554, "5.6.2", "not sent: the host takes no 8-bit text, and "
+                               "re-encoding would break the message's signature", c->host);
+        else if (error == -ENOTSUP)
+                relay_job_fail(j, 554, "5.6.3", "not sent: the host takes no 8-bit text, and "
+                               "the message cannot be re-encoded", c->host);
+        else
+                relay_job_fail(j, 0, "4.3.0", "the message could not be re-encoded here: out of "
+                               "memory, or its file could not be read", c->host);
+}
+
 static bool send_job(struct relay_connection *c, struct relay_job *j)
 {
+        const int r = relay_job_make_fit(j, smtp_client_offers(c->client));
+
+        if (r < 0) {
+                fail_unfit(c, j, r);
+                return false;
+        }
         if (smtp_client_send(c->client, &j->mail) == 0)
                 return true;
         take_job_off(j);
