@@ -571,10 +571,10 @@ const struct option options[] = {
                 .brief = "The file of passwords that we log in to other servers with",
                 .text = "A line each: the host of the next hop (with :port or without), blanks, "
                         "the login name, blanks, the password, and perhaps "
-                        "mechanisms=SCRAM-SHA-256 behind it. The login is given only where tls_policy says verify, "
-                        "fingerprint or dane-only; where it says nothing of the host, it is as if "
-                        "it said verify. Only one process reads the file; it should be root's "
-                        "alone.",
+                        "mechanisms=SCRAM-SHA-256 behind it. The login is given only where "
+                        "tls_policy says verify, fingerprint or dane-only; where it says nothing "
+                        "of the host, it is as if it said verify. Only one process reads the file; "
+                        "it should be root's alone.",
                 .example = "\"/etc/hayauma/relay_logins\"",
         },
         {
