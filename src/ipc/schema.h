@@ -104,7 +104,12 @@ enum {
         M(91, change_done)                                                                         \
         M(92, append_order)                                                                        \
         M(93, blob_query)                                                                          \
-        M(94, blob_octets)
+        M(94, blob_octets)                                                                         \
+        /* directory to relay: where we log in ourselves; then relay asks */                       \
+        M(110, relay_hosts)                                                                        \
+        M(111, relay_login_start)                                                                  \
+        M(112, relay_login_step)                                                                   \
+        M(113, relay_login_answer)
 
 /* What you are. +fd: the configuration as text (config_encode), memfd.
  * The state folder follows as a descriptor in `peer` of kind PROCESS_STATE. */
@@ -395,6 +400,31 @@ enum auth_status {
         F(OCTETS, account, 320, _) /* canonical address */                                         \
         F(U64, quota, 0, _)        /* octets its mailboxes may hold; 0: no limit */
 
+/* The hosts that a login is known for, all of them; whenever that changes. */
+#define IPC_FIELDS_relay_hosts(F) F(ITEMS, hosts, 1000, relay_host)
+#define IPC_FIELDS_relay_host(F)                                                                   \
+        F(OCTETS, name, 255, _) /* of the next hop, without brackets */                            \
+        F(U16, port, 0, _)      /* 0: all */
+
+/* We log in to another server (auth/sasl_client.h); octets are out of base64.
+ * Every start and step gets one answer; auth_cancel ends the exchange. */
+#define IPC_FIELDS_relay_login_start(F)                                                            \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, host, 255, _)                                                                    \
+        F(U16, port, 0, _)                                                                         \
+        F(OCTETS, mechanisms, 512, _) /* that it offers, blanks between them */                    \
+        F(OCTETS, exporter, 32, _)    /* tls-exporter (RFC 9266), or empty */
+#define IPC_FIELDS_relay_login_step(F)                                                             \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)
+#define IPC_FIELDS_relay_login_answer(F)                                                           \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, mechanism, 24, _) /* of the first answer */                                      \
+        F(BOOL, has_octets, 0, _)   /* false: there is no initial response */                      \
+        F(BOOL, is_done, 0, _)      /* the server has proved what it has to */                     \
+        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
+        F(OCTETS, trouble, 200, _)  /* not empty: it is over, and why */
+
 /* May this account send to so many recipients more? They are counted if so. */
 #define IPC_FIELDS_quota_ask(F)                                                                    \
         F(U64, query, 0, _)                                                                        \
@@ -572,4 +602,5 @@ enum folder_verb {
         I(uid_span)                                                                                \
         I(folder_row)                                                                              \
         I(append_message)                                                                          \
-        I(import_message)
+        I(import_message)                                                                          \
+        I(relay_host)

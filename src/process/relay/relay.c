@@ -67,6 +67,7 @@ static int start(struct process *p)
         r->process = p;
         r->loop = p->loop;
         r->tls = client_tls;
+        r->login_hosts = BUFFER_INIT(IPC_PAYLOAD_MAX);
         list_init(&r->jobs);
         r->file_buffer = malloc(RELAY_FILE_STEP);
         if (!r->file_buffer || set_hostname(r) < 0 || timer_new(p->loop, sweep, r, &r->sweep) < 0) {
@@ -147,6 +148,8 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
                 if (r->resolver)
                         resolver_closed(r->resolver, r, 0);
                 s = channel_new(r->loop, fd, &resolver_handler, r, &r->resolver);
+        } else if (kind == PROCESS_DIRECTORY) {
+                relay_login_peer(r, fd);
         } else {
                 close(fd);
         }
