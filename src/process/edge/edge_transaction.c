@@ -19,6 +19,7 @@
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
+#include "process/edge/edge_trial.h"
 #include "route/route.h"
 
 enum {
@@ -75,8 +76,10 @@ static void give_back(struct edge_transaction *t)
 {
         struct edge *e = t->edge;
 
-        if (t->session)
+        if (t->session) {
+                edge_checks_end_transaction(t->session);
                 t->session->transaction = NULL;
+        }
         t->session = NULL;
         if (e->spare_count == EDGE_SPARE_TRANSACTIONS) {
                 destroy(t);
@@ -116,7 +119,10 @@ void edge_transaction_free_spares(struct edge *e)
 static void end_refused(struct edge_transaction *t)
 {
         edge_keeper_forget(&t->edge->keeper, t);
-        if (t->refusals && edge_record_finish(t) == 0)
+        if (t->session->is_trial) {
+                if (edge_record_finish(t) == 0)
+                        edge_trial_keep(t->session, buffer_span(&t->record));
+        } else if (t->refusals && edge_record_finish(t) == 0)
                 edge_keeper_refused(&t->edge->keeper, t->message_id, buffer_span(&t->record));
         give_back(t);
 }
@@ -203,6 +209,8 @@ static unsigned count_message(struct edge_session *s)
         struct meters *m = &s->edge->meters;
         const uint64_t key = meters_event(m, s->client.address, SPAN_LITERAL("messages"));
 
+        if (s->is_trial)
+                return meters_ticks(m, key, clock_now_us()) + 1;
         return meters_tick(m, key, clock_now_us());
 }
 
@@ -247,6 +255,7 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 end_refused(t);
                 return;
         }
+        edge_checks_begin(s);
         if (mail->has_priority && envelope_priority(t->flags) != mail->priority)
                 edge_session_say(s, 250, "2.3.6", "Sender ok, but your priority is 0");
         else
@@ -497,9 +506,9 @@ static struct verdict judge_recipient(struct edge_session *s, struct route_list 
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
 {
         struct edge_transaction *t = s->transaction;
-        struct verdict verdict;
+        struct verdict verdict, asked = {0};
         struct route_list list;
-        bool is_discarded = false;
+        bool is_discarded = false, is_held = false;
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "MAIL first");
@@ -515,6 +524,12 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         }
         t->routes_tried += (uint32_t) list.count;
         verdict = judge_recipient(s, &list, &is_discarded);
+        if (!verdict_is_refusal(&verdict) && !is_discarded)
+                asked = edge_checks_recipient(s, rcpt, &list, &is_held);
+        if (is_held)
+                return;
+        if (verdict_is_refusal(&asked))
+                verdict = asked;
         if (verdict_is_refusal(&verdict)) {
                 refuse_recipient(s, list.rcpt_to, &verdict);
                 return;
@@ -619,7 +634,7 @@ void edge_transaction_data(struct edge_session *s)
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
                 return;
         }
-        if (edge_login_ask_quota(s, t->rcpt_count))
+        if (!s->is_trial && edge_login_ask_quota(s, t->rcpt_count))
                 edge_session_hold(s, EDGE_HOLD_ANSWER);
         else
                 begin_body(t);
@@ -726,6 +741,17 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
 
 static void discard(struct edge_transaction *t);
 
+/* It would be accepted. */
+static void end_trial(struct edge_transaction *t)
+{
+        const struct verdict v = make_verdict(250, "2.0.0", "It would be accepted", "trial");
+
+        answer(t, &v);
+        edge_keeper_forget(&t->edge->keeper, t);
+        edge_trial_keep(t->session, buffer_span(&t->record));
+        give_back(t);
+}
+
 void edge_transaction_end(struct edge_session *s, const char *body_error)
 {
         struct edge_transaction *t = s->transaction;
@@ -742,6 +768,10 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
                 v = edge_keeper_judge(&s->edge->keeper);
         if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
                 v = make_verdict(451, "4.3.0", "Out of memory", "memory");
+        if (!verdict_is_refusal(&v) && s->is_trial) {
+                end_trial(t);
+                return;
+        }
         if (!verdict_is_refusal(&v) && t->recipients.count == 0) {
                 discard(t);
                 return;

@@ -132,9 +132,14 @@ static void put_command(struct smtp_client *c, struct transaction *t, size_t num
                 smtp_client_put_text(c, "DATA\r\n");
 }
 
+static bool is_probe(const struct transaction *t)
+{
+        return t->mail.flags & SMTP_CLIENT_PROBE;
+}
+
 void smtp_client_mail_commands(struct smtp_client *c, struct transaction *t)
 {
-        size_t all = t->mail.rcpt_count + 2;
+        size_t all = t->mail.rcpt_count + (is_probe(t) ? 1 : 2);
         bool is_pipelining = c->offers & SMTP_CLIENT_OFFER_PIPELINING;
 
         if (t->phase == PHASE_WAITING) {
@@ -185,7 +190,7 @@ static void on_rcpt(struct smtp_client *c, struct transaction *t, size_t rcpt,
 {
         if (t->status[rcpt] != RCPT_OPEN)
                 return; /* MAIL was refused, and answered for all */
-        if (!is_refusal(reply)) {
+        if (!is_refusal(reply) && !is_probe(t)) {
                 t->status[rcpt] = RCPT_ACCEPTED;
                 t->accepted++;
                 return;
@@ -250,6 +255,11 @@ static void on_command(struct smtp_client *c, struct transaction *t,
                 on_data(c, t, reply);
         if (c->is_failed || t->phase != PHASE_COMMANDS)
                 return;
+        if (is_probe(t) && t->replied == data) {
+                c->needs_rset = t->is_mail_accepted;
+                t->phase = PHASE_FINISHED;
+                return;
+        }
         if (t->replied == data && t->sent == data && t->accepted == 0) {
                 c->needs_rset = true; /* not pipelined: DATA would be in vain */
                 t->phase = PHASE_FINISHED;
