@@ -11,6 +11,7 @@ const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
         { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
         { "masquerade", "How senders are shown, in mail that our users and networks send" },
+        { "probe", "Whether the next hop knows a recipient" },
         { "dns", "How names are looked up" },
         { "tls", "The certificate we show" },
         { "auth", "How clients log in, and what they may then do" },
@@ -286,6 +287,7 @@ const struct option options[] = {
                 .text = "Without it, that mail goes where the MX records of its domain say.",
                 .example = "\"[mail.example.jp]\"",
         },
+#include "config/options_policy.inc"
         {
                 .name = "listen",
                 .type = OPTION_LISTENS,

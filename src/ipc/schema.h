@@ -67,9 +67,14 @@ enum {
         M(30, job)                                                                                 \
         M(31, outcome)                                                                             \
         M(32, job_cancel)                                                                          \
+        /* edge to relay, and its answers */                                                       \
+        M(33, probe)                                                                               \
+        M(34, probed)                                                                              \
         /* anyone to resolver, and its answers */                                                  \
         M(40, mx_query)                                                                            \
         M(41, mx_answer)                                                                           \
+        M(42, dns_query)                                                                           \
+        M(43, dns_answer)                                                                          \
         /* keeper to worker, and its answers */                                                    \
         M(50, dsn_order)                                                                           \
         M(51, dsn_text)                                                                            \
@@ -176,7 +181,15 @@ enum tls_what {
 #define IPC_FIELDS_status_query(F) F(U64, query, 0, _)
 #define IPC_FIELDS_status(F)                                                                       \
         F(U64, query, 0, _)                                                                        \
-        F(ITEMS, metrics, 200, metric)
+        F(ITEMS, metrics, 200, metric)                                                             \
+        F(ITEMS, limited, 100, limited)
+/* A peer that ran into a limit lately. */
+#define IPC_FIELDS_limited(F)                                                                      \
+        F(OCTETS, who, 320, _)  /* "[192.0.2.1]", or a sender */                                   \
+        F(OCTETS, rule, 64, _)  /* "limits.messages_per_minute" */                                 \
+        F(OCTETS, origin, 300, _)                                                                  \
+        F(U64, count, 0, _)     /* how often */                                                    \
+        F(U64, last_us, 0, _)
 #define IPC_FIELDS_metric(F)                                                                       \
         F(OCTETS, name, 64, _)                                                                     \
         F(U64, value, 0, _)
@@ -314,6 +327,34 @@ enum commit_status {
         F(OCTETS, ipv6, 256, _) /* 16 octets an address */                                         \
         F(U8, tlsa_state, 0, _) /* enum mx_tlsa */                                                 \
         F(OCTETS, tlsa, 4096, _)
+
+/* One question as DNS has it, and its answer. What is longer than an item may
+ * be is left out. */
+#define IPC_FIELDS_dns_query(F)                                                                    \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, name, 255, _) /* A-labels */                                                     \
+        F(U16, type, 0, _)
+#define IPC_FIELDS_dns_answer(F)                                                                   \
+        F(U64, query, 0, _)                                                                        \
+        F(U8, status, 0, _) /* enum dns_status */                                                  \
+        F(BOOL, is_secure, 0, _)                                                                   \
+        F(U32, ttl_s, 0, _)                                                                        \
+        F(ITEMS, records, 64, dns_record)
+#define IPC_FIELDS_dns_record(F) F(OCTETS, rdata, 1024, _)
+
+/* Would this next hop take the recipient? MAIL and RCPT are said there, and no
+ * message. Answered once; code 0: it could not be asked, text says why. */
+#define IPC_FIELDS_probe(F)                                                                        \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, timeout_ms, 0, _)                                                                   \
+        F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, rcpt_to, IPC_ADDRESS_MAX, _)
+#define IPC_FIELDS_probed(F)                                                                       \
+        F(U64, query, 0, _)                                                                        \
+        F(U16, code, 0, _)                                                                         \
+        F(OCTETS, enhanced, 16, _)                                                                 \
+        F(OCTETS, text, IPC_TEXT_MAX, _)                                                           \
+        F(OCTETS, host, 300, _)
 
 /* Write a delivery status notification (RFC 3464). +fd where the original's
  * octets exceed one frame. */
@@ -595,6 +636,8 @@ enum folder_verb {
         I(result)                                                                                  \
         I(target)                                                                                  \
         I(mx_host)                                                                                 \
+        I(dns_record)                                                                              \
+        I(limited)                                                                                 \
         I(dsn_recipient)                                                                           \
         I(argument)                                                                                \
         I(keyword)                                                                                 \

@@ -54,6 +54,8 @@ struct relay {
         size_t connection_count, idle_count, job_count;
         uint64_t delivered, refused, failed; /* recipients */
         uint64_t connections_made;
+        struct list_node probers; /* relay_probe.h */
+        uint64_t prober_last, probe_last;
         bool is_stopping;
         struct timer *drain, *sweep;
         char *file_buffer; /* RELAY_FILE_STEP octets, for whoever reads a file now */

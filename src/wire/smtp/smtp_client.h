@@ -52,6 +52,7 @@ enum smtp_client_flag { /* of a message */
         SMTP_CLIENT_RET_FULL = 4, /* RFC 3461 section 4.3 */
         SMTP_CLIENT_RET_HDRS = 8,
         SMTP_CLIENT_BINARY = 16, /* lines may have any length and end: RFC 3030 section 3 */
+        SMTP_CLIENT_PROBE = 32, /* no message: each recipient's answer is that to its RCPT */
 };
 
 enum smtp_client_offer { /* what EHLO was answered with */
