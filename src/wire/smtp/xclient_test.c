@@ -22,7 +22,8 @@ static const struct row {
         {"ADDR", -EINVAL, 0, 0, 0, ""},
         {"PORT=65536", -EINVAL, 0, 0, 0, ""},
         {"NAME=a(b", -EINVAL, 0, 0, 0, ""},
-        {"LOGIN=hanako", -EINVAL, 0, 0, 0, ""},
+        {"ADDR=192.0.2.1 TRIAL=YES LOGIN=hanako", 0, true, 1, 0, ""},
+        {"TRIAL=NO", -EINVAL, 0, 0, 0, ""},
         {"COLOUR=red", -EINVAL, 0, 0, 0, ""},
 };
 
