@@ -42,8 +42,8 @@ static struct snapshot *build(uint64_t rows)
 {
         struct buffer text = BUFFER_INIT((size_t) 256 << 20), error = BUFFER_INIT(4096);
         struct snapshot_build *b;
-        struct snapshot *s;
-        int fd, r = snapshot_build_new(1, 42, &b);
+        struct snapshot *s = NULL;
+        int fd = -1, r = snapshot_build_new(1, 42, &b);
 
         for (uint64_t i = 0; r == 0 && i < rows; i++) {
                 char key[64];

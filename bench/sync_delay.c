@@ -2,7 +2,6 @@
  * /etc/ld.so.preload where a peer runs in its own mount namespace), it makes
  * each fsync and fdatasync last SYNC_DELAY_US longer. What it cannot see is
  * what a process writes with O_SYNC, or calls without the C library. */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <time.h>

@@ -118,6 +118,8 @@ static rocksdb_readoptions_t *options_new(const struct index_range *range, bool 
 
         if (!may_block)
                 rocksdb_readoptions_set_read_tier(options, TIER_CACHE_ONLY);
+        if (range->is_once)
+                rocksdb_readoptions_set_fill_cache(options, 0);
         /* Without a bound, a range with nothing in it costs as much as there were
          * deletions behind it: all of them are stepped over, up to a live entry. */
         if (range->is_reverse)
