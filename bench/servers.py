@@ -115,8 +115,9 @@ class PostfixServer(PeerServer):
             options["import_environment"] = (
                 "MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME "
                 f"LD_LIBRARY_PATH LD_PRELOAD={SHIM}")
+        # Its default of 100 processes would leave most of more connections waiting.
         return Postfix(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
-                       options=options)
+                       options=options, processes=max(100, min(600, self.row.connections + 50)))
 
     def _slow_down(self):
         pass  # its environment says it
