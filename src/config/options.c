@@ -573,8 +573,8 @@ const struct option options[] = {
                         "the login name, blanks, the password, and perhaps "
                         "mechanisms=SCRAM-SHA-256 behind it. The login is given only where "
                         "tls_policy says verify, fingerprint or dane-only; where it says nothing "
-                        "of the host, it is as if it said verify. Only one process reads the file; "
-                        "it should be root's alone.",
+                        "of the host, it is as if it said verify. Only one process reads the "
+                        "file; it should be root's alone.",
                 .example = "\"/etc/hayauma/relay_logins\"",
         },
         {
