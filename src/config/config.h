@@ -55,15 +55,22 @@ struct config {
         enum role role;
         struct span state_dir, run_dir, user;
         struct {
-                unsigned edge, relay, access, worker;
+                unsigned edge, login, relay, access, worker;
         } processes;
         struct config_list domains, relay_domains;
-        struct config_networks relay_networks;
+        struct config_list relay_mail_from;
+        struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
+        struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
         } tables;
+        struct {
+                struct span as;
+                struct config_list domains, exposed_users;
+                bool entire_domain, limited, envelope, always_add_domain;
+        } masquerade;
         struct {
                 struct config_list servers;
                 struct span trust_anchor;
@@ -78,9 +85,11 @@ struct config {
         struct {
                 struct config_list mechanisms;
                 struct config_networks plaintext_without_tls;
+                uint64_t pop3_login_delay_ms;
                 bool on_smtp;           /* offered on port 25 too */
                 bool sender_must_match; /* MAIL FROM is an address of the login */
                 uint64_t recipients_per_hour, recipients_per_day; /* of one account */
+                struct span relay_logins; /* file: what we log in to other servers with */
         } auth;
         struct {
                 struct span file;
@@ -96,7 +105,16 @@ struct config {
                 unsigned received_hops; /* RFC 5321 section 6.3 */
                 uint64_t command_timeout_ms, data_timeout_ms;
                 uint64_t header_size;
+                unsigned header_fields;
+                unsigned messages_per_minute, errors_per_minute; /* of one client */
+                unsigned data_rate;     /* octets a second at least, in a message */
+                uint64_t tls_timeout_ms, connection_time_ms;
+                uint64_t body_memory;   /* of one edge */
         } limits;
+        struct {
+                bool vrfy, expn, etrn, nul, strict_turns;
+                uint64_t future_release_ms, greet_delay_ms;
+        } smtp;
         struct {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
                 unsigned concurrency_per_destination;
@@ -105,6 +123,7 @@ struct config {
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
         uint64_t trace_days, trace_size;
+        uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;
         struct span log_level;
 

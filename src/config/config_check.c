@@ -39,7 +39,8 @@ static void check_identity(const struct check *k)
 static void check_role(const struct check *k)
 {
         const struct config *c = k->c;
-        const bool has_route = c->relay_domains.count || c->smart_host.len || c->local_relay.len;
+        const bool has_route = c->relay_domains.count || c->smart_host.len || c->local_relay.len ||
+                               c->tables.mailertable.len;
 
         switch (c->role) {
         case ROLE_MAILBOX:
@@ -154,17 +155,18 @@ static void check_domains(const struct check *k)
         }
 }
 
-static void check_tables(const struct check *k)
+static void check_masquerade(const struct check *k)
 {
-        static const char *const tables[] = {"tables.mailertable", "tables.access",
-                                             "tables.aliases", "tables.virtusertable",
-                                             "tables.genericstable"};
+        const struct config *c = k->c;
 
-        /* Better no start than an access table that is believed to be in force. */
-        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
-                if (k->settings[option_find(span_from_string(tables[i])) - options].is_set)
-                        WRONG(k, tables[i], "%s: this version does not read this table; take the "
-                              "option out", tables[i]);
+        if (c->masquerade.as.len)
+                return;
+        if (c->masquerade.domains.count)
+                WRONG(k, "masquerade.domains", "masquerade.domains is set without masquerade.as, "
+                      "so there is nothing to show instead; set both");
+        if (c->masquerade.envelope && !c->tables.genericstable.len)
+                WRONG(k, "masquerade.envelope", "masquerade.envelope is set without masquerade.as "
+                      "or a genericstable, so it changes nothing; set one of them");
 }
 
 static void check_tls(const struct check *k)
@@ -202,7 +204,7 @@ void config_check(const struct config *c, const struct syntax_setting *settings,
         check_role(&k);
         check_listen(&k);
         check_domains(&k);
-        check_tables(&k);
+        check_masquerade(&k);
         check_tls(&k);
         check_queue(&k);
 }

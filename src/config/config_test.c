@@ -235,8 +235,14 @@ static const struct {
           "123456789012345678901234567890123456789012345678901234567890"
           "123456789012345678901234567890"
           "\"", "t.conf:3: run_dir: the path may have at most 90 octets; choose a shorter one\n" },
-        { "a table that is not read", BASE "tables { access = \"/etc/access\" }",
-          "t.conf:3: tables.access: this version does not read this table; take the option out\n" },
+        { "masquerade as nothing", BASE "masquerade { domains = { \"a.jp\" } envelope = yes }",
+          "t.conf:3: masquerade.domains is set without masquerade.as, so there is nothing to show "
+          "instead; set both\n"
+          "t.conf:3: masquerade.envelope is set without masquerade.as or a genericstable, so it "
+          "changes nothing; set one of them\n" },
+        { "exposed user with domain", BASE "masquerade { exposed_users = { \"root@a.jp\" } }",
+          "t.conf:3: masquerade.exposed_users: \"root@a.jp\" is no local name; write it without a "
+          "domain, like \"root\"\n" },
 };
 
 static void check_encoding(const struct config *c, const char *name)

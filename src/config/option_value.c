@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "config/options.h"
+#include "config/tls_policy.h"
+#include "message/address.h"
 
 enum {
         DOMAIN_MAX = 253,      /* RFC 1035 section 3.1 in text form, without the last dot */
@@ -72,9 +74,11 @@ size_t option_size(enum option_type type)
                 return sizeof(uint64_t);
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 return sizeof(struct config_list);
         case OPTION_NETWORKS:
                 return sizeof(struct config_networks);
@@ -130,6 +134,17 @@ static int lower_domain(struct span s, struct arena *arena, struct span *ret_s)
                 return -ENOMEM;
         ascii_lower_copy(copy, s);
         *ret_s = span_make(copy, s.len);
+        return 0;
+}
+
+/* What may stand in front of "@" without quotes. */
+static int check_name(struct span s, struct buffer *why)
+{
+        struct address address;
+
+        if (address_parse(s, true, &address) < 0 || address.domain.len)
+                return REFUSE(why, "\"%.*s\" is no local name; write it without a domain, like "
+                              "\"root\"", TEXT(s));
         return 0;
 }
 
@@ -452,6 +467,18 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
                       TEXT(s));
 }
 
+static int parse_tls_policy(struct span s, struct arena *arena, struct span *ret,
+                            struct buffer *why)
+{
+        struct tls_policy policy;
+        const char *text;
+
+        if (tls_policy_parse(s, &policy, &text) < 0)
+                return REFUSE(why, "\"%.*s\": %s", TEXT(s), text);
+        *ret = arena_copy(arena, s);
+        return ret->p ? 0 : -ENOMEM;
+}
+
 static int parse_item(const struct option *o, struct span s, struct arena *arena,
                       struct span *ret, struct buffer *why)
 {
@@ -465,7 +492,10 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
                 *ret = r < 0 ? *ret : arena_copy(arena, s);
                 return r < 0 ? r : ret->p ? 0 : -ENOMEM;
         }
+        if (o->type == OPTION_TLS_POLICIES)
+                return parse_tls_policy(s, arena, ret, why);
         r = o->type == OPTION_SERVERS ? parse_server(s, why)
+            : o->type == OPTION_NAMES ? check_name(s, why)
                                       : check_domain(span_skip(s, is_pattern), why);
         return r < 0 ? r : lower_domain(s, arena, ret);
 }
@@ -575,9 +605,11 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         switch (o->type) {
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 return parse_list(o, texts, arena, field, why);
         case OPTION_NETWORKS:
                 return parse_networks(texts, arena, field, why);
@@ -625,9 +657,11 @@ static size_t field_count(const struct option *o, const void *field)
         switch (o->type) {
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 return ((const struct config_list *) field)->count;
         case OPTION_NETWORKS:
                 return ((const struct config_networks *) field)->count;
@@ -667,9 +701,11 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
                 break;
         case OPTION_DOMAINS:
         case OPTION_PATTERNS:
+        case OPTION_NAMES:
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 *ret_text = ((const struct config_list *) field)->items[i];
                 return 0;
         case OPTION_NETWORKS:

@@ -9,14 +9,14 @@
 
 const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
-        { "tables", "Files of tables, in the text formats that sendmail reads. This version reads "
-                    "none of "
-                    "them, and refuses a configuration that names one" },
+        { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
+        { "masquerade", "How senders are shown, in mail that our users and networks send" },
         { "dns", "How names are looked up" },
         { "tls", "The certificate we show" },
         { "auth", "How clients log in, and what they may then do" },
         { "users", "Who has a mailbox here" },
         { "limits", "What one client or one message may spend; 0 is no limit" },
+        { "smtp", "What is offered to clients, and what is asked of them" },
         { "queue", "How long and how hard delivery is tried" },
 };
 const size_t option_section_count = sizeof option_sections / sizeof option_sections[0];
@@ -92,11 +92,26 @@ const struct option options[] = {
                 .change = OPTION_RESTART,
                 .offset = FIELD(processes.edge),
                 .min = 1,
-                .max = 64,
+                .max = 32,
                 .default_text = "the number of cores, at most 8",
                 .brief = "Processes that speak to clients",
                 .text = "More than one a core costs memory and gains nothing.",
                 .example = "4",
+        },
+        {
+                .name = "processes.login",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.login),
+                .min = 0,
+                .max = 32,
+                .default_text = "half the number of cores, at least 1 and at most 4; none where "
+                                "nothing of listen is IMAP or POP3",
+                .brief = "Edges of their own for the logins of IMAP and POP3",
+                .text = "They stand behind those of processes.edge, which take mail: a flood of "
+                        "logins leaves mail alone. TLS of those who read ends in them. 0: those of "
+                        "processes.edge take the logins, too.",
+                .example = "2",
         },
         {
                 .name = "processes.relay",
@@ -167,6 +182,39 @@ const struct option options[] = {
                 .example = "{ \"127.0.0.0/8\", \"::1\", \"192.0.2.0/24\" }",
         },
         {
+                .name = "relay_mail_from",
+                .type = OPTION_PATTERNS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(relay_mail_from),
+                .default_text = "none: any sender",
+                .brief = "Which senders' domains may relay without login",
+                .text = "With it, a client of relay_networks, or one that the access table lets "
+                        "relay, must also name a sender of these domains. A leading dot means all "
+                        "subdomains. Anybody can claim a sender, so this narrows what a network "
+                        "may do and opens nothing.",
+                .example = "{ \"example.jp\", \".example.jp\" }",
+        },
+        {
+                .name = "proxy_networks",
+                .type = OPTION_NETWORKS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(proxy_networks),
+                .brief = "Networks of front ends that begin each connection with the PROXY "
+                         "protocol",
+                .text = "Version 1 or 2: a line or block in front of all else says who the "
+                        "client is. A connection from there without it is closed.",
+                .example = "{ \"192.0.2.10\" }",
+        },
+        {
+                .name = "xclient_networks",
+                .type = OPTION_NETWORKS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(xclient_networks),
+                .brief = "Networks of front ends that may name the client with the command XCLIENT",
+                .text = "As Postfix has it. Others are not offered the command.",
+                .example = "{ \"192.0.2.10\" }",
+        },
+        {
                 .name = "smart_host",
                 .type = OPTION_NEXT_HOP,
                 .change = OPTION_RELOAD,
@@ -194,6 +242,26 @@ const struct option options[] = {
                 .text = "The first of the family that is needed is used. On a host with several "
                         "addresses it is the one whose name in DNS is hostname.",
                 .example = "{ \"192.0.2.25\", \"2001:db8::25\" }",
+        },
+        {
+                .name = "tls_policy",
+                .type = OPTION_TLS_POLICIES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls_policy),
+                .default_text = "none: as for \"* dane\"",
+                .brief = "How sure we must be of a server before mail goes there",
+                .text = "A row is a destination and a level. The destination is a domain, or the "
+                        "host of a next hop, with a port or without; .example.net is every name "
+                        "below it, * everything. The row that says most about a destination "
+                        "counts.\n"
+                        "Levels: none (no TLS), may (where it is offered, with any certificate), "
+                        "encrypt (TLS or nothing), verify (an authority of tls.ca vouches for the "
+                        "name of the destination, or one behind match=), fingerprint (SHA-256 of "
+                        "the certificate or of its public key stands behind it), dane (as TLSA "
+                        "records in validated DNS say; without such records as may), dane-only "
+                        "(without such records nothing is sent). Mail that may not go to a host "
+                        "waits in the queue, and hayauma why says the reason.",
+                .example = "{ \"bank.example verify\", \".example.net encrypt\", \"* dane\" }",
         },
         {
                 .name = "local_relay",
@@ -267,6 +335,75 @@ const struct option options[] = {
                 .brief = "Addresses that senders are rewritten to",
                 .text = "A line each: the address, blanks, the address that takes its place.",
                 .example = "\"/etc/hayauma/genericstable\"",
+        },
+        {
+                .name = "masquerade.as",
+                .type = OPTION_HOSTNAME,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.as),
+                .brief = "The domain that is shown instead",
+                .text = "In From, Sender, Reply-To and their Resent- forms. Without it nothing is "
+                        "masqueraded.",
+                .example = "\"example.jp\"",
+        },
+        {
+                .name = "masquerade.domains",
+                .type = OPTION_DOMAINS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.domains),
+                .brief = "Domains that are masqueraded, beside our own",
+                .text = "Our own are hostname and domains.",
+                .example = "{ \"mail.example.jp\" }",
+        },
+        {
+                .name = "masquerade.entire_domain",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.entire_domain),
+                .value = "no",
+                .brief = "Masquerade every name below masquerade.domains too",
+                .text = "Each machine of a site then sends under the same domain.",
+                .example = "yes",
+        },
+        {
+                .name = "masquerade.limited",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.limited),
+                .value = "no",
+                .brief = "Masquerade only masquerade.domains",
+                .text = "Our own domains are then left as they are unless they stand there.",
+                .example = "yes",
+        },
+        {
+                .name = "masquerade.envelope",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.envelope),
+                .value = "no",
+                .brief = "Masquerade the envelope sender too",
+                .text = "Reports about undeliverable mail then go to the masqueraded address.",
+                .example = "yes",
+        },
+        {
+                .name = "masquerade.exposed_users",
+                .type = OPTION_NAMES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.exposed_users),
+                .brief = "Names that are never masqueraded",
+                .text = "For accounts that every machine has, and whose mail is about that "
+                        "machine.",
+                .example = "{ \"root\" }",
+        },
+        {
+                .name = "masquerade.always_add_domain",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(masquerade.always_add_domain),
+                .value = "no",
+                .brief = "Give header addresses without a domain ours",
+                .text = "That is masquerade.as, or else the first of domains.",
+                .example = "yes",
         },
         {
                 .name = "dns.servers",
@@ -392,6 +529,19 @@ const struct option options[] = {
                 .example = "{ \"192.0.2.0/28\" }",
         },
         {
+                .name = "auth.pop3_login_delay",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.pop3_login_delay_ms),
+                .value = "0s",
+                .min = 0,
+                .max = 3600 * 1000,
+                .brief = "How long a POP3 client waits before it may log in again",
+                .text = "An account that logs in sooner is told so (LOGIN-DELAY of RFC 2449). 0 is "
+                        "no limit.",
+                .example = "60s",
+        },
+        {
                 .name = "auth.on_smtp",
                 .type = OPTION_BOOL,
                 .change = OPTION_RELOAD,
@@ -442,6 +592,20 @@ const struct option options[] = {
                 .example = "1000",
         },
         {
+                .name = "auth.relay_logins",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.relay_logins),
+                .brief = "The file of passwords that we log in to other servers with",
+                .text = "A line each: the host of the next hop (with :port or without), blanks, "
+                        "the login name, blanks, the password, and perhaps "
+                        "mechanisms=SCRAM-SHA-256 behind it. The login is given only where "
+                        "tls_policy says verify, fingerprint or dane-only; where it says nothing "
+                        "of the host, it is as if it said verify. Only one process reads the "
+                        "file; it should be root's alone.",
+                .example = "\"/etc/hayauma/relay_logins\"",
+        },
+        {
                 .name = "users.file",
                 .type = OPTION_PATH,
                 .change = OPTION_RELOAD,
@@ -462,147 +626,7 @@ const struct option options[] = {
                         "delivery. For labs and benchmarks: on the Internet it collects spam.",
                 .example = "yes",
         },
-        {
-                .name = "limits.message_size",
-                .type = OPTION_SIZE,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.message_size),
-                .value = "50M",
-                .min = 64 * 1024,
-                .max = UINT64_C(1) << 40,
-                .zero_is_none = true,
-                .brief = "The largest message, in octets",
-                .text = "Said to clients in the SIZE extension. A message grows by a third when a "
-                        "file is attached to it.",
-                .example = "50M",
-        },
-        {
-                .name = "limits.recipients",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.recipients),
-                .value = "1000",
-                .min = 1,
-                .max = 1000,
-                .brief = "The most recipients of one message",
-                .text = "Further ones are answered 452, upon which clients send them in another "
-                        "transaction. RFC 5321 asks for at least 100.",
-                .example = "200",
-        },
-        {
-                .name = "limits.line_length",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.line_length),
-                .value = "2048",
-                .min = 512,
-                .max = 16384,
-                .brief = "The longest command line, in octets with its CRLF",
-                .text = "RFC 5321 asks for at least 512; extensions add to it.",
-                .example = "4096",
-        },
-        {
-                .name = "limits.connections",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.connections),
-                .value = "10000",
-                .min = 1,
-                .max = 1000000,
-                .zero_is_none = true,
-                .brief = "The most connections at a time, of all clients together",
-                .text = "One more is answered 421.",
-                .example = "20000",
-        },
-        {
-                .name = "limits.connections_per_client",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.connections_per_client),
-                .value = "50",
-                ROLES([ROLE_RELAY] = "500", [ROLE_FALLBACK] = "500"),
-                .min = 1,
-                .max = 1000000,
-                .zero_is_none = true,
-                .brief = "The most connections at a time of one client",
-                .text = "A client is an IPv4 address or an IPv6 /64. The roles relay and fallback "
-                        "serve few clients that send much, so they allow more.",
-                .example = "100",
-        },
-        {
-                .name = "limits.messages_per_connection",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.messages_per_connection),
-                .value = "1000",
-                .min = 1,
-                .max = NUMBER_MAX,
-                .zero_is_none = true,
-                .brief = "The most messages on one connection",
-                .text = "After them the connection is ended with 421; the client connects again.",
-                .example = "1000",
-        },
-        {
-                .name = "limits.errors",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.errors),
-                .value = "20",
-                .min = 1,
-                .max = 100000,
-                .zero_is_none = true,
-                .brief = "The refused commands after which a client is hung up on",
-                .text = "Bad syntax, unknown recipients and failed logins all count.",
-                .example = "20",
-        },
-        {
-                .name = "limits.received_hops",
-                .type = OPTION_NUMBER,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.received_hops),
-                .value = "100",
-                .min = 10,
-                .max = 1000,
-                .brief = "The Received fields from which on a message is taken to be in a loop",
-                .text = "It is refused. RFC 5321 section 6.3 asks for at least 100.",
-                .example = "100",
-        },
-        {
-                .name = "limits.command_timeout",
-                .type = OPTION_DURATION,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.command_timeout_ms),
-                .value = "5m",
-                .min = 1000,
-                .max = 24 * 3600 * 1000,
-                .brief = "How long a client may be silent between commands",
-                .text = "RFC 5321 section 4.5.3.2.7 asks for at least five minutes.",
-                .example = "5m",
-        },
-        {
-                .name = "limits.data_timeout",
-                .type = OPTION_DURATION,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.data_timeout_ms),
-                .value = "10m",
-                .min = 1000,
-                .max = 24 * 3600 * 1000,
-                .brief = "How long a client may be silent within a message",
-                .text = "Counted from the last octets that came.",
-                .example = "10m",
-        },
-        {
-                .name = "limits.header_size",
-                .type = OPTION_SIZE,
-                .change = OPTION_RELOAD,
-                .offset = FIELD(limits.header_size),
-                .value = "256K",
-                .min = 16 * 1024,
-                .max = 16 * 1024 * 1024,
-                .brief = "The largest header of a message, in octets",
-                .text = "A message with a larger one is refused with 552.",
-                .example = "512K",
-        },
+#include "config/options_limits.inc"
         {
                 .name = "queue.lifetime",
                 .type = OPTION_DURATION,
@@ -720,6 +744,21 @@ const struct option options[] = {
                 .text = "Past it the oldest day goes. 0 stands for two hundredths of the disk that "
                         "state_dir is on.",
                 .example = "10G",
+        },
+        {
+                .name = "pop_before_smtp",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(pop_before_smtp_ms),
+                .value = "0s",
+                .min = 0,
+                .max = 24 * 3600 * 1000,
+                .brief = "How long an address may relay after somebody there logged in to read",
+                .text = "For mail programs that cannot log in when they send. A login over POP3 or "
+                        "IMAP opens relaying for that address, rounded up to minutes, in all "
+                        "edges. Whoever shares the address may relay, too: better use submission. "
+                        "0 is off.",
+                .example = "10m",
         },
         {
                 .name = "drain",

@@ -1,11 +1,15 @@
 #include "ctl/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "auth/users.h"
+#include "base/file.h"
+#include "config/table.h"
 #include "ctl/check_store.h"
 #include "ctl/console.h"
 
@@ -13,9 +17,10 @@ const char check_help[] =
         "hayauma check [-c FILE] [--effective] [--json]\n"
         "hayauma check --store [--repair] [DIR] [-c FILE]\n"
         "\n"
-        "Reads the configuration and the users file as the server would, and says\n"
-        "what is wrong with them, with file and line. --effective prints every option\n"
-        "with its value and where that came from; with --json as a JSON object a line.\n"
+        "Reads the configuration, the users file and the tables as the server would,\n"
+        "and says what is wrong with them, with file and line. --effective prints every\n"
+        "option with its value and where that came from; with --json as a JSON object a\n"
+        "line.\n"
         "\n"
         "--store verifies all that is kept in the state folder, or in DIR (a backup): the\n"
         "log, every body and who refers to it, mailboxes, the index against one made anew\n"
@@ -43,6 +48,61 @@ static int check_users(const struct config *c)
                 status = console_fail(EX_NOINPUT, "cannot read %s: %s", path, strerror(-r));
         users_free(users);
         buffer_done(&error);
+        return status;
+}
+
+/* One table as the compiler would read it; keys that stand twice are seen too. */
+static int check_table(enum snapshot_table table, const char *name, struct span file)
+{
+        struct buffer error = BUFFER_INIT(64 * 1024), text = BUFFER_INIT(TABLE_FILE_MAX);
+        struct snapshot_build *b = NULL;
+        char path[4096];
+        int fd = -1, r, status = EX_OK;
+
+        if (file.len == 0)
+                return EX_OK;
+        snprintf(path, sizeof path, "%.*s", (int) file.len, file.p);
+        r = file_read_at(AT_FDCWD, path, &text);
+        if (r < 0)
+                status = console_fail(EX_NOINPUT, "cannot read %s: %s", path, strerror(-r));
+        if (r == 0)
+                r = snapshot_build_new(1, 1, &b);
+        if (r == 0)
+                r = table_parser(table)(buffer_span(&text), span_from_string(name), b, &error);
+        if (r == 0)
+                r = snapshot_build_finish(b, &error, &fd);
+        if (r < 0 && status == EX_OK)
+                status = console_fail(EX_CONFIG, "%s has errors:\n%.*s", path,
+                                      (int) (error.len ? error.len - 1 : 0),
+                                      error.len ? buffer_span(&error).p : "");
+        if (fd >= 0)
+                close(fd);
+        snapshot_build_free(b);
+        buffer_done(&text);
+        buffer_done(&error);
+        return status;
+}
+
+static int check_tables(const struct config *c)
+{
+        const struct {
+                enum snapshot_table table;
+                const char *name;
+                struct span file;
+        } tables[] = {
+                { SNAPSHOT_MAILERTABLE, "mailertable", c->tables.mailertable },
+                { SNAPSHOT_ACCESS, "access", c->tables.access },
+                { SNAPSHOT_ALIASES, "aliases", c->tables.aliases },
+                { SNAPSHOT_VIRTUSERTABLE, "virtusertable", c->tables.virtusertable },
+                { SNAPSHOT_GENERICSTABLE, "genericstable", c->tables.genericstable },
+        };
+        int status = EX_OK;
+
+        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+                const int s = check_table(tables[i].table, tables[i].name, tables[i].file);
+
+                status = status == EX_OK ? s : status;
+        }
         return status;
 }
 
@@ -114,6 +174,8 @@ int check_run(int argc, char **argv)
                 status = is_json ? print_json(c) : print_effective(c);
         if (status == EX_OK)
                 status = check_users(c);
+        if (status == EX_OK)
+                status = check_tables(c);
         if (status == EX_OK && !is_effective)
                 puts("configuration is good");
         config_free(c);

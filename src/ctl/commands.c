@@ -8,6 +8,7 @@
 #include "ctl/bench.h"
 #include "ctl/check.h"
 #include "ctl/console.h"
+#include "ctl/import.h"
 #include "ctl/mailbox.h"
 #include "ctl/queue.h"
 #include "ctl/run.h"
@@ -39,6 +40,8 @@ const struct command commands[] = {
           mailbox_run, mailbox_help },
         { "tls", "tls self-signed|csr|ca …", "Certificates.", tls_run, tls_help },
         { "user", "user add|passwd|list|delete|import", "Accounts.", user_run, user_help },
+        { "import", "import mc FILE", "Print the configuration that a sendmail .mc file asks for.",
+          import_run, import_help },
         { "backup", "backup DIR", "Copy all mail and the queue of the running server.", backup_run,
           backup_help },
         { "restore", "restore DIR", "Make such a copy the server's.", restore_run, restore_help },

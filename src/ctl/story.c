@@ -267,22 +267,31 @@ static uint32_t next_recipient(const struct told *steps, size_t count, uint32_t 
         return found;
 }
 
+/* Whether a recipient, or any of all of them (DECISION_MESSAGE), was ever called
+ * that: an alias leads to other names. */
+static bool was_called(const struct told *steps, size_t count, uint32_t recipient,
+                       struct span about)
+{
+        for (size_t i = 0; i < count && about.len; i++)
+                if ((recipient == DECISION_MESSAGE || steps[i].step.recipient == recipient) &&
+                    span_equal_nocase(steps[i].step.rcpt_to, about))
+                        return true;
+        return false;
+}
+
 static void print_message(const struct told *steps, size_t count, struct span about)
 {
+        const bool is_about_recipient = was_called(steps, count, DECISION_MESSAGE, about);
         char id[ID_TEXT_LEN + 1];
-        bool is_about_recipient = false;
         uint32_t recipient;
 
-        for (size_t i = 0; i < count; i++)
-                is_about_recipient |= about.len && span_equal_nocase(steps[i].step.rcpt_to, about);
         printf("Message %s\n", id_format(steps[0].message_id, id));
         for (size_t i = 0; i < count; i++)
                 if (steps[i].step.recipient == DECISION_MESSAGE)
                         print_step(&steps[i].step);
         recipient = next_recipient(steps, count, 0);
         while (recipient != DECISION_MESSAGE) {
-                if (!is_about_recipient ||
-                    span_equal_nocase(recipient_name(steps, count, recipient), about))
+                if (!is_about_recipient || was_called(steps, count, recipient, about))
                         print_recipient(steps, count, recipient);
                 recipient = next_recipient(steps, count, recipient + 1);
         }

@@ -26,8 +26,8 @@ size_t story_ids(const struct story *s, uint64_t *ret_ids, size_t room);
 /* Forgets all. */
 void story_clear(struct story *s);
 
-/* Prints every message, oldest first. Where `about` is the address of a
- * recipient of a message, only that recipient's part is told. As JSON: one
+/* Prints every message, oldest first. Where `about` is an address that a
+ * recipient of a message had, only the parts of such recipients are told. As JSON: one
  * object a message. */
 void story_print(struct story *s, struct span about);
 void story_print_json(struct story *s);

@@ -44,6 +44,7 @@ enum {
         M(7, reload)                                                                               \
         M(8, stop)                                                                                 \
         M(9, status_query)                                                                         \
+        M(16, meters) /* to edge */                                                                \
         M(14, table) /* to compiler */                                                             \
         /* process to supervisor */                                                                \
         M(10, ready)                                                                               \
@@ -60,6 +61,7 @@ enum {
         M(25, drop)                                                                                \
         M(26, refused)                                                                             \
         M(27, intake)                                                                              \
+        M(28, retry)                                                                              \
         /* keeper to relay, and its answers */                                                     \
         M(30, job)                                                                                 \
         M(31, outcome)                                                                             \
@@ -139,7 +141,11 @@ enum tls_what {
         TLS_MORE = 1,        /* another certificate, chosen by the name in it */
         TLS_CLIENT_CA = 2,   /* authorities for certificates of clients */
         TLS_TICKET_KEYS = 3, /* not PEM: see net/tls/tls.h */
+        TLS_SERVER_CA = 4,   /* to relay, alone: authorities for other servers */
 };
+
+/* +fd: memfd of policy/meters.h, formatted, shared by all who get it. Before go. */
+#define IPC_FIELDS_meters(F) F(U8, reserved, 0, _)
 
 #define IPC_FIELDS_go(F) F(U8, reserved, 0, _)
 #define IPC_FIELDS_ready(F) F(U8, reserved, 0, _)
@@ -184,6 +190,7 @@ enum tls_what {
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _) /* without <>, empty for the null path */         \
         F(OCTETS, envid, 100, _)                                                                   \
         F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
+        F(U64, hold_until_us, 0, _)    /* not delivered before (RFC 4865); 0: at once */           \
         F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
@@ -236,6 +243,12 @@ enum commit_status {
         F(BOOL, is_open, 0, _)                                                                     \
         F(OCTETS, reason, IPC_TEXT_MAX, _)
 
+/* edge to keeper: try now what waits for this domain (ETRN, RFC 1985). Never
+ * answered. */
+#define IPC_FIELDS_retry(F)                                                                        \
+        F(OCTETS, domain, 255, _) /* lower case, A-labels */                                       \
+        F(BOOL, with_subdomains, 0, _)
+
 /* Deliver to these recipients of one message behind one next hop. `body`
  * frames for the same message follow until body_len octets have come; or +fd:
  * a file to read [body_offset, body_offset + body_len) from. */
@@ -244,6 +257,10 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(U32, flags, 0, _)                                                                        \
         F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, destination, 512, _) /* whose hosts follow: connections are shared by it; */     \
+        F(U32, hosts_ttl_s, 0, _)      /* empty: the relay finds out where next_hop leads */       \
+        F(BOOL, are_hosts_secure, 0, _)                                                            \
+        F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, target)                                           \
@@ -273,7 +290,8 @@ enum commit_status {
 #define IPC_FIELDS_mx_query(F)                                                                     \
         F(U64, query, 0, _)                                                                        \
         F(OCTETS, name, 255, _) /* A-labels */                                                     \
-        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */
+        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */                                      \
+        F(U16, tlsa_port, 0, _) /* TLSA records are wanted of this port; 0: none are */
 #define IPC_FIELDS_mx_answer(F)                                                                    \
         F(U64, query, 0, _)                                                                        \
         F(U8, status, 0, _) /* enum dns_status */                                                  \
@@ -285,7 +303,9 @@ enum commit_status {
         F(BOOL, is_secure, 0, _)                                                                   \
         F(OCTETS, name, 255, _)                                                                    \
         F(OCTETS, ipv4, 64, _)  /* 4 octets an address */                                          \
-        F(OCTETS, ipv6, 256, _) /* 16 octets an address */
+        F(OCTETS, ipv6, 256, _) /* 16 octets an address */                                         \
+        F(U8, tlsa_state, 0, _) /* enum mx_tlsa */                                                 \
+        F(OCTETS, tlsa, 4096, _)
 
 /* Write a delivery status notification (RFC 3464). +fd where the original's
  * octets exceed one frame. */
@@ -362,7 +382,8 @@ enum auth_status {
         F(U64, login, 0, _)                                                                        \
         F(U8, status, 0, _)                                                                        \
         F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
-        F(OCTETS, account, 320, _) /* canonical address */
+        F(OCTETS, account, 320, _) /* canonical address */                                         \
+        F(U64, quota, 0, _)        /* octets its mailboxes may hold; 0: no limit */
 
 /* May this account send to so many recipients more? They are counted if so. */
 #define IPC_FIELDS_quota_ask(F)                                                                    \
@@ -383,6 +404,7 @@ enum auth_status {
         F(BOOL, is_utf8, 0, _)   /* POP3: said before login (RFC 6856) */                          \
         F(OCTETS, tag, 128, _)   /* IMAP: of the command that logged in */                         \
         F(OCTETS, account, 320, _)                                                                 \
+        F(U64, quota, 0, _)      /* octets its mailboxes may hold; 0: no limit */                  \
         F(OCTETS, client, 64, _) /* for the log: "[192.0.2.1]" */                                  \
         F(U16, client_port, 0, _)                                                                  \
         F(OCTETS, octets, IPC_BODY_PART_MAX, _)
@@ -484,6 +506,8 @@ enum folder_verb {
         F(BOOL, has_unchanged_since, 0, _)                                                         \
         F(U64, unchanged_since, 0, _)                                                              \
         F(BOOL, only_deleted, 0, _)                                                                \
+        F(U64, quota, 0, _)     /* COPY: as in append_order */                                     \
+        F(U64, size, 0, _)      /* COPY: octets it adds */                                         \
         F(OCTETS, to, 1024, _)
 /* After the view_change of every open view it concerns. */
 #define IPC_FIELDS_change_done(F)                                                                  \
@@ -494,11 +518,13 @@ enum folder_verb {
         F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
 
 /* Messages whose bodies came before, as an edge's do (body, lend); the answer
- * is change_done. All or none. */
+ * is change_done. All or none: EOVERFLOW where the account's mailboxes would hold
+ * more than `quota` octets (0: no limit). */
 #define IPC_FIELDS_append_order(F)                                                                 \
         F(U64, order, 0, _)                                                                        \
         F(OCTETS, account, 320, _)                                                                 \
         F(OCTETS, mailbox, 1024, _)                                                                \
+        F(U64, quota, 0, _)                                                                        \
         F(ITEMS, messages, IPC_APPENDS_MAX, append_message)
 #define IPC_FIELDS_append_message(F)                                                               \
         F(U64, message_id, 0, _)                                                                   \

@@ -169,25 +169,37 @@ int trace_format_received(const struct trace_received *t, struct buffer *out)
         return f.failed;
 }
 
-int trace_format_return_path(struct span mail_from, struct buffer *out)
+/* A field that is an address alone. */
+static int put_address(const char *before, struct span address, const char *after,
+                       struct buffer *out)
 {
-        const size_t before = out->len;
+        const size_t len = out->len;
         char *text;
-        int r = buffer_append_string(out, "Return-Path: <");
+        int r = buffer_append_string(out, before);
 
-        if (r == 0 && mail_from.len) {
-                r = buffer_reserve(out, mail_from.len, &text);
-                for (size_t i = 0; r == 0 && i < mail_from.len; i++) {
-                        const unsigned char c = (unsigned char) mail_from.p[i];
+        if (r == 0 && address.len) {
+                r = buffer_reserve(out, address.len, &text);
+                for (size_t i = 0; r == 0 && i < address.len; i++) {
+                        const unsigned char c = (unsigned char) address.p[i];
 
                         text[i] = c < 32 || c == 127 ? '?' : (char) c;
                 }
                 if (r == 0)
-                        buffer_commit(out, mail_from.len);
+                        buffer_commit(out, address.len);
         }
         if (r == 0)
-                r = buffer_append_string(out, ">\r\n");
+                r = buffer_append_string(out, after);
         if (r < 0)
-                out->len = before;
+                out->len = len;
         return r;
+}
+
+int trace_format_return_path(struct span mail_from, struct buffer *out)
+{
+        return put_address("Return-Path: <", mail_from, ">\r\n", out);
+}
+
+int trace_format_delivered_to(struct span account, struct buffer *out)
+{
+        return put_address("Delivered-To: ", account, "\r\n", out);
 }

@@ -29,3 +29,7 @@ int trace_format_received(const struct trace_received *t, struct buffer *out);
 
 /* Appends "Return-Path: <mail_from>" and CRLF; for final delivery only. */
 int trace_format_return_path(struct span mail_from, struct buffer *out);
+
+/* Appends "Delivered-To: account" and CRLF; for final delivery to one mailbox.
+ * A message that comes with one that names where it is to go is in a loop. */
+int trace_format_delivered_to(struct span account, struct buffer *out);

@@ -42,6 +42,7 @@ struct stream {
         struct tls_session *tls;
         char *error;
         uint64_t idle_ms;
+        uint64_t deadline_at_ms; /* of loop_now_ms(); 0: none */
         int fd;
         uint8_t state;
         uint8_t busy;           /* callbacks of this stream that are running */
@@ -143,10 +144,24 @@ static void close_by_tls(struct stream *s)
         set_closed(s, reason);
 }
 
+/* The timer runs to what comes first: silence for too long, or the deadline. */
 static void touch(struct stream *s)
 {
-        if (s->idle_ms && s->state < FINISHING)
-                timer_set(s->timer, s->idle_ms);
+        uint64_t wait_ms = s->idle_ms ? s->idle_ms : UINT64_MAX;
+
+        if (s->state >= FINISHING)
+                return;
+        if (s->deadline_at_ms) {
+                const uint64_t now_ms = loop_now_ms(s->loop);
+                const uint64_t left_ms = s->deadline_at_ms > now_ms ? s->deadline_at_ms - now_ms
+                                                                     : 0;
+
+                wait_ms = left_ms < wait_ms ? left_ms : wait_ms;
+        }
+        if (wait_ms != UINT64_MAX)
+                timer_set(s->timer, wait_ms);
+        else if (timer_is_set(s->timer))
+                timer_stop(s->timer);
 }
 
 /* Input. */
@@ -478,11 +493,23 @@ static void on_work(struct deferred *d)
         update_events(s);
 }
 
+static void on_deadline(struct stream *s)
+{
+        s->deadline_at_ms = 0;
+        touch(s);
+        enter(s);
+        s->handler->expired(s, s->arg);
+        leave(s);
+}
+
 static void on_timer(void *arg)
 {
         struct stream *s = arg;
 
-        if (s->state >= FINISHING) {
+        if (s->state < FINISHING && s->handler->expired && s->deadline_at_ms &&
+            s->deadline_at_ms <= loop_now_ms(s->loop)) {
+                on_deadline(s);
+        } else if (s->state >= FINISHING) {
                 set_closed(s, 0);
         } else {
                 set_error(s, s->state == CONNECTING ? "the connection was not established in time"
@@ -622,20 +649,31 @@ void stream_set_idle_timeout(struct stream *s, uint64_t ms)
         if (s->state >= FINISHING)
                 return;
         s->idle_ms = ms;
-        if (ms)
-                timer_set(s->timer, ms);
-        else
-                timer_stop(s->timer);
+        touch(s);
+}
+
+void stream_set_deadline(struct stream *s, uint64_t ms)
+{
+        if (s->state >= FINISHING)
+                return;
+        s->deadline_at_ms = ms ? loop_now_ms(s->loop) + ms : 0;
+        touch(s);
 }
 
 int stream_start_tls(struct stream *s, struct tls_context *context, struct span server_name)
+{
+        return stream_start_tls_checked(s, context, server_name, NULL);
+}
+
+int stream_start_tls_checked(struct stream *s, struct tls_context *context,
+                             struct span server_name, const struct tls_check *check)
 {
         int r;
 
         if (s->state >= FINISHING)
                 return -EPIPE;
         assert(!s->tls);
-        r = tls_session_new(context, s->fd, server_name, &s->tls);
+        r = tls_session_new_checked(context, s->fd, server_name, check, &s->tls);
         if (r < 0)
                 return r;
         s->plain_left = s->out.len;

@@ -29,6 +29,9 @@ struct stream_handler {
          * TLS trouble (stream_error() says it in words); -ETIMEDOUT. No further
          * callback comes; free the stream. */
         void (*closed)(struct stream *s, void *arg, int reason);
+        /* The deadline has come; it is off now, and the stream as it was. NULL:
+         * `closed` with -ETIMEDOUT instead. */
+        void (*expired)(struct stream *s, void *arg);
 };
 
 struct stream_limits {
@@ -72,10 +75,20 @@ void stream_finish(struct stream *s, uint64_t timeout_ms);
  * switches it off. */
 void stream_set_idle_timeout(struct stream *s, uint64_t ms);
 
+/* `expired` in `ms` from now, whatever comes and goes until then; 0 switches it
+ * off. Setting it again moves it, which is cheap. For a peer that is slow on
+ * purpose: what counts as progress, the owner knows. */
+void stream_set_deadline(struct stream *s, uint64_t ms);
+
 /* TLS on this stream, after what is queued has been sent. Octets read but not
  * used are discarded: whoever sent them before the handshake was not entitled
  * to (RFC 3207 section 4.2). Server: `server_name` empty. */
 int stream_start_tls(struct stream *s, struct tls_context *context, struct span server_name);
+
+/* The same for a client that demands something of its server; `check` need not
+ * live on. */
+int stream_start_tls_checked(struct stream *s, struct tls_context *context,
+                             struct span server_name, const struct tls_check *check);
 
 /* The TLS session, or NULL while there is none. */
 struct tls_session *stream_tls(struct stream *s);

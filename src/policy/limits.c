@@ -39,3 +39,45 @@ struct verdict limits_header(const struct config *c)
         return refuse(c, 552, SPAN_LITERAL("5.3.4 Header section too large"),
                       "limits.header_size");
 }
+
+struct verdict limits_header_fields(const struct config *c)
+{
+        return refuse(c, 552, SPAN_LITERAL("5.3.4 Too many header fields"),
+                      "limits.header_fields");
+}
+
+struct verdict limits_messages(const struct config *c, unsigned count)
+{
+        if (c->limits.messages_per_minute && count > c->limits.messages_per_minute)
+                return refuse(c, 451,
+                              SPAN_LITERAL("4.7.1 Too many messages from your network, try "
+                                           "again in a minute"),
+                              "limits.messages_per_minute");
+        return (struct verdict) {0};
+}
+
+struct verdict limits_errors(const struct config *c, unsigned count)
+{
+        if (c->limits.errors_per_minute && count > c->limits.errors_per_minute)
+                return refuse(c, 421, SPAN_LITERAL("4.7.0 Too many errors from your network"),
+                              "limits.errors_per_minute");
+        return (struct verdict) {0};
+}
+
+struct verdict limits_slow(const struct config *c, enum limits_slow what)
+{
+        if (what == LIMITS_SLOW_DATA)
+                return refuse(c, 421, SPAN_LITERAL("4.4.2 The message comes too slowly"),
+                              "limits.data_rate");
+        return refuse(c, 421, SPAN_LITERAL("4.4.2 No command came for too long"),
+                      "limits.command_timeout");
+}
+
+struct verdict limits_turn(const struct config *c, bool is_early)
+{
+        if (is_early)
+                return refuse(c, 554, SPAN_LITERAL("5.5.0 You spoke before the greeting"),
+                              "smtp.strict_turns");
+        return refuse(c, 554, SPAN_LITERAL("5.5.0 You spoke without waiting for the answer"),
+                      "smtp.strict_turns");
+}

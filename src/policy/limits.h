@@ -18,5 +18,21 @@ struct verdict limits_connection(const struct config *c, unsigned total, unsigne
  * circles (RFC 5321 section 6.3). 554 5.4.6. */
 struct verdict limits_hops(const struct config *c, unsigned received_fields);
 
-/* A header section above limits.header_size. 552 5.3.4. */
+/* A header section above limits.header_size, or above limits.header_fields.
+ * 552 5.3.4. */
 struct verdict limits_header(const struct config *c);
+struct verdict limits_header_fields(const struct config *c);
+
+/* Messages of a client in the running minute, this one included. 451 4.7.1. */
+struct verdict limits_messages(const struct config *c, unsigned count);
+
+/* Refused commands of a client in the running minute. 421 4.7.0. */
+struct verdict limits_errors(const struct config *c, unsigned count);
+
+/* What the client was too slow with. 421 4.4.2. */
+enum limits_slow { LIMITS_SLOW_COMMAND, LIMITS_SLOW_DATA };
+struct verdict limits_slow(const struct config *c, enum limits_slow what);
+
+/* A client that spoke before the greeting, or behind a command whose answer it
+ * had to wait for. 554 5.5.0. */
+struct verdict limits_turn(const struct config *c, bool is_early);

@@ -12,7 +12,7 @@ enum { BUCKET = 8, MARK = 0x4d657431 /* "Met1" */ };
 /* The area is a head of one slot's size, then slots in buckets. */
 struct meters_slot {
         _Atomic uint64_t key;    /* 0: free */
-        _Atomic uint64_t minute; /* minute << 32 | events in it */
+        _Atomic uint64_t minute; /* minute << 32 | events in it; of a permission: its last one */
         _Atomic uint16_t held[METERS_OWNERS];
 };
 
@@ -86,12 +86,21 @@ uint64_t meters_event(const struct meters *m, const unsigned char address[16], s
         return hash_span(kind, meters_client(m, address)) | 1;
 }
 
+uint64_t meters_permission(const struct meters *m, const unsigned char address[16],
+                           struct span kind)
+{
+        return hash_span(kind, hash_span(span_make((const char *) address, 16), m->seed)) | 1;
+}
+
 static bool is_idle(struct meters_slot *s, uint64_t minute)
 {
+        const uint64_t last = atomic_load(&s->minute) >> 32;
+
         for (int i = 0; i < METERS_OWNERS; i++)
                 if (atomic_load_explicit(&s->held[i], memory_order_relaxed))
                         return false;
-        return atomic_load(&s->minute) >> 32 != minute;
+        /* What lies far ahead is no permission: the clock was set back. */
+        return last < minute || last > minute + METERS_PERMIT_MAX;
 }
 
 static struct meters_slot *bucket_of(const struct meters *m, uint64_t key)
@@ -129,10 +138,36 @@ static struct meters_slot *claim(const struct meters *m, uint64_t key, uint64_t 
         return NULL;
 }
 
+void meters_permit(struct meters *m, uint64_t key, unsigned minutes, uint64_t now_us)
+{
+        const uint64_t minute = now_us / 60000000 & UINT32_MAX;
+        struct meters_slot *slot = claim(m, key, minute);
+
+        if (slot)
+                atomic_store(&slot->minute, (minute + minutes) << 32);
+}
+
+bool meters_is_permitted(const struct meters *m, uint64_t key, uint64_t now_us)
+{
+        const uint64_t minute = now_us / 60000000 & UINT32_MAX;
+        struct meters_slot *slot = find(m, key);
+        const uint64_t last = slot ? atomic_load(&slot->minute) >> 32 : 0;
+
+        return slot && last >= minute && last <= minute + METERS_PERMIT_MAX;
+}
+
+static unsigned sum_held(struct meters_slot *slot)
+{
+        unsigned sum = 0;
+
+        for (int i = 0; i < METERS_OWNERS; i++)
+                sum += atomic_load_explicit(&slot->held[i], memory_order_relaxed);
+        return sum;
+}
+
 unsigned meters_hold(struct meters *m, uint64_t key, uint64_t now_us)
 {
         struct meters_slot *slot = claim(m, key, now_us / 60000000 & UINT32_MAX);
-        unsigned sum = 0;
 
         if (!slot)
                 return 0;
@@ -141,9 +176,7 @@ unsigned meters_hold(struct meters *m, uint64_t key, uint64_t now_us)
                 atomic_fetch_sub(&slot->held[m->owner], 1);
                 return 0;
         }
-        for (int i = 0; i < METERS_OWNERS; i++)
-                sum += atomic_load_explicit(&slot->held[i], memory_order_relaxed);
-        return sum;
+        return sum_held(slot);
 }
 
 void meters_release(struct meters *m, uint64_t key)
@@ -152,6 +185,22 @@ void meters_release(struct meters *m, uint64_t key)
 
         if (slot && atomic_load(&slot->held[m->owner]))
                 atomic_fetch_sub(&slot->held[m->owner], 1);
+}
+
+unsigned meters_held(const struct meters *m, uint64_t key)
+{
+        struct meters_slot *slot = find(m, key);
+
+        return slot ? sum_held(slot) : 0;
+}
+
+unsigned meters_ticks(const struct meters *m, uint64_t key, uint64_t now_us)
+{
+        const uint64_t minute = now_us / 60000000 & UINT32_MAX;
+        struct meters_slot *slot = find(m, key);
+        const uint64_t count = slot ? atomic_load(&slot->minute) : 0;
+
+        return count >> 32 == minute ? (unsigned) (count & UINT32_MAX) : 0;
 }
 
 unsigned meters_tick(struct meters *m, uint64_t key, uint64_t now_us)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,10 +14,29 @@
 #include "config/snapshot.h"
 #include "process/accounts.h"
 
-enum { TIMEOUT_MS = 120 * 1000 };
+enum {
+        TIMEOUT_MS = 120 * 1000,
+        INCLUDES_MAX = 256, /* lists that aliases include, all together */
+        ROUNDS_MAX = 10,    /* lists within lists */
+        TEXT_MAX = 16 * 1024,
+};
+
+/* A list that aliases include: only the compiler, which reads them, knows its
+ * path; only we can open it. So it ends with the names of what it misses, and
+ * is started again with all of them. */
+struct include {
+        char *path;
+        unsigned round; /* 1: named in the aliases; above: in another list */
+};
 
 struct compile {
         struct loop *loop;
+        const struct settings *settings;
+        bool is_privileged;
+        struct include includes[INCLUDES_MAX];
+        size_t include_count;
+        unsigned round;
+        bool is_again; /* once this child has ended */
         struct place place;
         struct timer *timeout;
         struct compile_events events;
@@ -72,6 +92,42 @@ static void finish(struct compile *c, int status, int fd, struct span text)
                 close(result.snapshot_fd);
 }
 
+/* The paths that the compiler misses, a line each. */
+static int note_includes(struct compile *c, struct span paths)
+{
+        struct span path;
+
+        if (++c->round > ROUNDS_MAX)
+                return -ELOOP;
+        while (paths.len && span_split(&paths, '\n', &path)) {
+                struct include *i = &c->includes[c->include_count];
+
+                if (path.len == 0)
+                        continue;
+                if (c->include_count == INCLUDES_MAX)
+                        return -E2BIG;
+                i->path = strndup(path.p, path.len);
+                if (!i->path)
+                        return -ENOMEM;
+                i->round = c->round;
+                c->include_count++;
+        }
+        return 0;
+}
+
+static void ask_again(struct compile *c, struct span paths)
+{
+        const int r = note_includes(c, paths);
+
+        timer_stop(c->timeout);
+        if (r == 0)
+                c->is_again = true;
+        else
+                finish(c, r, -1, r == -ENOMEM
+                               ? SPAN_LITERAL("aliases: there is no memory for their lists\n")
+                               : SPAN_LITERAL("aliases: too many lists are included\n"));
+}
+
 static void on_compiled(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         const struct place *p = arg;
@@ -79,7 +135,10 @@ static void on_compiled(struct channel *ch, void *arg, const union ipc_message *
 
         (void) ch;
         *fd = -1;
-        if (m->compiled.status == 0 && taken < 0)
+        if (m->compiled.status == EAGAIN) {
+                close_fd(&(int) {taken});
+                ask_again(p->owner, m->compiled.text);
+        } else if (m->compiled.status == 0 && taken < 0)
                 finish(p->owner, -EPROTO, -1, SPAN_LITERAL("tables: the compiler sent nothing\n"));
         else
                 finish(p->owner, -(int) m->compiled.status, taken, m->compiled.text);
@@ -108,6 +167,8 @@ static const struct channel_handler handler = {
         .closed = on_closed,
 };
 
+static void start_again(struct compile *c);
+
 void compile_reap(struct compile *c)
 {
         char why[PLACE_STATUS_MAX], line[128];
@@ -115,6 +176,10 @@ void compile_reap(struct compile *c)
 
         if (!place_reap(&c->place, &status))
                 return;
+        if (c->is_again && !c->is_done) {
+                start_again(c);
+                return;
+        }
         snprintf(line, sizeof line, "tables: the compiler ended with %s\n",
                  place_status_text(status, why));
         finish(c, -EIO, -1, span_from_string(line));
@@ -168,13 +233,13 @@ static void close_files(int *fds)
                 close_fd(&fds[i]);
 }
 
-static int send_all(struct compile *c, const struct settings *settings, bool is_privileged,
-                    const int *fds)
+static int send_all(struct compile *c, const int *fds)
 {
+        const struct settings *settings = c->settings;
         struct channel *ch = c->place.channel;
         struct table_file files[TABLE_FILES];
         int r = CHANNEL_SEND(ch, start, settings->config_fd, .kind = PROCESS_COMPILER,
-                             .generation = 1, .is_privileged = is_privileged,
+                             .generation = 1, .is_privileged = c->is_privileged,
                              .uid = c->place.uid, .gid = c->place.gid);
 
         list_files(settings->config, files);
@@ -182,21 +247,88 @@ static int send_all(struct compile *c, const struct settings *settings, bool is_
                 if (fds[i] >= 0)
                         r = CHANNEL_SEND(ch, table, fds[i], .table = (uint8_t) files[i].table,
                                          .name = span_from_string(files[i].name));
-        return r < 0 ? r : CHANNEL_SEND(ch, go, -1, .reserved = 0);
+        return r;
 }
 
-static int start(struct compile *c, const struct settings *settings, bool is_privileged,
-                 const int *fds)
+/* A list in another's is opened only where anybody may read it: who may write
+ * the first need not be root, and must not learn by us what others wrote. */
+static int open_include(const struct include *in, struct buffer *error, int *ret_fd)
 {
-        int r = timer_new(c->loop, on_timeout, c, &c->timeout);
+        struct stat st;
+        int fd = open(in->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+        if (fd < 0 || fstat(fd, &st) < 0) {
+                const int r = -errno;
+
+                buffer_printf(error, "aliases: cannot read \"%s\", which is included: %s\n",
+                              in->path, strerror(-r));
+                close_fd(&fd);
+                return r;
+        }
+        if (!S_ISREG(st.st_mode) || (in->round > 1 && !(st.st_mode & S_IROTH))) {
+                buffer_printf(error, "aliases: \"%s\" is included%s and %s\n", in->path,
+                              in->round > 1 ? " by another list" : "",
+                              S_ISREG(st.st_mode) ? "must be readable for all" : "is no file");
+                close_fd(&fd);
+                return -EACCES;
+        }
+        *ret_fd = fd;
+        return 0;
+}
+
+static int send_includes(struct compile *c, struct buffer *error)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < c->include_count; i++) {
+                char name[300];
+                int fd = -1;
+
+                snprintf(name, sizeof name, ":include:%s", c->includes[i].path);
+                r = open_include(&c->includes[i], error, &fd);
+                if (r == 0)
+                        r = CHANNEL_SEND(c->place.channel, table, fd, .table = SNAPSHOT_ALIASES,
+                                         .name = span_from_string(name));
+                close_fd(&fd);
+        }
+        return r;
+}
+
+/* On failure a line was appended to `error` where a file is the reason. */
+static int start(struct compile *c, const int *fds, struct buffer *error)
+{
+        int r = c->timeout ? 0 : timer_new(c->loop, on_timeout, c, &c->timeout);
 
         if (r == 0)
                 r = place_spawn(&c->place, c->loop, &handler);
         if (r == 0)
-                r = send_all(c, settings, is_privileged, fds);
+                r = send_all(c, fds);
+        if (r == 0)
+                r = send_includes(c, error);
+        if (r == 0)
+                r = CHANNEL_SEND(c->place.channel, go, -1, .reserved = 0);
         if (r == 0)
                 timer_set(c->timeout, TIMEOUT_MS);
         return r;
+}
+
+static void start_again(struct compile *c)
+{
+        struct buffer error = BUFFER_INIT(TEXT_MAX);
+        struct table_file files[TABLE_FILES];
+        int fds[TABLE_FILES], r;
+
+        c->is_again = false;
+        list_files(c->settings->config, files);
+        r = open_files(files, fds, &error);
+        if (r == 0)
+                r = start(c, fds, &error);
+        close_files(fds);
+        if (r < 0 && error.len == 0)
+                buffer_printf(&error, "tables: cannot start the compiler: %s\n", strerror(-r));
+        if (r < 0)
+                finish(c, r, -1, buffer_span(&error)); /* may free `c` */
+        buffer_done(&error);
 }
 
 int compile_new(struct loop *l, const struct settings *settings, bool is_privileged,
@@ -209,14 +341,16 @@ int compile_new(struct loop *l, const struct settings *settings, bool is_privile
         if (!c)
                 return -ENOMEM;
         c->loop = l;
+        c->settings = settings;
+        c->is_privileged = is_privileged;
         c->events = *events;
         place_init(&c->place, PROCESS_COMPILER, 0, c);
         accounts_get(PROCESS_COMPILER, &c->place.uid, &c->place.gid);
         list_files(settings->config, files);
         r = open_files(files, fds, error);
         if (r == 0) {
-                r = start(c, settings, is_privileged, fds);
-                if (r < 0)
+                r = start(c, fds, error);
+                if (r < 0 && error->len == 0)
                         buffer_printf(error, "tables: cannot start the compiler: %s\n",
                                       strerror(-r));
         }
@@ -242,6 +376,8 @@ struct compile *compile_free(struct compile *c)
         channel_free(c->place.channel);
         log_pipe_free(c->place.log);
         timer_free(c->timeout);
+        for (size_t i = 0; i < c->include_count; i++)
+                free(c->includes[i].path);
         free(c);
         return NULL;
 }

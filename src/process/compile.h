@@ -20,7 +20,8 @@ struct compile_events {
         void *arg;
 };
 
-/* Opens the files and starts the child; `done` is called once, later, and may
+/* Opens the files and starts the child (again for each depth of lists that
+ * aliases include; `settings` must live as long); `done` is called once, later, and may
  * free. `is_privileged`: the supervisor is root. On failure a line that says
  * which file was appended to `error`. 0 or a negative errno. */
 int compile_new(struct loop *l, const struct settings *settings, bool is_privileged,

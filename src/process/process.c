@@ -172,6 +172,18 @@ static int add_tls(struct tls_context *tls, unsigned what, struct span octets, c
         }
 }
 
+static void on_meters(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+
+        (void) ch;
+        (void) m;
+        if (s->p.meters_fd >= 0 || s->phase != STARTED)
+                return;
+        s->p.meters_fd = *fd;
+        *fd = -1;
+}
+
 static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct skeleton *s = arg;
@@ -184,6 +196,8 @@ static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, in
         if (r == 0) {
                 if (m->tls.what == TLS_DEFAULT)
                         r = tls_context_new_server(pem, &tls, error);
+                else if (m->tls.what == TLS_SERVER_CA)
+                        r = tls_context_new_client(pem, &tls, error);
                 else
                         r = s->next_tls ? add_tls(s->next_tls, m->tls.what, pem, error) : -ENOENT;
                 sealed_unmap(pem);
@@ -485,6 +499,7 @@ static const struct channel_handler handler = {
                 [IPC_peer] = on_peer,
                 [IPC_snapshot] = on_snapshot,
                 [IPC_tls] = on_tls,
+                [IPC_meters] = on_meters,
                 [IPC_table] = on_table,
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
@@ -520,7 +535,7 @@ static void request_log_flush(void *arg)
 int process_run(const struct process_role *role, unsigned number)
 {
         struct skeleton s = {
-                .p = {.kind = role->kind, .number = number, .state_fd = -1},
+                .p = {.kind = role->kind, .number = number, .state_fd = -1, .meters_fd = -1},
                 .role = role,
                 .exit_status = EX_SOFTWARE,
                 .log_flush.run = flush_log,

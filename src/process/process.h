@@ -41,6 +41,7 @@ struct process {
         struct tls_context *tls;       /* NULL where none is configured */
         struct channel *supervisor;
         int state_fd;                  /* keeper: the state folder; else -1 */
+        int meters_fd;                 /* edge: the shared meters; else -1 */
         const char *state_path;        /* its path after confinement, "" for the root; else NULL */
         void *role;                    /* the role's own state */
 };

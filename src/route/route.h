@@ -10,6 +10,7 @@
 #include "base/span.h"
 #include "config/config.h"
 #include "config/snapshot.h"
+#include "message/next_hop.h"
 
 enum route_kind { /* travels in ipc_recipient.kind: add, never renumber */
         ROUTE_LOCAL = 1,   /* a mailbox here: account, mailbox */
@@ -29,14 +30,40 @@ enum envelope_flag {
         ENVELOPE_LENT = 64,     /* the body is the lent file, not frames */
         ENVELOPE_BOUNCE = 128,  /* made here: no trace of a client */
         ENVELOPE_EACH = 256,    /* LMTP: every recipient is answered by itself */
+        ENVELOPE_PRIORITY_SHIFT = 16, /* five bits: MT-PRIORITY + 10, 0: not given (RFC 6710) */
         ENVELOPE_POSTMASTER = 512, /* about a notification: the last, nothing follows it */
 };
+
+static inline uint32_t envelope_with_priority(int priority)
+{
+        return (uint32_t) (priority + 10) << ENVELOPE_PRIORITY_SHIFT;
+}
+
+static inline bool envelope_has_priority(uint32_t flags)
+{
+        return (flags >> ENVELOPE_PRIORITY_SHIFT & 31) != 0;
+}
+
+/* -9 to 9; 0 where none was given, and for what no release writes. */
+static inline int envelope_priority(uint32_t flags)
+{
+        const int n = (int) (flags >> ENVELOPE_PRIORITY_SHIFT & 31);
+
+        return n >= 1 && n <= 19 ? n - 10 : 0;
+}
 
 enum notify_flag { /* RFC 3461 section 4.1; 0: not given */
         NOTIFY_NEVER = 1,
         NOTIFY_SUCCESS = 2,
         NOTIFY_FAILURE = 4,
         NOTIFY_DELAY = 8,
+};
+
+/* What an address became on its way: an alias, a virtual user. */
+struct route_step {
+        const struct route_step *earlier; /* NULL: this was the first */
+        struct span rule, origin;         /* "aliases", "aliases:12" */
+        struct span rcpt_to, next;        /* before and after */
 };
 
 struct route {
@@ -49,24 +76,57 @@ struct route {
         struct span enhanced, text;
         bool is_ours;         /* a local or relay domain: anybody may send there */
         struct span rule, origin; /* which rule decided, and where it stands */
+        const struct route_step *steps; /* what it was before, the last first; NULL: as given */
 };
 
-/* Routes an address (local part and domain as given at RCPT) in this order:
+enum {
+        ROUTES_MAX = 1000,    /* that one address may lead to */
+        ROUTE_DEPTH_MAX = 10, /* aliases behind one another */
+};
+
+/* Where one address leads: a mailbox or next hop, or by an alias several. */
+struct route_list {
+        struct route *items;
+        size_t count;            /* 1 to ROUTES_MAX */
+        struct span rcpt_to;     /* as given, written as it is compared */
+        bool is_ours;            /* as given: anybody may send there */
+        struct span return_path; /* by an alias "owner-…": who is told of failures; else empty */
+};
+
+/* Routes an address (local part and domain as given at RCPT) in the order of
+ * sendmail:
  *
+ *   virtusertable, for our own domains (domains, our hostname, relay_domains);
+ *   aliases, for the local ones; what they lead to begins here again
+ *   mailertable by the domain's own name
  *   local domains, among them our hostname: a user of the snapshot, also as
  *     user+detail; postmaster and abuse always (RFC 5321 section 4.5.1, RFC
  *     2142), their mailboxes made on demand; anybody with users.auto_create;
  *     else local_relay where there is one; else refused with 550 5.1.1
+ *   mailertable by a wider name
  *   relay_domains: to local_relay, smart_host or the MX
  *   all else: to smart_host or the MX; an address literal to that address
  *
  * A missing domain, "localhost" and an address literal of ours mean the first
- * of our own domains. U-labels become A-labels. What cannot be routed is no
- * failure of this function: it gives ROUTE_ERROR. `s` NULL (not compiled yet)
- * gives a ROUTE_ERROR of 451.
+ * of our own domains; within an alias, first the domain that was addressed.
+ * U-labels become A-labels. What cannot be routed is no failure of this
+ * function: it gives ROUTE_ERROR. `s` NULL (not compiled yet) gives a
+ * ROUTE_ERROR of 451.
  *
- * Spans of `ret_route` live in `arena`, the configuration, the snapshot or
+ * An alias that leads nowhere at all gives one ROUTE_ERROR. Where only some of
+ * its recipients are errors, they become routes to the next hop "error:550
+ * 5.1.1 text": the queue returns them to the sender, and the others get their
+ * mail. An alias that names itself in its own list means the mailbox; one that
+ * leads back to itself by others adds nobody, and is an error that names the
+ * circle when nobody else is left. More than ROUTES_MAX recipients are one
+ * ROUTE_ERROR.
+ *
+ * Spans of `ret_list` live in `arena`, the configuration, the snapshot or
  * static memory, or are those of `rcpt_to`. 0, or -ENOMEM. */
+int route_expand(const struct config *c, const struct snapshot *s, struct span rcpt_to,
+                 struct arena *arena, struct route_list *ret_list);
+
+/* The same for who needs one place only: the first. */
 int route_recipient(const struct config *c, const struct snapshot *s, struct span rcpt_to,
                     struct arena *arena, struct route *ret_route);
 
@@ -75,17 +135,10 @@ int route_recipient(const struct config *c, const struct snapshot *s, struct spa
  * it was reached, and gives the domain as empty when the literal is that one. */
 bool route_literal_is(struct span literal, const unsigned char address[16]);
 
+/* The domain of an address as it is compared: A-labels, lower case, without the
+ * root's dot. `out` holds ROUTE_DOMAIN_ROOM octets. False: no domain name. */
+enum { ROUTE_DOMAIN_ROOM = 256 };
+bool route_normalise_domain(struct span domain, char *out, size_t *ret_len);
+
 /* Before confinement: loads what IDN conversion needs. 0 or -EIO. */
 int route_warm_up(void);
-
-/* The parts of a next hop, "[mailer:]host[:port]" (ARCHITECTURE section 6). */
-struct next_hop {
-        struct span mailer; /* "smtp", "esmtp", "lmtp", "local", "discard", "error"; default smtp */
-        struct span host;   /* without brackets or last dot; a path for "unix:/path"; for local,
-                             * discard and error whatever stands behind the colon */
-        uint16_t port;      /* default 25; lmtp 24; 0 where there is none */
-        bool is_host;       /* in brackets, or an address: no MX look-up */
-        bool is_unix;
-};
-/* 0 or -EINVAL. Borrows from `text`. */
-int next_hop_parse(struct span text, struct next_hop *ret);

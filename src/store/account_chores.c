@@ -41,8 +41,10 @@ static void got_fold(void *arg, int result, const struct store_entry *entries, s
         struct mailbox *b = account_find_id(a, a->chore.mailbox_id);
 
         (void) has_more;
-        if (b && result == 0 && count < ACCOUNT_RUN)
+        if (b && result == 0 && count < ACCOUNT_RUN) {
                 b->fold_at = b->single_count + FOLD_RETRY; /* they are under way */
+                b->singles_from = b->folded_to = 0;
+        }
         if (!b || count < ACCOUNT_RUN)
                 result = -ENOENT;
         for (size_t i = 0; i < ACCOUNT_RUN && result == 0; i++)

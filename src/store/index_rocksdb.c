@@ -26,7 +26,7 @@ struct index_rocksdb {
         rocksdb_options_t *options;
         rocksdb_writeoptions_t *write_options;
         rocksdb_flushoptions_t *flush_options;
-        rocksdb_readoptions_t *read, *read_once, *read_cached, *read_flushed;
+        rocksdb_readoptions_t *read, *read_cached, *read_flushed;
         rocksdb_cache_t *cache;
         rocksdb_writebatch_t *batch;
         bool has_mark;
@@ -111,14 +111,30 @@ static bool is_in(struct span key, const struct index_range *range)
         return range->is_reverse ? compare(key, range->from) >= 0 : compare(key, range->to) < 0;
 }
 
+/* Of one scan: its bounds are in them. */
+static rocksdb_readoptions_t *options_new(const struct index_range *range, bool may_block)
+{
+        rocksdb_readoptions_t *options = rocksdb_readoptions_create();
+
+        if (!may_block)
+                rocksdb_readoptions_set_read_tier(options, TIER_CACHE_ONLY);
+        if (range->is_once)
+                rocksdb_readoptions_set_fill_cache(options, 0);
+        /* Without a bound, a range with nothing in it costs as much as there were
+         * deletions behind it: all of them are stepped over, up to a live entry. */
+        if (range->is_reverse)
+                rocksdb_readoptions_set_iterate_lower_bound(options, range->from.p,
+                                                            range->from.len);
+        else
+                rocksdb_readoptions_set_iterate_upper_bound(options, range->to.p, range->to.len);
+        return options;
+}
+
 static int rdb_scan(struct index *i, const struct index_range *range, bool may_block,
                     index_visit_fn *visit, void *arg)
 {
-        struct index_rocksdb *x = rocksdb_of(i);
-        rocksdb_readoptions_t *options = !may_block       ? x->read_cached
-                                         : range->is_once ? x->read_once
-                                                          : x->read;
-        rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, options);
+        rocksdb_readoptions_t *options = options_new(range, may_block);
+        rocksdb_iterator_t *it = rocksdb_create_iterator(rocksdb_of(i)->db, options);
         char *error = NULL;
 
         for (seek(it, range); rocksdb_iter_valid(it);
@@ -132,6 +148,7 @@ static int rdb_scan(struct index *i, const struct index_range *range, bool may_b
         }
         rocksdb_iter_get_error(it, &error);
         rocksdb_iter_destroy(it);
+        rocksdb_readoptions_destroy(options);
         return result_of(error);
 }
 
@@ -205,7 +222,6 @@ static void rdb_close(struct index *i)
                 rocksdb_close(x->db);
         }
         rocksdb_readoptions_destroy(x->read);
-        rocksdb_readoptions_destroy(x->read_once);
         rocksdb_readoptions_destroy(x->read_cached);
         rocksdb_readoptions_destroy(x->read_flushed);
         rocksdb_flushoptions_destroy(x->flush_options);
@@ -294,8 +310,6 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
         x->flush_options = rocksdb_flushoptions_create();
         rocksdb_flushoptions_set_wait(x->flush_options, 1);
         x->read = rocksdb_readoptions_create();
-        x->read_once = rocksdb_readoptions_create();
-        rocksdb_readoptions_set_fill_cache(x->read_once, 0);
         x->read_cached = rocksdb_readoptions_create();
         rocksdb_readoptions_set_read_tier(x->read_cached, TIER_CACHE_ONLY);
         x->read_flushed = rocksdb_readoptions_create();

@@ -463,6 +463,8 @@ static int bring_up(struct local *l, const struct store_options *options, char *
                 r = l->apply ? recover(&l->log, l->apply, l->trace, error)
                              : say(error, -ENOMEM, "store");
         }
+        if (r == 0)
+                r = apply_learn_newest(l->apply);
         if (r == 0 && !l->is_quiet)
                 io_list(l->io, "blobs", remove_scratch, &scratch);
         if (r == 0)

@@ -16,18 +16,57 @@
 enum {
         ERROR_MAX = 60 * 1024, /* below what `compiled` carries */
         FLUSH_MS = 10 * 1000,
+        PATHS_MAX = 32 * 1024, /* of lists that are asked for */
 };
 
 /* Tables that came before `go`; their text is read once we are confined. */
 struct compiler {
-        struct compiler_table tables[SNAPSHOT_TABLE_END];
+        struct compiler_table tables[COMPILER_TABLES_MAX];
         size_t count;
 };
 
+static const struct span include = SPAN(":include:");
+
+/* Lists that are wanted and not there. */
+struct wanted {
+        const struct compiler_table *tables;
+        size_t count;
+        struct buffer paths; /* a line each */
+};
+
+static bool has_line(struct span lines, struct span line)
+{
+        struct span one;
+
+        while (lines.len && span_split(&lines, '\n', &one))
+                if (span_equal(one, line))
+                        return true;
+        return false;
+}
+
+static int want(void *arg, struct span path)
+{
+        struct wanted *w = arg;
+
+        for (size_t i = 0; i < w->count; i++) {
+                const struct span name = span_from_string(w->tables[i].name);
+
+                if (span_starts_with_nocase(name, include) &&
+                    span_equal(span_skip(name, include.len), path))
+                        return 0;
+        }
+        if (has_line(buffer_span(&w->paths), path))
+                return 0;
+        return buffer_append_span(&w->paths, path) < 0 || buffer_append(&w->paths, "\n", 1) < 0
+                       ? -E2BIG : 0;
+}
+
 static int compile_table(const struct compiler_table *t, struct snapshot_build *b,
-                         struct buffer *error)
+                         struct wanted *wanted, struct buffer *error)
 {
         table_parse_fn *parse = table_parser(t->table);
+        struct span name = span_from_string(t->name);
+        const bool is_list = span_starts_with_nocase(name, include);
         struct buffer text = BUFFER_INIT(TABLE_FILE_MAX);
         int r;
 
@@ -40,8 +79,12 @@ static int compile_table(const struct compiler_table *t, struct snapshot_build *
         if (r < 0)
                 buffer_printf(error, "%s: cannot be read (%s)\n", t->name,
                               r == -EMSGSIZE ? "too large" : strerror(-r));
+        else if (is_list)
+                r = table_include_parse(buffer_span(&text), span_skip(name, include.len), b, error);
         else
-                r = parse(buffer_span(&text), span_from_string(t->name), b, error);
+                r = parse(buffer_span(&text), name, b, error);
+        if (r == 0 && t->table == SNAPSHOT_ALIASES)
+                r = table_includes(buffer_span(&text), is_list, want, wanted);
         buffer_done(&text);
         return r;
 }
@@ -50,14 +93,20 @@ static int compile_table(const struct compiler_table *t, struct snapshot_build *
 static int compile_all(const struct config *c, const struct compiler_table *tables, size_t count,
                        struct snapshot_build *b, struct buffer *error)
 {
+        struct wanted wanted = {.tables = tables, .count = count,
+                                .paths = BUFFER_INIT(PATHS_MAX)};
         int result = table_domains_add(c, b);
 
         for (size_t i = 0; i < count && result != -ENOMEM; i++) {
-                const int r = compile_table(&tables[i], b, error);
+                const int r = compile_table(&tables[i], b, &wanted, error);
 
                 if (r < 0 && result == 0)
                         result = r;
         }
+        if (result == 0 && wanted.paths.len)
+                result = buffer_append_span(error, buffer_span(&wanted.paths)) < 0 ? -E2BIG
+                                                                                   : -EAGAIN;
+        buffer_done(&wanted.paths);
         return result;
 }
 
@@ -97,7 +146,7 @@ static int table(struct process *p, enum snapshot_table table, struct span name,
                 return -ENOMEM;
         k = p->role;
         t = &k->tables[k->count];
-        if (k->count == SNAPSHOT_TABLE_END || name.len >= sizeof t->name)
+        if (k->count == COMPILER_TABLES_MAX || name.len >= sizeof t->name)
                 return -EPROTO;
         t->table = table;
         t->fd = fd;

@@ -8,29 +8,38 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "process/edge/edge_front.h"
 #include "process/edge/edge_listener.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
+#include "process/meters_area.h"
 #include "route/route.h"
 
 enum {
-        SCRATCH_MAX = 64 * 1024,
+        SCRATCH_MAX = 4 * 1024 * 1024, /* a thousand routes behind one alias */
         TEXT_MAX = 16 * 1024,
-        METERED_CLIENTS = 16 * 1024, /* networks counted at a time */
 };
 
 unsigned edge_connections_max(const struct edge *e)
 {
-        const struct config *c = e->process->config;
-        const unsigned edges = c->processes.edge ? c->processes.edge : 1;
-
-        return (c->limits.connections + edges - 1) / edges;
+        return e->process->config->limits.connections;
 }
+
+/* Where the shared meters are mapped: before confinement, so before there is a
+ * role to keep it in. */
+static void *shared_meters;
+static size_t shared_meters_size;
 
 static int prepare(struct process *p)
 {
-        (void) p;
-        return route_warm_up();
+        int r = route_warm_up();
+
+        if (r == 0 && p->meters_fd > 0) {
+                r = meters_area_map(p->meters_fd, &shared_meters, &shared_meters_size);
+                close(p->meters_fd);
+                p->meters_fd = -1;
+        }
+        return r;
 }
 
 static void listeners_rested(void *arg)
@@ -53,8 +62,11 @@ static void drained(void *arg)
 
 static int open_meters(struct edge *e)
 {
-        const size_t size = meters_size(METERED_CLIENTS);
+        const size_t size = meters_size(METERS_CLIENTS);
 
+        if (shared_meters)
+                return meters_attach(&e->meters, shared_meters, shared_meters_size,
+                                     e->process->number);
         e->meters_area = calloc(1, size);
         if (!e->meters_area)
                 return -ENOMEM;
@@ -74,6 +86,7 @@ static int start(struct process *p)
         e->scratch = ARENA_INIT(SCRATCH_MAX);
         e->text = BUFFER_INIT(TEXT_MAX);
         list_init(&e->listeners);
+        list_init(&e->fronts);
         list_init(&e->sessions);
         list_init(&e->starved);
         list_init(&e->warm);
@@ -98,6 +111,7 @@ void edge_free(struct edge *e)
         if (!e)
                 return;
         edge_listener_close_all(e);
+        edge_front_close_all(e);
         while (!list_is_empty(&e->sessions))
                 edge_session_free(LIST_OBJECT(e->sessions.next, struct edge_session, node));
         edge_reading_done(&e->readings);
@@ -162,6 +176,7 @@ static void stop(struct process *p, uint64_t drain_ms)
 
         e->is_stopping = true;
         edge_listener_close_all(e);
+        edge_front_close_all(e);
         timer_set(e->drain, drain_ms);
         LIST_FOR_EACH(node, &e->sessions)
                 edge_session_shut(LIST_OBJECT(node, struct edge_session, node));
@@ -194,6 +209,8 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"connections", e->counters.connections},
                 {"handed_over", e->readings.handed_over},
                 {"connections_refused", e->counters.connections_refused},
+                {"sessions_refused", e->counters.sessions_refused},
+                {"fields_struck", e->counters.fields_struck},
                 {"messages", e->counters.messages},
                 {"messages_refused", e->counters.messages_refused},
                 {"recipients_accepted", e->counters.recipients_accepted},

@@ -3,6 +3,9 @@
  *   edge.c              the role: start, reload, stop, status
  *   edge_listener.c     accepting connections
  *   edge_session.c      one connection: stream and SMTP engine
+ *   edge_guard.c        turns, time and errors: what an attacker would spend
+ *   edge_ask.c          VRFY, EXPN, ETRN
+ *   edge_front.c        PROXY and XCLIENT: front ends that speak for others
  *   edge_transaction.c  one message: envelope, recipients, decision record
  *   edge_body.c         its text: in memory or in a file the keeper lent
  *   edge_login.c        logins, by the channel to the directory
@@ -27,7 +30,6 @@ enum {
         EDGE_BODY_MEMORY = 256 * 1024,        /* a message above it goes to a lent file */
         EDGE_BODY_MEMORY_CROWDED = 32 * 1024, /* the same while memory is short */
         EDGE_BODIES_CROWDED = 64 << 20,       /* bytes of all bodies held: memory is short */
-        EDGE_BODIES_MAX = 256 << 20,          /* above it no new message starts */
         EDGE_SPARE_TRANSACTIONS = 64,
         EDGE_REFUSALS_RECORDED = 100,         /* a minute, of one client network for one reason */
 };
@@ -35,20 +37,21 @@ enum {
 struct edge_counters {
         uint64_t connections, connections_refused;
         uint64_t messages, messages_refused, recipients_accepted, recipients_refused;
-        uint64_t refusals_unrecorded, octets;
+        uint64_t refusals_unrecorded, octets, sessions_refused, fields_struck;
 };
 
 struct edge {
         struct process *process;
         struct id_maker ids;
         struct meters meters;
-        void *meters_area;
+        void *meters_area; /* where none is shared */
         struct edge_keeper keeper;
         struct edge_directory directory;
         struct edge_readings readings;
         struct list_node listeners;
         bool are_listeners_paused;
         struct timer *listeners_timer; /* accept() failed for want of descriptors */
+        struct list_node fronts;       /* connections whose PROXY header has not come */
         struct list_node sessions;
         size_t session_count;
         struct list_node starved;      /* sessions that wait for credit to the keeper */
@@ -64,7 +67,7 @@ struct edge {
         struct edge_counters counters;
 };
 
-/* Of this process: the configured limit is shared by all edges. 0: none. */
+/* The most sessions of this process: there are never more of all edges. 0: none. */
 unsigned edge_connections_max(const struct edge *e);
 
 /* Frees it all, sessions in the middle of something too: for tests, a process

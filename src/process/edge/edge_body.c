@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "message/authentication_results.h"
 #include "message/header.h"
 #include "process/edge/edge.h"
+#include "route/masquerade.h"
 
 enum {
         HEADER_MESSAGE_ID_MAX = 1000, /* of the message to the keeper */
@@ -55,6 +57,91 @@ void edge_body_done(struct edge_body *b, struct edge *e)
         close_file(b);
 }
 
+/* Octets [at, at + len) of what is held give way to others. 0, -EMSGSIZE,
+ * -ENOMEM: nothing was changed. */
+static int replace(struct edge_body *b, struct edge *e, size_t at, size_t len, struct span with)
+{
+        const size_t room = b->held.room, behind = b->held.len - at - len;
+        char *data, *more;
+        int r;
+
+        if (with.len > len) {
+                r = buffer_reserve(&b->held, with.len - len, &more);
+                if (r < 0)
+                        return r;
+                buffer_commit(&b->held, with.len - len);
+        } else {
+                b->held.len -= len - with.len;
+        }
+        data = b->held.data + b->held.start;
+        memmove(data + at + with.len, data + at + len, behind);
+        memcpy(data + at, with.p, with.len);
+        b->len = b->len + with.len - len;
+        account(b, e, room);
+        return 0;
+}
+
+/* Rewrites senders in the header. What finds no memory stays as it was sent:
+ * a message is worth more than how its sender is shown. */
+static void masquerade(struct edge_body *b, struct edge *e)
+{
+        const struct process *p = e->process;
+        const struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
+        struct buffer header = BUFFER_INIT(2 * HEADER_SIZE_MAX);
+        const size_t len = header_len(text, NULL);
+        unsigned changed;
+
+        if (masquerade_is_on(p->config, p->snapshot) &&
+            masquerade_header(p->config, p->snapshot, span_first(text, len), &header, &changed) > 0)
+                (void) replace(b, e, b->prefix_len, len, buffer_span(&header));
+        buffer_done(&header);
+}
+
+void edge_body_expect(struct edge_body *b, struct span account)
+{
+        b->account = account;
+}
+
+/* A field that claims to be our own word on who sent the message goes: nobody
+ * but us may have put it there (RFC 8601 section 5). Rare, so that moving what
+ * follows it is no matter. */
+static void strike(struct edge_body *b, struct edge *e, struct span field)
+{
+        char *at = b->held.data + b->held.start + (field.p - buffer_span(&b->held).p);
+        const char *end = b->held.data + b->held.start + b->held.len;
+
+        memmove(at, at + field.len, (size_t) (end - at) - field.len);
+        b->held.len -= field.len;
+        b->len -= field.len;
+        e->counters.fields_struck++;
+}
+
+/* Fields that are ours to judge. True: one was taken out, and what was found so
+ * far stands elsewhere now. */
+static bool judge_fields(struct edge_body *b, struct edge *e, struct span text, size_t size_max,
+                         size_t fields_max)
+{
+        static const struct span results = SPAN("Authentication-Results"),
+                                 delivered_to = SPAN("Delivered-To");
+        struct header_scan scan = HEADER_SCAN(text, size_max, fields_max);
+        struct header_field field;
+        int r;
+
+        while ((r = header_next(&scan, &field)) != 0 && r != -EMSGSIZE) {
+                if (r < 0 || field.name.len < delivered_to.len)
+                        continue;
+                if (b->account.len && span_equal_nocase(field.name, delivered_to))
+                        b->is_looping |=
+                                span_equal_nocase(span_trim(field.value), b->account);
+                if (span_equal_nocase(field.name, results) &&
+                    authentication_results_is_of(field.value, e->process->config->hostname)) {
+                        strike(b, e, field.raw);
+                        return true;
+                }
+        }
+        return false;
+}
+
 /* Puts the fields that are missing between ours and the client's. Without
  * memory they stay missing. */
 static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
@@ -84,19 +171,25 @@ static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
  * longer header is seen to be too long, whatever else stands in it. */
 static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
 {
-        const struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
+        struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
         const uint64_t limit = e->process->config->limits.header_size;
+        const size_t fields_max = e->process->config->limits.header_fields;
         const size_t size_max = limit && limit < HEADER_SIZE_MAX ? (size_t) limit : HEADER_SIZE_MAX;
         struct header_summary summary = {0};
 
         b->is_scanned = true;
-        b->is_header_too_large =
-                header_summarize(text, size_max, HEADER_FIELDS_MAX, &summary) < 0;
+        while (judge_fields(b, e, text, size_max, fields_max))
+                text = span_skip(buffer_span(&b->held), b->prefix_len);
+        b->is_header_too_large = header_summarize(text, size_max, fields_max, &summary) < 0;
+        b->has_too_many_fields = b->is_header_too_large && summary.fields >= fields_max;
         b->received_fields = (unsigned) summary.received;
         if (summary.message_id.len && summary.message_id.len <= HEADER_MESSAGE_ID_MAX)
                 b->header_message_id = arena_copy(arena, summary.message_id);
         if (b->complete.is_wanted && !b->is_header_too_large)
                 complete(b, e, arena, &summary);
+        /* Last: the summary borrows from what this moves. */
+        if (b->is_ours && !b->is_header_too_large)
+                masquerade(b, e);
 }
 
 /* The text cannot be kept: what follows is swallowed, the client is told at

@@ -21,9 +21,12 @@ struct edge_body {
         uint32_t local_prefix_len;
         struct edge_complete complete; /* what to add to its header; set before octets come */
         size_t prefix_len;  /* our own octets in front, Return-Path included */
-        bool is_scanned;    /* the three below are set */
+        bool is_ours;       /* sent by one of us: senders in its header are masqueraded */
+        struct span account;/* of edge_body_expect() */
+        bool is_scanned;    /* the five below are set */
         unsigned received_fields;      /* in what the client sent */
-        bool is_header_too_large;
+        bool is_header_too_large, has_too_many_fields;
+        bool is_looping;               /* it was delivered to where it is to go */
         struct span header_message_id; /* of the transaction's arena */
         int fd;             /* the lent file until all is written, or -1 */
         bool is_lent;       /* the text is in a file */
@@ -40,6 +43,10 @@ void edge_body_done(struct edge_body *b, struct edge *e);
 /* Adds octets. True when a file must be borrowed before more are added. On
  * failure `b->error` is set, and the rest of the text is swallowed. */
 bool edge_body_add(struct edge_body *b, struct edge *e, struct span octets);
+
+/* Where a message with one recipient, a mailbox of ours, is to go; lives as long
+ * as the body. Set before the text comes. */
+void edge_body_expect(struct edge_body *b, struct span account);
 
 /* The file that was asked for (taken over), or a negative errno in `fd`. */
 void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,

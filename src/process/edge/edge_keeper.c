@@ -325,6 +325,12 @@ void edge_keeper_forget(struct edge_keeper *k, struct edge_transaction *t)
                 CHANNEL_SEND(k->channel, drop, -1, .message_id = t->message_id);
 }
 
+bool edge_keeper_retry(struct edge_keeper *k, struct span domain, bool with_subdomains)
+{
+        return k->channel && CHANNEL_SEND(k->channel, retry, -1, .domain = domain,
+                                          .with_subdomains = with_subdomains) == 0;
+}
+
 void edge_keeper_refused(struct edge_keeper *k, uint64_t message_id, struct span record)
 {
         if (k->channel && channel_has_credit(k->channel))

@@ -77,5 +77,8 @@ int edge_keeper_order(struct edge_keeper *k, struct edge_transaction *t,
  * of it (a lent file) is dropped. */
 void edge_keeper_forget(struct edge_keeper *k, struct edge_transaction *t);
 
+/* Has what waits for a domain tried now. False: there is no keeper. */
+bool edge_keeper_retry(struct edge_keeper *k, struct span domain, bool with_subdomains);
+
 /* Sends the record of a refusal; may be lost. */
 void edge_keeper_refused(struct edge_keeper *k, uint64_t message_id, struct span record);

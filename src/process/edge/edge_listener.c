@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_front.h"
 #include "process/edge/edge_session.h"
 
 enum {
@@ -26,27 +27,37 @@ union peer_address {
         struct sockaddr_storage storage;
 };
 
+static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+
 /* Mapped IPv4 addresses, as a socket for both families gives them, and plain
  * ones are the same client. */
-static void describe_inet(const union peer_address *a, struct edge_client *c)
+void edge_listener_describe(const unsigned char address[16], uint16_t port,
+                            struct edge_client *ret)
 {
-        static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
         char text[INET6_ADDRSTRLEN];
 
-        if (a->any.sa_family == AF_INET) {
-                memcpy(c->address, mapped, sizeof mapped);
-                memcpy(c->address + 12, &a->v4.sin_addr, 4);
-                c->port = ntohs(a->v4.sin_port);
+        memcpy(ret->address, address, 16);
+        ret->port = port;
+        if (memcmp(address, mapped, sizeof mapped) == 0) {
+                inet_ntop(AF_INET, address + 12, text, sizeof text);
+                snprintf(ret->text, sizeof ret->text, "[%s]", text);
         } else {
-                memcpy(c->address, &a->v6.sin6_addr, 16);
-                c->port = ntohs(a->v6.sin6_port);
+                inet_ntop(AF_INET6, address, text, sizeof text);
+                snprintf(ret->text, sizeof ret->text, "[IPv6:%s]", text);
         }
-        if (memcmp(c->address, mapped, sizeof mapped) == 0) {
-                inet_ntop(AF_INET, c->address + 12, text, sizeof text);
-                snprintf(c->text, sizeof c->text, "[%s]", text);
+}
+
+static void describe_inet(const union peer_address *a, struct edge_client *c)
+{
+        unsigned char address[16];
+
+        if (a->any.sa_family == AF_INET) {
+                memcpy(address, mapped, sizeof mapped);
+                memcpy(address + 12, &a->v4.sin_addr, 4);
+                edge_listener_describe(address, ntohs(a->v4.sin_port), c);
         } else {
-                inet_ntop(AF_INET6, c->address, text, sizeof text);
-                snprintf(c->text, sizeof c->text, "[IPv6:%s]", text);
+                memcpy(address, &a->v6.sin6_addr, 16);
+                edge_listener_describe(address, ntohs(a->v6.sin6_port), c);
         }
 }
 
@@ -100,36 +111,57 @@ static void refuse(struct edge_listener *l, int fd, const struct edge_client *cl
         close(fd);
 }
 
-static void welcome(struct edge_listener *l, int fd, const union peer_address *a)
+/* What speaks against the client as it comes, if anything; counts it. */
+static struct verdict judge(struct edge *e, const struct edge_client *client, uint64_t *ret_key)
+{
+        const struct config *c = e->process->config;
+        const uint64_t now_us = clock_now_us();
+        const uint64_t errors = meters_event(&e->meters, client->address, SPAN_LITERAL("errors"));
+        const bool is_trusted = config_networks_contain(&c->relay_networks, client->address);
+        struct verdict v = {0};
+        unsigned held;
+
+        *ret_key = meters_client(&e->meters, client->address);
+        held = meters_hold(&e->meters, *ret_key, now_us);
+        if (held == 0)
+                *ret_key = 0;
+        if (!is_trusted)
+                v = limits_errors(c, meters_ticks(&e->meters, errors, now_us));
+        if (!verdict_is_refusal(&v))
+                v = limits_connection(c, meters_held(&e->meters, METERS_ALL) + 1,
+                                      c->limits.connections, held);
+        return v;
+}
+
+void edge_listener_welcome(struct edge_listener *l, int fd, const struct edge_client *client)
 {
         struct edge *e = l->edge;
-        const struct config *c = e->process->config;
-        struct edge_client client;
         struct verdict v = {0};
         uint64_t key = 0;
 
-        if (describe(l, fd, a, &client) < 0) {
-                close(fd);
-                return;
-        }
-        if (!client.is_unix) {
-                unsigned held;
-
-                key = meters_client(&e->meters, client.address);
-                held = meters_hold(&e->meters, key, clock_now_us());
-                if (held == 0)
-                        key = 0;
-                v = limits_connection(c, 0, 0, held);
-        }
+        if (!client->is_unix)
+                v = judge(e, client, &key);
         if (verdict_is_refusal(&v)) {
                 meters_release(&e->meters, key);
-                refuse(l, fd, &client, &v);
+                refuse(l, fd, client, &v);
                 return;
         }
         if (edge_reading_is_reading(l->protocol))
-                edge_reading_new(l, fd, &client, key);
+                edge_reading_new(l, fd, client, key);
         else
-                edge_session_new(l, fd, &client, key);
+                edge_session_new(l, fd, client, key);
+}
+
+static void take_in(struct edge_listener *l, int fd, const union peer_address *a)
+{
+        struct edge_client client;
+
+        if (describe(l, fd, a, &client) < 0)
+                close(fd);
+        else if (edge_front_is_proxy(l->edge, &client))
+                edge_front_take(l, fd, &client);
+        else
+                edge_listener_welcome(l, fd, &client);
 }
 
 /* Out of descriptors or memory: waiting is all there is to do. */
@@ -154,7 +186,7 @@ static void on_ready(void *arg, int events)
                         return;
                 fd = accept4(l->fd, &a.any, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
                 if (fd >= 0) {
-                        welcome(l, fd, &a);
+                        take_in(l, fd, &a);
                         edge_listener_balance(l->edge);
                 } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
                            errno == ENOBUFS) {

@@ -20,6 +20,16 @@ struct edge_listener {
         struct span text; /* own copy, as in the option listen */
 };
 
+struct edge_client;
+
+/* A client by its address: sets address, port and text. */
+void edge_listener_describe(const unsigned char address[16], uint16_t port,
+                            struct edge_client *ret);
+
+/* A connection with a client that is known now: a session, or a refusal in one
+ * line. Takes `fd` over. */
+void edge_listener_welcome(struct edge_listener *l, int fd, const struct edge_client *client);
+
 /* Takes `fd` over. */
 void edge_listener_add(struct edge *e, const struct config_listen *listen, int fd);
 

@@ -1,5 +1,6 @@
 #include "process/edge/edge_record.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -13,6 +14,10 @@
 #include "route/route.h"
 
 enum { EXPLAINED_RECIPIENTS = 100 };
+
+static const char *const priority_names[] = {"-9", "-8", "-7", "-6", "-5", "-4", "-3",
+                                             "-2", "-1", "0",  "1",  "2",  "3",  "4",
+                                             "5",  "6",  "7",  "8",  "9"};
 
 const char *edge_record_protocol(const struct edge_session *s)
 {
@@ -74,6 +79,24 @@ static void put_number(struct buffer *b, const char *name, uint64_t value)
         (void) buffer_append(b, digits + at, sizeof digits - at);
 }
 
+/* What the address was before, the first first. */
+static int add_route_steps(struct edge_transaction *t, uint32_t index,
+                           const struct route_step *last)
+{
+        const struct route_step *steps[ROUTE_DEPTH_MAX * 2 + 4];
+        size_t count = 0;
+        int r = 0;
+
+        for (; last && count < sizeof steps / sizeof steps[0]; last = last->earlier)
+                steps[count++] = last;
+        while (r == 0 && count-- > 0)
+                r = decision_add(&t->steps, &(struct decision_step) {
+                        .at_us = clock_now_us(), .recipient = index, .kind = DECISION_ROUTED,
+                        .rule = steps[count]->rule, .origin = steps[count]->origin,
+                        .rcpt_to = steps[count]->rcpt_to, .next = steps[count]->next});
+        return r;
+}
+
 int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t same_as,
                          const struct route *route, const struct verdict *rule)
 {
@@ -90,6 +113,8 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
                 .next = route->kind == ROUTE_LOCAL ? route->account : route->next_hop,
         };
 
+        int r;
+
         buffer_clear(detail);
         /* Who allowed it is one thing, where it goes another. In a long list it is
          * the same again and again, and the record must hold a thousand. */
@@ -100,7 +125,14 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
         if (same_as != UINT32_MAX)
                 put_number(detail, "same_as", same_as);
         step.detail = buffer_span(detail);
-        return decision_add(&t->steps, &step);
+        if (index < EXPLAINED_RECIPIENTS && add_route_steps(t, index, route->steps) < 0)
+                return -EMSGSIZE;
+        r = decision_add(&t->steps, &step);
+        if (r == 0 && route->kind == ROUTE_DISCARD)
+                r = decision_add(&t->steps, &(struct decision_step) {
+                        .at_us = step.at_us, .recipient = index, .kind = DECISION_DISCARDED,
+                        .rule = rule->rule, .origin = rule->origin});
+        return r;
 }
 
 static void log_refused(const struct edge_transaction *t, struct span rcpt_to,
@@ -154,10 +186,9 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
         log_refused(t, rcpt_to, why, id_format(t->message_id, id));
 }
 
-/* Who sent it and how it came. */
-static void describe(const struct edge_transaction *t, struct buffer *detail)
+/* Who it is and how he came. */
+static void describe_session(const struct edge_session *s, struct buffer *detail)
 {
-        const struct edge_session *s = t->session;
         struct tls_session *tls = stream_tls(s->stream);
 
         buffer_clear(detail);
@@ -167,11 +198,38 @@ static void describe(const struct edge_transaction *t, struct buffer *detail)
                 put_pair(detail, "tls", span_from_string(tls_session_version(tls)));
         if (s->login.account)
                 put_pair(detail, "login", span_from_string(s->login.account));
-        put_pair(detail, "mail_from", t->mail_from);
-        put_number(detail, "size", t->body.len);
         put_pair(detail, "listen", s->listener->text);
         if (s->client.is_local_user)
                 put_number(detail, "uid", s->client.uid);
+}
+
+static void describe(const struct edge_transaction *t, struct buffer *detail)
+{
+        static const char *const names[] = {"8bitmime", "smtputf8"};
+
+        describe_session(t->session, detail);
+        put_pair(detail, "mail_from", t->mail_from);
+        put_number(detail, "size", t->body.len);
+        for (unsigned i = 0; i < 2; i++)
+                if (t->flags & (1u << i))
+                        put_pair(detail, "flag", span_from_string(names[i]));
+        if (t->envid.len)
+                put_pair(detail, "envid", t->envid);
+        if (t->hold_until_us)
+                put_number(detail, "hold_until", t->hold_until_us / 1000000);
+        if (envelope_has_priority(t->flags))
+                put_pair(detail, "priority",
+                         span_from_string(priority_names[envelope_priority(t->flags) + 9]));
+}
+
+/* "192.0.2.1:2525" */
+static struct span format_host(const struct edge_session *s, char *out, size_t size)
+{
+        if (s->client.is_unix)
+                snprintf(out, size, "%s", s->client.text);
+        else
+                snprintf(out, size, "%s:%u", s->client.text, s->client.port);
+        return span_from_string(out);
 }
 
 int edge_record_finish(struct edge_transaction *t)
@@ -186,12 +244,8 @@ int edge_record_finish(struct edge_transaction *t)
         char host[sizeof s->client.text + 8];
         int r;
 
-        if (s->client.is_unix)
-                snprintf(host, sizeof host, "%s", s->client.text);
-        else
-                snprintf(host, sizeof host, "%s:%u", s->client.text, s->client.port);
         describe(t, detail);
-        step.host = span_from_string(host);
+        step.host = format_host(s, host, sizeof host);
         step.detail = span_first(buffer_span(detail), DECISION_STRING_MAX);
         r = decision_begin(&t->record, t->message_id);
         if (r == 0)
@@ -199,4 +253,52 @@ int edge_record_finish(struct edge_transaction *t)
         if (r == 0)
                 r = buffer_append_span(&t->record, buffer_span(&t->steps));
         return r;
+}
+
+static void send_session_record(struct edge_session *s, const struct verdict *why,
+                                uint64_t message_id, uint64_t now_us)
+{
+        struct edge *e = s->edge;
+        struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
+        struct decision_step step = {
+                .at_us = now_us, .recipient = DECISION_MESSAGE, .kind = DECISION_RECEIVED};
+        char host[sizeof s->client.text + 8];
+        int r = decision_begin(&record, message_id);
+
+        describe_session(s, &e->text);
+        step.host = format_host(s, host, sizeof host);
+        step.detail = span_first(buffer_span(&e->text), DECISION_STRING_MAX);
+        if (r == 0)
+                r = decision_add(&record, &step);
+        step = (struct decision_step) {
+                .at_us = now_us, .recipient = DECISION_MESSAGE, .kind = DECISION_REFUSED,
+                .code = why->code, .rule = why->rule, .origin = why->origin,
+                .enhanced = why->enhanced, .text = why->text};
+        if (r == 0)
+                r = decision_add(&record, &step);
+        if (r == 0)
+                edge_keeper_refused(&e->keeper, message_id, buffer_span(&record));
+        buffer_done(&record);
+}
+
+void edge_record_session_refused(struct edge_session *s, const struct verdict *why, char *id)
+{
+        struct edge *e = s->edge;
+        const uint64_t now_us = clock_now_us(), message_id = id_next(&e->ids, now_us);
+        const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
+        const unsigned count = meters_tick(&e->meters, key, now_us);
+
+        id_format(message_id, id);
+        e->counters.sessions_refused++;
+        if (count > EDGE_REFUSALS_RECORDED) {
+                e->counters.refusals_unrecorded++;
+                return;
+        }
+        log_event(LOG_NOTICE, "session_refused", LOG_TEXT("message_id", id),
+                  LOG_TEXT("client", s->client.text),
+                  LOG_TEXT("helo_name", s->helo_name ? s->helo_name : ""),
+                  LOG_U64("code", why->code), LOG_SPAN("enhanced", why->enhanced),
+                  LOG_SPAN("text", why->text), LOG_SPAN("rule", why->rule),
+                  LOG_SPAN("origin", why->origin));
+        send_session_record(s, why, message_id, now_us);
 }

@@ -5,6 +5,7 @@
 
 #include "base/span.h"
 
+struct edge_session;
 struct edge_transaction;
 struct route;
 struct verdict;
@@ -22,10 +23,13 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
 void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span rcpt_to,
                          const struct verdict *why);
 
+/* A session was refused, outside of any message. `id` (ID_TEXT_LEN + 1 octets)
+ * is what `why` finds it by. Recorded and logged as above. */
+void edge_record_session_refused(struct edge_session *s, const struct verdict *why, char *id);
+
 /* Puts the whole together in t->record: the session first, then the steps.
  * 0, -EMSGSIZE, -ENOMEM. */
 int edge_record_finish(struct edge_transaction *t);
 
 /* "ESMTPS", or "local" for the submission socket. */
-struct edge_session;
 const char *edge_record_protocol(const struct edge_session *s);

@@ -6,8 +6,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "policy/limits.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_ask.h"
+#include "process/edge/edge_front.h"
+#include "process/edge/edge_guard.h"
 #include "process/edge/edge_transaction.h"
 
 enum {
@@ -116,6 +121,11 @@ void edge_session_expect_data(struct edge_session *s, bool is_data)
 {
         const struct config *c = s->edge->process->config;
 
+        s->is_in_data = is_data;
+        if (is_data)
+                edge_guard_begin_data(s);
+        else
+                edge_guard_progress(s);
         if (s->has_data_timeout == is_data ||
             c->limits.data_timeout_ms == c->limits.command_timeout_ms)
                 return;
@@ -161,8 +171,10 @@ static bool on_starttls(struct edge_session *s)
         if (!write_output(s))
                 return false; /* found again by pump() */
         r = stream_start_tls(s->stream, s->edge->process->tls, (struct span) {0});
-        if (r == 0)
+        if (r == 0) {
+                edge_guard_begin_tls(s);
                 return true;
+        }
         log_event(LOG_WARNING, "tls_not_started", LOG_TEXT("client", s->client.text),
                   LOG_ERRNO("error", r));
         end(s); /* 220 was said: there is no way on in clear text */
@@ -185,15 +197,23 @@ static void handle(struct edge_session *s, const struct smtp_event *event)
                 edge_transaction_data(s);
                 break;
         case SMTP_EVENT_BODY:
+                s->window_octets += event->octets.len;
                 edge_transaction_octets(s, event->octets);
                 break;
         case SMTP_EVENT_END:
                 edge_transaction_end(s, event->body_error);
                 break;
         case SMTP_EVENT_VRFY:
-                /* RFC 5321 section 7.3: a list of our users is nobody's. */
-                edge_session_say(s, 252, "2.1.5",
-                                   "Cannot verify the user, but will take mail and try");
+                edge_ask_verify(s, event->argument, false);
+                break;
+        case SMTP_EVENT_EXPN:
+                edge_ask_verify(s, event->argument, true);
+                break;
+        case SMTP_EVENT_ETRN:
+                edge_ask_etrn(s, event->argument);
+                break;
+        case SMTP_EVENT_XCLIENT:
+                edge_front_xclient(s, event->argument);
                 break;
         case SMTP_EVENT_RESET:
                 edge_transaction_abandon(s);
@@ -231,6 +251,9 @@ static void pump(struct edge_session *s, struct span in, size_t *ret_used)
                         end(s);
                         break;
                 }
+                edge_guard_progress(s);
+                if (!edge_guard_turn(s, &event, in.len - used))
+                        break;
                 if (event.kind == SMTP_EVENT_STARTTLS) {
                         if (on_starttls(s))
                                 break;
@@ -242,7 +265,7 @@ static void pump(struct edge_session *s, struct span in, size_t *ret_used)
                         break; /* found again below */
         }
         *ret_used = used;
-        if (!s->is_ending)
+        if (!s->is_ending && edge_guard_count_errors(s))
                 flush(s);
 }
 
@@ -277,6 +300,15 @@ void edge_session_cool(struct edge *e)
                 timer_set(e->cooling, COOLING_MS);
 }
 
+/* A connection that lasts for days holds what others need. */
+static void check_age(struct edge_session *s)
+{
+        const uint64_t limit_ms = s->edge->process->config->limits.connection_time_ms;
+
+        if (limit_ms && s->active_at_ms - s->opened_at_ms > limit_ms)
+                smtp_server_shut(s->server, "This connection has lasted long enough");
+}
+
 static size_t on_input(struct stream *stream, void *arg, struct span in)
 {
         struct edge_session *s = arg;
@@ -284,6 +316,13 @@ static size_t on_input(struct stream *stream, void *arg, struct span in)
 
         (void) stream;
         warm(s);
+        if (s->is_greeting_due) {
+                const struct verdict v = limits_turn(s->edge->process->config, true);
+
+                edge_guard_cut(s, &v);
+                return in.len;
+        }
+        check_age(s);
         pump(s, in, &used);
         return used;
 }
@@ -294,10 +333,18 @@ static void on_drained(struct stream *stream, void *arg)
         edge_session_release(arg, EDGE_HOLD_OUTPUT);
 }
 
-static void greet(struct edge_session *s)
+void edge_session_greet(struct edge_session *s)
 {
+        edge_guard_progress(s);
+        stream_set_deadline(s->stream, s->edge->process->config->limits.command_timeout_ms);
         smtp_server_greet(s->server, 220, NULL);
         flush(s);
+}
+
+static void on_expired(struct stream *stream, void *arg)
+{
+        (void) stream;
+        edge_guard_expired(arg);
 }
 
 static void on_secured(struct stream *stream, void *arg)
@@ -312,8 +359,11 @@ static void on_secured(struct stream *stream, void *arg)
         edge_login_offer(s);
         free(s->helo_name); /* said by nobody knows whom (RFC 3207 section 4.2) */
         s->helo_name = NULL;
+        s->is_securing = false;
+        edge_guard_progress(s);
+        stream_set_deadline(s->stream, s->edge->process->config->limits.command_timeout_ms);
         if (s->listener->protocol == LISTEN_SUBMISSIONS) /* RFC 8314 section 3.3 */
-                greet(s);
+                edge_session_greet(s);
 }
 
 static const char *end_reason(struct stream *stream, int reason)
@@ -346,26 +396,39 @@ static const struct stream_handler handler = {
         .drained = on_drained,
         .secured = on_secured,
         .closed = on_closed,
+        .expired = on_expired,
 };
 
 /* ---- life ---- */
 
-static unsigned offers(const struct edge_session *s)
+static unsigned offers(const struct edge_session *s, const struct config *c)
 {
-        const enum listen_protocol protocol = s->listener->protocol;
-        unsigned all = protocol == LISTEN_LMTP ? 0 : SMTP_OFFER_DSN | SMTP_OFFER_SMTPUTF8;
+        const bool is_submission = edge_session_needs_login(s) || s->client.is_local_user;
+        unsigned offers = SMTP_OFFER_SMTPUTF8 | SMTP_OFFER_CHUNKING | SMTP_OFFER_MT_PRIORITY;
 
-        if (s->edge->process->tls && !s->client.is_unix && protocol != LISTEN_SUBMISSIONS)
-                all |= SMTP_OFFER_STARTTLS;
-        return all;
+        if (s->listener->protocol != LISTEN_LMTP) /* whose client tells, when told */
+                offers |= SMTP_OFFER_DSN;
+        if (s->edge->process->tls && !s->client.is_unix &&
+            s->listener->protocol != LISTEN_SUBMISSIONS)
+                offers |= SMTP_OFFER_STARTTLS;
+        if (is_submission && c->smtp.future_release_ms)
+                offers |= SMTP_OFFER_FUTURERELEASE;
+        if (c->smtp.etrn && s->listener->protocol == LISTEN_SMTP)
+                offers |= SMTP_OFFER_ETRN;
+        if (c->smtp.expn)
+                offers |= SMTP_OFFER_EXPN;
+        if (edge_front_may_xclient(s))
+                offers |= SMTP_OFFER_XCLIENT;
+        return offers;
 }
 
 static struct smtp_server *new_server(struct edge_session *s, const struct config *c)
 {
         const enum listen_protocol protocol = s->listener->protocol;
+        const uint64_t hold_s = c->smtp.future_release_ms / 1000;
         const struct smtp_server_options options = {
                 .dialect = protocol == LISTEN_LMTP ? SMTP_DIALECT_LMTP : SMTP_DIALECT_SMTP,
-                .offers = offers(s),
+                .offers = offers(s, c),
                 .hostname = span_from_string(s->hostname),
                 .message_size_max = c->limits.message_size,
                 .recipients_max = c->limits.recipients && c->limits.recipients < IPC_RECIPIENTS_MAX
@@ -375,6 +438,9 @@ static struct smtp_server *new_server(struct edge_session *s, const struct confi
                 .errors_max = c->limits.errors,
                 .messages_max = c->limits.messages_per_connection,
                 .may_lack_domain = s->client.is_local_user,
+                .may_have_nul = c->smtp.nul,
+                .hold_max_s = (uint32_t) hold_s,
+                .hold_until_max_us = clock_now_us() + hold_s * 1000000,
         };
 
         return smtp_server_new(&options);
@@ -414,7 +480,10 @@ void edge_session_new(struct edge_listener *l, int fd, const struct edge_client 
         s->listener = l;
         l->references++;
         s->client = *client;
+        memcpy(s->peer_address, client->address, sizeof s->peer_address);
+        s->opened_at_ms = loop_now_ms(e->process->loop);
         s->meter_key = meter_key;
+        s->is_counted = meters_hold(&e->meters, METERS_ALL, clock_now_us()) > 0;
         memcpy(s->hostname, hostname.p, hostname.len);
         list_append(&e->sessions, &s->node);
         e->session_count++;
@@ -429,7 +498,8 @@ void edge_session_new(struct edge_listener *l, int fd, const struct edge_client 
                 return;
         }
         if (l->protocol != LISTEN_SUBMISSIONS) {
-                greet(s);
+                if (edge_guard_may_greet(s))
+                        edge_session_greet(s);
                 return;
         }
         r = e->process->tls ? stream_start_tls(s->stream, e->process->tls, (struct span) {0})
@@ -438,7 +508,9 @@ void edge_session_new(struct edge_listener *l, int fd, const struct edge_client 
                 log_event(LOG_ERROR, "tls_not_started", LOG_SPAN("listen", l->text),
                           LOG_ERRNO("error", r));
                 edge_session_free(s);
+                return;
         }
+        edge_guard_begin_tls(s);
 }
 
 void edge_session_free(struct edge_session *s)
@@ -454,8 +526,11 @@ void edge_session_free(struct edge_session *s)
         s->server = smtp_server_free(s->server);
         s->stream = stream_free(s->stream);
         meters_release(&e->meters, s->meter_key);
+        if (s->is_counted)
+                meters_release(&e->meters, METERS_ALL);
         edge_listener_unref(s->listener);
         free(s->helo_name);
+        free(s->client_name);
         free(s);
         e->session_count--;
         edge_session_ended(e);

@@ -45,11 +45,18 @@ struct edge_session {
         unsigned holds; /* enum edge_hold */
         bool is_ending; /* no more input is read */
         bool has_data_timeout;
+        bool is_counted;      /* among all connections of all edges */
+        bool is_greeting_due; /* edge_guard.h, as the next six */
+        bool is_securing, is_in_data;
+        uint64_t opened_at_ms, progress_at_ms, window_octets;
+        unsigned refusals_counted;
         uint64_t meter_key; /* 0: not counted */
         struct edge_client client;
+        unsigned char peer_address[16]; /* of the connection itself */
         struct edge_login login;
         uint32_t messages;
-        char *helo_name; /* own copy, or NULL */
+        char *helo_name;   /* own copy, or NULL */
+        char *client_name; /* the same; told by a front end */
         char hostname[]; /* ours when it began: the engine refers to it */
 };
 
@@ -82,6 +89,9 @@ void edge_session_answered(struct edge_session *s);
 
 /* Takes the memory of the last message from sessions that have become silent. */
 void edge_session_cool(struct edge *e);
+
+/* Says the greeting. */
+void edge_session_greet(struct edge_session *s);
 
 /* Sets the idle timeout for message text, or back for commands. */
 void edge_session_expect_data(struct edge_session *s, bool is_data);

@@ -11,10 +11,12 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "message/trace.h"
+#include "message/xtext.h"
 #include "policy/decision.h"
 #include "policy/limits.h"
 #include "policy/relay_control.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_guard.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
 #include "route/route.h"
@@ -23,6 +25,7 @@ enum {
         ARENA_MAX = 64 * 1024,
         STEPS_MAX = IPC_RECORD_MAX - 8 * 1024, /* the session and a refusal of the whole fit too */
         RECIPIENT_OCTETS_MAX = 512 * 1024,
+        ROUTES_TRIED_MAX = 10 * 1000, /* of one transaction: an alias named again is work again */
         KEPT = 4096, /* memory of each buffer that a transaction keeps for the next one */
 };
 
@@ -88,10 +91,12 @@ static void give_back(struct edge_transaction *t)
         buffer_clear(&t->steps);
         buffer_clear(&t->record);
         t->recipients = (struct ipc_items) {0};
-        t->mail_from = t->envid = t->first_rcpt_to = (struct span) {0};
+        t->mail_from = t->envid = t->first_rcpt_to = t->return_path = (struct span) {0};
+        t->first_account = (struct span) {0};
+        t->access = (struct edge_access) {0};
         t->rcpt_count = 0;
-        t->next_index = t->refusals = t->flags = 0;
-        t->size_announced = 0;
+        t->rcpt_commands = t->routes_tried = t->next_index = t->refusals = t->flags = 0;
+        t->size_announced = t->hold_until_us = 0;
         t->order = (struct edge_order) {0};
         t->state = EDGE_IDLE;
         list_prepend(&e->spare, &t->node);
@@ -145,6 +150,31 @@ static struct verdict make_verdict(uint16_t code, const char *enhanced, const ch
         };
 }
 
+/* RFC 4865: 0 where that time has come already. */
+static uint64_t hold_until(const struct edge_transaction *t, const struct smtp_mail *mail)
+{
+        uint64_t at_us = mail->hold_until_us;
+
+        if (mail->hold_for_s)
+                at_us = t->arrived_us + (uint64_t) mail->hold_for_s * 1000000;
+        return at_us > t->arrived_us ? at_us : 0;
+}
+
+/* Whether a client may ask to be served before others (RFC 6710 section 7). */
+static bool may_be_urgent(const struct edge_session *s)
+{
+        return !edge_guard_watches(s) || edge_session_needs_login(s);
+}
+
+/* The priority that it gets: everybody may wait longer, not everybody less. */
+static uint32_t priority_flag(const struct edge_session *s, const struct smtp_mail *mail)
+{
+        if (!mail->has_priority)
+                return 0;
+        return envelope_with_priority(mail->priority > 0 && !may_be_urgent(s) ? 0
+                                                                              : mail->priority);
+}
+
 static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
 {
         struct address address = mail->address;
@@ -155,6 +185,8 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
         t->flags |= mail->smtputf8 ? ENVELOPE_SMTPUTF8 : 0;
         t->flags |= mail->ret == SMTP_RET_FULL ? ENVELOPE_RET_FULL : 0;
         t->flags |= mail->ret == SMTP_RET_HDRS ? ENVELOPE_RET_HDRS : 0;
+        t->hold_until_us = hold_until(t, mail);
+        t->flags |= priority_flag(t->session, mail);
         t->envid = arena_copy(&t->arena, mail->envid);
         if (!t->envid.p)
                 return -ENOMEM;
@@ -164,6 +196,14 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
                 address.domain = span_from_string(t->session->hostname);
         t->mail_from = address_format(&address, &t->arena);
         return t->mail_from.p ? 0 : -ENOMEM;
+}
+
+static unsigned count_message(struct edge_session *s)
+{
+        struct meters *m = &s->edge->meters;
+        const uint64_t key = meters_event(m, s->client.address, SPAN_LITERAL("messages"));
+
+        return meters_tick(m, key, clock_now_us());
 }
 
 void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
@@ -178,7 +218,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                                                           : "Say STARTTLS, then log in");
                 return;
         }
-        if (!verdict_is_refusal(&verdict) && e->bodies_held > EDGE_BODIES_MAX)
+        if (!verdict_is_refusal(&verdict) && edge_guard_watches(s))
+                verdict = limits_messages(e->process->config, count_message(s));
+        if (!verdict_is_refusal(&verdict) &&
+            e->bodies_held > e->process->config->limits.body_memory)
                 verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
                                        "memory");
         if (verdict_is_refusal(&verdict)) {
@@ -188,7 +231,8 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         }
         edge_transaction_abandon(s);
         t = take(s);
-        if (!t || keep_mail(t, mail) < 0) {
+        if (!t || keep_mail(t, mail) < 0 || edge_access_ask(s, t) < 0 ||
+            edge_access_masquerade(s, t) < 0) {
                 if (t)
                         give_back(t);
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
@@ -203,7 +247,10 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 end_refused(t);
                 return;
         }
-        edge_session_say(s, 250, "2.1.0", "Sender ok");
+        if (mail->has_priority && envelope_priority(t->flags) != mail->priority)
+                edge_session_say(s, 250, "2.3.6", "Sender ok, but your priority is 0");
+        else
+                edge_session_say(s, 250, "2.1.0", "Sender ok");
 }
 
 /* ---- RCPT ---- */
@@ -231,7 +278,7 @@ static bool own_address(const struct edge_session *s, unsigned char *out)
         return a.any.sa_family == AF_INET;
 }
 
-static int route(struct edge_session *s, const struct smtp_rcpt *rcpt, struct route *ret)
+static int route(struct edge_session *s, const struct smtp_rcpt *rcpt, struct route_list *ret)
 {
         struct process *p = s->edge->process;
         struct span path = rcpt->path;
@@ -241,7 +288,7 @@ static int route(struct edge_session *s, const struct smtp_rcpt *rcpt, struct ro
             route_literal_is(rcpt->address.domain, address))
                 path = rcpt->address.local;
         arena_clear(&s->edge->scratch);
-        return route_recipient(p->config, p->snapshot, path, &s->edge->scratch, ret);
+        return route_expand(p->config, p->snapshot, path, &s->edge->scratch, ret);
 }
 
 static uint64_t place_hash(const struct route *r)
@@ -298,45 +345,118 @@ static int make_room(struct edge_transaction *t)
         return 0;
 }
 
-/* All of it or nothing. 0, -EMSGSIZE (more than a message may carry), -ENOMEM. */
-static int add_recipient(struct edge_transaction *t, const struct smtp_rcpt *rcpt,
-                         const struct route *r, const struct verdict *rule)
+/* What the sender called it, for reports about an address that an alias led to
+ * (RFC 3461 section 5.2.7.1). */
+static struct span original_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
+                                      const struct route *r)
 {
+        enum { ORCPT_MAX = 500 };
+        const struct route_step *first = r->steps;
+        struct arena *scratch = &s->edge->scratch;
+        struct span text, whole;
+        char *p;
+
+        if (rcpt->orcpt.len || !first)
+                return rcpt->orcpt;
+        while (first->earlier)
+                first = first->earlier;
+        text = xtext_encode(first->rcpt_to, scratch);
+        p = text.p ? arena_alloc(scratch, text.len + 7) : NULL;
+        if (!p || rcpt->address.has_utf8 || text.len + 7 > ORCPT_MAX)
+                return rcpt->orcpt;
+        memcpy(p, "rfc822;", 7);
+        memcpy(p + 7, text.p, text.len);
+        whole = span_make(p, text.len + 7);
+        return whole;
+}
+
+/* 0, -EMSGSIZE (more than a message may carry), -ENOMEM. */
+static int add_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
+                         const struct route *r, const struct verdict *rule, bool is_more)
+{
+        struct edge_transaction *t = s->transaction;
         const uint64_t hash = place_hash(r);
         const uint32_t same = find_place(t, hash, r);
-        const struct ipc_items items_before = t->recipients;
-        const size_t octets_before = t->recipient_octets.len;
         const struct ipc_recipient recipient = {
                 .index = t->next_index,
                 .kind = (uint8_t) r->kind,
                 .notify = rcpt->notify,
                 .rcpt_to = r->rcpt_to,
-                .orcpt = rcpt->orcpt,
+                .orcpt = original_recipient(s, rcpt, r),
                 .account = r->account,
                 .mailbox = r->mailbox,
                 .next_hop = r->next_hop,
         };
         int error = make_room(t);
 
-        if (error == 0 && same == UINT32_MAX)
+        if (error == 0 && same == UINT32_MAX && r->kind != ROUTE_DISCARD)
                 error = ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
+        if (error == 0)
+                error = edge_record_accepted(t, t->next_index, same, r, rule);
         if (error < 0)
                 return error;
-        error = edge_record_accepted(t, t->next_index, same, r, rule);
+        t->rcpts[t->rcpt_count++] = (struct edge_rcpt) {
+                .hash = hash,
+                .index = same == UINT32_MAX ? t->next_index : same,
+                .is_more = is_more,
+        };
+        if (t->rcpt_count == 1 && r->kind == ROUTE_LOCAL)
+                t->first_account = arena_copy(&t->arena, r->account);
+        t->next_index++;
+        return 0;
+}
+
+/* All of it or nothing. As add_recipient(). */
+static int add_recipients(struct edge_session *s, const struct smtp_rcpt *rcpt,
+                          const struct route_list *list, const struct verdict *rule)
+{
+        struct edge_transaction *t = s->transaction;
+        const struct ipc_items items_before = t->recipients;
+        const size_t octets_before = t->recipient_octets.len, steps_before = t->steps.len;
+        const size_t rcpts_before = t->rcpt_count;
+        const uint32_t index_before = t->next_index;
+        int error = 0;
+
+        for (size_t i = 0; error == 0 && i < list->count; i++)
+                error = add_recipient(s, rcpt, &list->items[i], rule, i > 0);
         if (error < 0) {
                 t->recipients = items_before;
                 t->recipient_octets.len = octets_before;
                 t->recipients.octets = buffer_span(&t->recipient_octets);
+                t->steps.len = steps_before;
+                t->rcpt_count = rcpts_before;
+                t->next_index = index_before;
                 return error;
         }
-        t->rcpts[t->rcpt_count++] = (struct edge_rcpt) {
-                .hash = hash,
-                .index = same == UINT32_MAX ? t->next_index : same,
-        };
-        if (t->rcpt_count == 1)
-                t->first_rcpt_to = arena_copy(&t->arena, r->rcpt_to);
-        t->next_index++;
+        if (t->rcpt_commands++ == 0)
+                t->first_rcpt_to = arena_copy(&t->arena, list->rcpt_to);
         return 0;
+}
+
+/* "owner-…" of an alias takes the sender's place as who is told of failures. A
+ * message has one such address: recipients with another need a message of
+ * their own, which a server sends by itself after 452 (RFC 5321 section
+ * 4.5.3.1.10). A user's program would not; there the sender stays. False: 452. */
+static bool settle_return_path(struct edge_session *s, const struct route_list *list)
+{
+        struct edge_transaction *t = s->transaction;
+        const bool is_server = s->listener->protocol == LISTEN_SMTP ||
+                               s->listener->protocol == LISTEN_LMTP;
+
+        if (t->mail_from.len == 0)
+                return true; /* a report stays one */
+        if (t->rcpt_count == 0)
+                t->return_path = arena_copy(&t->arena, list->return_path);
+        else if (is_server)
+                return span_equal(t->return_path, list->return_path);
+        else if (!span_equal(t->return_path, list->return_path))
+                t->return_path = (struct span) {NULL, 0};
+        return true;
+}
+
+static struct span return_path(const struct edge_transaction *t)
+{
+        return t->return_path.len ? t->return_path : t->mail_from;
 }
 
 /* The id in the reply lets the sender's postmaster quote it to ours, whom
@@ -351,35 +471,60 @@ static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const 
                            why->text.p, id_format(t->message_id, id));
 }
 
+/* Who may send there, and what the tables say about it. */
+static struct verdict judge_recipient(struct edge_session *s, struct route_list *list,
+                                      bool *ret_is_discarded)
+{
+        const struct edge_transaction *t = s->transaction;
+        struct relay_client client = {.is_local_user = s->client.is_local_user,
+                                      .is_logged_in = s->login.account != NULL,
+                                      .has_read_mail = edge_reading_was_here(s->edge, &s->client),
+                                      .access_relay = t->access.relay,
+                                      .mail_from = t->mail_from};
+        const struct route *r = &list->items[0];
+        struct verdict access, relay;
+
+        if (edge_access_recipient(s, list, &access, ret_is_discarded) < 0)
+                return make_verdict(451, "4.3.0", "Out of memory", "memory");
+        if (verdict_is_refusal(&access))
+                return access;
+        memcpy(client.address, s->client.address, sizeof client.address);
+        relay = relay_control_judge(s->edge->process->config, &client, r);
+        if (!verdict_is_refusal(&relay) && r->kind == ROUTE_ERROR)
+                return (struct verdict) {r->code, r->enhanced, r->text, r->rule, r->origin};
+        return *ret_is_discarded && !verdict_is_refusal(&relay) ? access : relay;
+}
+
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
 {
         struct edge_transaction *t = s->transaction;
-        struct relay_client client = {
-                .is_local_user = s->client.is_local_user,
-                .is_logged_in = s->login.account != NULL,
-        };
         struct verdict verdict;
-        struct route r;
-        int error;
+        struct route_list list;
+        bool is_discarded = false;
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "MAIL first");
                 return;
         }
-        if (route(s, rcpt, &r) < 0) {
+        if (t->routes_tried > ROUTES_TRIED_MAX) {
+                edge_session_say(s, 452, "4.5.3", "Too many recipients");
+                return;
+        }
+        if (route(s, rcpt, &list) < 0) {
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
-        memcpy(client.address, s->client.address, sizeof client.address);
-        verdict = relay_control_judge(s->edge->process->config, &client, &r);
-        if (!verdict_is_refusal(&verdict) && r.kind == ROUTE_ERROR)
-                verdict = (struct verdict) {r.code, r.enhanced, r.text, r.rule, r.origin};
+        t->routes_tried += (uint32_t) list.count;
+        verdict = judge_recipient(s, &list, &is_discarded);
         if (verdict_is_refusal(&verdict)) {
-                refuse_recipient(s, r.rcpt_to, &verdict);
+                refuse_recipient(s, list.rcpt_to, &verdict);
                 return;
         }
-        error = add_recipient(t, rcpt, &r, &verdict);
-        if (error < 0) {
+        if (is_discarded) {
+                list.count = 1;
+                list.items[0].kind = ROUTE_DISCARD;
+        }
+        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0) {
                 edge_session_say(s, 452, "4.5.3", "Too many recipients");
                 return;
         }
@@ -409,10 +554,11 @@ static int put_trace(struct edge_transaction *t)
         char id[ID_TEXT_LEN + 1], note[48] = "";
         struct trace_received received = {
                 .helo_name = span_from_string(s->helo_name),
+                .client_name = span_from_string(s->client_name),
                 .client_address = bare_address(&s->client),
                 .hostname = span_from_string(s->hostname),
                 .protocol = span_from_string(edge_record_protocol(s)),
-                .rcpt_to = t->rcpt_count == 1 ? t->first_rcpt_to : (struct span) {0},
+                .rcpt_to = t->rcpt_commands == 1 ? t->first_rcpt_to : (struct span) {0},
                 .at_us = clock_now_us(),
         };
         int r;
@@ -428,7 +574,11 @@ static int put_trace(struct edge_transaction *t)
         }
         received.id = span_from_string(id_format(t->message_id, id));
         buffer_clear(&t->edge->text);
-        r = trace_format_return_path(t->mail_from, &t->edge->text);
+        r = trace_format_return_path(return_path(t), &t->edge->text);
+        if (r == 0 && t->rcpt_count == 1 && t->first_account.len) {
+                r = trace_format_delivered_to(t->first_account, &t->edge->text);
+                edge_body_expect(b, t->first_account);
+        }
         b->local_prefix_len = (uint32_t) t->edge->text.len;
         if (r == 0)
                 r = trace_format_received(&received, &t->edge->text);
@@ -445,6 +595,7 @@ static void begin_body(struct edge_transaction *t)
 {
         struct edge_session *s = t->session;
 
+        t->body.is_ours = edge_access_is_ours(s, t);
         t->body.complete = (struct edge_complete) {
                 .is_wanted = s->login.account || s->client.is_local_user,
                 .message_id = t->message_id,
@@ -525,7 +676,7 @@ void edge_transaction_lent(struct edge_transaction *t, int fd_or_error)
 static void answer(struct edge_transaction *t, const struct verdict *v)
 {
         struct edge_session *s = t->session;
-        const size_t replies = s->listener->protocol == LISTEN_LMTP ? t->rcpt_count : 1;
+        const size_t replies = s->listener->protocol == LISTEN_LMTP ? t->rcpt_commands : 1;
 
         for (size_t i = 0; i < replies; i++)
                 edge_session_reply(s, v->code, v->enhanced, "%.*s", (int) v->text.len, v->text.p);
@@ -567,9 +718,14 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
         if (b->error)
                 return make_verdict(451, "4.3.0", "The message could not be kept", "storage");
         if (b->is_header_too_large)
-                return limits_header(c);
+                return b->has_too_many_fields ? limits_header_fields(c) : limits_header(c);
+        if (b->is_looping)
+                return make_verdict(554, "5.4.6", "The message was delivered here before: a loop",
+                                    "Delivered-To");
         return limits_hops(c, b->received_fields);
 }
+
+static void discard(struct edge_transaction *t);
 
 void edge_transaction_end(struct edge_session *s, const char *body_error)
 {
@@ -587,6 +743,10 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
                 v = edge_keeper_judge(&s->edge->keeper);
         if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
                 v = make_verdict(451, "4.3.0", "Out of memory", "memory");
+        if (!verdict_is_refusal(&v) && t->recipients.count == 0) {
+                discard(t);
+                return;
+        }
         if (!verdict_is_refusal(&v) &&
             edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)
                 v = make_verdict(451, "4.3.0", "Storage is not available, try again later",
@@ -606,8 +766,9 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
         *ret = (struct ipc_commit) {
                 .message_id = t->message_id,
                 .arrived_us = t->arrived_us,
+                .hold_until_us = t->hold_until_us,
                 .flags = t->flags | (is_lent ? ENVELOPE_LENT : 0),
-                .mail_from = t->mail_from,
+                .mail_from = return_path(t),
                 .envid = t->envid,
                 .header_message_id = t->body.header_message_id,
                 .local_prefix_len = t->body.local_prefix_len,
@@ -664,29 +825,83 @@ static void log_accepted(const struct edge_transaction *t, const char *id)
                   LOG_SPAN("header_message_id", t->body.header_message_id));
 }
 
+/* Behind the last of the places that the RCPT command at `first` led to. */
+static size_t end_of_command(const struct edge_transaction *t, size_t first)
+{
+        size_t end = first + 1;
+
+        while (end < t->rcpt_count && t->rcpts[end].is_more)
+                end++;
+        return end;
+}
+
+/* What the keeper said against one of the places [first, end): the client must
+ * hear of it, even if others were reached. */
+static bool find_failure(const struct edge_transaction *t, struct ipc_items results, size_t first,
+                         size_t end, struct ipc_result *ret)
+{
+        for (size_t i = first; results.count && i < end; i++)
+                if (find_result(results, t->rcpts[i].index, ret))
+                        return true;
+        return false;
+}
+
+static void answer_one(struct edge_transaction *t, const struct ipc_result *failure,
+                       const char *id)
+{
+        struct verdict v;
+
+        if (!failure) {
+                edge_session_reply(t->session, 250, SPAN_LITERAL("2.0.0"), "%s accepted", id);
+                return;
+        }
+        v = result_verdict(COMMIT_TEMPORARY, failure);
+        edge_session_reply(t->session, v.code, v.enhanced, "%.*s (%s)", (int) v.text.len, v.text.p,
+                           id);
+}
+
 /* Durable, for all recipients but those named in results. Under SMTP there is
  * one answer: yes, unless nobody is left. */
 static void answer_durable(struct edge_transaction *t, struct ipc_items results, const char *id)
 {
-        struct edge_session *s = t->session;
-        const bool is_lmtp = s->listener->protocol == LISTEN_LMTP;
+        const bool is_lmtp = t->session->listener->protocol == LISTEN_LMTP;
         struct ipc_result result;
+        size_t end;
 
-        for (size_t i = 0; i < (is_lmtp ? t->rcpt_count : 1); i++) {
-                const bool is_named = is_lmtp ? find_result(results, t->rcpts[i].index, &result)
-                                              : results.count >= t->recipients.count &&
-                                                        find_result(results, t->rcpts[0].index,
-                                                                    &result);
-                struct verdict v;
+        if (!is_lmtp) {
+                const bool is_nobody = t->recipients.count &&
+                                       results.count >= t->recipients.count &&
+                                       find_failure(t, results, 0, t->rcpt_count, &result);
 
-                if (!is_named) {
-                        edge_session_reply(s, 250, SPAN_LITERAL("2.0.0"), "%s accepted", id);
-                        continue;
-                }
-                v = result_verdict(COMMIT_TEMPORARY, &result);
-                edge_session_reply(s, v.code, v.enhanced, "%.*s (%s)", (int) v.text.len, v.text.p,
-                                   id);
+                answer_one(t, is_nobody ? &result : NULL, id);
+                return;
         }
+        for (size_t i = 0; i < t->rcpt_count; i = end) {
+                end = end_of_command(t, i);
+                answer_one(t, find_failure(t, results, i, end, &result) ? &result : NULL, id);
+        }
+}
+
+static void count_accepted(struct edge_transaction *t, const char *id)
+{
+        t->edge->counters.messages++;
+        t->edge->counters.octets += t->body.len;
+        log_accepted(t, id);
+        if (t->session)
+                t->session->messages++;
+}
+
+/* Every recipient was to be thrown away: there is nothing to keep but the record. */
+static void discard(struct edge_transaction *t)
+{
+        char id[ID_TEXT_LEN + 1];
+
+        id_format(t->message_id, id);
+        count_accepted(t, id);
+        edge_keeper_refused(&t->edge->keeper, t->message_id, buffer_span(&t->record));
+        answer_durable(t, (struct ipc_items) {0}, id);
+        edge_keeper_forget(&t->edge->keeper, t);
+        give_back(t);
 }
 
 void edge_transaction_committed(struct edge_transaction *t, unsigned status,
@@ -700,13 +915,9 @@ void edge_transaction_committed(struct edge_transaction *t, unsigned status,
 
         id_format(t->message_id, id);
         if (status == COMMIT_DURABLE) {
-                e->counters.messages++;
-                e->counters.octets += t->body.len;
-                log_accepted(t, id);
-                if (s) {
-                        s->messages++;
+                count_accepted(t, id);
+                if (s)
                         answer_durable(t, results, id);
-                }
                 give_back(t);
         } else if (s) {
                 v = result_verdict(status, t->rcpt_count && find_result(results, t->rcpts[0].index,

@@ -16,6 +16,7 @@
 #include "base/buffer.h"
 #include "base/list.h"
 #include "ipc/message.h"
+#include "process/edge/edge_access.h"
 #include "process/edge/edge_body.h"
 #include "process/edge/edge_keeper.h"
 #include "wire/smtp/smtp_server.h"
@@ -29,6 +30,7 @@ enum edge_state { EDGE_IDLE, EDGE_OPEN, EDGE_BODY, EDGE_BORROWING, EDGE_COMMITTI
 struct edge_rcpt {
         uint64_t hash; /* of the place */
         uint32_t index;
+        bool is_more; /* the one before came of the same RCPT command, by an alias */
 };
 
 struct edge_transaction {
@@ -37,7 +39,7 @@ struct edge_transaction {
         struct edge_session *session; /* NULL: the client went away */
         enum edge_state state;
         struct edge_order order;
-        uint64_t message_id, arrived_us;
+        uint64_t message_id, arrived_us, hold_until_us;
         uint32_t flags; /* enum envelope_flag */
         uint64_t size_announced;
         struct arena arena;
@@ -47,6 +49,11 @@ struct edge_transaction {
         struct edge_rcpt *rcpts;
         size_t rcpt_count, rcpt_room;
         uint32_t next_index;
+        uint32_t rcpt_commands;   /* accepted ones */
+        uint32_t routes_tried;    /* of all RCPT commands: aliases are work */
+        struct span return_path;  /* of the arena: set by an alias "owner-…"; else empty */
+        struct edge_access access;
+        struct span first_account; /* of the arena: the first recipient's mailbox here, if it has */
         struct span first_rcpt_to; /* of the arena: for the trace field of a single recipient */
         struct buffer steps, record; /* of the decision record; the whole of it */
         uint32_t refusals; /* steps in it that refuse */

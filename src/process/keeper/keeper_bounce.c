@@ -18,7 +18,7 @@
 enum {
         ORIGINAL_MAX = IPC_BODY_PART_MAX, /* octets of the message that a worker sees */
         TRIES_MAX = 3,                    /* then the order goes without the message's text */
-        ROUTE_MEMORY_MAX = 16 * 1024,
+        ROUTE_MEMORY_MAX = 4 * 1024 * 1024, /* the reader may be an alias of a thousand */
         RECIPIENTS_TOLD_MAX = 100,        /* by one notification; the others by the next */
         POSTMASTER_MAX = 300,
         SCAN_AGAIN_US = 1000 * 1000,
@@ -183,7 +183,7 @@ static void give_to_worker(struct order *o)
         if (++o->tries > TRIES_MAX) {
                 send_order(o, span_make(NULL, 0));
         } else if (o->body) {
-                send_order(o, span_skip(span_make(o->body->octets, o->body->len), skip));
+                send_order(o, span_skip(buffer_span(&o->body->octets), skip));
         } else if ((read = malloc(sizeof *read))) {
                 *read = (struct original_read) {k, o->number};
                 store_blob_read(k->store, o->entry->blob_id, skip, ORIGINAL_MAX, original_was_read,

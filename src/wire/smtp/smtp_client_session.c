@@ -12,6 +12,9 @@ static const struct {
         { SPAN("DSN"), SMTP_CLIENT_OFFER_DSN },
         { SPAN("SMTPUTF8"), SMTP_CLIENT_OFFER_SMTPUTF8 },
         { SPAN("STARTTLS"), SMTP_CLIENT_OFFER_STARTTLS },
+        { SPAN("CHUNKING"), SMTP_CLIENT_OFFER_CHUNKING },
+        { SPAN("BINARYMIME"), SMTP_CLIENT_OFFER_BINARYMIME },
+        { SPAN("MT-PRIORITY"), SMTP_CLIENT_OFFER_MT_PRIORITY },
 };
 
 /* The lines behind the first: "SIZE 1000" (RFC 5321 section 4.1.1.1). */

@@ -75,6 +75,7 @@ void smtp_server_end_transaction(struct smtp_server *s)
         s->body = SMTP_BODY_7BIT;
         s->body_error = NULL;
         s->body_len = 0;
+        s->has_nul = s->has_bad_line_end = false;
         s->is_clear_due = true;
 }
 
@@ -232,6 +233,16 @@ static void answer_rcpt(struct smtp_server *s, unsigned code)
         smtp_server_count_success(s);
 }
 
+/* All that the client has said of itself. */
+static void forget_greeting(struct smtp_server *s)
+{
+        smtp_server_reset(s);
+        s->is_extended = false;
+        s->is_authenticated = false;
+        free(s->helo_name);
+        s->helo_name = NULL;
+}
+
 static void answer(struct smtp_server *s, enum smtp_event_kind kind, unsigned code)
 {
         switch (kind) {
@@ -243,6 +254,11 @@ static void answer(struct smtp_server *s, enum smtp_event_kind kind, unsigned co
                 break;
         case SMTP_EVENT_RCPT:
                 answer_rcpt(s, code);
+                break;
+        case SMTP_EVENT_XCLIENT:
+                if (code == 220)
+                        forget_greeting(s);
+                s->errors += code >= 400;
                 break;
         case SMTP_EVENT_STARTTLS:
                 if (code == 220)
@@ -276,6 +292,9 @@ void smtp_server_reply(struct smtp_server *s, unsigned code, const char *enhance
                         smtp_server_answer_data(s, code, enhanced, text);
                 } else if (kind == SMTP_EVENT_AUTH) {
                         smtp_server_answer_auth(s, code, enhanced, text);
+                } else if (kind == SMTP_EVENT_XCLIENT && code == 220) {
+                        answer(s, kind, code);
+                        smtp_server_greet(s, code, text);
                 } else {
                         smtp_server_say(s, code, enhanced, text);
                         answer(s, kind, code);
@@ -289,12 +308,8 @@ void smtp_server_reply(struct smtp_server *s, unsigned code, const char *enhance
 
 void smtp_server_secured(struct smtp_server *s)
 {
-        smtp_server_reset(s);
+        forget_greeting(s);
         s->is_secured = true;
-        s->is_extended = false;
-        s->is_authenticated = false;
-        free(s->helo_name);
-        s->helo_name = NULL;
         buffer_clear(&s->line);
         s->is_line_long = false;
         if (s->state == SMTP_STATE_HANDSHAKE)
@@ -334,6 +349,11 @@ struct buffer *smtp_server_output(struct smtp_server *s)
 bool smtp_server_is_idle(const struct smtp_server *s)
 {
         return is_at_boundary(s) && !s->has_mail;
+}
+
+unsigned smtp_server_refusals(const struct smtp_server *s)
+{
+        return s->refusals;
 }
 
 unsigned smtp_server_recipients(const struct smtp_server *s)

@@ -44,6 +44,12 @@ enum smtp_offer {
         SMTP_OFFER_CHUNKING = 8,  /* RFC 3030 */
         SMTP_OFFER_AUTH = 16,     /* RFC 4954; needs `auth_mechanisms` */
         SMTP_OFFER_BINARYMIME = 32, /* RFC 3030; only together with CHUNKING */
+        SMTP_OFFER_FUTURERELEASE = 64, /* RFC 4865; needs `hold_max_s` */
+        SMTP_OFFER_MT_PRIORITY = 128,  /* RFC 6710 */
+        SMTP_OFFER_REQUIRETLS = 256,   /* RFC 8689; only under TLS */
+        SMTP_OFFER_ETRN = 512,         /* RFC 1985 */
+        SMTP_OFFER_EXPN = 1024,
+        SMTP_OFFER_XCLIENT = 2048,     /* Postfix's: another client is spoken for */
 };
 
 struct smtp_server_options {
@@ -60,7 +66,10 @@ struct smtp_server_options {
         unsigned messages_max;      /* transactions a connection before 421; 0 = no limit */
         bool may_lack_domain;       /* MAIL and RCPT may name a bare local part; "postmaster" is
                                      * always a recipient (RFC 5321 section 4.1.1.3) */
+        bool may_have_nul;          /* in message text; else such a message is refused */
         struct span auth_mechanisms; /* "PLAIN LOGIN"; outlives the engine */
+        uint32_t hold_max_s;        /* FUTURERELEASE: the longest time, */
+        uint64_t hold_until_max_us; /* and the last date, since 1970 */
 };
 
 enum smtp_event_kind {
@@ -89,6 +98,10 @@ enum smtp_event_kind {
         SMTP_EVENT_AUTH_LINE, /* answer as AUTH. `octets`: the client's response in base64 */
         SMTP_EVENT_AUTH_CANCEL, /* the client sent "*", or no line of base64; it was answered. No
                               * answer */
+        SMTP_EVENT_EXPN,     /* answer. `argument` */
+        SMTP_EVENT_ETRN,     /* answer 250 to 253, 458, 459. `argument`: the node, as given */
+        SMTP_EVENT_XCLIENT,  /* answer 220, upon which all is as behind the greeting, or refuse.
+                              * `argument`: "NAME=value …" */
 };
 
 enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
@@ -102,6 +115,11 @@ struct smtp_mail {
         bool smtputf8;
         enum smtp_ret ret;      /* RFC 3461 section 4.3 */
         struct span envid;      /* xtext, still encoded */
+        uint32_t hold_for_s;    /* RFC 4865; 0: not given */
+        uint64_t hold_until_us; /* the same as a date, since 1970; 0: not given */
+        int8_t priority;        /* RFC 6710, -9 to 9; 0 where it was not given */
+        bool has_priority;
+        bool requiretls;        /* RFC 8689 */
 };
 
 struct smtp_rcpt {
@@ -178,5 +196,6 @@ struct buffer *smtp_server_output(struct smtp_server *s);
 void smtp_server_trim(struct smtp_server *s);
 
 bool smtp_server_is_idle(const struct smtp_server *s);         /* between transactions */
+unsigned smtp_server_refusals(const struct smtp_server *s);    /* replies 4yz and 5yz, in all */
 unsigned smtp_server_recipients(const struct smtp_server *s);  /* accepted in this one */
 const char *smtp_server_protocol(const struct smtp_server *s); /* "ESMTPS", RFC 3848 */

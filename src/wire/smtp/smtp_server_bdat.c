@@ -87,7 +87,7 @@ static void check_line_ends(struct smtp_server *s, struct span text)
         if (s->body == SMTP_BODY_BINARYMIME || text.len == 0)
                 return;
         if (s->is_after_cr && text.p[at++] != '\n')
-                s->body_error = SMTP_SERVER_BAD_LINE_END;
+                s->has_bad_line_end = true;
         s->is_after_cr = text.len > at && text.p[text.len - 1] == '\r';
         if (s->is_after_cr)
                 text.len--;
@@ -97,7 +97,7 @@ static void check_line_ends(struct smtp_server *s, struct span text)
                 const size_t len = cr ? (size_t) (cr - line) : text.len - at;
 
                 if (memchr(line, '\n', len) || (cr && cr[1] != '\n'))
-                        s->body_error = SMTP_SERVER_BAD_LINE_END;
+                        s->has_bad_line_end = true;
                 at += len + 2;
         }
 }
@@ -112,6 +112,11 @@ void smtp_server_finish_chunk(struct smtp_server *s, struct smtp_event *ev)
                         smtp_server_refuse(s, s->chunk_code, s->chunk_enhanced, s->chunk_text);
                 return;
         }
+        /* One order, however the network cut it: line ends, NUL, size. */
+        if (s->has_nul && !s->has_bad_line_end)
+                s->body_error = SMTP_SERVER_BAD_NUL;
+        if (s->has_bad_line_end)
+                s->body_error = SMTP_SERVER_BAD_LINE_END;
         if (s->is_chunk_last) {
                 if (s->is_after_cr)
                         s->body_error = SMTP_SERVER_BAD_LINE_END;
@@ -139,8 +144,10 @@ size_t smtp_server_feed_chunk(struct smtp_server *s, struct span in, struct smtp
                 return 0;
         }
         s->chunk_left -= n;
-        if (!s->is_chunk_dropped)
+        if (!s->is_chunk_dropped) {
+                smtp_server_check_text(s, span_first(in, n));
                 check_line_ends(s, span_first(in, n));
+        }
         if (n && !s->is_chunk_dropped && smtp_server_count_body(s, n)) {
                 ev->kind = SMTP_EVENT_BODY;
                 ev->octets = span_first(in, n);

@@ -14,7 +14,7 @@ const struct smtp_command smtp_server_commands[] = {
           "RCPT TO:<address> [NOTIFY=...] [ORCPT=...]" },
         { SPAN("MAIL"), HELO | OUTSIDE, 0, smtp_server_mail,
           "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] "
-          "[ENVID=id]" },
+          "[ENVID=id] [HOLDFOR=s|HOLDUNTIL=date] [MT-PRIORITY=n] [REQUIRETLS]" },
         { SPAN("DATA"), IN_MAIL | BARE, 0, smtp_server_data,
           "DATA, then the message, then a dot alone" },
         { SPAN("BDAT"), 0, SMTP_OFFER_CHUNKING, smtp_server_bdat, "BDAT octets [LAST]" },
@@ -31,8 +31,10 @@ const struct smtp_command smtp_server_commands[] = {
         { SPAN("VRFY"), 0, 0, smtp_server_vrfy, "VRFY address" },
         { SPAN("HELP"), 0, 0, smtp_server_help, "HELP [topic]" },
         { SPAN("VERB"), 0, 0, smtp_server_verb, "VERB: accepted, without effect" },
-        { SPAN("EXPN"), 0, 0, smtp_server_unimplemented, NULL },
-        { SPAN("ETRN"), 0, 0, smtp_server_unimplemented, NULL },
+        { SPAN("EXPN"), 0, SMTP_OFFER_EXPN, smtp_server_expn, "EXPN list" },
+        { SPAN("ETRN"), HELO | OUTSIDE, SMTP_OFFER_ETRN, smtp_server_etrn, "ETRN domain" },
+        { SPAN("XCLIENT"), OUTSIDE, SMTP_OFFER_XCLIENT, smtp_server_xclient,
+          "XCLIENT NAME=value ..." },
         { SPAN("TURN"), 0, 0, smtp_server_unimplemented, NULL },
         { SPAN("ATRN"), 0, 0, smtp_server_unimplemented, NULL },
         { SPAN("BURL"), 0, 0, smtp_server_unimplemented, NULL },
@@ -58,6 +60,8 @@ bool smtp_server_has_offer(const struct smtp_server *s, unsigned offer)
 
         if (s->is_secured)
                 offers &= ~(unsigned) SMTP_OFFER_STARTTLS;
+        else
+                offers &= ~(unsigned) SMTP_OFFER_REQUIRETLS; /* RFC 8689 section 2 */
         if (!(offers & SMTP_OFFER_CHUNKING))
                 offers &= ~(unsigned) SMTP_OFFER_BINARYMIME;
         return (offers & offer) == offer;

@@ -48,12 +48,22 @@ bool smtp_server_count_body(struct smtp_server *s, size_t n)
         s->body_len += n; /* 64 bits of octets do not come in a lifetime */
         if (max && s->body_len > max && !s->body_error)
                 s->body_error = "552 5.3.4 Message too big";
-        return !s->body_error;
+        return !s->body_error && !s->has_nul && !s->has_bad_line_end;
+}
+
+void smtp_server_check_text(struct smtp_server *s, struct span text)
+{
+        if (s->options.may_have_nul || s->body == SMTP_BODY_BINARYMIME || s->has_nul ||
+            text.len == 0 || !memchr(text.p, '\0', text.len))
+                return;
+        s->has_nul = true;
 }
 
 /* The end of the mail data was read. */
 static void end_body(struct smtp_server *s, struct smtp_event *ev)
 {
+        if (s->has_nul)
+                s->body_error = SMTP_SERVER_BAD_NUL;
         if (s->decoder.bad_line_end)
                 s->body_error = SMTP_SERVER_BAD_LINE_END;
         s->state = SMTP_STATE_COMMAND;
@@ -74,6 +84,7 @@ size_t smtp_server_feed_body(struct smtp_server *s, struct span in, struct smtp_
                 const bool is_end = dot_decode(&s->decoder, span_skip(in, used), &n, &text);
 
                 used += n;
+                smtp_server_check_text(s, text);
                 if (smtp_server_count_body(s, text.len) && text.len) {
                         ev->kind = SMTP_EVENT_BODY;
                         ev->octets = text;

@@ -70,6 +70,7 @@ struct smtp_server {
         enum smtp_server_state state;
         enum smtp_event_kind waiting; /* SMTP_EVENT_NONE: no answer is owed */
         unsigned errors, fruitless, messages;
+        unsigned refusals; /* replies in all: never back to 0 */
         unsigned recipients, recipients_refused;
         unsigned answers;           /* of END under LMTP: how many were given */
         uint16_t chunk_code;        /* why a chunk is dropped */
@@ -84,6 +85,7 @@ struct smtp_server {
         bool is_chunk_failed;  /* and refused: RSET is due */
         bool is_chunk_last, is_chunk_dropped;
         bool is_after_cr; /* the last octet of a chunk was a CR: an LF must follow */
+        bool has_nul, has_bad_line_end; /* in the text; of DATA the decoder knows the latter */
         bool is_refusing;      /* greeted with 554 */
         bool is_line_long;     /* dropping octets up to the LF */
         bool is_reset_due, is_clear_due, is_shut_due;
@@ -166,6 +168,15 @@ bool smtp_server_take_parameters(struct smtp_server *s, struct span rest,
                                  const struct smtp_parameter_row *rows, size_t row_count,
                                  struct smtp_event *ev);
 
+/* smtp_server_delivery.c: parameters of MAIL about how it is to be delivered. */
+#define SMTP_PARAMETER_FUNCTION(name)                                                              \
+        bool smtp_server_take_##name(struct smtp_server *s, const struct smtp_parameter *p,        \
+                                     struct smtp_event *ev)
+SMTP_PARAMETER_FUNCTION(hold_for);
+SMTP_PARAMETER_FUNCTION(hold_until);
+SMTP_PARAMETER_FUNCTION(priority);
+SMTP_PARAMETER_FUNCTION(requiretls);
+
 /* smtp_server_data.c and smtp_server_bdat.c: message octets; return how many
  * were taken. */
 size_t smtp_server_feed_body(struct smtp_server *s, struct span in, struct smtp_event *ev);
@@ -181,6 +192,9 @@ void smtp_server_answer_chunk(struct smtp_server *s, unsigned code, const char *
  * for it, is said of commands. */
 #define SMTP_SERVER_BAD_LINE_END                                                                   \
         "554 5.6.0 A line ends with a bare CR or LF (RFC 5321 section 2.3.8)"
+#define SMTP_SERVER_BAD_NUL "554 5.6.0 The message contains a NUL (RFC 5322 section 2.2)"
+/* Looks for a NUL, where the text must not have one: has_nul. */
+void smtp_server_check_text(struct smtp_server *s, struct span text);
 /* Counts body octets: false once the message is too large. */
 bool smtp_server_count_body(struct smtp_server *s, size_t n);
 /* There is a recipient, or the command was refused (503, 554). */
@@ -206,6 +220,9 @@ SMTP_COMMAND_FUNCTION(noop);
 SMTP_COMMAND_FUNCTION(verb);
 SMTP_COMMAND_FUNCTION(quit);
 SMTP_COMMAND_FUNCTION(vrfy);
+SMTP_COMMAND_FUNCTION(expn);
+SMTP_COMMAND_FUNCTION(etrn);
+SMTP_COMMAND_FUNCTION(xclient);
 SMTP_COMMAND_FUNCTION(help);
 SMTP_COMMAND_FUNCTION(starttls);
 SMTP_COMMAND_FUNCTION(auth);

@@ -66,7 +66,7 @@ static void answer(struct session *t, const struct smtp_event *e)
                         smtp_server_reply(t->s, 451, NULL, NULL);
                 else if (e->kind == SMTP_EVENT_DATA)
                         smtp_server_reply(t->s, 354, NULL, NULL);
-                else if (e->kind == SMTP_EVENT_STARTTLS)
+                else if (e->kind == SMTP_EVENT_STARTTLS || e->kind == SMTP_EVENT_XCLIENT)
                         smtp_server_reply(t->s, 220, "2.0.0", NULL);
                 else if (e->kind == SMTP_EVENT_AUTH)
                         smtp_server_reply(t->s, 334, NULL, NULL);
@@ -144,7 +144,9 @@ static void play(struct session *t, uint8_t choice, uint8_t answers, struct span
 {
         const struct smtp_server_options o = {
                 .dialect = choice & 1 ? SMTP_DIALECT_LMTP : SMTP_DIALECT_SMTP,
-                .offers = choice >> 1 & 63u, .hostname = SPAN("mx.example.jp"),
+                .offers = (choice >> 1 & 63u) | (choice & 128 ? 0xfc0u : 0),
+                .hold_max_s = 3600, .hold_until_max_us = UINT64_C(4000000000) * 1000000,
+                .hostname = SPAN("mx.example.jp"),
                 .message_size_max = choice & 128 ? 64 : 0, .recipients_max = 5,
                 .command_length_max = 512, .errors_max = choice & 2 ? 5 : 0,
                 .messages_max = choice & 4 ? 3 : 0, .auth_mechanisms = SPAN("PLAIN"),

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "wire/smtp/smtp_server_engine.h"
 
 /* A name or literal, or what clients put there: one word of printable ASCII.
@@ -60,6 +61,17 @@ static void say_limits(struct smtp_server *s)
                 smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
 }
 
+/* RFC 4865 section 3: seconds, and a date in UTC without fractions. */
+static void say_future_release(struct smtp_server *s)
+{
+        char line[SMTP_SERVER_REPLY_LINE_MAX], date[CLOCK_DATE_MAX];
+        const int len = snprintf(line, sizeof line, "FUTURERELEASE %u %.19sZ",
+                                 (unsigned) s->options.hold_max_s,
+                                 clock_format_iso(s->options.hold_until_max_us, date));
+
+        smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+}
+
 static void say_offers(struct smtp_server *s)
 {
         static const struct {
@@ -74,6 +86,10 @@ static void say_offers(struct smtp_server *s)
                 { SMTP_OFFER_SMTPUTF8, SPAN("SMTPUTF8") },
                 { SMTP_OFFER_CHUNKING, SPAN("CHUNKING") },
                 { SMTP_OFFER_BINARYMIME, SPAN("BINARYMIME") },
+                { SMTP_OFFER_MT_PRIORITY, SPAN("MT-PRIORITY MIXER") },
+                { SMTP_OFFER_REQUIRETLS, SPAN("REQUIRETLS") },
+                { SMTP_OFFER_ETRN, SPAN("ETRN") },
+                { SMTP_OFFER_XCLIENT, SPAN("XCLIENT NAME ADDR PORT PROTO HELO") },
         };
         char line[SMTP_SERVER_REPLY_LINE_MAX];
         int len;
@@ -87,6 +103,8 @@ static void say_offers(struct smtp_server *s)
                 len = snprintf(line, sizeof line, "AUTH %.*s", (int) names.len, names.p);
                 smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
         }
+        if (smtp_server_has_offer(s, SMTP_OFFER_FUTURERELEASE))
+                say_future_release(s);
         say_limits(s);
         /* "SIZE 0" means no fixed limit (RFC 1870 section 3). */
         len = snprintf(line, sizeof line, "SIZE %llu",

@@ -90,6 +90,10 @@ static const struct smtp_parameter_row rows[] = {
         { SPAN("SMTPUTF8"), SMTP_OFFER_SMTPUTF8, take_smtputf8 },
         { SPAN("RET"), SMTP_OFFER_DSN, take_ret },
         { SPAN("ENVID"), SMTP_OFFER_DSN, take_envid },
+        { SPAN("HOLDFOR"), SMTP_OFFER_FUTURERELEASE, smtp_server_take_hold_for },
+        { SPAN("HOLDUNTIL"), SMTP_OFFER_FUTURERELEASE, smtp_server_take_hold_until },
+        { SPAN("MT-PRIORITY"), SMTP_OFFER_MT_PRIORITY, smtp_server_take_priority },
+        { SPAN("REQUIRETLS"), SMTP_OFFER_REQUIRETLS, smtp_server_take_requiretls },
         { SPAN("AUTH"), 0, take_auth },
 };
 

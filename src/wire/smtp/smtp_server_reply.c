@@ -88,6 +88,7 @@ void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced,
         struct span e = span_from_string(enhanced), rest, line;
         unsigned count = 0;
 
+        s->refusals += code >= 400;
         if (!is_enhanced(e, code))
                 e = span_make(general, sizeof general);
         if (code / 100 == 3)

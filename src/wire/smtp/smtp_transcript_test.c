@@ -100,6 +100,10 @@ static void set_option(struct transcript *t, struct span text)
                 o->offers = (unsigned) value;
         else if (span_equal(name, SPAN_LITERAL("bare")))
                 o->may_lack_domain = value;
+        else if (span_equal(name, SPAN_LITERAL("nul")))
+                o->may_have_nul = value;
+        else if (span_equal(name, SPAN_LITERAL("hold")))
+                o->hold_max_s = (uint32_t) value;
         else
                 CHECK(false, t->name);
 }
@@ -167,6 +171,7 @@ static void load(struct transcript *t, const char *path)
         *t = (struct transcript) {
                 .options = { .offers = SMTP_OFFER_STARTTLS | SMTP_OFFER_DSN | SMTP_OFFER_SMTPUTF8,
                              .hostname = SPAN("mx.example.jp"), .message_size_max = 1000000,
+                                     .hold_until_max_us = 1798761600000000, /* 2027-01-01 */
                              .recipients_max = 100, .command_length_max = 2048, .errors_max = 100,
                              .auth_mechanisms = SPAN("PLAIN LOGIN") },
                 .part_count = 1, .replies = BUFFER_INIT(TEXT_MAX), .events = BUFFER_INIT(TEXT_MAX),
@@ -216,6 +221,14 @@ static void log_mail(struct buffer *b, const struct smtp_mail *m)
                 buffer_printf(b, " ret=%s", m->ret == SMTP_RET_FULL ? "full" : "hdrs");
         if (m->envid.len)
                 buffer_printf(b, " envid=%.*s", (int) m->envid.len, m->envid.p);
+        if (m->hold_for_s)
+                buffer_printf(b, " hold=%u", (unsigned) m->hold_for_s);
+        if (m->hold_until_us)
+                buffer_printf(b, " until=%llu", (unsigned long long) m->hold_until_us / 1000000);
+        if (m->has_priority)
+                buffer_printf(b, " priority=%d", m->priority);
+        if (m->requiretls)
+                buffer_append_string(b, " requiretls");
 }
 
 static void log_rcpt(struct buffer *b, const struct smtp_rcpt *r)
@@ -235,6 +248,8 @@ static void log_event(struct player *p, const struct smtp_event *e)
                 [SMTP_EVENT_RESET] = "RESET",
                 [SMTP_EVENT_CLOSE] = "CLOSE", [SMTP_EVENT_AUTH] = "AUTH ",
                 [SMTP_EVENT_AUTH_LINE] = "LINE ", [SMTP_EVENT_AUTH_CANCEL] = "CANCEL",
+                [SMTP_EVENT_EXPN] = "EXPN ", [SMTP_EVENT_ETRN] = "ETRN ",
+                [SMTP_EVENT_XCLIENT] = "XCLIENT ",
         };
         struct buffer *b = &p->events;
 
@@ -277,6 +292,9 @@ static void accept_event(struct player *p, const struct smtp_event *e)
                 break;
         case SMTP_EVENT_VRFY:
                 smtp_server_reply(p->s, 252, "2.0.0", "Send it and see");
+                break;
+        case SMTP_EVENT_XCLIENT:
+                smtp_server_reply(p->s, 220, NULL, NULL);
                 break;
         case SMTP_EVENT_AUTH:
                 if (e->octets.p)

@@ -1,9 +1,10 @@
+#include "message/next_hop.h"
+
 #include <errno.h>
 
 #include <arpa/inet.h>
 
 #include "base/number.h"
-#include "route/route.h"
 
 /* Mailers we know. Others are no error of ours to guess at: "foo:25" is host
  * foo, port 25. */

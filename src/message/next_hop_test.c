@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "base/test.h"
-#include "route/route.h"
+#include "message/next_hop.h"
 
 static const struct {
         const char *text;

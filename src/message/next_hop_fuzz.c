@@ -2,7 +2,7 @@
  * can be asked for or connected to. */
 #include <assert.h>
 
-#include "route/route.h"
+#include "message/next_hop.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,0 +1,631 @@
+#include "config/import_mc.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARGS_MAX = 9, LIST_MAX = 64, ITEM_LEN_MAX = 255 };
+
+struct list {
+        struct span items[LIST_MAX];
+        size_t count;
+};
+
+struct mc {
+        struct span rest;
+        struct buffer notes; /* comments on what has no counterpart */
+        int error;
+        struct span host, domain, full_name; /* $w, $m, $j */
+        struct span smart_host, local_relay, fallback_mx, masquerade_as;
+        struct span mailertable, access, aliases, virtusertable, genericstable;
+        struct span certificate, key, ca, message_size, recipients, hops, lifetime, warn_after;
+        struct list domains, relay_domains, masquerade_domains, exposed_users, listen;
+        bool is_limited, is_envelope, is_entire, adds_domain;
+};
+
+/* A macro that was called, and its arguments without their quotes. */
+struct call {
+        struct span name;
+        struct span args[ARGS_MAX];
+        size_t count;
+};
+
+/* ---- notes ---- */
+
+static bool is_plain(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if ((unsigned char) s.p[i] < ' ' || s.p[i] == 127)
+                        return false;
+        return true;
+}
+
+static void keep_error(struct mc *m, int r)
+{
+        if (r < 0 && m->error == 0)
+                m->error = r;
+}
+
+static void note(struct mc *m, const struct call *c, const char *text)
+{
+        const struct span arg = c->count && is_plain(c->args[0]) ? c->args[0]
+                                                                 : (struct span) {"", 0};
+
+        keep_error(m, buffer_printf(&m->notes, "# %.*s(%.*s): %s\n", (int) c->name.len, c->name.p,
+                                    (int) (arg.len < 80 ? arg.len : 80), arg.p, text));
+}
+
+/* ---- values ---- */
+
+/* What can stand in a string of hayauma.conf without any escape. */
+static bool is_value(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if ((unsigned char) s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '\\' ||
+                    s.p[i] == '$' || (unsigned char) s.p[i] >= 127)
+                        return false;
+        return s.len > 0 && s.len <= ITEM_LEN_MAX;
+}
+
+static void set(struct mc *m, const struct call *c, struct span value, struct span *field)
+{
+        value = span_trim(value);
+        if (is_value(value))
+                *field = value;
+        else
+                note(m, c, "the value could not be understood");
+}
+
+static void add(struct mc *m, const struct call *c, struct span value, struct list *list)
+{
+        for (size_t i = 0; i < list->count; i++)
+                if (span_equal_nocase(list->items[i], value))
+                        return;
+        if (list->count == LIST_MAX || !is_value(value))
+                note(m, c, "the value could not be understood, or there are too many");
+        else
+                list->items[list->count++] = value;
+}
+
+/* Words with blanks or commas between them. */
+static void add_words(struct mc *m, const struct call *c, struct list *list)
+{
+        for (size_t k = 0; k < c->count; k++) {
+                struct span rest = c->args[k];
+
+                while (rest.len) {
+                        size_t i = 0;
+
+                        while (i < rest.len && !strchr(" \t\n,", rest.p[i]))
+                                i++;
+                        if (i)
+                                add(m, c, span_first(rest, i), list);
+                        rest = span_skip(rest, i + 1);
+                }
+        }
+}
+
+/* "hash -o /etc/mail/mailertable.db" names a text beside its database. */
+static void set_table(struct mc *m, const struct call *c, const char *usual, struct span *field)
+{
+        struct span path = c->count > 1 ? span_trim(c->args[1]) : (struct span) {NULL, 0};
+        const size_t blank = span_find_last(path, ' ');
+
+        if (blank != SIZE_MAX)
+                path = span_skip(path, blank + 1);
+        if (span_ends_with_nocase(path, SPAN_LITERAL(".db")))
+                path.len -= 3;
+        if (path.len == 0 || path.p[0] != '/')
+                path = span_from_string(usual);
+        set(m, c, path, field);
+}
+
+/* ---- macros ---- */
+
+#define OFFSET(field) offsetof(struct mc, field)
+
+static const struct feature {
+        const char *name;
+        const char *table; /* its usual path, and where it is kept */
+        size_t offset;     /* of that, or of a bool that becomes true */
+        const char *note;  /* NULL: nothing need be said */
+} features[] = {
+        { "mailertable", "/etc/mail/mailertable", OFFSET(mailertable), NULL },
+        { "access_db", "/etc/mail/access", OFFSET(access), NULL },
+        { "virtusertable", "/etc/mail/virtusertable", OFFSET(virtusertable), NULL },
+        { "genericstable", "/etc/mail/genericstable", OFFSET(genericstable), NULL },
+        { "limited_masquerade", NULL, OFFSET(is_limited), NULL },
+        { "masquerade_envelope", NULL, OFFSET(is_envelope), NULL },
+        { "masquerade_entire_domain", NULL, OFFSET(is_entire), NULL },
+        { "always_add_domain", NULL, OFFSET(adds_domain), NULL },
+        { "nocanonify", NULL, 0, "addresses are never looked up to rewrite them" },
+        { "blacklist_recipients", NULL, 0, "the access table always speaks of recipients too" },
+        { "blocklist_recipients", NULL, 0, "the access table always speaks of recipients too" },
+        { "delay_checks", NULL, 0, "clients and senders are always refused at RCPT" },
+        { "accept_unresolvable_domains", NULL, 0, "senders' domains are not looked up" },
+        { "accept_unqualified_senders", NULL, 0, "a bare sender is a local user's only" },
+        { "dnsbl", NULL, 0, "this version asks no DNSBL" },
+        { "enhdnsbl", NULL, 0, "this version asks no DNSBL" },
+        { "use_cw_file", NULL, 0, "put the names of /etc/mail/local-host-names into domains" },
+        { "use_ct_file", NULL, 0, "there are no trusted users: nothing is written about senders" },
+        { "relay_entire_domain", NULL, 0, "name the domain's networks in relay_networks" },
+        { "relay_mail_from", NULL, 0, "a sender alone never lets anybody relay: see "
+                                      "relay_mail_from, which narrows relay_networks" },
+        { "promiscuous_relay", NULL, 0, "there is no open relay; name relay_networks" },
+        { "redirect", NULL, 0, "write error:551 5.1.6 text into the virtusertable" },
+        { "smrsh", NULL, 0, "mail to programs is not possible in this version" },
+        { "local_procmail", NULL, 0, "mailboxes are kept by hayauma itself" },
+        { "local_lmtp", NULL, 0, "mailboxes are kept by hayauma itself" },
+        { "no_default_msa", NULL, 0, "what is not in listen is not served" },
+};
+
+static void take_feature(struct mc *m, const struct call *c)
+{
+        for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
+                const struct feature *f = &features[i];
+                char *field = (char *) m + f->offset;
+
+                if (!span_equal(c->args[0], span_from_string(f->name)))
+                        continue;
+                if (f->table)
+                        set_table(m, c, f->table, (struct span *) (void *) field);
+                else if (f->note)
+                        note(m, c, f->note);
+                else
+                        *(bool *) field = true;
+                return;
+        }
+        note(m, c, "has no counterpart");
+}
+
+static const struct {
+        const char *name;
+        size_t offset;
+} defines[] = {
+        { "SMART_HOST", OFFSET(smart_host) },       { "LOCAL_RELAY", OFFSET(local_relay) },
+        { "confFALLBACK_MX", OFFSET(fallback_mx) }, { "ALIAS_FILE", OFFSET(aliases) },
+        { "confFALLBACK_SMARTHOST", OFFSET(fallback_mx) },
+        { "confDOMAIN_NAME", OFFSET(full_name) },   { "confSERVER_CERT", OFFSET(certificate) },
+        { "confSERVER_KEY", OFFSET(key) },          { "confCACERT", OFFSET(ca) },
+        { "confMAX_MESSAGE_SIZE", OFFSET(message_size) },
+        { "confMAX_RCPTS_PER_MESSAGE", OFFSET(recipients) },
+        { "confMAX_HOP", OFFSET(hops) },            { "confTO_QUEUERETURN", OFFSET(lifetime) },
+        { "confTO_QUEUEWARN", OFFSET(warn_after) },
+};
+
+static void take_define(struct mc *m, const struct call *c)
+{
+        for (size_t i = 0; c->count > 1 && i < sizeof defines / sizeof defines[0]; i++) {
+                struct span *field = (struct span *) (void *) ((char *) m + defines[i].offset);
+
+                if (!span_equal(c->args[0], span_from_string(defines[i].name)))
+                        continue;
+                if (field == &m->full_name)
+                        *field = span_trim(c->args[1]); /* has $w and $m */
+                else
+                        set(m, c, c->args[1], field);
+                return;
+        }
+        note(m, c, "has no counterpart");
+}
+
+/* "Port=smtp,Addr=127.0.0.1, Name=MTA, Family=inet6" */
+static void take_daemon(struct mc *m, const struct call *c)
+{
+        struct span host = SPAN("*"), port = SPAN("25"), scheme = SPAN("smtp"), word;
+        struct buffer b = BUFFER_INIT(ITEM_LEN_MAX);
+
+        for (size_t k = 0; k < c->count; k++) {
+                struct span rest = c->args[k];
+
+                while (rest.len && span_split(&rest, ',', &word)) {
+                        const struct span value = span_trim(span_skip(word,
+                                                                      span_find(word, '=') + 1));
+
+                        word = span_trim(word);
+                        if (span_starts_with_nocase(word, SPAN_LITERAL("Port=")))
+                                port = value;
+                        else if (span_starts_with_nocase(word, SPAN_LITERAL("Addr=")))
+                                host = value;
+                        else if (span_equal_nocase(word, SPAN_LITERAL("Family=inet6")) &&
+                                 span_equal(host, SPAN_LITERAL("*")))
+                                host = SPAN_LITERAL("::");
+                }
+        }
+        if (span_equal_nocase(port, SPAN_LITERAL("smtp")))
+                port = SPAN_LITERAL("25");
+        if (span_equal_nocase(port, SPAN_LITERAL("submission")) ||
+            span_equal(port, SPAN_LITERAL("587"))) {
+                port = SPAN_LITERAL("587");
+                scheme = SPAN_LITERAL("submission");
+        }
+        if (span_starts_with_nocase(host, SPAN_LITERAL("IPv6:")))
+                host = span_skip(host, 5);
+        if (!is_value(host) || !is_value(port) || m->listen.count == LIST_MAX) {
+                note(m, c, "the value could not be understood");
+        } else {
+                const bool is_v6 = span_find(host, ':') != SIZE_MAX;
+
+                keep_error(m, buffer_printf(&b, "%.*s://%s%.*s%s:%.*s", (int) scheme.len, scheme.p,
+                                            is_v6 ? "[" : "", (int) host.len, host.p,
+                                            is_v6 ? "]" : "", (int) port.len, port.p));
+                m->listen.items[m->listen.count].p = strndup(buffer_span(&b).p, b.len);
+                m->listen.items[m->listen.count].len = b.len;
+                if (m->listen.items[m->listen.count].p)
+                        m->listen.count++;
+                else
+                        keep_error(m, -ENOMEM);
+        }
+        buffer_done(&b);
+}
+
+static void take_mailer(struct mc *m, const struct call *c)
+{
+        if (!span_equal(c->args[0], SPAN_LITERAL("local")) &&
+            !span_equal(c->args[0], SPAN_LITERAL("smtp")))
+                note(m, c, "has no counterpart");
+}
+
+static void take_masquerade(struct mc *m, const struct call *c)
+{
+        set(m, c, c->args[0], &m->masquerade_as);
+}
+
+static void take_masquerade_domain(struct mc *m, const struct call *c)
+{
+        add_words(m, c, &m->masquerade_domains);
+}
+
+static void take_exposed(struct mc *m, const struct call *c)
+{
+        add_words(m, c, &m->exposed_users);
+}
+
+static void take_domain(struct mc *m, const struct call *c)
+{
+        add_words(m, c, &m->domains);
+}
+
+static void take_relay_domain(struct mc *m, const struct call *c)
+{
+        add_words(m, c, &m->relay_domains);
+}
+
+static void take_generics(struct mc *m, const struct call *c)
+{
+        note(m, c, "the genericstable speaks of our own domains and of masquerade.domains");
+}
+
+static void take_nothing(struct mc *m, const struct call *c)
+{
+        (void) m;
+        (void) c;
+}
+
+static const struct {
+        const char *name;
+        void (*take)(struct mc *m, const struct call *c);
+} macros[] = {
+        { "FEATURE", take_feature },             { "define", take_define },
+        { "MAILER", take_mailer },               { "MASQUERADE_AS", take_masquerade },
+        { "MASQUERADE_DOMAIN", take_masquerade_domain },
+        { "EXPOSED_USER", take_exposed },        { "LOCAL_DOMAIN", take_domain },
+        { "VIRTUSER_DOMAIN", take_domain },      { "RELAY_DOMAIN", take_relay_domain },
+        { "GENERICS_DOMAIN", take_generics },    { "DAEMON_OPTIONS", take_daemon },
+        { "VERSIONID", take_nothing },           { "OSTYPE", take_nothing },
+        { "DOMAIN", take_nothing },              { "divert", take_nothing },
+        { "include", take_nothing },             { "changequote", take_nothing },
+};
+
+static void take_call(struct mc *m, const struct call *c)
+{
+        for (size_t i = 0; i < sizeof macros / sizeof macros[0]; i++) {
+                if (!span_equal(c->name, span_from_string(macros[i].name)))
+                        continue;
+                if (c->count)
+                        macros[i].take(m, c);
+                return;
+        }
+        note(m, c, "has no counterpart");
+}
+
+/* ---- m4 ---- */
+
+static bool is_word(char c)
+{
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '_';
+}
+
+/* Octets of a quote that opens here, or 0. */
+static size_t opens(struct span s)
+{
+        if (s.len && s.p[0] == '`')
+                return 1;
+        return span_starts_with_nocase(s, SPAN_LITERAL("\xe2\x80\x98")) ? 3 : 0;
+}
+
+/* One that closes: papers also print the opening one there. */
+static size_t closes(struct span s)
+{
+        if (s.len && s.p[0] == '\'')
+                return 1;
+        if (span_starts_with_nocase(s, SPAN_LITERAL("\xe2\x80\x99")))
+                return 3;
+        return span_starts_with_nocase(s, SPAN_LITERAL("\xe2\x80\x98")) ? 3 : 0;
+}
+
+/* The argument at the front, without quotes around it; `*s` then begins with the
+ * comma or parenthesis behind it. False: the call never ends. */
+static bool take_arg(struct span *s, struct span *ret_arg)
+{
+        struct span quoted = {NULL, 0};
+        unsigned depth = 0;
+        size_t i = 0, n;
+
+        while (s->len && strchr(" \t\r\n", s->p[0]))
+                *s = span_skip(*s, 1);
+        while (i < s->len) {
+                const char c = s->p[i];
+
+                n = opens(span_skip(*s, i));
+                if (n) {
+                        const size_t begin = i + n;
+
+                        for (i = begin; i < s->len && !closes(span_skip(*s, i));)
+                                i++;
+                        if (!quoted.p)
+                                quoted = span_make(s->p + begin, i - begin);
+                        i += closes(span_skip(*s, i));
+                        continue;
+                }
+                if (depth == 0 && (c == ',' || c == ')')) {
+                        *ret_arg = quoted.p ? span_trim(quoted) : span_trim(span_first(*s, i));
+                        *s = span_skip(*s, i);
+                        return true;
+                }
+                depth += c == '(';
+                depth -= c == ')';
+                i++;
+        }
+        return false;
+}
+
+/* Behind "NAME(": its arguments. False: it never ends. */
+static bool take_args(struct mc *m, struct call *c)
+{
+        while (m->rest.len) {
+                struct span arg;
+                bool is_last;
+
+                if (!take_arg(&m->rest, &arg))
+                        return false;
+                is_last = m->rest.p[0] == ')';
+                m->rest = span_skip(m->rest, 1);
+                if (c->count < ARGS_MAX)
+                        c->args[c->count++] = arg;
+                if (is_last)
+                        return true;
+        }
+        return false;
+}
+
+static void skip_line(struct mc *m)
+{
+        struct span line;
+
+        span_split(&m->rest, '\n', &line);
+}
+
+/* A line of sendmail.cf: "Dmexample.jp" sets $m, "Cwname" adds names of ours. */
+static void take_raw_line(struct mc *m)
+{
+        const char *at;
+        struct span line, value;
+        struct call c = {.count = 1};
+
+        span_split(&m->rest, '\n', &line);
+        at = line.len ? memmem(line.p, line.len, "dnl", 3) : NULL;
+        line = span_trim(at ? span_first(line, (size_t) (at - line.p)) : line);
+        c.name = span_first(line, 2);
+        value = span_trim(span_skip(line, 2));
+        c.args[0] = value;
+        if (span_equal(c.name, SPAN_LITERAL("Dw")))
+                set(m, &c, value, &m->host);
+        else if (span_equal(c.name, SPAN_LITERAL("Dm")))
+                set(m, &c, value, &m->domain);
+        else if (span_equal(c.name, SPAN_LITERAL("Dj")))
+                m->full_name = value;
+        else if (span_equal(c.name, SPAN_LITERAL("DM")))
+                set(m, &c, value, &m->masquerade_as);
+        else if (span_equal(c.name, SPAN_LITERAL("DS")))
+                set(m, &c, value, &m->smart_host);
+        else if (span_equal(c.name, SPAN_LITERAL("Cw")))
+                add_words(m, &c, &m->domains);
+        else
+                note(m, &c, "a line of sendmail.cf has no counterpart");
+}
+
+static bool is_raw_line(struct span s)
+{
+        return s.len > 2 && (s.p[0] == 'D' || s.p[0] == 'C' || s.p[0] == 'O') &&
+               (s.p[0] == 'O' ? s.p[1] == ' ' : is_word(s.p[1]) && !(s.p[1] >= 'A' &&
+                s.p[1] <= 'Z' && is_word(s.p[2]) && s.p[2] >= 'A' && s.p[2] <= 'Z'));
+}
+
+static void read_all(struct mc *m)
+{
+        while (m->rest.len && m->error == 0) {
+                size_t i = 0;
+                struct call c = {.count = 0};
+
+                if (m->rest.p[0] == '#') {
+                        skip_line(m);
+                        continue;
+                }
+                if (is_raw_line(m->rest)) {
+                        take_raw_line(m);
+                        continue;
+                }
+                while (i < m->rest.len && is_word(m->rest.p[i]))
+                        i++;
+                c.name = span_first(m->rest, i);
+                m->rest = span_skip(m->rest, i ? i : 1);
+                if (span_equal(c.name, SPAN_LITERAL("dnl")))
+                        skip_line(m);
+                else if (i && m->rest.len && m->rest.p[0] == '(') {
+                        m->rest = span_skip(m->rest, 1);
+                        if (take_args(m, &c))
+                                take_call(m, &c);
+                        else
+                                note(m, &c, "the call never ends");
+                }
+        }
+}
+
+/* ---- the result ---- */
+
+/* $w.$m, put together. */
+static int put_hostname(struct mc *m, struct buffer *out)
+{
+        const struct span pattern = m->full_name.len ? m->full_name : SPAN_LITERAL("$w.$m");
+        struct buffer name = BUFFER_INIT(4 * ITEM_LEN_MAX);
+        bool is_known = true;
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < pattern.len; i++) {
+                const char kind = pattern.p[i] == '$' && i + 1 < pattern.len ? pattern.p[i + 1]
+                                                                             : '\0';
+                const struct span part = kind == 'w' ? m->host : m->domain;
+
+                if (kind != 'w' && kind != 'm') {
+                        r = buffer_append(&name, pattern.p + i, 1);
+                        continue;
+                }
+                is_known &= part.len > 0;
+                r = buffer_append_span(&name, part);
+                i++;
+        }
+        is_known &= is_value(buffer_span(&name)) && span_find(buffer_span(&name), '.') != SIZE_MAX;
+        if (r == 0 && is_known)
+                r = buffer_printf(out, "hostname = \"%.*s\"\n", (int) name.len,
+                                  buffer_span(&name).p);
+        else if (r == 0)
+                r = buffer_append_string(out, "# The full name of this machine; the .mc does not "
+                                         "say it.\nhostname = \"change-me.invalid\"\n");
+        if (r == 0 && is_known && m->domains.count == 0)
+                r = buffer_printf(out, "domains = { \"%.*s\" }\n", (int) name.len,
+                                  buffer_span(&name).p);
+        else if (r == 0 && m->domains.count == 0)
+                r = buffer_append_string(out, "domains = { \"change-me.invalid\" }\n");
+        buffer_done(&name);
+        return r;
+}
+
+static void put_text(struct mc *m, struct buffer *out, const char *name, struct span value)
+{
+        if (value.len)
+                keep_error(m, buffer_printf(out, "%s = \"%.*s\"\n", name, (int) value.len,
+                                            value.p));
+}
+
+static void put_list(struct mc *m, struct buffer *out, const char *name, const struct list *list)
+{
+        for (size_t i = 0; i < list->count; i++)
+                keep_error(m, buffer_printf(out, "%s%s\"%.*s\"%s", i ? "" : name,
+                                            i ? ", " : " = { ", (int) list->items[i].len,
+                                            list->items[i].p, i + 1 == list->count ? " }\n" : ""));
+}
+
+static void put_flag(struct mc *m, struct buffer *out, const char *name, bool is_set)
+{
+        if (is_set)
+                keep_error(m, buffer_printf(out, "%s = yes\n", name));
+}
+
+static void put_sections(struct mc *m, struct buffer *out)
+{
+        keep_error(m, buffer_append_string(out, "tables {\n"));
+        put_text(m, out, "        mailertable", m->mailertable);
+        put_text(m, out, "        access", m->access);
+        put_text(m, out, "        aliases", m->aliases);
+        put_text(m, out, "        virtusertable", m->virtusertable);
+        put_text(m, out, "        genericstable", m->genericstable);
+        keep_error(m, buffer_append_string(out, "}\n"));
+        if (m->masquerade_as.len || m->adds_domain) {
+                keep_error(m, buffer_append_string(out, "masquerade {\n"));
+                put_text(m, out, "        as", m->masquerade_as);
+                if (m->masquerade_as.len)
+                        put_list(m, out, "        domains", &m->masquerade_domains);
+                put_list(m, out, "        exposed_users", &m->exposed_users);
+                put_flag(m, out, "        entire_domain", m->is_entire);
+                put_flag(m, out, "        limited", m->is_limited);
+                put_flag(m, out, "        envelope", m->is_envelope && m->masquerade_as.len);
+                put_flag(m, out, "        always_add_domain", m->adds_domain);
+                keep_error(m, buffer_append_string(out, "}\n"));
+        }
+        if (m->certificate.len && m->key.len) {
+                keep_error(m, buffer_append_string(out, "tls {\n"));
+                put_text(m, out, "        certificate", m->certificate);
+                put_text(m, out, "        key", m->key);
+                put_text(m, out, "        ca", m->ca);
+                keep_error(m, buffer_append_string(out, "}\n"));
+        }
+        if (m->message_size.len || m->recipients.len || m->hops.len) {
+                keep_error(m, buffer_append_string(out, "limits {\n"));
+                put_text(m, out, "        message_size", m->message_size);
+                put_text(m, out, "        recipients", m->recipients);
+                put_text(m, out, "        received_hops", m->hops);
+                keep_error(m, buffer_append_string(out, "}\n"));
+        }
+        if (m->lifetime.len || m->warn_after.len) {
+                keep_error(m, buffer_append_string(out, "queue {\n"));
+                put_text(m, out, "        lifetime", m->lifetime);
+                put_text(m, out, "        warn_after", m->warn_after);
+                keep_error(m, buffer_append_string(out, "}\n"));
+        }
+}
+
+/* What the machine is for: one that passes mail on by table alone is a gateway,
+ * one that also hands all else to a smart host a relay; who masquerades sends
+ * mail of its own users. */
+static const char *guess_role(const struct mc *m)
+{
+        if (!m->mailertable.len || m->masquerade_as.len)
+                return "mailbox";
+        return m->smart_host.len ? "relay" : "gateway";
+}
+
+static void put_all(struct mc *m, struct span name, struct buffer *out)
+{
+        if (!m->aliases.len) /* which sendmail reads without being told */
+                m->aliases = SPAN_LITERAL("/etc/mail/aliases");
+        keep_error(m, buffer_printf(out, "# Made from %.*s by hayauma import mc.\n",
+                                    (int) (is_plain(name) ? name.len : 0), name.p));
+        keep_error(m, put_hostname(m, out));
+        keep_error(m, buffer_printf(out, "role = \"%s\"\n", guess_role(m)));
+        put_list(m, out, "domains", &m->domains);
+        put_list(m, out, "relay_domains", &m->relay_domains);
+        put_list(m, out, "listen", &m->listen);
+        put_text(m, out, "smart_host", m->smart_host);
+        put_text(m, out, "local_relay", m->local_relay);
+        put_text(m, out, "fallback_mx", m->fallback_mx);
+        put_sections(m, out);
+        if (m->notes.len)
+                keep_error(m, buffer_append_string(out, "\n# What was not taken over:\n"));
+        keep_error(m, buffer_append_span(out, buffer_span(&m->notes)));
+}
+
+int import_mc(struct span text, struct span name, struct buffer *out)
+{
+        struct mc m = {.rest = text, .notes = BUFFER_INIT(1 << 20)};
+
+        read_all(&m);
+        put_all(&m, name, out);
+        for (size_t i = 0; i < m.listen.count; i++)
+                free((void *) (uintptr_t) m.listen.items[i].p);
+        buffer_done(&m.notes);
+        return m.error;
+}

@@ -1,0 +1,37 @@
+/* Any octets as aliases, and as a list that they include: what is good has only
+ * recipients that can be understood. */
+#include "config/table_fuzz.h"
+#include "message/address.h"
+
+static void check(const struct snapshot *s, struct span key)
+{
+        const struct span include = SPAN(":include:/");
+        struct span list, word;
+
+        if (!s || !snapshot_get(s, SNAPSHOT_ALIASES, key, &list, NULL))
+                return;
+        while (list.len && span_split(&list, '\n', &word)) {
+                struct address address;
+
+                if (span_starts_with_nocase(word, include))
+                        continue;
+                if (word.len && word.p[0] == '\\')
+                        word = span_skip(word, 1);
+                if (address_parse(word, true, &address) < 0)
+                        abort();
+        }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        const struct span text = span_make((const char *) data, size);
+        struct snapshot *s = fuzz_compile(table_aliases_parse, text);
+
+        check(s, SPAN_LITERAL("a"));
+        check(s, SPAN_LITERAL("root"));
+        snapshot_close(s);
+        s = fuzz_compile(table_include_parse, text);
+        check(s, SPAN_LITERAL(":include:table"));
+        snapshot_close(s);
+        return 0;
+}

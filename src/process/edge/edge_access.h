@@ -1,0 +1,38 @@
+/* What the access table says in one transaction: about the client and sender,
+ * asked once at MAIL, and about each recipient. And whose mail is masqueraded. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/span.h"
+#include "policy/verdict.h"
+
+struct arena;
+struct edge_session;
+struct edge_transaction;
+struct route_list;
+
+/* Of the transaction's arena: it must not point into a snapshot, which may be
+ * replaced between two commands. */
+struct edge_access {
+        struct verdict refusal; /* of every recipient; code 0: none */
+        struct span discard;    /* where it says to throw the message away; else empty */
+        struct span relay;      /* where it lets this client relay; else empty */
+};
+
+/* Asks about client and sender. 0, -ENOMEM. */
+int edge_access_ask(struct edge_session *s, struct edge_transaction *t);
+
+/* What it says about a recipient: a refusal, or none. `*ret_is_discarded`: the
+ * recipient is accepted and thrown away. With RELAY the recipient counts as
+ * ours. Spans are of the scratch arena and the snapshot. 0, -ENOMEM. */
+int edge_access_recipient(struct edge_session *s, struct route_list *list,
+                          struct verdict *ret_verdict, bool *ret_is_discarded);
+
+/* Is this somebody whose mail we send: a local user, one who logged in, a
+ * client that may relay? */
+bool edge_access_is_ours(const struct edge_session *s, const struct edge_transaction *t);
+
+/* Masquerades the envelope sender of our own clients where masquerade.envelope
+ * says so. 0, -ENOMEM. */
+int edge_access_masquerade(struct edge_session *s, struct edge_transaction *t);

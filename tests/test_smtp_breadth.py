@@ -1,0 +1,231 @@
+"""Extensions of SMTP from one end to the other: what MAIL and RCPT ask for is
+done, and real clients and servers are understood."""
+import re
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+
+import pytest
+
+import ports
+from hayauma import Hayauma
+from postfix import Postfix
+from test_edge import STRANGERS, dial, talk
+
+HANAKO, TARO = "hanako@example.jp", "taro@example.jp"
+MESSAGE = b"From: <hanako@example.jp>\r\nSubject: hello\r\n\r\n\xe6\x97\xa9\xe9\xa6\xac\r\n"
+
+
+def say(connection, *lines):
+    """Each line, and the last line of its reply."""
+    return [talk(connection, line.encode() + b"\r\n", rb"(?m)^\d{3} .*\r\n")
+            .decode().strip().splitlines()[-1] for line in lines]
+
+
+def submit(server):
+    """A session on the submission socket of local users."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(str(server.folder / "run" / "submit"))
+    talk(connection, b"", rb"220 .*\r\n")
+    return connection
+
+
+def chunk(connection, octets):
+    return talk(connection, b"BDAT %d LAST\r\n%s" % (len(octets), octets), rb"\r\n").decode()
+
+
+class Sink(socketserver.ThreadingTCPServer):
+    """Takes every message; what it was told, in `commands`."""
+    daemon_threads, allow_reuse_address = True, True
+
+    class Session(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(b"220 sink ESMTP\r\n")
+            for raw in self.rfile:
+                line = raw.decode().strip()
+                self.server.commands.append(line)
+                verb = line.split(" ")[0].upper()
+                if verb == "EHLO":
+                    self.wfile.write(self.server.offers)
+                elif verb == "DATA":
+                    self.wfile.write(b"354 go on\r\n")
+                    while self.rfile.readline() != b".\r\n":
+                        pass
+                    self.wfile.write(b"250 2.0.0 taken\r\n")
+                    self.server.messages += 1
+                elif verb == "QUIT":
+                    self.wfile.write(b"221 bye\r\n")
+                    return
+                else:
+                    self.wfile.write(b"250 ok\r\n")
+
+    def __init__(self, port, offers=("sink", "PIPELINING", "8BITMIME")):
+        self.commands, self.messages = [], 0
+        self.offers = b"".join(b"250%c%s\r\n" % (b" "[0] if i + 1 == len(offers) else b"-"[0],
+                                                 offer.encode())
+                               for i, offer in enumerate(offers))
+        super().__init__(("127.0.0.1", port), self.Session)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+def report_of(text):
+    """The fields of a delivery status notification about one recipient."""
+    status = re.search(r"Content-Type: message/(global-)?delivery-status.*?\n\n(.*?)\n--",
+                       text.decode(), re.DOTALL)[2]
+    return {name.lower(): value for name, value in re.findall(r"(?m)^([\w-]+): (.*)$", status)}
+
+
+def test_success_is_told_to_who_asked():
+    with Hayauma(users=[HANAKO, TARO]) as server, dial(server) as client:
+        replies = say(client, "EHLO client.example.net",
+                      f"MAIL FROM:<{HANAKO}> RET=FULL ENVID=letter-1",
+                      f"RCPT TO:<{TARO}> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Taro@example.jp")
+        assert [r[:3] for r in replies] == ["250"] * 3, replies
+        assert chunk(client, MESSAGE).startswith("250 2.0.0")
+        assert b"Subject: hello" in server.wait_for_messages(TARO, 1)[0]
+        fields = report_of(server.wait_for_messages(HANAKO, 1)[0])
+        assert fields["action"] == "delivered" and fields["status"].startswith("2."), fields
+        assert fields["original-envelope-id"] == "letter-1"
+        assert fields["original-recipient"] == "rfc822; Taro@example.jp" or \
+            fields["original-recipient"] == "rfc822;Taro@example.jp", fields
+        assert len(server.messages(TARO)) == 1
+        assert server.queue() == []
+
+
+@pytest.mark.parametrize("offers, is_told", [(("sink",), True), (("sink", "DSN"), False)])
+def test_success_behind_another_host(offers, is_told):
+    with Sink(0, offers) as sink:
+        hop = f'smart_host = "[127.0.0.1]:{sink.server_address[1]}"\n'
+        with Hayauma(users=[HANAKO], options=hop) as server, dial(server) as client:
+            say(client, "EHLO client.example.net", f"MAIL FROM:<{HANAKO}>",
+                "RCPT TO:<x@far.example> NOTIFY=SUCCESS")
+            assert chunk(client, b"Subject: x\r\n\r\nx\r\n").startswith("250")
+            ports.wait_until(lambda: sink.messages, "the message is relayed")
+            if is_told:
+                fields = report_of(server.wait_for_messages(HANAKO, 1)[0])
+                assert fields["action"] == "relayed", fields
+            else:
+                ports.wait_until(lambda: server.queue() == [], "the queue is empty")
+                assert server.messages(HANAKO) == []
+                assert any(c.endswith("NOTIFY=SUCCESS") for c in sink.commands), sink.commands
+
+
+def test_a_message_waits_for_its_time():
+    with Hayauma(users=[HANAKO, TARO]) as server, submit(server) as client:
+        said = talk(client, b"EHLO local\r\n", rb"250 .*\r\n")
+        assert re.search(rb"250-FUTURERELEASE 2592000 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\r\n", said)
+        replies = say(client, f"MAIL FROM:<{HANAKO}> HOLDFOR=5", f"RCPT TO:<{TARO}>")
+        assert [r[:3] for r in replies] == ["250"] * 2, replies
+        message_id = chunk(client, b"Subject: later\r\n\r\nlater\r\n").split()[2]
+        assert server.messages(TARO) == []
+        assert len(server.queue()) == 1
+        assert "hold_until=" in server.why(message_id)
+        assert b"Subject: later" in server.wait_for_messages(TARO, 1)[0]
+        ports.wait_until(lambda: server.queue() == [], "the queue is empty")
+
+
+def test_etrn_has_the_queue_tried_again():
+    port = ports.free_port()
+    options = (f'relay_domains = {{ "far.example" }}\nsmart_host = "[127.0.0.1]:{port}"\n'
+               'smtp { etrn = yes }\nqueue { retry_min = 1h retry_max = 2h }\n')
+    with Hayauma(users=[HANAKO], options=options) as server, dial(server) as client:
+        server.send(HANAKO, ["x@far.example"], "Subject: x\r\n\r\nx\r\n")
+        waiting = ports.wait_until(server.queue, "it is in the queue")
+        server.wait_for_why(waiting[0]["id"], "deferred")
+        replies = say(client, "EHLO far.example", "ETRN elsewhere.example")
+        assert replies[1].startswith("459"), replies
+        with Sink(port) as sink:
+            assert say(client, "ETRN far.example")[0].startswith("250")
+            ports.wait_until(lambda: sink.messages, "the message is delivered")
+
+
+def test_priority_is_passed_on():
+    with Sink(0, ("sink", "MT-PRIORITY MIXER")) as sink:
+        hop = f'smart_host = "[127.0.0.1]:{sink.server_address[1]}"\n'
+        with Hayauma(users=[HANAKO], options=hop) as server, dial(server) as client:
+            say(client, "EHLO client.example.net", f"MAIL FROM:<{HANAKO}> MT-PRIORITY=3",
+                "RCPT TO:<x@far.example>")
+            chunk(client, b"Subject: x\r\n\r\nx\r\n")
+            ports.wait_until(lambda: sink.messages, "the message is relayed")
+            assert any(c.startswith("MAIL") and "MT-PRIORITY=3" in c for c in sink.commands)
+
+
+def test_who_speaks_out_of_turn_is_recorded():
+    with Hayauma(users=[HANAKO], options=STRANGERS) as server, dial(server) as client:
+        said = talk(client, b"EHLO x\r\nMAIL FROM:<>\r\n", rb"554 .*\r\n").decode()
+        message_id = re.search(r"554 5\.5\.0 .*\((\w+)\)", said)[1]
+        server.wait_for_why(message_id, "smtp.strict_turns")
+
+
+def test_errors_count_over_all_edges():
+    options = STRANGERS + "processes { edge = 2 }\nlimits { errors_per_minute = 40 errors = 100 }\n"
+    with Hayauma(users=[HANAKO], options=options) as server:
+        answers = []
+        for _ in range(30):  # whichever edge takes them
+            with socket.create_connection(("127.0.0.1", server.ports["smtp"]), 20) as client:
+                answers.append(talk(client, b"", rb"\r\n"))
+                if answers[-1].startswith(b"421 4.7.0"):
+                    break
+                for _ in range(3):
+                    if b"421" in talk(client, b"NONSENSE\r\n", rb"(500|421) .*\r\n"):
+                        break
+        # 14 connections where counts are shared; 28 at least where each edge has its own.
+        assert answers[-1].startswith(b"421 4.7.0") and len(answers) < 20, len(answers)
+
+
+# Real clients and servers
+
+def test_swaks():
+    if not shutil.which("swaks"):
+        pytest.fail("swaks is not installed: tools/install-packages")
+    with Hayauma(users=[HANAKO], tls=True) as server:
+        done = subprocess.run(["swaks", "--server", f"127.0.0.1:{server.ports['smtp']}", "--to",
+                               HANAKO, "--from", "a@example.net", "--tls", "--helo", "a.example",
+                               "--body", "早馬"], capture_output=True, text=True, timeout=60,
+                              check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "早馬".encode() in server.wait_for_messages(HANAKO, 1)[0]
+
+
+def test_curl(tmp_path):
+    letter = tmp_path / "letter"
+    letter.write_bytes(MESSAGE)
+    with Hayauma(users=[HANAKO]) as server:
+        done = subprocess.run(["curl", "-sS", f"smtp://127.0.0.1:{server.ports['smtp']}/a.example",
+                               "--mail-from", "送信者@example.net", "--mail-rcpt", HANAKO,
+                               "--upload-file", letter], capture_output=True, text=True, timeout=60,
+                              check=False, env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"})
+        assert done.returncode == 0, done.stderr
+        assert "早馬".encode() in server.wait_for_messages(HANAKO, 1)[0]
+
+
+def test_postfix_gives_us_utf8_and_dsn():
+    with Hayauma(users=[HANAKO, TARO]) as server, \
+            Postfix("giver.example.net", relay_to=server.ports["smtp"]) as giver:
+        with socket.create_connection(("127.0.0.1", giver.port), 20) as client:
+            talk(client, b"", rb"220 .*\r\n")
+            replies = say(client, "EHLO client.example.net",
+                          "MAIL FROM:<hanako@example.jp> SMTPUTF8 BODY=8BITMIME ENVID=p1",
+                          "RCPT TO:<taro@example.jp> NOTIFY=SUCCESS", "DATA")
+            assert [r[:3] for r in replies] == ["250", "250", "250", "354"], replies
+            talk(client, "Subject: 早馬\r\n\r\n早馬\r\n.\r\n".encode(), rb"250 .*\r\n")
+        assert "早馬".encode() in server.wait_for_messages(TARO, 1)[0]
+        assert report_of(server.wait_for_messages(HANAKO, 1)[0])["action"] == "delivered"
+
+
+def test_postfix_takes_utf8_from_us():
+    with Postfix("taker.example.net", domains=["example.net"]) as taker:
+        hop = f'smart_host = "[127.0.0.1]:{taker.port}"\n'
+        with Hayauma(users=[HANAKO], options=hop) as server, dial(server) as client:
+            say(client, "EHLO client.example.net",
+                f"MAIL FROM:<{HANAKO}> SMTPUTF8 BODY=8BITMIME", "RCPT TO:<b@example.net>")
+            chunk(client, "Subject: 早馬\r\n\r\n早馬\r\n".encode())
+            messages = ports.wait_until(taker.messages, "the message arrives:\n" + taker.log())
+            assert messages[0].get_payload(decode=True).decode().strip() == "早馬"
