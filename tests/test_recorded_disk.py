@@ -35,12 +35,12 @@ def library(tmp_path_factory):
     return path
 
 
-def record(place, library, seed, calls):
+def record(place, library, seed, calls, **environment):
     folder = place / f"run-{seed}"
     folder.mkdir()
     subprocess.run([PROGRAM, "run", folder / "store", folder / "history", str(seed), str(calls)],
                    check=True, timeout=300,
-                   env={**os.environ, "LD_PRELOAD": str(library),
+                   env={**os.environ, **environment, "LD_PRELOAD": str(library),
                         "RECORD_TO": str(folder / "calls"), "RECORD_ROOT": str(folder / "store")})
     return recorded_disk.read(folder / "calls"), folder / "history"
 
@@ -94,6 +94,14 @@ def test_some_prefixes_of_a_real_run(place, library):
               (TEAR, True)]
     assert check_cuts(place, calls, history,
                       lambda cut: [losses[cut % 6]] if cut in chosen else []) == 151
+
+
+def test_the_clock_may_jump(place, library):
+    """A day ahead, a day back: nothing depends on it but what is written as a time."""
+    calls, history = record(place, library, 3, CALLS, CLOCK_JUMPS="1")
+    losses = [(DROP, False), (KEEP, False), (DROP, True)]
+    check_cuts(place, calls, history,
+               lambda cut: [losses[cut % 3]] if cut % 100 == 0 or cut == len(calls) else [])
 
 
 @pytest.mark.parametrize("lies,name", [("S", "fdatasync"), ("F", "fsync of folders")])

@@ -70,7 +70,9 @@ struct mailbox {
         struct account_keywords *keywords; /* NULL: none */
         uint32_t single_count; /* entries that are in no run */
         uint32_t fold_at;      /* as soon as there are so many */
-        uint32_t folded_to;    /* no single entry has a lower UID; 0: not known */
+        uint32_t singles_from; /* no single entry has a lower UID: where folded ones were, an
+                                * engine passes over what it has not yet forgotten */
+        uint32_t folded_to;    /* the same, once the last fold is visible */
         uint64_t highest_modseq, size;
 };
 
@@ -146,6 +148,9 @@ struct mailbox *account_new_box(struct account *a, struct span name, struct stor
 
 void account_encode_entry(const struct message_entry *e, char *out);
 int account_decode_entry(struct reader *r, struct message_entry *ret_e);
+
+/* Where to look for single entries from this UID on. */
+uint32_t account_singles_from(const struct account *a, uint64_t mailbox_id, uint32_t uid);
 
 /* A message comes in: gives it its UID and counts it. */
 void account_count_new(struct mailbox *b, struct message_entry *e);

@@ -436,7 +436,9 @@ static void read_singles(struct change *c)
 
         store_scan(a->mailboxes->store, &a->partition,
                    &(struct store_range) {
-                           .from = account_key_uid(from, 'e', c->asked.mailbox_id, c->uid),
+                           .from = account_key_uid(from, 'e', c->asked.mailbox_id,
+                                                   account_singles_from(a, c->asked.mailbox_id,
+                                                                        c->uid)),
                            .to = account_key_uid(to, 'e', c->asked.mailbox_id, c->uid_end),
                            .limit = STORE_SCAN_MAX},
                    got_singles, c);

@@ -44,7 +44,7 @@ static void got_fold(void *arg, int result, const struct store_entry *entries, s
         if (b && result == 0 && count < ACCOUNT_RUN) {
                 b->fold_at = b->single_count + FOLD_RETRY; /* they are under way */
                 if (b->single_count > 8 * ACCOUNT_RUN)
-                        b->folded_to = 0; /* so many cannot be */
+                        b->singles_from = b->folded_to = 0; /* so many cannot be */
         }
         if (!b || count < ACCOUNT_RUN)
                 result = -ENOENT;
@@ -127,16 +127,12 @@ static void read_chore(struct account *a)
 {
         struct store *s = a->mailboxes->store;
         const uint64_t id = a->chore.mailbox_id;
-        const struct mailbox *b = account_find_id(a, id);
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
-        struct store_range range = {account_key(from, 'e', id), account_key(to, 'e', id + 1),
-                                    ACCOUNT_RUN, false};
+        struct store_range range = {
+                account_key_uid(from, 'e', id, account_singles_from(a, id, 0)),
+                account_key(to, 'e', id + 1), ACCOUNT_RUN, false};
 
         if (a->chore.kind == CHORE_FOLD) {
-                /* Behind what was folded: the index would step over each entry
-                 * that was deleted there, and a mailbox has many of them. */
-                if (b && b->folded_to)
-                        range.from = account_key_uid(from, 'e', id, b->folded_to);
                 store_scan(s, &a->partition, &range, got_fold, a);
         } else if (a->chore.kind == CHORE_PURGE) {
                 range.limit = PURGE_PAGE;
@@ -150,15 +146,25 @@ static void read_chore(struct account *a)
         }
 }
 
+/* The last chore is visible: so is what it folded. */
+static void note_folded(struct account *a)
+{
+        for (size_t i = 0; i < a->box_count; i++)
+                if (a->boxes[i].folded_to > a->boxes[i].singles_from)
+                        a->boxes[i].singles_from = a->boxes[i].folded_to;
+}
+
 static void got_chore_sequence(void *arg, int result, struct span value, uint64_t sequence)
 {
         struct account *a = arg;
 
         (void) value;
-        if (a->is_forgotten || (result < 0 && result != -ENOENT) || sequence < a->chore_sequence)
+        if (a->is_forgotten || (result < 0 && result != -ENOENT) || sequence < a->chore_sequence) {
                 end_reading(a, false);
-        else
-                read_chore(a);
+                return;
+        }
+        note_folded(a);
+        read_chore(a);
 }
 
 static enum chore_kind choose(struct account *a, const struct mailbox *b, uint64_t *ret_mailbox_id)
@@ -205,19 +211,20 @@ static void fold(struct account *a, struct store_batch *batch)
         struct mailbox *b = account_find_id(a, a->chore.mailbox_id);
         const struct span run = buffer_span(&a->chore.octets);
         struct reader r = READER(run);
-        struct message_entry entry = {.uid = 0};
+        struct message_entry entry;
         char key[ACCOUNT_KEY_MAX];
-        uint32_t first_uid = 0;
+        uint32_t first_uid = 0, last_uid = 0;
 
         if (!b)
                 return;
         while (account_decode_entry(&r, &entry) == 0) {
+                last_uid = entry.uid;
                 if (!first_uid)
                         first_uid = entry.uid;
                 store_delete(batch, account_key_uid(key, 'e', b->id, entry.uid));
         }
         store_put(batch, account_key_uid(key, 'r', b->id, first_uid), run);
-        b->folded_to = entry.uid + 1;
+        b->folded_to = last_uid + 1;
         b->single_count -= ACCOUNT_RUN;
         b->fold_at = ACCOUNT_FOLD_AT;
         account_put_box(a, b, batch);

@@ -22,6 +22,24 @@ struct listing {
 
 enum { PAGE_MAX = STORE_SCAN_MAX };
 
+uint32_t account_singles_from(const struct account *a, uint64_t mailbox_id, uint32_t uid)
+{
+        const struct mailbox *b = account_find_id(a, mailbox_id);
+
+        return b && b->singles_from > uid ? b->singles_from : uid;
+}
+
+/* What was looked through and held none need not be looked through again: what is not
+ * yet visible has higher UIDs. */
+static void learn_first(const struct listing *l)
+{
+        struct mailbox *b = account_find_id(l->account, l->mailbox_id);
+
+        if (b && l->single_count && l->singles[0].uid > b->singles_from &&
+            (l->uid_from <= 1 || l->uid_from <= b->singles_from))
+                b->singles_from = l->singles[0].uid;
+}
+
 static void finish(struct listing *l, int result, bool has_more)
 {
         if (result < 0)
@@ -124,6 +142,7 @@ static void got_singles(void *arg, int result, const struct store_entry *entries
                 finish(l, result, false);
                 return;
         }
+        learn_first(l);
         /* The run that holds uid_from, if any, begins at or before it. */
         range.from = account_key(from, 'r', l->mailbox_id);
         range.to = l->uid_from == UINT32_MAX
@@ -159,7 +178,9 @@ void account_list(struct account *a, uint64_t mailbox_id, uint32_t uid_from, siz
         l->limit = limit;
         l->done = done;
         l->arg = arg;
-        range = (struct store_range) {account_key_uid(from, 'e', mailbox_id, uid_from),
-                                      account_key(to, 'e', mailbox_id + 1), limit, false};
+        range = (struct store_range) {
+                account_key_uid(from, 'e', mailbox_id,
+                                account_singles_from(a, mailbox_id, uid_from)),
+                account_key(to, 'e', mailbox_id + 1), limit, false};
         store_scan(a->mailboxes->store, &a->partition, &range, got_singles, l);
 }

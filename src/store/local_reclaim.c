@@ -17,7 +17,7 @@ enum {
         STEP_OCTETS = 4 * 1024 * 1024, /* read in one piece of work */
         /* Disk for 1000 octets that live: with this, and when the disk is full.
          * Copying costs at most three octets for each that is given back. */
-        PER_MILLE = 1500,
+        PER_MILLE = 1350,
         PER_MILLE_FULL = 1100,
 };
 
