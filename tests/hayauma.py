@@ -45,8 +45,8 @@ class Hayauma:
     """`listen` maps a protocol to its port (0: a free one); `limits` are those
     options, and `options` is text for the end of hayauma.conf; `users` are made
     before the start, all with PASSWORD. With `tls`, there is a self-signed
-    certificate. The server's own folder is made in `folder`, else where temporary files are. `as_nobody` has
-    root's test run everything as the user nobody."""
+    certificate. The server's own folder is made in `folder`, else where
+    temporary files are. `as_nobody` has root's test run everything as the user nobody."""
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
                  listen=None, tls=False, binary=None, role="mailbox", folder=None, as_nobody=False,
