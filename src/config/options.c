@@ -92,11 +92,26 @@ const struct option options[] = {
                 .change = OPTION_RESTART,
                 .offset = FIELD(processes.edge),
                 .min = 1,
-                .max = 64,
+                .max = 32,
                 .default_text = "the number of cores, at most 8",
                 .brief = "Processes that speak to clients",
                 .text = "More than one a core costs memory and gains nothing.",
                 .example = "4",
+        },
+        {
+                .name = "processes.login",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.login),
+                .min = 0,
+                .max = 32,
+                .default_text = "half the number of cores, at least 1 and at most 4; none where "
+                                "nothing of listen is IMAP or POP3",
+                .brief = "Edges of their own for the logins of IMAP and POP3",
+                .text = "They stand behind those of processes.edge, which take mail: a flood of "
+                        "logins leaves mail alone. TLS of those who read ends in them. 0: those of "
+                        "processes.edge take the logins, too.",
+                .example = "2",
         },
         {
                 .name = "processes.relay",
@@ -494,6 +509,31 @@ const struct option options[] = {
                 .example = "{ \"192.0.2.0/28\" }",
         },
         {
+                .name = "auth.apop",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.apop),
+                .value = "no",
+                .brief = "Whether POP3 clients may log in by APOP",
+                .text = "For old clients without TLS. Works for accounts whose password was set "
+                        "with --apop, which keeps it in the users file as it is. MD5 is weak: "
+                        "whoever listens can search for the password.",
+                .example = "yes",
+        },
+        {
+                .name = "auth.pop3_login_delay",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.pop3_login_delay_ms),
+                .value = "0s",
+                .min = 0,
+                .max = 3600 * 1000,
+                .brief = "How long a POP3 client waits before it may log in again",
+                .text = "An account that logs in sooner is told so (LOGIN-DELAY of RFC 2449). 0 is "
+                        "no limit.",
+                .example = "60s",
+        },
+        {
                 .name = "auth.on_smtp",
                 .type = OPTION_BOOL,
                 .change = OPTION_RELOAD,
@@ -682,6 +722,21 @@ const struct option options[] = {
                 .text = "Past it the oldest day goes. 0 stands for two hundredths of the disk that "
                         "state_dir is on.",
                 .example = "10G",
+        },
+        {
+                .name = "pop_before_smtp",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(pop_before_smtp_ms),
+                .value = "0s",
+                .min = 0,
+                .max = 24 * 3600 * 1000,
+                .brief = "How long an address may relay after somebody there logged in to read",
+                .text = "For mail programs that cannot log in when they send. A login over POP3 or "
+                        "IMAP opens relaying for that address, rounded up to minutes, in all "
+                        "edges. Whoever shares the address may relay, too: better use submission. "
+                        "0 is off.",
+                .example = "10m",
         },
         {
                 .name = "drain",

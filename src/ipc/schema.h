@@ -382,7 +382,8 @@ enum auth_status {
         F(U64, login, 0, _)                                                                        \
         F(U8, status, 0, _)                                                                        \
         F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
-        F(OCTETS, account, 320, _) /* canonical address */
+        F(OCTETS, account, 320, _) /* canonical address */                                         \
+        F(U64, quota, 0, _)        /* octets its mailboxes may hold; 0: no limit */
 
 /* May this account send to so many recipients more? They are counted if so. */
 #define IPC_FIELDS_quota_ask(F)                                                                    \
@@ -403,6 +404,7 @@ enum auth_status {
         F(BOOL, is_utf8, 0, _)   /* POP3: said before login (RFC 6856) */                          \
         F(OCTETS, tag, 128, _)   /* IMAP: of the command that logged in */                         \
         F(OCTETS, account, 320, _)                                                                 \
+        F(U64, quota, 0, _)      /* octets its mailboxes may hold; 0: no limit */                  \
         F(OCTETS, client, 64, _) /* for the log: "[192.0.2.1]" */                                  \
         F(U16, client_port, 0, _)                                                                  \
         F(OCTETS, octets, IPC_BODY_PART_MAX, _)
@@ -504,6 +506,8 @@ enum folder_verb {
         F(BOOL, has_unchanged_since, 0, _)                                                         \
         F(U64, unchanged_since, 0, _)                                                              \
         F(BOOL, only_deleted, 0, _)                                                                \
+        F(U64, quota, 0, _)     /* COPY: as in append_order */                                     \
+        F(U64, size, 0, _)      /* COPY: octets it adds */                                         \
         F(OCTETS, to, 1024, _)
 /* After the view_change of every open view it concerns. */
 #define IPC_FIELDS_change_done(F)                                                                  \
@@ -514,11 +518,13 @@ enum folder_verb {
         F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
 
 /* Messages whose bodies came before, as an edge's do (body, lend); the answer
- * is change_done. All or none. */
+ * is change_done. All or none: EOVERFLOW where the account's mailboxes would hold
+ * more than `quota` octets (0: no limit). */
 #define IPC_FIELDS_append_order(F)                                                                 \
         F(U64, order, 0, _)                                                                        \
         F(OCTETS, account, 320, _)                                                                 \
         F(OCTETS, mailbox, 1024, _)                                                                \
+        F(U64, quota, 0, _)                                                                        \
         F(ITEMS, messages, IPC_APPENDS_MAX, append_message)
 #define IPC_FIELDS_append_message(F)                                                               \
         F(U64, message_id, 0, _)                                                                   \

@@ -1,9 +1,13 @@
 #include "process/edge/edge_reading.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "process/edge/edge.h"
@@ -38,6 +42,18 @@ static struct buffer *output(struct edge_reading *r)
         return r->is_pop3 ? pop3_server_output(r->pop3) : imap_server_output(r->imap);
 }
 
+/* New for each connection, and not to be guessed (RFC 1939 section 7). Without
+ * it APOP is not offered. */
+static void make_stamp(struct edge_reading *r)
+{
+        uint64_t octets[2];
+
+        if (getrandom(octets, sizeof octets, 0) != sizeof octets ||
+            asprintf(&r->stamp, "<%016" PRIx64 "%016" PRIx64 "@%s>", octets[0], octets[1],
+                     r->hostname) < 0)
+                r->stamp = NULL;
+}
+
 /* What is offered depends on TLS and stays with an engine: another state, another
  * engine. */
 static int make_engine(struct edge_reading *r)
@@ -53,9 +69,12 @@ static int make_engine(struct edge_reading *r)
         if (r->is_pop3)
                 r->pop3 = pop3_server_new(&(const struct pop3_server_options) {
                         .offers = (offers_tls ? POP3_OFFER_STLS : 0) |
-                                  (offers_login ? POP3_OFFER_LOGIN : 0),
+                                  (offers_login ? POP3_OFFER_LOGIN : 0) |
+                                  (r->stamp ? POP3_OFFER_APOP : 0),
+                        .apop_stamp = span_from_string(r->stamp),
                         .hostname = span_from_string(r->hostname),
                         .auth_mechanisms = span_from_string(r->mechanisms),
+                        .login_delay_s = (unsigned) ((c->auth.pop3_login_delay_ms + 999) / 1000),
                         .errors_max = c->limits.errors});
         else
                 r->imap = imap_server_new(&(const struct imap_server_options) {
@@ -235,6 +254,9 @@ static bool step_pop3(struct edge_reading *r, struct span in, size_t *used)
         case POP3_EVENT_LOGIN:
                 edge_reading_password(r, ev.login_name, ev.password);
                 return true;
+        case POP3_EVENT_APOP:
+                edge_reading_apop(r, ev.login_name, ev.digest);
+                return true;
         case POP3_EVENT_AUTH:
                 edge_reading_authenticate(r, ev.mechanism, ev.octets);
                 return true;
@@ -244,7 +266,7 @@ static bool step_pop3(struct edge_reading *r, struct span in, size_t *used)
         case POP3_EVENT_AUTH_CANCEL:
                 edge_reading_cancel(r);
                 return true;
-        default: /* APOP is not offered, and nothing else comes before login */
+        default: /* nothing else comes before login */
                 end(r);
                 return false;
         }
@@ -340,7 +362,7 @@ static int send_handover(struct edge_reading *r, struct channel *ch, int fd)
                             .is_secured = stream_tls(r->stream) != NULL,
                             .is_utf8 = r->is_pop3 && pop3_server_is_utf8(r->pop3),
                             .tag = is_imap ? imap_server_tag(r->imap) : (struct span) {0},
-                            .account = span_from_string(r->account),
+                            .account = span_from_string(r->account), .quota = r->quota,
                             .client = span_from_string(r->client.text),
                             .client_port = r->client.port, .octets = buffer_span(&r->early));
 }
@@ -406,16 +428,41 @@ static void hand_over(struct edge_reading *r)
         stream_resume(r->stream);
 }
 
-void edge_reading_granted(struct edge_reading *r, struct span account)
+/* ---- POP before SMTP ---- */
+
+static const struct span permission = SPAN("pop_before_smtp");
+
+static void permit(struct edge_reading *r)
+{
+        struct meters *m = &r->edge->meters;
+        const uint64_t ms = r->edge->process->config->pop_before_smtp_ms;
+
+        if (ms && !r->client.is_unix)
+                meters_permit(m, meters_permission(m, r->client.address, permission),
+                              (unsigned) ((ms + 59999) / 60000), clock_now_us());
+}
+
+bool edge_reading_was_here(const struct edge *e, const struct edge_client *client)
+{
+        const struct meters *m = &e->meters;
+
+        return e->process->config->pop_before_smtp_ms && !client->is_unix &&
+               meters_is_permitted(m, meters_permission(m, client->address, permission),
+                                   clock_now_us());
+}
+
+void edge_reading_granted(struct edge_reading *r, const struct ipc_auth_result *result)
 {
         free(r->account);
-        r->account = strndup(account.p, account.len);
+        r->account = strndup(result->account.p, result->account.len);
+        r->quota = result->quota;
         if (!r->account) {
                 edge_reading_refuse(r, EDGE_READING_TROUBLE);
                 edge_reading_go_on(r);
                 return;
         }
         r->state = EDGE_READING_GRANTED;
+        permit(r);
         flush(r);
         /* What was said here must be sent from here, before access says more. */
         if (stream_output_len(r->stream) == 0)
@@ -535,6 +582,8 @@ void edge_reading_new(struct edge_listener *l, int fd, const struct edge_client 
         r->meter_key = meter_key;
         r->early = BUFFER_INIT(EARLY_MAX);
         memcpy(r->hostname, hostname.p, hostname.len);
+        if (r->is_pop3 && e->process->config->auth.apop)
+                make_stamp(r);
         list_append(&e->readings.all, &r->node);
         e->session_count++;
         e->counters.connections++;
@@ -559,6 +608,7 @@ void edge_reading_free(struct edge_reading *r)
         buffer_done(&r->early);
         meters_release(&e->meters, r->meter_key);
         edge_listener_unref(r->listener);
+        free(r->stamp);
         free(r->account);
         free(r);
         e->session_count--;
