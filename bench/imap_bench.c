@@ -114,7 +114,8 @@ static int log_in(int port, const char *user, const char *password, unsigned sou
         char text[600];
 
         read_until(fd, "* OK", &line);
-        put(fd, text, (size_t) snprintf(text, sizeof text, "l LOGIN %s \"%s\"\r\n", user, password));
+        put(fd, text,
+            (size_t) snprintf(text, sizeof text, "l LOGIN %s \"%s\"\r\n", user, password));
         read_until(fd, "l ", &line);
         if (strncmp(line, "l OK", 4) != 0) {
                 fprintf(stderr, "imap_bench: LOGIN: %s\n", line);
