@@ -1,5 +1,7 @@
 """Mail read by programs that people use: what they fetch, write and change is
 what is there."""
+import base64
+import json
 import os
 import pathlib
 import pty
@@ -182,3 +184,175 @@ push "<tag-pattern>number 3<enter><tag-prefix><copy-message>{tmp_path}/copy<ente
     copied = maildir(pathlib.Path(tmp_path / "copy"))
     assert len(left) == 11 and TEXTS[7] not in left.values()
     assert any(plain(TEXTS[3]).split(b"\n\n", 1)[1] in text for text in copied.values())
+
+
+def two_way(server, inbox, sync):
+    """Changes both sides between runs of a program that makes them alike; both in
+    the end: texts of the server, and of the Maildir."""
+    sync()
+    assert sorted(map(plain, maildir(inbox).values())) == sorted(map(plain, TEXTS))
+    gone, *_ = (p for p in sorted(inbox.glob("*/*")) if b"number 2\n" in p.read_bytes())
+    gone.unlink()
+    client = imap(server)
+    ok(client.select())
+    ok(client.store("12", "+FLAGS", r"(\Flagged)"))
+    ok(client.store("11", "+FLAGS", r"(\Deleted)"))
+    ok(client.expunge())
+    ok(client.append("INBOX", None, None, message(99)))
+    sync()
+    sync()
+    ok(client.noop())
+    ok(client.select())
+    there = sorted(map(plain, bodies(client).values()))
+    client.logout()
+    here = maildir(inbox)
+    assert there == sorted(map(plain, here.values())) and len(there) == 11
+    assert sum("F" in name.partition(":2,")[2] for name in here) == 1
+
+
+def test_offlineimap_both_ways(server, tmp_path):
+    (tmp_path / "rc").write_text(f"""
+[general]
+accounts = ours
+metadata = {tmp_path}/state
+ui = quiet
+[Account ours]
+localrepository = near
+remoterepository = far
+[Repository near]
+type = Maildir
+localfolders = {tmp_path}/mail
+[Repository far]
+type = IMAP
+remotehost = 127.0.0.1
+remoteport = {server.ports["imap"]}
+remoteuser = {HANAKO}
+remotepass = {PASSWORD}
+ssl = no
+starttls = no
+auth_mechanisms = LOGIN
+""")
+    two_way(server, tmp_path / "mail" / "INBOX",
+            lambda: run("offlineimap", "-c", "rc", "-o", home=tmp_path))
+
+
+@pytest.mark.parametrize("protocol", ["POP3", "IMAP"])
+def test_getmail_takes_everything(server, tmp_path, protocol):
+    inbox = tmp_path / "taken"
+    for part in ("cur", "new", "tmp"):
+        (inbox / part).mkdir(parents=True)
+    (tmp_path / "rc").write_text(f"""
+[retriever]
+type = Simple{protocol}Retriever
+server = 127.0.0.1
+port = {server.ports[protocol.lower()]}
+username = {HANAKO}
+password = {PASSWORD}
+[destination]
+type = MDA_external
+path = /bin/sh
+arguments = ("-c", "cat > {inbox}/new/$$")
+allow_root_commands = true
+[options]
+delete = true
+delivered_to = false
+received = false
+""")
+    run("getmail", "--getmaildir", str(tmp_path), "--rcfile", "rc", home=tmp_path)
+    taken = [without_return_path(text) for text in maildir(inbox).values()]
+    assert sorted(taken) == sorted(map(plain, TEXTS))
+    client = imap(server)
+    assert ok(client.select()) == [b"0"]
+    client.logout()
+
+
+def without_return_path(text):
+    """What programs that deliver add in front."""
+    lines = plain(text).split(b"\n")
+    while lines[0].startswith((b"Return-Path:", b"Delivered-To:", b"Received:", b"\t", b" ")):
+        del lines[0]
+    return b"\n".join(line for line in lines if not line.startswith(b"X-getmail-"))
+
+
+def test_mpop_takes_everything(server, tmp_path):
+    inbox = tmp_path / "taken"
+    for part in ("cur", "new", "tmp"):
+        (inbox / part).mkdir(parents=True)
+    rc = tmp_path / "rc"
+    rc.write_text(f"""
+account ours
+host 127.0.0.1
+port {server.ports["pop3"]}
+user {HANAKO}
+password {PASSWORD}
+auth user
+tls off
+keep off
+received_header off
+uidls_file {tmp_path}/uidls
+delivery maildir {inbox}
+""")
+    rc.chmod(0o600)
+    run("mpop", "-C", str(rc), "ours", home=tmp_path)
+    assert sorted(map(plain, maildir(inbox).values())) == sorted(map(plain, TEXTS))
+    client = imap(server)
+    assert ok(client.select()) == [b"0"]
+    client.logout()
+
+
+IMAPFLOW = """
+import { ImapFlow } from 'imapflow';
+const [port, user, pass] = process.argv.slice(2);
+const client = new ImapFlow({ host: '127.0.0.1', port: Number(port), secure: false,
+    doSTARTTLS: false, auth: { user, pass, loginMethod: 'LOGIN' }, logger: false });
+await client.connect();
+const lock = await client.getMailboxLock('INBOX');
+const texts = [], uids = [];
+for await (const m of client.fetch('1:*', { source: true, envelope: true, bodyStructure: true })) {
+    texts.push(m.source.toString('base64'));
+    if (!m.envelope.subject.startsWith('number ') || m.bodyStructure.type !== 'text/plain')
+        throw new Error('envelope of ' + m.seq);
+}
+const found = await client.search({ subject: 'number 3' }, { uid: true });
+await client.messageFlagsAdd('2', ['\\\\Flagged', '$Kept']);
+await client.mailboxCreate('Archive/日本');
+const moved = await client.messageMove('1', 'Archive/日本');
+const stored = await client.append('INBOX', Buffer.from(texts[4], 'base64'), ['\\\\Seen']);
+await client.messageDelete('2');
+lock.release();
+const status = await client.status('INBOX', { messages: true, unseen: true });
+const names = (await client.list()).map(row => row.path);
+await client.logout();
+console.log(JSON.stringify({ texts, found, moved: moved.destination, stored: stored.uid,
+    status, names }));
+"""
+
+
+def imapflow_folder():
+    """Where npm has put imapflow, which happens once."""
+    folder = pathlib.Path(__file__).resolve().parent.parent / "build" / "npm"
+    if not (folder / "node_modules" / "imapflow").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", folder,
+                               "imapflow@1.7.8"], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (
+            "npm could not install imapflow into build/npm, which needs the network once: "
+            + done.stderr)
+    return folder
+
+
+def test_imapflow_reads_and_changes(server, tmp_path):
+    folder = imapflow_folder()
+    script = folder / "reading.mjs"
+    script.write_text(IMAPFLOW)
+    said = json.loads(run("node", str(script), str(server.ports["imap"]), HANAKO, PASSWORD,
+                          home=tmp_path))
+    assert [base64.b64decode(text) for text in said["texts"]] == TEXTS
+    assert said["found"] == [4] and said["moved"] == "Archive/日本" and said["stored"] == 13
+    assert said["status"]["messages"] == 11 and said["status"]["unseen"] == 10
+    assert sorted(said["names"]) == ["Archive", "Archive/日本", "INBOX"]
+    client = imap(server)
+    ok(client.select())
+    assert bodies(client)[13] == TEXTS[4]
+    assert b"$Kept" in ok(client.fetch("1", "(FLAGS)"))[0]
+    client.logout()

@@ -82,13 +82,13 @@ def test_a_compressed_session_is_like_any_other(server):
     # Changes are pushed, after memory was given back as well.
     client.send(b"i1 IDLE\r\n")
     client.until(b"+ idling\r\n")
-    for _ in range(2):
+    for seconds in (5.5, 0):
         ok(plain.select("Deflated"))
         ok(plain.store("1", "+FLAGS", "\\Flagged"))
         assert b"\\Flagged" in client.until(b"FETCH (FLAGS (\\Flagged")
         ok(plain.store("1", "-FLAGS", "\\Flagged"))
         client.until(b"FETCH (FLAGS (")
-        time.sleep(5.5)
+        time.sleep(seconds)
     client.send(b"DONE\r\n")
     client.until(b"i1 OK")
     client.command("LOGOUT")
@@ -201,12 +201,39 @@ def test_pop3_says_what_it_can_and_how_often(limited_pop3):
 @pytest.fixture(scope="module", name="limited_pop3")
 def server_with_limits_on_pop3():
     options = ('relay_networks = { "192.0.2.0/24" }\n'
-               'auth { plaintext_without_tls = { "127.0.0.0/8" } pop3_login_delay = 2s }\n'
+               'auth { plaintext_without_tls = { "127.0.0.0/8" }'
+               " pop3_login_delay = 2s apop = yes }\n"
                'pop_before_smtp = 10m\nsmart_host = "[127.0.0.1]:9"\n'
                'processes { edge = 2 login = 1 access = 2 relay = 1 worker = 1 }\n')
     with Hayauma(users=[HANAKO, TARO], listen={"smtp": 0, "imap": 0, "pop3": 0},
                  options=options) as server:
         yield server
+
+
+def test_apop_only_for_who_has_a_secret_for_it(limited_pop3):
+    limited_pop3.run("user", "add", "apop@example.jp", "--apop", text=PASSWORD + "\n")
+    limited_pop3.run("user", "passwd", HANAKO, text=PASSWORD + "\n")
+
+    def log_in(account, secret):
+        client = poplib.POP3("127.0.0.1", limited_pop3.ports["pop3"], timeout=20)
+        assert "APOP" not in client.capa()  # the greeting's stamp says it
+        client.apop(account, secret)
+        return client
+
+    def works():
+        try:
+            return log_in("apop@example.jp", PASSWORD)
+        except poplib.error_proto:
+            return None
+    client = ports.wait_until(works, "APOP works", 10, 0.5)
+    assert client.stat() == (0, 0)
+    client.quit()
+    for account, secret in (("apop@example.jp", "wrong"), (HANAKO, PASSWORD), ("x@example.jp", "")):
+        with pytest.raises(poplib.error_proto, match="AUTH"):
+            log_in(account, secret)
+    stamps = {poplib.POP3("127.0.0.1", limited_pop3.ports["pop3"]).getwelcome().split()[-1]
+              for _ in range(3)}
+    assert len(stamps) == 3
 
 
 # ---- edges of a class of their own

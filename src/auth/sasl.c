@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "auth/apop.h"
 #include "auth/password.h"
 #include "base/cleanup.h"
 
@@ -44,6 +45,7 @@ const struct sasl_mechanism sasl_mechanisms[] = {
         { SPAN("EXTERNAL"), SASL_EXTERNAL },
         { SPAN("PLAIN"), SASL_PLAINTEXT },
         { SPAN("LOGIN"), SASL_PLAINTEXT },
+        { SPAN("APOP"), SASL_APOP },
 };
 const size_t sasl_mechanism_count = sizeof sasl_mechanisms / sizeof sasl_mechanisms[0];
 
@@ -226,6 +228,7 @@ struct sasl_engine *sasl_engine_new(sasl_find_fn *find, void *arg)
         e->find = find;
         e->arg = arg;
         randombytes_buf(e->secret, sizeof e->secret);
+        apop_warm();
         gsasl_callback_set(e->gsasl, callback);
         return e;
 }
@@ -256,6 +259,10 @@ int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_fac
                 return -ENOMEM;
         s->engine = e;
         s->mechanism = m;
+        if (m->flags & SASL_APOP) {
+                *ret_s = s;
+                return 0;
+        }
         r = gsasl_server_start(e->gsasl, m->name.p, &s->session);
         if (r != GSASL_OK) {
                 free(s);
@@ -281,7 +288,8 @@ int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_fac
 struct sasl *sasl_free(struct sasl *s)
 {
         if (s) {
-                gsasl_finish(s->session);
+                if (s->session)
+                        gsasl_finish(s->session);
                 sodium_memzero(s, sizeof *s);
                 free(s);
         }
@@ -356,6 +364,26 @@ static enum sasl_status step_login(struct sasl *s, struct span in, struct buffer
         return status;
 }
 
+/* RFC 1939 section 7. */
+static enum sasl_status step_apop(struct sasl *s, struct span in)
+{
+        const struct users_account *a;
+        struct span name, digest;
+        char text[USERS_ADDRESS_MAX];
+
+        if (!span_split(&in, '\0', &name) || !span_split(&in, '\0', &digest) || !in.p ||
+            name.len == 0 || name.len >= sizeof text)
+                return SASL_MALFORMED;
+        snprintf(text, sizeof text, "%.*s", (int) name.len, name.p);
+        keep_text(s->login_name, text);
+        a = s->engine->find(s->engine->arg, name);
+        if (a)
+                snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len,
+                         a->address.p);
+        return apop_is_good(a ? a->apop : (struct span) {0}, in, digest) ? SASL_GRANTED
+                                                                         : SASL_REFUSED;
+}
+
 enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
 {
         /* An initial response that is there and empty is not one that is absent. */
@@ -366,6 +394,8 @@ enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
                 return SASL_MALFORMED;
         if (s->is_proved)
                 return in.len == 0 ? SASL_GRANTED : SASL_MALFORMED;
+        if (s->mechanism->flags & SASL_APOP)
+                return step_apop(s, text);
         if (is_login(s))
                 return step_login(s, text, out);
         if (!in.p && s->steps == 1)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "auth/apop.h"
 #include "auth/password.h"
 #include "base/arena.h"
 #include "base/hash.h"
@@ -126,6 +127,11 @@ static const char *parse_field(struct arena *arena, struct span word, struct use
                     password_scram_parse_keys(value, PASSWORD_SCRAM_SHA1_KEY, &scram) < 0)
                         return "scram-sha-1 is iterations,salt,StoredKey,ServerKey, once";
                 a->scram_sha1 = value;
+        } else if (span_equal(name, SPAN_LITERAL("apop"))) {
+                if (a->apop.len || !apop_is_secret(value))
+                        return "apop is a password in base64, once: set it again with \"hayauma "
+                               "user passwd --apop\"";
+                a->apop = value;
         } else if (span_equal(name, SPAN_LITERAL("addresses"))) {
                 if (a->addresses.len || canonical_list(arena, value, &a->addresses) < 0)
                         return "addresses is a list local@domain,local@domain, once";
@@ -137,7 +143,8 @@ static const char *parse_field(struct arena *arena, struct span word, struct use
                         return "flags is a list of words separated by commas, once";
                 a->flags = value;
         } else {
-                return "the fields are scram-sha-256, scram-sha-1, addresses, quota and flags";
+                return "the fields are scram-sha-256, scram-sha-1, apop, addresses, quota and "
+                       "flags";
         }
         return NULL;
 }
@@ -195,6 +202,7 @@ static int format_account(const struct users_account *a, struct buffer *b)
         } fields[] = {
                 { "scram-sha-256", a->scram },
                 { "scram-sha-1", a->scram_sha1 },
+                { "apop", a->apop },
                 { "addresses", a->addresses },
                 { "quota", a->quota ? span_from_string(size_format(a->quota, quota))
                                     : (struct span) {0} },

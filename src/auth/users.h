@@ -7,6 +7,8 @@
  * Fields, separated by blanks, each at most once:
  *
  *   scram-sha-256=iterations,salt,StoredKey,ServerKey   (base64; RFC 5802 section 3)
+ *   apop=…           the password itself in base64, for APOP (RFC 1939): only where a
+ *                    client can do nothing better
  *   scram-sha-1=…    the same for SCRAM-SHA-1, for clients that know no better
  *   addresses=a,b    more addresses whose mail goes to this account
  *   quota=10G        0 or absent: none
@@ -44,6 +46,7 @@ struct users_account {
         struct span hash;      /* "{SCHEME}…", see password.h */
         struct span scram;     /* as password_scram_format() writes it */
         struct span scram_sha1; /* the same with shorter keys */
+        struct span apop;      /* the password in base64: apop.h */
         struct span addresses; /* canonical, separated by commas */
         struct span flags;     /* as written */
         uint64_t quota;        /* octets; 0: none */

@@ -545,6 +545,18 @@ const struct option options[] = {
                 .example = "{ \"192.0.2.0/28\" }",
         },
         {
+                .name = "auth.apop",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.apop),
+                .value = "no",
+                .brief = "Whether POP3 clients may log in by APOP",
+                .text = "For old clients without TLS. Works for accounts whose password was set "
+                        "with --apop, which keeps it in the users file as it is. MD5 is weak: "
+                        "whoever listens can search for the password.",
+                .example = "yes",
+        },
+        {
                 .name = "auth.pop3_login_delay",
                 .type = OPTION_DURATION,
                 .change = OPTION_RELOAD,

@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "auth/apop.h"
 #include "auth/password.h"
 #include "auth/users.h"
 #include "base/cleanup.h"
@@ -18,14 +19,15 @@
 #include "ctl/user_import.h"
 
 const char user_help[] =
-        "hayauma user add ADDRESS [--quota SIZE] [--addresses A,B]\n"
-        "hayauma user passwd ADDRESS\n"
+        "hayauma user add ADDRESS [--quota SIZE] [--addresses A,B] [--apop]\n"
+        "hayauma user passwd ADDRESS [--apop]\n"
         "hayauma user list [--json]\n"
         "hayauma user delete ADDRESS\n"
         "hayauma user import [FILE] [--replace] [--jobs N]\n"
         "\n"
         "Passwords are asked for on the terminal, or read as one line from standard\n"
-        "input; never from the command line, where others could see them.\n"
+        "input; never from the command line, where others could see them. --apop keeps\n"
+        "the password itself, too, for POP3 clients that log in by APOP.\n"
         "\n"
         "import reads lines ADDRESS:{SCHEME}HASH from FILE or standard input: all of\n"
         "them become accounts, or none does. {CRYPT}, {SSHA}, {SHA} and {ARGON2ID}\n"
@@ -41,7 +43,7 @@ struct user_command {
         struct config *config;
         char path[4096]; /* of the users file */
         const char *config_file, *quota, *addresses, *jobs;
-        bool is_json, may_replace;
+        bool is_json, may_replace, is_for_apop;
         int argc; /* words behind the subcommand */
         char **argv;
 };
@@ -136,13 +138,14 @@ static int ask_password(const char *address, struct secret *s)
 }
 
 /* Asks for the password and sets hash and scram of `a`, kept in `b`. */
-static int set_password(struct users_account *a, struct buffer *b)
+static int set_password(const struct user_command *u, struct users_account *a, struct buffer *b)
 {
+        char apop[APOP_SECRET_MAX] = "";
         _cleanup_(wipe) struct secret s;
         char hash[PASSWORD_HASH_MAX];
         struct password_scram scram;
         int status = ask_password(a->address.p, &s), r;
-        size_t hash_len;
+        size_t hash_len, scram_end;
 
         if (status != EX_OK)
                 return status;
@@ -157,10 +160,15 @@ static int set_password(struct users_account *a, struct buffer *b)
                 else if (r == -EINVAL)
                         r = 0; /* SASLprep refuses it: then it is for PLAIN only */
         }
+        scram_end = b->len;
+        if (r == 0 && u->is_for_apop && apop_make_secret(span_from_string(s.text), apop))
+                r = buffer_append_string(b, apop);
+        explicit_bzero(apop, sizeof apop);
         if (r < 0)
                 return console_fail(EX_OSERR, "cannot hash the password: %s", strerror(-r));
         a->hash = span_first(buffer_span(b), hash_len);
-        a->scram = span_skip(buffer_span(b), hash_len);
+        a->scram = span_skip(span_first(buffer_span(b), scram_end), hash_len);
+        a->apop = span_skip(buffer_span(b), scram_end);
         a->scram_sha1 = (struct span) {0}; /* of the old password */
         return EX_OK;
 }
@@ -217,7 +225,7 @@ static int run_add(const struct user_command *u)
                                       "T, as in 10G", u->quota);
         a.address = span_from_string(address);
         if (status == EX_OK)
-                status = set_password(&a, &b);
+                status = set_password(u, &a, &b);
         if (status == EX_OK)
                 status = put_one(u, &a, false);
         if (status == EX_OK)
@@ -246,7 +254,7 @@ static int run_passwd(const struct user_command *u)
         if (old) {
                 struct users_account a = *old;
 
-                status = set_password(&a, &b);
+                status = set_password(u, &a, &b);
                 if (status == EX_OK)
                         status = put_one(u, &a, true);
         }
@@ -403,6 +411,7 @@ int user_run(int argc, char **argv)
                 { "addresses", false, &u.addresses, NULL },
                 { "jobs", false, &u.jobs, NULL },
                 { "replace", false, NULL, &u.may_replace },
+                { "apop", false, NULL, &u.is_for_apop },
         };
         const int words = console_options(argc, argv, options, sizeof options / sizeof options[0]);
 

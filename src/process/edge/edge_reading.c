@@ -1,7 +1,10 @@
 #include "process/edge/edge_reading.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -39,6 +42,18 @@ static struct buffer *output(struct edge_reading *r)
         return r->is_pop3 ? pop3_server_output(r->pop3) : imap_server_output(r->imap);
 }
 
+/* New for each connection, and not to be guessed (RFC 1939 section 7). Without
+ * it APOP is not offered. */
+static void make_stamp(struct edge_reading *r)
+{
+        uint64_t octets[2];
+
+        if (getrandom(octets, sizeof octets, 0) != sizeof octets ||
+            asprintf(&r->stamp, "<%016" PRIx64 "%016" PRIx64 "@%s>", octets[0], octets[1],
+                     r->hostname) < 0)
+                r->stamp = NULL;
+}
+
 /* What is offered depends on TLS and stays with an engine: another state, another
  * engine. */
 static int make_engine(struct edge_reading *r)
@@ -54,7 +69,9 @@ static int make_engine(struct edge_reading *r)
         if (r->is_pop3)
                 r->pop3 = pop3_server_new(&(const struct pop3_server_options) {
                         .offers = (offers_tls ? POP3_OFFER_STLS : 0) |
-                                  (offers_login ? POP3_OFFER_LOGIN : 0),
+                                  (offers_login ? POP3_OFFER_LOGIN : 0) |
+                                  (r->stamp ? POP3_OFFER_APOP : 0),
+                        .apop_stamp = span_from_string(r->stamp),
                         .hostname = span_from_string(r->hostname),
                         .auth_mechanisms = span_from_string(r->mechanisms),
                         .login_delay_s = (unsigned) ((c->auth.pop3_login_delay_ms + 999) / 1000),
@@ -237,6 +254,9 @@ static bool step_pop3(struct edge_reading *r, struct span in, size_t *used)
         case POP3_EVENT_LOGIN:
                 edge_reading_password(r, ev.login_name, ev.password);
                 return true;
+        case POP3_EVENT_APOP:
+                edge_reading_apop(r, ev.login_name, ev.digest);
+                return true;
         case POP3_EVENT_AUTH:
                 edge_reading_authenticate(r, ev.mechanism, ev.octets);
                 return true;
@@ -246,7 +266,7 @@ static bool step_pop3(struct edge_reading *r, struct span in, size_t *used)
         case POP3_EVENT_AUTH_CANCEL:
                 edge_reading_cancel(r);
                 return true;
-        default: /* APOP is not offered, and nothing else comes before login */
+        default: /* nothing else comes before login */
                 end(r);
                 return false;
         }
@@ -562,6 +582,8 @@ void edge_reading_new(struct edge_listener *l, int fd, const struct edge_client 
         r->meter_key = meter_key;
         r->early = BUFFER_INIT(EARLY_MAX);
         memcpy(r->hostname, hostname.p, hostname.len);
+        if (r->is_pop3 && e->process->config->auth.apop)
+                make_stamp(r);
         list_append(&e->readings.all, &r->node);
         e->session_count++;
         e->counters.connections++;
@@ -586,6 +608,7 @@ void edge_reading_free(struct edge_reading *r)
         buffer_done(&r->early);
         meters_release(&e->meters, r->meter_key);
         edge_listener_unref(r->listener);
+        free(r->stamp);
         free(r->account);
         free(r);
         e->session_count--;

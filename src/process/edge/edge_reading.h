@@ -45,6 +45,7 @@ struct edge_reading {
         char *account;   /* GRANTED */
         uint64_t quota;  /* the same */
         struct buffer early; /* octets not yet fed */
+        char *stamp;         /* of the greeting, where APOP is offered; else NULL */
         bool is_ending, is_dead, is_busy;
         uint64_t meter_key;
         struct edge_client client;
@@ -106,6 +107,7 @@ bool edge_reading_may_say_password(const struct edge_reading *r);
 void edge_reading_offer(struct edge_reading *r); /* fills `mechanisms` */
 void edge_reading_password(struct edge_reading *r, struct span login_name, struct span password);
 void edge_reading_authenticate(struct edge_reading *r, struct span mechanism, struct span octets);
+void edge_reading_apop(struct edge_reading *r, struct span login_name, struct span digest);
 void edge_reading_response(struct edge_reading *r, struct span octets);
 void edge_reading_cancel(struct edge_reading *r);
 

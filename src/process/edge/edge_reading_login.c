@@ -145,6 +145,22 @@ void edge_reading_password(struct edge_reading *r, struct span login_name, struc
         explicit_bzero(octets, sizeof octets);
 }
 
+/* As one message: name NUL digest NUL stamp. */
+void edge_reading_apop(struct edge_reading *r, struct span login_name, struct span digest)
+{
+        const struct span stamp = span_from_string(r->stamp);
+        struct buffer octets = BUFFER_INIT(SASL_BLOB_MAX);
+
+        if (span_find(login_name, '\0') != SIZE_MAX ||
+            buffer_append_span(&octets, login_name) < 0 || buffer_append(&octets, "", 1) < 0 ||
+            buffer_append_span(&octets, digest) < 0 || buffer_append(&octets, "", 1) < 0 ||
+            buffer_append_span(&octets, stamp) < 0)
+                edge_reading_refuse(r, EDGE_READING_REFUSED);
+        else
+                start(r, sasl_mechanism_find(SPAN_LITERAL("APOP")), true, buffer_span(&octets));
+        buffer_done(&octets);
+}
+
 void edge_reading_authenticate(struct edge_reading *r, struct span mechanism, struct span base64)
 {
         const struct sasl_mechanism *m = sasl_mechanism_find(mechanism);
