@@ -61,6 +61,7 @@ struct config {
         struct config_list relay_mail_from;
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
+        struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
@@ -89,6 +90,7 @@ struct config {
                 bool on_smtp;           /* offered on port 25 too */
                 bool sender_must_match; /* MAIL FROM is an address of the login */
                 uint64_t recipients_per_hour, recipients_per_day; /* of one account */
+                struct span relay_logins; /* file: what we log in to other servers with */
         } auth;
         struct {
                 struct span file;

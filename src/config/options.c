@@ -244,6 +244,26 @@ const struct option options[] = {
                 .example = "{ \"192.0.2.25\", \"2001:db8::25\" }",
         },
         {
+                .name = "tls_policy",
+                .type = OPTION_TLS_POLICIES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls_policy),
+                .default_text = "none: as for \"* dane\"",
+                .brief = "How sure we must be of a server before mail goes there",
+                .text = "A row is a destination and a level. The destination is a domain, or the "
+                        "host of a next hop, with a port or without; .example.net is every name "
+                        "below it, * everything. The row that says most about a destination "
+                        "counts.\n"
+                        "Levels: none (no TLS), may (where it is offered, with any certificate), "
+                        "encrypt (TLS or nothing), verify (an authority of tls.ca vouches for the "
+                        "name of the destination, or one behind match=), fingerprint (SHA-256 of "
+                        "the certificate or of its public key stands behind it), dane (as TLSA "
+                        "records in validated DNS say; without such records as may), dane-only "
+                        "(without such records nothing is sent). Mail that may not go to a host "
+                        "waits in the queue, and hayauma why says the reason.",
+                .example = "{ \"bank.example verify\", \".example.net encrypt\", \"* dane\" }",
+        },
+        {
                 .name = "local_relay",
                 .type = OPTION_NEXT_HOP,
                 .change = OPTION_RELOAD,
@@ -582,6 +602,20 @@ const struct option options[] = {
                 .brief = "The most recipients one account may send to in a day",
                 .text = "As auth.recipients_per_hour. Counted anew after a restart.",
                 .example = "1000",
+        },
+        {
+                .name = "auth.relay_logins",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.relay_logins),
+                .brief = "The file of passwords that we log in to other servers with",
+                .text = "A line each: the host of the next hop (with :port or without), blanks, "
+                        "the login name, blanks, the password, and perhaps "
+                        "mechanisms=SCRAM-SHA-256 behind it. The login is given only where "
+                        "tls_policy says verify, fingerprint or dane-only; where it says nothing "
+                        "of the host, it is as if it said verify. Only one process reads the "
+                        "file; it should be root's alone.",
+                .example = "\"/etc/hayauma/relay_logins\"",
         },
         {
                 .name = "users.file",

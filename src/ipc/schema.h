@@ -141,6 +141,7 @@ enum tls_what {
         TLS_MORE = 1,        /* another certificate, chosen by the name in it */
         TLS_CLIENT_CA = 2,   /* authorities for certificates of clients */
         TLS_TICKET_KEYS = 3, /* not PEM: see net/tls/tls.h */
+        TLS_SERVER_CA = 4,   /* to relay, alone: authorities for other servers */
 };
 
 /* +fd: memfd of policy/meters.h, formatted, shared by all who get it. Before go. */
@@ -256,6 +257,10 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(U32, flags, 0, _)                                                                        \
         F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, destination, 512, _) /* whose hosts follow: connections are shared by it; */     \
+        F(U32, hosts_ttl_s, 0, _)      /* empty: the relay finds out where next_hop leads */       \
+        F(BOOL, are_hosts_secure, 0, _)                                                            \
+        F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, target)                                           \
@@ -285,7 +290,8 @@ enum commit_status {
 #define IPC_FIELDS_mx_query(F)                                                                     \
         F(U64, query, 0, _)                                                                        \
         F(OCTETS, name, 255, _) /* A-labels */                                                     \
-        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */
+        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */                                      \
+        F(U16, tlsa_port, 0, _) /* TLSA records are wanted of this port; 0: none are */
 #define IPC_FIELDS_mx_answer(F)                                                                    \
         F(U64, query, 0, _)                                                                        \
         F(U8, status, 0, _) /* enum dns_status */                                                  \
@@ -297,7 +303,9 @@ enum commit_status {
         F(BOOL, is_secure, 0, _)                                                                   \
         F(OCTETS, name, 255, _)                                                                    \
         F(OCTETS, ipv4, 64, _)  /* 4 octets an address */                                          \
-        F(OCTETS, ipv6, 256, _) /* 16 octets an address */
+        F(OCTETS, ipv6, 256, _) /* 16 octets an address */                                         \
+        F(U8, tlsa_state, 0, _) /* enum mx_tlsa */                                                 \
+        F(OCTETS, tlsa, 4096, _)
 
 /* Write a delivery status notification (RFC 3464). +fd where the original's
  * octets exceed one frame. */

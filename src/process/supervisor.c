@@ -158,6 +158,8 @@ static void send_tables(const struct supervisor *s, struct place *p)
                 send_users(s, p);
         if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
                 send_tls(s, p);
+        if (p->kind == PROCESS_RELAY && s->settings.ca_fd >= 0)
+                CHANNEL_SEND(p->channel, tls, s->settings.ca_fd, .what = TLS_SERVER_CA);
         if (wants_tables(p) && s->settings.snapshot_fd >= 0)
                 CHANNEL_SEND(p->channel, snapshot, s->settings.snapshot_fd,
                              .generation = s->reload_generation);
@@ -486,6 +488,12 @@ static void watch_tables(struct supervisor *s)
                           settings_tls_files(s->settings.config, tls_paths, WATCH_FILES_MAX));
 }
 
+/* Whom tables or certificates concern that changed by themselves. */
+static bool wants_news(const struct supervisor *s, const struct place *p)
+{
+        return wants_tables(p) || (p->kind == PROCESS_RELAY && s->settings.ca_fd >= 0);
+}
+
 static void tell_all(struct supervisor *s)
 {
         s->reload_generation++;
@@ -494,7 +502,7 @@ static void tell_all(struct supervisor *s)
 
                 if (p->channel && !s->is_reload && p->kind == PROCESS_DIRECTORY)
                         send_users(s, p);
-                if (!p->channel || (!s->is_reload && !wants_tables(p)))
+                if (!p->channel || (!s->is_reload && !wants_news(s, p)))
                         continue;
                 send_tables(s, p);
                 CHANNEL_SEND(p->channel, reload, s->settings.config_fd,

@@ -1,4 +1,4 @@
-/* COMPRESS=DEFLATE (RFC 4978): both directions of one session as raw deflate
+/* COMPRESS=DEFLATE (RFC 4978): both directions of one session as raw deflate (RFC 1951)
  * streams.
  *
  * Bounded: what comes is inflated piece by piece, and the next piece only once
