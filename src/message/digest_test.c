@@ -147,8 +147,8 @@ static const struct {
         { "no header", "\r\nhello", true },
         { "text", "Content-Type: text/plain; charset=UTF-8\r\n\r\nhello", true },
         { "Japanese in name only", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\nx", true },
-        { "Japanese", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n"
-          "\x1B$B2q\x1B(B", false },
+        { "Japanese", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n\x1B$B2q\x1B(B",
+          false },
         { "8-bit", "\r\ncaf\xC3\xA9", false },
         { "UTF-7", "Content-Type: text/plain; charset=utf-7\r\n\r\n+AGE-", false },
         { "encoded word", "Subject: =?utf-8?q?a?=\r\n\r\nx", false },
