@@ -110,7 +110,8 @@ struct config {
         } limits;
         struct {
                 bool vrfy, expn, etrn, nul, strict_turns;
-                uint64_t future_release_ms, greet_delay_ms;
+                bool binary_mime, convert_signed;
+                uint64_t future_release_ms, greet_delay_ms, deliver_by_min_ms;
         } smtp;
         struct {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;

@@ -190,6 +190,7 @@ enum tls_what {
         F(OCTETS, envid, 100, _)                                                                   \
         F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
         F(U64, hold_until_us, 0, _)    /* not delivered before (RFC 4865); 0: at once */           \
+        F(U64, deliver_by_us, 0, _)    /* since 1970 (RFC 2852); 0: no such time */                \
         F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
@@ -261,6 +262,7 @@ enum commit_status {
         F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \
+        F(U64, deliver_by_us, 0, _) /* as in commit; may be past where ENVELOPE_BY_NOTIFY is */    \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, target)                                           \
         F(U64, body_offset, 0, _)                                                                  \
         F(U64, body_len, 0, _)                                                                     \

@@ -96,7 +96,7 @@ static void give_back(struct edge_transaction *t)
         t->access = (struct edge_access) {0};
         t->rcpt_count = 0;
         t->rcpt_commands = t->routes_tried = t->next_index = t->refusals = t->flags = 0;
-        t->size_announced = t->hold_until_us = 0;
+        t->size_announced = t->hold_until_us = t->deliver_by_us = 0;
         t->order = (struct edge_order) {0};
         t->state = EDGE_IDLE;
         list_prepend(&e->spare, &t->node);
@@ -160,6 +160,19 @@ static uint64_t hold_until(const struct edge_transaction *t, const struct smtp_m
         return at_us > t->arrived_us ? at_us : 0;
 }
 
+/* RFC 2852: sets the time and what happens then. One that is over still counts,
+ * where a notice is asked for. */
+static void keep_deliver_by(struct edge_transaction *t, const struct smtp_mail *mail)
+{
+        const int64_t at_us = (int64_t) t->arrived_us + (int64_t) mail->by_s * 1000000;
+
+        if (mail->by == SMTP_BY_NONE)
+                return;
+        t->deliver_by_us = at_us > 0 ? (uint64_t) at_us : 1;
+        t->flags |= mail->by == SMTP_BY_RETURN ? ENVELOPE_BY_RETURN : ENVELOPE_BY_NOTIFY;
+        t->flags |= mail->by_trace ? ENVELOPE_BY_TRACE : 0;
+}
+
 /* Whether a client may ask to be served before others (RFC 6710 section 7). */
 static bool may_be_urgent(const struct edge_session *s)
 {
@@ -185,6 +198,8 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
         t->flags |= mail->smtputf8 ? ENVELOPE_SMTPUTF8 : 0;
         t->flags |= mail->ret == SMTP_RET_FULL ? ENVELOPE_RET_FULL : 0;
         t->flags |= mail->ret == SMTP_RET_HDRS ? ENVELOPE_RET_HDRS : 0;
+        t->flags |= mail->requiretls ? ENVELOPE_REQUIRETLS : 0;
+        keep_deliver_by(t, mail);
         t->hold_until_us = hold_until(t, mail);
         t->flags |= priority_flag(t->session, mail);
         t->envid = arena_copy(&t->arena, mail->envid);
@@ -589,10 +604,24 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
+/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
+ * One text serves all recipients, so that it is made so for all of them. */
+static bool needs_lines(const struct edge_transaction *t)
+{
+        struct reader items = ipc_items_read(t->recipients);
+        struct ipc_recipient got;
+
+        while (t->flags & ENVELOPE_BINARY && ipc_next_recipient(&items, &got))
+                if (got.kind == ROUTE_LOCAL)
+                        return true;
+        return false;
+}
+
 /* Whoever submits a message here has it completed (RFC 6409 section 8). */
 static void begin_body(struct edge_transaction *t)
 {
         struct edge_session *s = t->session;
+        int r;
 
         t->body.is_ours = edge_access_is_ours(s, t);
         t->body.complete = (struct edge_complete) {
@@ -602,7 +631,10 @@ static void begin_body(struct edge_transaction *t)
                 .hostname = span_from_string(s->hostname),
                 .mail_from = t->mail_from,
         };
-        if (put_trace(t) < 0) {
+        r = put_trace(t);
+        if (r == 0 && needs_lines(t))
+                r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);
+        if (r < 0) {
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
@@ -649,7 +681,7 @@ void edge_transaction_octets(struct edge_session *s, struct span octets)
 
         if (!t || t->state != EDGE_BODY)
                 return;
-        if (edge_body_add(&t->body, e, octets)) {
+        if (edge_body_take(&t->body, e, octets)) {
                 r = edge_keeper_order(&e->keeper, t, EDGE_ORDER_LEND);
                 if (r < 0) {
                         edge_body_lent(&t->body, e, &t->arena, r, 0);
@@ -712,6 +744,15 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
 
         if (body_error)
                 return parse_reply(body_error);
+        if (b->error == -EBADMSG)
+                return make_verdict(554, "5.6.0",
+                                    "A part that is not binary has a bare CR or LF, or a NUL",
+                                    "syntax of the message");
+        if (b->breaks_signature && !c->smtp.convert_signed)
+                return make_verdict(554, "5.6.1", "Binary parts are signed: they cannot be made "
+                                                  "what a mailbox takes", "smtp.convert_signed");
+        if (b->error == -EMSGSIZE && b->is_header_too_large)
+                return limits_header(c);
         if (b->error == -ENOSPC || b->error == -EDQUOT || b->error == -EFBIG)
                 return make_verdict(452, "4.3.1", "Not enough room, try again later", "disk");
         if (b->error)
@@ -766,7 +807,9 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .message_id = t->message_id,
                 .arrived_us = t->arrived_us,
                 .hold_until_us = t->hold_until_us,
-                .flags = t->flags | (is_lent ? ENVELOPE_LENT : 0),
+                .deliver_by_us = t->deliver_by_us,
+                .flags = (t->body.convert ? t->flags & ~(uint32_t) ENVELOPE_BINARY : t->flags) |
+                         (is_lent ? ENVELOPE_LENT : 0),
                 .mail_from = return_path(t),
                 .envid = t->envid,
                 .header_message_id = t->body.header_message_id,
