@@ -71,8 +71,10 @@ class Dovecot(Peer):
                        "pop3": self.pop3_port, "password": PASSWORD}
         super().__init__(**more)
 
-    def configure(self):
-        self.put("/etc/dovecot/dovecot.conf", CONFIG.format(port=self.port, **self.config))
+    def configure(self, more=""):
+        """Writes its configuration, with `more` lines in it."""
+        text = CONFIG.format(port=self.port, **self.config) + more
+        self.put("/etc/dovecot/dovecot.conf", text)
 
     def command(self):
         return ["/usr/sbin/dovecot", "-F", "-c", "/etc/dovecot/dovecot.conf"]

@@ -70,8 +70,8 @@ def test_ten_thousand_recipients_behind_ten_hosts():
         connections = sum(host.connections for host in server.hosts)
         print(f"{RECIPIENTS} recipients, {DOMAINS} domains, {HOSTS} hosts: {transactions} "
               f"transactions over {connections} connections")
-        wanted = HOSTS * -(-RECIPIENTS // HOSTS // LIMIT)
-        assert transactions <= wanted * 1.5  # exactly that, unless the machine is slow
+        # A slow machine gathers less.
+        assert transactions <= HOSTS * -(-RECIPIENTS // HOSTS // LIMIT) * 1.5
         assert connections <= HOSTS * 10
         ports.wait_until(lambda: not server.queue(), "nothing is left")
 

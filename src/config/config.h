@@ -55,12 +55,13 @@ struct config {
         enum role role;
         struct span state_dir, run_dir, user;
         struct {
-                unsigned edge, relay, access, worker;
+                unsigned edge, login, relay, access, worker;
         } processes;
         struct config_list domains, relay_domains;
         struct config_list relay_mail_from;
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
+        struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
@@ -84,9 +85,11 @@ struct config {
         struct {
                 struct config_list mechanisms;
                 struct config_networks plaintext_without_tls;
+                uint64_t pop3_login_delay_ms;
                 bool on_smtp;           /* offered on port 25 too */
                 bool sender_must_match; /* MAIL FROM is an address of the login */
                 uint64_t recipients_per_hour, recipients_per_day; /* of one account */
+                struct span relay_logins; /* file: what we log in to other servers with */
         } auth;
         struct {
                 struct span file;
@@ -122,6 +125,7 @@ struct config {
         struct config_list source_addresses; /* that connections to other hosts come from */
         bool downgrade_signed;
         uint64_t trace_days, trace_size;
+        uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;
         struct span log_level;
 

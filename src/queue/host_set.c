@@ -26,16 +26,18 @@ static void put(struct writer *w, struct span s)
         w->len += s.len;
 }
 
-struct span host_set_key(struct ipc_items hosts, uint16_t port, char out[HOST_SET_KEY_MAX])
+struct span host_set_key(struct ipc_items hosts, uint16_t port, bool are_secure,
+                         char out[HOST_SET_KEY_MAX])
 {
         struct reader each = ipc_items_read(hosts);
-        uint64_t hash = port, other_hash = ~(uint64_t) port;
+        uint64_t hash = port + (are_secure ? 65536U : 0), other_hash = ~hash;
         struct writer w = {.out = out};
         struct span separator = {NULL, 0};
         struct ipc_mx_host h;
         unsigned last = 0;
 
-        w.len = (size_t) snprintf(out, HOST_SET_KEY_MAX, "mx:%u:", port);
+        w.len = (size_t) snprintf(out, HOST_SET_KEY_MAX, "%s:%u:", are_secure ? "mxs" : "mx",
+                                  port);
         while (ipc_next_mx_host(&each, &h)) {
                 if (separator.p)
                         separator = h.preference == last ? SPAN_LITERAL(",") : SPAN_LITERAL(">");

@@ -5,12 +5,16 @@
  * By name, not by address: a host is who its name says, also for TLS. Pure. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/span.h"
 #include "ipc/message.h"
 
 enum { HOST_SET_KEY_MAX = 480 };
 
-/* "mx:25:a.example,b.example>c.example": a and b before c. `hosts` are
+/* "mx:25:a.example,b.example>c.example": a and b before c; "mxs:" where DNSSEC
+ * vouches for the names, since more is then wanted of TLS (RFC 7672). `hosts` are
  * ipc_mx_host, sorted by preference and name, in lower case. What is too long
  * ends in a hash of the whole. Lives in `out`. */
-struct span host_set_key(struct ipc_items hosts, uint16_t port, char out[HOST_SET_KEY_MAX]);
+struct span host_set_key(struct ipc_items hosts, uint16_t port, bool are_secure,
+                         char out[HOST_SET_KEY_MAX]);

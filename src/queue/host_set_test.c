@@ -10,7 +10,8 @@ struct host {
         unsigned preference;
 };
 
-static struct span key_of(const struct host *hosts, uint16_t port, char out[HOST_SET_KEY_MAX])
+static struct span key_of(const struct host *hosts, uint16_t port, bool is_secure,
+                          char out[HOST_SET_KEY_MAX])
 {
         struct buffer b = BUFFER_INIT(1024 * 1024);
         struct ipc_items items = {0};
@@ -20,7 +21,7 @@ static struct span key_of(const struct host *hosts, uint16_t port, char out[HOST
                 assert_int_equal(0, ipc_add_mx_host(&b, &items, &(struct ipc_mx_host) {
                         .preference = (uint16_t) hosts->preference,
                         .name = span_from_string(hosts->name)}));
-        key = host_set_key(items, port, out);
+        key = host_set_key(items, port, is_secure, out);
         buffer_done(&b);
         return key;
 }
@@ -46,9 +47,11 @@ TEST(the_order_counts_and_not_the_numbers)
         const struct host high[] = {{"a.example", 10}, {"b.example", 20}, {NULL, 0}};
 
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-                CHECK(span_equal(key_of(cases[i].hosts, cases[i].port, out),
+                CHECK(span_equal(key_of(cases[i].hosts, cases[i].port, false, out),
                                  span_from_string(cases[i].key)), cases[i].name);
-        assert_true(span_equal(key_of(low, 25, out), key_of(high, 25, other)));
+        assert_true(span_equal(key_of(low, 25, false, out), key_of(high, 25, false, other)));
+        assert_true(span_equal(key_of(low, 25, true, out),
+                               SPAN_LITERAL("mxs:25:a.example>b.example")));
 }
 
 TEST(a_long_list_is_told_apart_by_its_end)
@@ -62,13 +65,13 @@ TEST(a_long_list_is_told_apart_by_its_end)
                 snprintf(names[i], sizeof names[i], "host-number-%u.%0200u.example", i, i);
                 hosts[i] = (struct host) {names[i], 1};
         }
-        one = key_of(hosts, 25, first);
+        one = key_of(hosts, 25, false, first);
         names[63][3]++;
-        two = key_of(hosts, 25, second);
+        two = key_of(hosts, 25, false, second);
         assert_true(one.len < HOST_SET_KEY_MAX && two.len == one.len);
         assert_false(span_equal(one, two));
         hosts[63].preference = 2;
-        assert_false(span_equal(key_of(hosts, 25, first), two));
+        assert_false(span_equal(key_of(hosts, 25, false, first), two));
 }
 
 TEST_MAIN()

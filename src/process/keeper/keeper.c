@@ -266,6 +266,7 @@ static void on_reloaded(struct process *p)
         k->queue.concurrency_max = c->queue.concurrency_per_destination;
         k->queue.block_min_us = c->queue.retry_min_ms * 1000;
         k->queue.block_max_us = c->queue.retry_max_ms * 1000;
+        keeper_hosts_reload(k);
 }
 
 /* Edges have ended before us and relays are asked to end with us: whatever is

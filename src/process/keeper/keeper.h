@@ -108,12 +108,11 @@ bool keeper_store_refused(struct keeper *k, int result);
 struct keeper_body {
         struct keeper *keeper;
         unsigned references;
-        size_t len;
-        char octets[];
+        struct buffer octets;
 };
 
-/* One reference, holding a copy; NULL when bodies hold too much memory already
- * (the store has it). `parts` are joined. */
-struct keeper_body *keeper_body_new(struct keeper *k, const struct span *parts, size_t part_count);
+/* One reference; takes the octets over. NULL when bodies hold too much memory
+ * already (the store has it): then the octets stay the caller's. */
+struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets);
 struct keeper_body *keeper_body_ref(struct keeper_body *b);
 void keeper_body_unref(struct keeper_body *b);

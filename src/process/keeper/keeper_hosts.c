@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "config/tls_policy.h"
 #include "net/dns/dns.h"
 #include "net/endpoint.h"
 #include "process/keeper/keeper_queue.h"
@@ -38,6 +39,9 @@ struct name {
         size_t key_len, hosts_len;
         uint32_t host_count;
         uint16_t port;
+        uint16_t tlsa_port; /* TLSA records are asked for of this port; 0: are not */
+        bool is_alone;      /* what tls_policy wants is of this domain only */
+        bool is_secure;     /* DNSSEC vouches for the hosts' names */
         size_t next_hop_len;
         char next_hop[];
 };
@@ -116,6 +120,21 @@ static bool is_by_mx(const struct keeper *k, struct span next_hop, uint16_t *ret
         return true;
 }
 
+/* Domains share connections only as far as all of them want the same of TLS:
+ * where no row of tls_policy names the domain, and the host's certificate is
+ * not held against the domain's name. */
+static void heed_tls_policy(const struct keeper *k, struct name *n)
+{
+        struct next_hop hop = {0};
+        struct tls_policy p;
+
+        (void) next_hop_parse(next_hop_of(n), &hop); /* it was understood before */
+        p = tls_policy_find(&k->process->config->tls_policy, hop.host, hop.port);
+        n->is_alone = p.level == TLS_LEVEL_VERIFY ||
+                      (p.host.len && !span_equal(p.host, SPAN_LITERAL("*")));
+        n->tlsa_port = p.level == TLS_LEVEL_DANE || p.level == TLS_LEVEL_DANE_ONLY ? n->port : 0;
+}
+
 static struct name *get(struct keeper *k, struct span next_hop)
 {
         struct name *n = find(k, next_hop);
@@ -139,8 +158,20 @@ static struct name *get(struct keeper *k, struct span next_hop)
                 return NULL;
         }
         list_append(&k->names_by_use, &n->by_use);
+        heed_tls_policy(k, n);
         make_room(k);
         return n;
+}
+
+void keeper_hosts_reload(struct keeper *k)
+{
+        LIST_FOR_EACH (node, &k->names_by_use) {
+                struct name *n = LIST_OBJECT(node, struct name, by_use);
+
+                forget_answer(k, n);
+                n->until_ms = 0;
+                heed_tls_policy(k, n);
+        }
 }
 
 /* ---- asking ------------------------------------------------------------ */
@@ -231,7 +262,8 @@ static void ask(struct keeper *k, struct name *n)
                 n->query = 0;
                 return;
         }
-        if (CHANNEL_SEND(k->resolver, mx_query, -1, .query = n->query, .name = hop.host) < 0)
+        if (CHANNEL_SEND(k->resolver, mx_query, -1, .query = n->query, .name = hop.host,
+                         .tlsa_port = n->tlsa_port) < 0)
                 end_query(k, n);
 }
 
@@ -257,7 +289,7 @@ struct span keeper_hosts_key(struct keeper *k, struct span next_hop, bool *ret_i
         struct name *n = get(k, next_hop);
 
         *ret_is_asked = false;
-        if (!n)
+        if (!n || n->is_alone)
                 return next_hop;
         if (n->until_ms > now_ms(k) && !list_is_linked(&n->in_asked))
                 return key_of(n);
@@ -293,16 +325,18 @@ bool keeper_hosts_get(struct keeper *k, struct span next_hop, struct span key,
                 ask(k, n);
         ret->hosts.count = n->host_count;
         ret->hosts.octets = span_make(n->answer + n->key_len, n->hosts_len);
+        ret->is_secure = n->is_secure;
         ret->ttl_s = n->until_ms > now ? (uint32_t) ((n->until_ms - now) / 1000) : 0;
         return true;
 }
 
 /* ---- answers ----------------------------------------------------------- */
 
-static int set_answer(struct keeper *k, struct name *n, struct ipc_items hosts)
+static int set_answer(struct keeper *k, struct name *n, const struct ipc_mx_answer *a)
 {
+        const struct ipc_items hosts = a->hosts;
         char text[HOST_SET_KEY_MAX];
-        const struct span key = host_set_key(hosts, n->port, text);
+        const struct span key = host_set_key(hosts, n->port, a->is_secure, text);
         char *answer = malloc(key.len + hosts.octets.len);
 
         if (!answer)
@@ -314,8 +348,32 @@ static int set_answer(struct keeper *k, struct name *n, struct ipc_items hosts)
         n->key_len = key.len;
         n->hosts_len = hosts.octets.len;
         n->host_count = hosts.count;
+        n->is_secure = a->is_secure;
         k->name_bytes += key.len + hosts.octets.len;
         return 0;
+}
+
+/* Whether a certificate may be held against the domain's name as well (RFC 7672
+ * section 3.2.2: usage DANE-TA); in doubt it may. */
+static bool heeds_domain(struct ipc_items hosts)
+{
+        enum { USAGE_DANE_EE = 3 };
+        struct reader each = ipc_items_read(hosts);
+        struct ipc_mx_host h;
+
+        while (ipc_next_mx_host(&each, &h))
+                for (struct reader records = READER(h.tlsa); records.rest.len;) {
+                        const uint8_t usage = read_u8(&records);
+                        size_t len;
+
+                        read_raw(&records, 2);
+                        len = read_u8(&records);
+                        len = len << 8 | read_u8(&records);
+                        read_raw(&records, len);
+                        if (records.failed || usage != USAGE_DANE_EE)
+                                return true;
+                }
+        return false;
 }
 
 static uint64_t kept_ms(uint32_t ttl_s)
@@ -338,7 +396,8 @@ static void on_mx_answer(struct channel *ch, void *arg, const union ipc_message 
                 return;
         n = TABLE_OBJECT(node, struct name, by_query);
         end_query(k, n);
-        if (a->status == DNS_OK && a->hosts.count && set_answer(k, n, a->hosts) == 0) {
+        if (a->status == DNS_OK && a->hosts.count && !n->is_alone &&
+            !heeds_domain(a->hosts) && set_answer(k, n, a) == 0) {
                 n->until_ms = now_ms(k) + kept_ms(a->ttl_s);
         } else { /* the relay asks as well, and says what is wrong */
                 forget_answer(k, n);

@@ -11,6 +11,9 @@
 
 int keeper_hosts_start(struct keeper *k);
 
+/* The configuration has changed: forgets what was known. */
+void keeper_hosts_reload(struct keeper *k);
+
 /* A channel to the resolver; its end. */
 void keeper_hosts_connect(struct keeper *k, int fd);
 
@@ -27,6 +30,7 @@ struct span keeper_hosts_known(struct keeper *k, struct span next_hop);
  * the next call. */
 struct keeper_hosts {
         struct ipc_items hosts; /* ipc_mx_host */
+        bool is_secure;         /* DNSSEC vouches for their names */
         uint32_t ttl_s;         /* how long a relay may use their addresses */
 };
 bool keeper_hosts_get(struct keeper *k, struct span next_hop, struct span key,

@@ -205,6 +205,7 @@ static int send_head(struct job *j, struct span first, int file)
                 m.job.destination = e->destination->key;
                 m.job.hosts = hosts.hosts;
                 m.job.hosts_ttl_s = hosts.ttl_s;
+                m.job.are_hosts_secure = hosts.is_secure;
         } else if (j->part_count > 1) {
                 r = -EAGAIN; /* not known any more to be all behind one set of hosts */
         }
@@ -317,7 +318,7 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
         }
         take_siblings(j);
         if (body) {
-                send_job(j, span_make(body->octets, body->len), -1);
+                send_job(j, buffer_span(&body->octets), -1);
         } else {
                 read_body(j);
         }

@@ -30,27 +30,18 @@ enum { SCAN_PAGE = 200 };
 
 /* ---- bodies ------------------------------------------------------------ */
 
-struct keeper_body *keeper_body_new(struct keeper *k, const struct span *parts, size_t part_count)
+struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets)
 {
         struct keeper_body *b;
-        size_t len = 0;
 
-        for (size_t i = 0; i < part_count; i++)
-                len += parts[i].len;
-        if (k->body_bytes + len > KEEPER_BODIES_MAX)
+        if (k->body_bytes + octets->room > KEEPER_BODIES_MAX)
                 return NULL;
-        b = malloc(sizeof *b + len);
+        b = malloc(sizeof *b);
         if (!b)
                 return NULL;
-        b->keeper = k;
-        b->references = 1;
-        b->len = 0;
-        for (size_t i = 0; i < part_count; i++) {
-                if (parts[i].len)
-                        memcpy(b->octets + b->len, parts[i].p, parts[i].len);
-                b->len += parts[i].len;
-        }
-        k->body_bytes += len;
+        *b = (struct keeper_body) {.keeper = k, .references = 1, .octets = *octets};
+        *octets = BUFFER_INIT(octets->size_max);
+        k->body_bytes += b->octets.room;
         return b;
 }
 
@@ -64,7 +55,8 @@ void keeper_body_unref(struct keeper_body *b)
 {
         if (!b || --b->references)
                 return;
-        b->keeper->body_bytes -= b->len;
+        b->keeper->body_bytes -= b->octets.room;
+        buffer_done(&b->octets);
         free(b);
 }
 

@@ -13,12 +13,14 @@
 #include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
+#include "process/relay/relay_tls.h"
 #include "route/route.h"
 
 enum {
         TTL_MAX_S = 3600,
         CHAIN_FROM = 4,      /* connections of a destination, from which on jobs are chained */
         CHAIN_QUICK_MS = 20, /* to hosts that answer the end of a message so quickly */
+        TLSA_MAX = RELAY_ADDRESSES_MAX * 4096,
 };
 
 static uint64_t now_ms(const struct relay *r)
@@ -46,6 +48,7 @@ static void destination_free(struct relay_destination *d)
         free(d->text);
         free(d->name);
         free(d->addresses);
+        buffer_done(&d->tlsa);
         free(d);
 }
 
@@ -111,6 +114,7 @@ static int destination_new(struct relay *r, struct span text, const struct next_
         list_init(&d->busy);
         d->text = strndup(text.p, text.len);
         d->quick_ms = UINT64_MAX;
+        d->tlsa = BUFFER_INIT(TLSA_MAX);
         s = d->text ? destination_fill(d, hop) : -ENOMEM;
         if (s == 0)
                 s = table_add(&r->destinations, &d->by_text, hash_span(text, hash_seed()));
@@ -126,11 +130,15 @@ static int destination_new(struct relay *r, struct span text, const struct next_
 
 /* One host's addresses, IPv6 and IPv4 in turn (dns.ipv4_first says which
  * begins): where one family is broken the second try is of the other. */
-static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room)
+static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room,
+                     bool is_name_secure)
 {
+        const size_t tlsa_at = d->tlsa.len;
         size_t i4 = 0, i6 = 0;
         bool is_v6_turn = !d->relay->process->config->dns.ipv4_first;
 
+        if (buffer_append_span(&d->tlsa, h->tlsa) < 0)
+                return; /* without its records it might be trusted where it must not */
         while (d->address_count < room && (i4 + 4 <= h->ipv4.len || i6 + 16 <= h->ipv6.len)) {
                 unsigned char octets[16] = {[10] = 0xff, [11] = 0xff};
                 struct relay_address *a = &d->addresses[d->address_count];
@@ -144,7 +152,11 @@ static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, s
                         i4 += 4;
                 }
                 is_v6_turn = !is_v6_turn;
-                *a = (struct relay_address) {.preference = h->preference};
+                *a = (struct relay_address) {
+                        .preference = h->preference, .tlsa_state = h->tlsa_state,
+                        .tlsa_at = (uint32_t) tlsa_at, .tlsa_len = (uint16_t) h->tlsa.len,
+                        .is_name_secure = is_name_secure,
+                };
                 snprintf(a->host, sizeof a->host, "%.*s", (int) h->name.len, h->name.p);
                 endpoint_from_octets(octets, d->port, &a->at);
                 d->address_count++;
@@ -192,7 +204,7 @@ static unsigned preference_of_ours(const struct relay_destination *d, struct ipc
 
 /* Hosts come by preference: the resolver sorts them. 0; -ENOMEM; -ELOOP: the
  * mail would come back to us; -ENOENT: no addresses. */
-static int set_addresses(struct relay_destination *d, struct ipc_items hosts)
+static int set_addresses(struct relay_destination *d, struct ipc_items hosts, bool are_secure)
 {
         unsigned ours = preference_of_ours(d, hosts);
         struct reader each = ipc_items_read(hosts);
@@ -201,6 +213,7 @@ static int set_addresses(struct relay_destination *d, struct ipc_items hosts)
 
         free(d->addresses);
         d->address_count = 0;
+        buffer_clear(&d->tlsa);
         d->addresses_version++;
         d->addresses = calloc(RELAY_ADDRESSES_MAX, sizeof *d->addresses);
         if (!d->addresses)
@@ -209,7 +222,7 @@ static int set_addresses(struct relay_destination *d, struct ipc_items hosts)
                 if (h.preference >= ours)
                         continue;
                 has_host = true;
-                add_host(d, &h, RELAY_ADDRESSES_MAX);
+                add_host(d, &h, RELAY_ADDRESSES_MAX, are_secure);
         }
         if (d->address_count == 0)
                 return ours < PREFERENCE_END && !has_host ? -ELOOP : -ENOENT;
@@ -342,7 +355,7 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
                 fail_waiting(d, troubles[i].code, troubles[i].enhanced, troubles[i].text);
                 return;
         }
-        s = set_addresses(d, a->hosts);
+        s = set_addresses(d, a->hosts, a->is_secure);
         if (s < 0) {
                 fail_without_addresses(d, s);
                 return;
@@ -385,7 +398,8 @@ static void ask(struct relay_destination *d, struct relay_job *j)
                 return;
         }
         if (CHANNEL_SEND(r->resolver, mx_query, -1, .query = d->query,
-                         .name = span_from_string(d->name), .is_host = d->is_host) < 0)
+                         .name = span_from_string(d->name), .is_host = d->is_host,
+                         .tlsa_port = relay_tls_wants_tlsa(d) ? d->port : 0) < 0)
                 gone(&d->by_query, r);
 }
 
@@ -534,7 +548,7 @@ static void connect_with_hosts(struct relay_destination *d, struct relay_job *j)
         int s = 0;
 
         if (d->addresses_until_ms <= now && list_is_empty(&d->idle)) {
-                s = set_addresses(d, j->hosts);
+                s = set_addresses(d, j->hosts, j->are_hosts_secure);
                 d->addresses_until_ms = j->hosts_until_ms > now + RELAY_ADDRESSES_KEPT_MS
                                                 ? j->hosts_until_ms
                                                 : now + RELAY_ADDRESSES_KEPT_MS;
@@ -581,4 +595,18 @@ static void quit_idle(struct table_node *n, void *arg)
 void relay_destinations_quit(struct relay *r)
 {
         table_visit(&r->destinations, quit_idle, NULL);
+}
+
+static void expire(struct table_node *n, void *arg)
+{
+        struct relay_destination *d = TABLE_OBJECT(n, struct relay_destination, by_text);
+
+        (void) arg;
+        d->addresses_until_ms = 0;
+}
+
+void relay_destinations_reload(struct relay *r)
+{
+        table_visit(&r->destinations, expire, NULL);
+        relay_destinations_quit(r);
 }

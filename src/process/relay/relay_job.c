@@ -153,6 +153,7 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
         j->next_hop = arena_copy(&j->arena, m->next_hop);
         j->destination = arena_copy(&j->arena, m->destination);
         j->hosts.count = m->hosts.count;
+        j->are_hosts_secure = m->are_hosts_secure;
         j->hosts.octets = arena_copy(&j->arena, m->hosts.octets);
         j->hosts_until_ms = loop_now_ms(j->relay->loop) + m->hosts_ttl_s * 1000ULL;
         if (!j->destination.p || !j->hosts.octets.p)
@@ -496,14 +497,14 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
 }
 
 void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
-                            const char *tls_cipher)
+                            const char *tls_cipher, const char *more)
 {
         const struct span failed = span_first(j->fallback_for, 600);
 
         j->sends_dsn = sends_dsn;
-        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%.*s",
+        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
-                 tls_cipher ? tls_cipher : "", j->is_converted ? " converted" : "",
+                 tls_cipher ? tls_cipher : "", more, j->is_converted ? " converted" : "",
                  failed.len ? " fallback_for=" : "", (int) failed.len, failed.p ? failed.p : "");
 }
 
