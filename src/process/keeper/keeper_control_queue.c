@@ -225,6 +225,8 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
                 w->next_len = RANGE_KEY_MAX;
         }
         send_changes(s);
+        if (s->channel) /* the client knows that we are at it */
+                CHANNEL_SEND(s->channel, control_octets, -1, .octets = {0});
         end_page(s);
 }
 
