@@ -5,6 +5,8 @@
 
 #include "message/downgrade.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct buffer out = BUFFER_INIT(64 * 1024 * 1024), again = BUFFER_INIT(64 * 1024 * 1024);

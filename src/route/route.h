@@ -143,5 +143,9 @@ bool route_literal_is(struct span literal, const unsigned char address[16]);
 enum { ROUTE_DOMAIN_ROOM = 256 };
 bool route_normalise_domain(struct span domain, char *out, size_t *ret_len);
 
+/* Whether mail for this domain, as it is compared, is for us: one of domains,
+ * relay_domains, or our own name. */
+bool route_is_own_domain(const struct config *c, const struct snapshot *s, struct span domain);
+
 /* Before confinement: loads what IDN conversion needs. 0 or -EIO. */
 int route_warm_up(void);

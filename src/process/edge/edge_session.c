@@ -14,6 +14,7 @@
 #include "process/edge/edge_front.h"
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_transaction.h"
+#include "process/edge/edge_trial.h"
 
 enum {
         INPUT_MAX = 64 * 1024,
@@ -155,6 +156,7 @@ static void end(struct edge_session *s)
         s->is_ending = true;
         (void) write_output(s);
         edge_transaction_abandon(s);
+        edge_trial_tell(s);
         stream_finish(s->stream, FINISH_MS);
 }
 
@@ -528,6 +530,7 @@ void edge_session_free(struct edge_session *s)
         list_remove(&s->starved);
         list_remove(&s->warm);
         edge_transaction_abandon(s);
+        edge_checks_forget(s);
         edge_login_cancel(s);
         free(s->login.account);
         s->server = smtp_server_free(s->server);
@@ -538,6 +541,7 @@ void edge_session_free(struct edge_session *s)
         edge_listener_unref(s->listener);
         free(s->helo_name);
         free(s->client_name);
+        buffer_done(&s->trial);
         free(s);
         e->session_count--;
         edge_session_ended(e);

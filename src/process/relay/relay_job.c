@@ -13,6 +13,7 @@
 #include "message/downgrade.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_destination.h"
+#include "process/relay/relay_probe.h"
 #include "route/route.h"
 
 enum {
@@ -233,6 +234,28 @@ static struct relay_job *job_new(struct relay *r, const struct ipc_job *m)
         }
         list_append(&r->jobs, &j->in_relay);
         r->job_count++;
+        return j;
+}
+
+struct relay_job *relay_job_new_probe(struct relay *r, const struct ipc_probe *probe,
+                                      uint64_t prober)
+{
+        enum { PROBE_BIT = 63 }; /* the keeper's numbers never get so far */
+        struct buffer octets = BUFFER_INIT(4 * IPC_ADDRESS_MAX);
+        struct ipc_items items = {0};
+        struct relay_job *j = NULL;
+
+        if (ipc_add_target(&octets, &items, &(struct ipc_target) {.rcpt_to = probe->rcpt_to}) == 0)
+                j = job_new(r, &(struct ipc_job) {
+                        .job = UINT64_C(1) << PROBE_BIT | ++r->probe_last,
+                        .next_hop = probe->next_hop, .recipients = items});
+        buffer_done(&octets);
+        if (!j)
+                return NULL;
+        j->mail.flags |= SMTP_CLIENT_PROBE;
+        j->prober = prober;
+        j->probe = probe->query;
+        j->deadline_ms = loop_now_ms(r->loop) + probe->timeout_ms;
         return j;
 }
 
@@ -509,6 +532,10 @@ static void add_result(struct relay_job *j, size_t rcpt, const struct smtp_reply
         assert(!j->is_answered[rcpt]);
         j->is_answered[rcpt] = true;
         j->open_count--;
+        if (j->prober) {
+                relay_probe_answer(j, reply, host);
+                return;
+        }
         count_result(j->relay, reply->code);
         if (j->results.len > RESULTS_FLUSH)
                 send_results(j, host, false);
@@ -537,7 +564,7 @@ void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls
         j->sends_dsn = sends_dsn;
         snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
-                 tls_cipher ? tls_cipher : "", more, j->is_converted ? " converted" : "",
+                 tls_cipher ? tls_cipher : "", j->is_converted ? " converted" : "", more,
                  failed.len ? " fallback_for=" : "", (int) failed.len, failed.p ? failed.p : "");
 }
 

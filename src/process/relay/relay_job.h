@@ -45,6 +45,8 @@ struct relay_job {
         int file_fd;           /* -1: none */
         uint64_t file_at;
 
+        uint64_t prober, probe; /* not 0: no message, a question of that edge (relay_probe.h) */
+
         struct buffer results; /* of the outcome being built */
         struct ipc_items items;
 };
@@ -53,6 +55,11 @@ struct relay_job {
 void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
 void relay_on_body(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
 void relay_on_job_cancel(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+
+/* A job without a message that asks whether one recipient would be taken. NULL:
+ * no memory. To be given to relay_destination_take(). */
+struct relay_job *relay_job_new_probe(struct relay *r, const struct ipc_probe *probe,
+                                      uint64_t prober);
 
 /* The next octets of the body, at most 64 KiB; they live until the next call.
  * 1; 0: they have not come yet, or all are given (body_unsent says which);
