@@ -51,7 +51,7 @@ enum smtp_client_flag { /* of a message */
         SMTP_CLIENT_SMTPUTF8 = 2,
         SMTP_CLIENT_RET_FULL = 4, /* RFC 3461 section 4.3 */
         SMTP_CLIENT_RET_HDRS = 8,
-        SMTP_CLIENT_REQUIRETLS = 32, /* RFC 8689: only to a host that promises the same */
+        SMTP_CLIENT_REQUIRETLS = 512, /* RFC 8689: only to a host that promises the same */
         SMTP_CLIENT_BY_NOTIFY = 64,  /* RFC 2852: `deliver_by_s` counts, and what is done then */
         SMTP_CLIENT_BY_RETURN = 128,
         SMTP_CLIENT_BY_TRACE = 256,
