@@ -167,3 +167,23 @@ def test_what_is_to_be_delivered_by_a_time(by, offers, status):
         taken(peer)
         left = re.search(r" BY=(\d+);R", peer.messages[0].mail)
         assert (left and 500 < int(left.group(1)) <= 600) if "DELIVERBY" in offers else not left
+
+
+def test_mail_that_requires_tls_goes_nowhere_without():
+    """RFC 8689: the next host offers none, so the mail comes back, without its text."""
+    port = ports.free_port()
+    with Hayauma(users=[SENDER], tls=True, options=f'smart_host = "[127.0.0.11]:{port}"') \
+            as server, SmtpPeer("127.0.0.11", port, offers=BASE) as peer:
+        with server.smtp() as client:
+            client.starttls()
+            client.ehlo()
+            assert client.has_extn("requiretls")
+            assert client.docmd(f"MAIL FROM:<{SENDER}>", "REQUIRETLS")[0] == 250
+            assert client.docmd(f"RCPT TO:<{TO}>")[0] == 250
+            assert client.data(b"Subject: x\r\n\r\nsecret\r\n")[0] == 250
+        report = server.wait_for_messages(SENDER, 1)[0]
+        assert b"Status: 5.7.10" in report and b"secret" not in report
+        assert not peer.messages
+        with server.smtp() as client:  # and other mail goes as ever
+            client.sendmail(SENDER, [TO], "Subject: x\r\n\r\nopen\r\n")
+        ports.wait_until(lambda: peer.messages, "it went")
