@@ -6,7 +6,6 @@ puts into it; with `signed`, the root is signed, and `anchor` is its key.
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 
@@ -69,14 +68,7 @@ class Nsd:
     def _answers(self):
         if self.process.poll() is not None:
             raise AssertionError("nsd ended:\n" + (self.folder / "log").read_text())
-        query = bytes.fromhex("00070000000100000000000000000600") + b"\x01"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(0.3)
-            try:
-                s.sendto(query, ("127.0.0.1", self.port))
-                return len(s.recv(512)) > 12
-            except OSError:
-                return False
+        return ports.answers_dns(self.port)
 
     def __exit__(self, *_):
         self.process.terminate()

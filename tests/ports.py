@@ -41,6 +41,19 @@ def is_listening(port, host="127.0.0.1"):
         return False
 
 
+def answers_dns(port, host="127.0.0.1"):
+    """Whether a name server there tells the SOA of the root."""
+    query = bytes.fromhex("00070100000100000000000000000600") + b"\x01"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.3)
+        try:
+            s.sendto(query, (host, port))
+            answer = s.recv(512)
+        except OSError:
+            return False
+        return len(answer) > 12 and answer[3] & 15 == 0
+
+
 def wait_until(condition, what, timeout=20.0, interval=0.05):
     """Waits until condition() is true and returns that value; fails with `what`."""
     timeout *= _PATIENCE

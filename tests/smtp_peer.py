@@ -5,6 +5,7 @@
         assert peer.messages[0].recipients == ["hanako@two.example"]"""
 import dataclasses
 import re
+import socket
 import socketserver
 import ssl
 import threading
@@ -130,6 +131,10 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads, allow_reuse_address, request_queue_size = True, True, 128
 
 
+class Server6(Server):
+    address_family = socket.AF_INET6
+
+
 class SmtpPeer:
     """`replies`: to commands ("greeting", "MAIL", …, "." after the text): a text, or
     a function of the command that gives one. `close_at`, `hang_at`, `garbage_at`
@@ -150,7 +155,7 @@ class SmtpPeer:
         self.ended, self.server = threading.Event(), None
 
     def start(self):
-        self.server = Server((self.host, self.port), Session)
+        self.server = (Server6 if ":" in self.host else Server)((self.host, self.port), Session)
         self.server.peer = self
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
         return self

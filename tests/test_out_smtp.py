@@ -3,6 +3,7 @@
 import contextlib
 import email
 import email.policy
+import re
 
 import pytest
 
@@ -81,20 +82,15 @@ def test_8bit_text_is_encoded_for_a_host_without(size):
 
 
 @pytest.mark.parametrize("offers, is_chunked", [
-    (BASE, False), ((*BASE, "8BITMIME"), False), ((*BASE, "8BITMIME", "CHUNKING"), True),
-    ((*BASE, "CHUNKING", "BINARYMIME"), True)])
-def test_binary_goes_as_it_is_or_encoded(offers, is_chunked):
+    (BASE, False), ((*BASE, "8BITMIME"), False), ((*BASE, "8BITMIME", "CHUNKING"), True)])
+def test_binary_goes_encoded(offers, is_chunked):
     with site(offers) as (server, peer):
         submit(server, BINARY, "BODY=BINARYMIME", bdat=True)
         message = taken(peer)[0]
         assert peer.messages[0].bdat == is_chunked
-        is_binary = "BINARYMIME" in offers
-        assert ("BODY=BINARYMIME" in peer.messages[0].mail) == is_binary
-        if is_binary:
-            assert peer.messages[0].octets.endswith(bytes(range(256)) * 3)
-        else:
-            assert message["Content-Transfer-Encoding"] == "base64"
-            assert message.get_content() == bytes(range(256)) * 3
+        assert "BINARYMIME" not in peer.messages[0].mail
+        assert message["Content-Transfer-Encoding"] == "base64"
+        assert message.get_content() == bytes(range(256)) * 3
 
 
 def test_what_is_signed_is_not_encoded_without_leave():
@@ -155,3 +151,39 @@ def test_an_idle_connection_is_used_again_and_ends():
         submit(server, b"Subject: x\r\n\r\nx\r\n")
         taken(peer, 4)
         assert peer.connections == 2
+
+
+@pytest.mark.parametrize("by, offers, status", [
+    ("BY=600;R", (*BASE, "DELIVERBY"), None), ("BY=600;R", BASE, "5.3.3"),
+    ("BY=600;N", BASE, None)])
+def test_what_is_to_be_delivered_by_a_time(by, offers, status):
+    """RFC 2852: passed on; given back where the next host cannot and that was asked."""
+    with site(offers) as (server, peer):
+        submit(server, b"Subject: x\r\n\r\nx\r\n", by)
+        if status:
+            assert f"Status: {status}".encode() in server.wait_for_messages(SENDER, 1)[0]
+            assert not peer.messages
+            return
+        taken(peer)
+        left = re.search(r" BY=(\d+);R", peer.messages[0].mail)
+        assert (left and 500 < int(left.group(1)) <= 600) if "DELIVERBY" in offers else not left
+
+
+def test_mail_that_requires_tls_goes_nowhere_without():
+    """RFC 8689: the next host offers none, so the mail comes back, without its text."""
+    port = ports.free_port()
+    with Hayauma(users=[SENDER], tls=True, options=f'smart_host = "[127.0.0.11]:{port}"') \
+            as server, SmtpPeer("127.0.0.11", port, offers=BASE) as peer:
+        with server.smtp() as client:
+            client.starttls()
+            client.ehlo()
+            assert client.has_extn("requiretls")
+            assert client.docmd(f"MAIL FROM:<{SENDER}>", "REQUIRETLS")[0] == 250
+            assert client.docmd(f"RCPT TO:<{TO}>")[0] == 250
+            assert client.data(b"Subject: x\r\n\r\nsecret\r\n")[0] == 250
+        report = server.wait_for_messages(SENDER, 1)[0]
+        assert b"Status: 5.7.10" in report and b"secret" not in report
+        assert not peer.messages
+        with server.smtp() as client:  # and other mail goes as ever
+            client.sendmail(SENDER, [TO], "Subject: x\r\n\r\nopen\r\n")
+        ports.wait_until(lambda: peer.messages, "it went")

@@ -568,9 +568,11 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
         return r <= 0 ? r : index_get(b->below, key, may_block, ret_value);
 }
 
+/* What waits is a heap, its root the next of the scan: a page takes a few of
+ * many, and need not sort them all. */
 struct merge {
-        const struct entry **list; /* in the order of the scan */
-        size_t count, next;
+        const struct entry **heap;
+        size_t count;
         bool is_reverse, has_ended;
         index_visit_fn *visit;
         void *arg;
@@ -583,16 +585,49 @@ static bool give(struct merge *m, struct span key, struct span value)
         return !m->has_ended;
 }
 
+static bool comes_before(const struct merge *m, size_t a, size_t b)
+{
+        const int c = compare_keys(key_of(m->heap[a]), key_of(m->heap[b]));
+
+        return m->is_reverse ? c > 0 : c < 0;
+}
+
+static void sift_down(struct merge *m, size_t i)
+{
+        for (;;) {
+                size_t first = i;
+                const struct entry *e = m->heap[i];
+
+                for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < m->count; child++)
+                        if (comes_before(m, child, first))
+                                first = child;
+                if (first == i)
+                        return;
+                m->heap[i] = m->heap[first];
+                m->heap[first] = e;
+                i = first;
+        }
+}
+
+static const struct entry *take_next(struct merge *m)
+{
+        const struct entry *e = m->heap[0];
+
+        m->heap[0] = m->heap[--m->count];
+        sift_down(m, 0);
+        return e;
+}
+
 /* Gives what waits and comes before `key`; true when it has `key` itself. */
 static bool give_until(struct merge *m, struct span key)
 {
-        while (m->next < m->count && !m->has_ended) {
-                const struct entry *e = m->list[m->next];
+        while (m->count && !m->has_ended) {
+                const struct entry *e = m->heap[0];
                 const int c = compare_keys(key_of(e), key) * (m->is_reverse ? -1 : 1);
 
                 if (c > 0)
                         return false;
-                m->next++;
+                take_next(m);
                 if (!e->is_removed)
                         give(m, key_of(e), value_of(e));
                 if (c == 0)
@@ -623,7 +658,7 @@ static void add_entry(struct behind *b, const struct level *level, const struct 
         if (level == &b->pushing &&
             level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
                 return;
-        m->list[m->count++] = e;
+        m->heap[m->count++] = e;
 }
 
 /* Nearly always the range lies in one partition, of which little waits. */
@@ -666,18 +701,13 @@ static int start_merge(struct behind *b, const struct index_range *range, struct
         const size_t most = count_in(b, &b->waiting, range) + count_in(b, &b->pushing, range);
 
         m->is_reverse = range->is_reverse;
-        m->list = malloc((most + 1) * sizeof *m->list);
-        if (!m->list)
+        m->heap = malloc((most + 1) * sizeof *m->heap);
+        if (!m->heap)
                 return -ENOMEM;
         add_level(b, &b->waiting, range, m);
         add_level(b, &b->pushing, range, m);
-        qsort(m->list, m->count, sizeof *m->list, by_key);
-        for (size_t i = 0; i < m->count / 2 && range->is_reverse; i++) {
-                const struct entry *swapped = m->list[i];
-
-                m->list[i] = m->list[m->count - 1 - i];
-                m->list[m->count - 1 - i] = swapped;
-        }
+        for (size_t i = m->count / 2; i-- > 0;)
+                sift_down(m, i);
         return 0;
 }
 
@@ -695,13 +725,13 @@ static int behind_scan(struct index *i, const struct index_range *range, bool ma
         r = start_merge(b, range, &m);
         if (r == 0)
                 r = index_scan(b->below, range, may_block, visit_below, &m);
-        while (r == 0 && m.next < m.count && !m.has_ended) {
-                const struct entry *e = m.list[m.next++];
+        while (r == 0 && m.count && !m.has_ended) {
+                const struct entry *e = take_next(&m);
 
                 if (!e->is_removed)
                         give(&m, key_of(e), value_of(e));
         }
-        free(m.list);
+        free(m.heap);
         if (may_block)
                 atomic_store(&b->is_scanned, false);
         pthread_mutex_unlock(&b->lock);

@@ -14,7 +14,7 @@
 #include "route/route.h"
 
 enum {
-        PAGE = 200,
+        PAGE = 200,                   /* entries read at once where each makes a row */
         CHANGES_MAX = 8,              /* pages of changes under way */
         CHANGE_LEN_MAX = 1024 * 1024, /* of the entries of one of them */
         RECORDS_MAX = 1000,
@@ -140,7 +140,7 @@ static bool entry_matches(const struct control_session *s, const struct queue_en
 /* Deferred entries ('e') first, then fresh ones ('f'): one key range. */
 struct walk {
         char next[RANGE_KEY_MAX];
-        size_t next_len;
+        size_t next_len, page_size;
         bool has_id;         /* only this one; else all that match */
         uint64_t message_id;
         void (*visit)(struct control_session *s, const struct queue_entry *e);
@@ -179,8 +179,8 @@ static void end_page(struct control_session *s)
 static void next_page(struct control_session *s)
 {
         struct walk *w = s->verb;
-        const struct store_range range = {span_make(w->next, w->next_len), SPAN_LITERAL("g"), PAGE,
-                                          false};
+        const struct store_range range = {span_make(w->next, w->next_len), SPAN_LITERAL("g"),
+                                          w->page_size, false};
 
         store_scan(s->keeper->store, &s->keeper->shard, &range, got_page, s);
 }
@@ -225,6 +225,8 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
                 w->next_len = RANGE_KEY_MAX;
         }
         send_changes(s);
+        if (s->channel) /* the client knows that we are at it */
+                CHANNEL_SEND(s->channel, control_octets, -1, .octets = {0});
         end_page(s);
 }
 
@@ -241,6 +243,7 @@ static struct walk *walk_new(struct control_session *s, size_t size)
                 return NULL;
         }
         w->next[0] = 'e';
+        w->page_size = STORE_SCAN_MAX;
         w->next_len = 1;
         s->verb = w;
         w->has_id = id.len > 0;
@@ -361,6 +364,7 @@ void control_queue_list(struct control_session *s)
         if (number_parse(control_argument(s, "limit"), UINT32_MAX, &limit) == 0)
                 w->visited_max = (size_t) limit;
         w->visit = is_summary ? sum_entry : show_entry;
+        w->page_size = is_summary ? STORE_SCAN_MAX : PAGE;
         w->end = is_summary ? end_summary : end_list;
         next_page(s);
 }

@@ -584,6 +584,10 @@ static bool try_next(struct relay_connection *c)
                 struct relay_job *j = first_job(c);
 
                 take_job_off(j);
+                if (c->is_policy_failure && d->is_tls_required) { /* RFC 8689 section 4.2.1 */
+                        relay_job_fail(j, 550, "5.7.10", c->error, c->host);
+                        continue;
+                }
                 relay_destination_unreachable(
                         d, j, c->is_policy_failure ? "4.7.5" : "4.4.1",
                         c->error[0] ? c->error : "no address could be tried", c->host);

@@ -46,6 +46,7 @@ static struct relay_destination *find(const struct relay *r, struct span text)
 static void destination_free(struct relay_destination *d)
 {
         free(d->text);
+        free(d->next_hop);
         free(d->name);
         free(d->addresses);
         buffer_done(&d->tlsa);
@@ -93,14 +94,7 @@ static int destination_fill(struct relay_destination *d, const struct next_hop *
         return d->name ? 0 : -ENOMEM;
 }
 
-/* Jobs that bring their hosts share a destination by them, the others by their
- * next hop. */
-static struct span text_of(const struct relay_job *j)
-{
-        return j->destination.len ? j->destination : j->next_hop;
-}
-
-static int destination_new(struct relay *r, struct span text, const struct next_hop *hop,
+static int destination_new(struct relay *r, const struct relay_job *j, const struct next_hop *hop,
                            struct relay_destination **ret_d)
 {
         struct relay_destination *d = calloc(1, sizeof *d);
@@ -112,12 +106,14 @@ static int destination_new(struct relay *r, struct span text, const struct next_
         list_init(&d->waiting);
         list_init(&d->idle);
         list_init(&d->busy);
-        d->text = strndup(text.p, text.len);
+        d->text = strndup(j->key.p, j->key.len);
+        d->next_hop = strndup(j->next_hop.p, j->next_hop.len);
+        d->is_tls_required = j->mail.flags & SMTP_CLIENT_REQUIRETLS;
         d->quick_ms = UINT64_MAX;
         d->tlsa = BUFFER_INIT(TLSA_MAX);
-        s = d->text ? destination_fill(d, hop) : -ENOMEM;
+        s = d->text && d->next_hop ? destination_fill(d, hop) : -ENOMEM;
         if (s == 0)
-                s = table_add(&r->destinations, &d->by_text, hash_span(text, hash_seed()));
+                s = table_add(&r->destinations, &d->by_text, hash_span(j->key, hash_seed()));
         if (s < 0) {
                 destination_free(d);
                 return s;
@@ -470,7 +466,7 @@ static const char *unsendable(const struct next_hop *hop)
 
 static int destination_get(struct relay *r, struct relay_job *j, struct relay_destination **ret_d)
 {
-        struct relay_destination *d = find(r, text_of(j));
+        struct relay_destination *d = find(r, j->key);
         const char *why = NULL;
         struct next_hop hop;
         int s = 0;
@@ -487,7 +483,7 @@ static int destination_get(struct relay *r, struct relay_job *j, struct relay_de
                 return -EINVAL;
         }
         if (!d)
-                s = destination_new(r, text_of(j), &hop, &d);
+                s = destination_new(r, j, &hop, &d);
         if (s < 0)
                 relay_job_fail(j, 0, "4.3.0", strerror(-s), "");
         else
@@ -514,10 +510,13 @@ static void fall_back(struct relay_destination *d, struct relay_job *j)
                 relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
                 return;
         }
-        j->fallback_for = text_of(j);
+        j->fallback_for = j->destination.len ? j->destination : j->next_hop;
         j->destination = (struct span) {NULL, 0};
         j->next_hop = fallback;
-        relay_destination_take(r, j);
+        if (relay_job_set_key(j) < 0)
+                relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
+        else
+                relay_destination_take(r, j);
 }
 
 void relay_destination_unreachable(struct relay_destination *d, struct relay_job *j,

@@ -25,11 +25,13 @@ struct relay_address {
 struct relay_destination {
         struct relay *relay;
         struct table_node by_text;
-        char *text; /* the next hop, or the destination of the job that made it */
+        char *text;     /* the key of the job that made it, */
+        char *next_hop; /* and where it goes: whose tls_policy counts */
         char *name; /* to ask the resolver for; NULL: the addresses are fixed */
         uint16_t port;
         bool is_host; /* no MX look-up */
         bool is_lmtp;
+        bool is_tls_required; /* for messages with REQUIRETLS (RFC 8689) */
 
         struct relay_address *addresses;
         size_t address_count;

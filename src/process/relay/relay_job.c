@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "message/downgrade.h"
@@ -18,6 +19,7 @@
 enum {
         JOB_SIZE_MAX = 4 * 1024 * 1024, /* envelope and first part, with what the arena wastes */
         RESULTS_FLUSH = 128 * 1024,     /* results in one frame: half of what may be in it */
+        BY_MAX_S = 999999999,
         CONVERT_MAX = 32 * 1024 * 1024, /* octets that are re-encoded: the loop waits so long */
 };
 
@@ -110,6 +112,14 @@ static unsigned client_flags(uint32_t envelope)
                 flags |= SMTP_CLIENT_8BIT;
         if (envelope & ENVELOPE_BINARY)
                 flags |= SMTP_CLIENT_BINARY;
+        if (envelope & ENVELOPE_REQUIRETLS)
+                flags |= SMTP_CLIENT_REQUIRETLS;
+        if (envelope & ENVELOPE_BY_NOTIFY)
+                flags |= SMTP_CLIENT_BY_NOTIFY;
+        if (envelope & ENVELOPE_BY_RETURN)
+                flags |= SMTP_CLIENT_BY_RETURN;
+        if (envelope & ENVELOPE_BY_TRACE)
+                flags |= SMTP_CLIENT_BY_TRACE;
         if (envelope & ENVELOPE_SMTPUTF8)
                 flags |= SMTP_CLIENT_SMTPUTF8;
         if (envelope & ENVELOPE_RET_FULL)
@@ -145,6 +155,32 @@ static int copy_recipients(struct relay_job *j, struct ipc_items recipients)
         return 0;
 }
 
+/* RFC 2852 section 4.1.1: nine digits at most. */
+static int32_t seconds_left(uint64_t deliver_by_us)
+{
+        const int64_t s = ((int64_t) deliver_by_us - (int64_t) clock_now_us()) / 1000000;
+
+        return (int32_t) (s > BY_MAX_S ? BY_MAX_S : s < -BY_MAX_S ? -BY_MAX_S : s);
+}
+
+int relay_job_set_key(struct relay_job *j)
+{
+        const struct span text = j->destination.len ? j->destination : j->next_hop;
+        const struct span mark = SPAN_LITERAL(" requiretls");
+        char *key;
+
+        j->key = text;
+        if (!(j->mail.flags & SMTP_CLIENT_REQUIRETLS))
+                return 0;
+        key = arena_alloc(&j->arena, text.len + mark.len);
+        if (!key)
+                return -ENOMEM;
+        memcpy(key, text.p, text.len);
+        memcpy(key + text.len, mark.p, mark.len);
+        j->key = span_make(key, text.len + mark.len);
+        return 0;
+}
+
 static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
 {
         int r = copy_recipients(j, m->recipients);
@@ -166,11 +202,13 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
                 .flags = client_flags(m->flags),
                 .has_priority = envelope_has_priority(m->flags),
                 .priority = (int8_t) envelope_priority(m->flags),
+                .deliver_by_s = seconds_left(m->deliver_by_us),
                 .size = m->body_len,
                 .rcpts = j->rcpts,
                 .rcpt_count = j->open_count,
         };
-        return j->next_hop.p && j->mail.mail_from.p && j->mail.envid.p ? 0 : -ENOMEM;
+        return j->next_hop.p && j->mail.mail_from.p && j->mail.envid.p ? relay_job_set_key(j)
+                                                                       : -ENOMEM;
 }
 
 static struct relay_job *job_new(struct relay *r, const struct ipc_job *m)
@@ -268,11 +306,6 @@ void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int
                 j->file_at = in->body_offset;
         } else {
                 j->body_missing = in->body_len - in->octets.len;
-        }
-        if (in->flags & ENVELOPE_REQUIRETLS) { /* RFC 8689 section 4.2.1: a verified host */
-                relay_job_fail(j, 550, "5.7.30", "REQUIRETLS cannot be promised of other hosts",
-                               "");
-                return;
         }
         if (!waits_for_body(j))
                 relay_destination_take(r, j);

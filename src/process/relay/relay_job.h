@@ -19,6 +19,7 @@ struct relay_job {
         uint64_t deadline_ms;
         struct arena arena; /* all spans below */
         struct span next_hop;
+        struct span key;         /* of its relay_destination; see relay_job_set_key() */
         struct span destination; /* whose hosts these are; empty: next_hop is to be looked up */
         struct ipc_items hosts;
         bool are_hosts_secure; /* DNSSEC vouches for their names */
@@ -64,6 +65,11 @@ struct relay_job *relay_job_new_probe(struct relay *r, const struct ipc_probe *p
  * 1; 0: they have not come yet, or all are given (body_unsent says which);
  * negative: the file cannot be read. */
 int relay_job_body(struct relay_job *j, struct span *ret_octets);
+
+/* What jobs share connections by: their hosts where the keeper found them, else
+ * their next hop; and whether they insist on TLS (RFC 8689). After a change of
+ * either. 0 or -ENOMEM. */
+int relay_job_set_key(struct relay_job *j);
 
 /* Gives the body a transfer encoding where a host with these offers (enum
  * smtp_client_offer) takes it only so; before the first relay_job_body(). 0;

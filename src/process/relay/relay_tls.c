@@ -16,7 +16,7 @@ static struct tls_policy policy_of(const struct relay_destination *d, struct spa
 {
         struct next_hop hop = {0};
 
-        (void) next_hop_parse(span_from_string(d->text), &hop); /* it was understood before */
+        (void) next_hop_parse(span_from_string(d->next_hop), &hop); /* it was understood before */
         *ret_host = hop.host;
         return tls_policy_find(&d->relay->process->config->tls_policy, hop.host, hop.port);
 }
@@ -58,6 +58,31 @@ static int decide_dane(struct relay_connection *c, const struct relay_address *a
         }
 }
 
+/* RFC 8689 section 4.2.1: the host is the right one for the domain, by DNSSEC or
+ * since an administrator named it, and its certificate says that it is that host. */
+static int decide_required(struct relay_connection *c, const struct relay_address *a,
+                           const struct tls_policy *p)
+{
+        const struct relay_destination *d = c->destination;
+
+        c->tls.is_mandatory = true;
+        if (p->level == TLS_LEVEL_FINGERPRINT) {
+                c->tls.check = TLS_CHECK_PINS;
+                return 0;
+        }
+        if (a->tlsa_state == TLSA_USABLE) {
+                c->tls.check = TLS_CHECK_DANE;
+                return 0;
+        }
+        c->tls.check = TLS_CHECK_NAMES;
+        if (d->name && !d->is_host && !a->is_name_secure && p->level != TLS_LEVEL_VERIFY)
+                return refuse(c, "DNSSEC does not vouch for its being a mail host of the domain "
+                                 "(REQUIRETLS)");
+        if (!d->relay->process->tls)
+                return refuse(c, "there are no authorities to check it with: see tls.ca");
+        return 0;
+}
+
 static int decide(struct relay_connection *c, const struct relay_address *a)
 {
         const struct relay_destination *d = c->destination;
@@ -74,6 +99,8 @@ static int decide(struct relay_connection *c, const struct relay_address *a)
         };
         if (wanted < 0)
                 return refuse(c, "the directory process has not said yet where we log in");
+        if (d->is_tls_required)
+                return decide_required(c, a, &p);
         switch (c->tls.level) {
         case TLS_LEVEL_NONE:
                 c->tls.is_first = c->tls.is_mandatory = false;
@@ -118,7 +145,8 @@ int relay_tls_decide(struct relay_connection *c, const struct relay_address *a)
 
 enum smtp_client_tls relay_tls_mode(const struct relay_connection *c)
 {
-        if (c->tls.is_first || c->tls.level == TLS_LEVEL_NONE || c->is_plain ||
+        if (c->tls.is_first || c->is_plain ||
+            (c->tls.level == TLS_LEVEL_NONE && !c->tls.is_mandatory) ||
             !c->destination->relay->tls)
                 return SMTP_CLIENT_TLS_NONE;
         return c->tls.is_mandatory ? SMTP_CLIENT_TLS_MUST : SMTP_CLIENT_TLS_MAY;

@@ -51,6 +51,10 @@ enum smtp_client_flag { /* of a message */
         SMTP_CLIENT_SMTPUTF8 = 2,
         SMTP_CLIENT_RET_FULL = 4, /* RFC 3461 section 4.3 */
         SMTP_CLIENT_RET_HDRS = 8,
+        SMTP_CLIENT_REQUIRETLS = 512, /* RFC 8689: only to a host that promises the same */
+        SMTP_CLIENT_BY_NOTIFY = 64,  /* RFC 2852: `deliver_by_s` counts, and what is done then */
+        SMTP_CLIENT_BY_RETURN = 128,
+        SMTP_CLIENT_BY_TRACE = 256,
         SMTP_CLIENT_BINARY = 16, /* lines may have any length and end: RFC 3030 section 3 */
         SMTP_CLIENT_PROBE = 32, /* no message: each recipient's answer is that to its RCPT */
 };
@@ -65,6 +69,8 @@ enum smtp_client_offer { /* what EHLO was answered with */
         SMTP_CLIENT_OFFER_MT_PRIORITY = 64,
         SMTP_CLIENT_OFFER_CHUNKING = 128,
         SMTP_CLIENT_OFFER_BINARYMIME = 256,
+        SMTP_CLIENT_OFFER_REQUIRETLS = 512,
+        SMTP_CLIENT_OFFER_DELIVERBY = 1024,
 };
 
 struct smtp_client_rcpt {
@@ -80,6 +86,7 @@ struct smtp_client_mail {
         struct span envid;     /* xtext, or empty */
         unsigned flags;        /* enum smtp_client_flag */
         bool has_priority;
+        int32_t deliver_by_s;  /* seconds that are left; negative: since then */
         int8_t priority;       /* for MT-PRIORITY= (RFC 6710), where the host takes it */
         uint64_t size;         /* octets of the message: SIZE= (RFC 1870), BDAT */
         const struct smtp_client_rcpt *rcpts;

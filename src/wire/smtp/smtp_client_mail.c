@@ -61,6 +61,15 @@ void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t)
         else if (m->flags & SMTP_CLIENT_SMTPUTF8 && !(c->offers & SMTP_CLIENT_OFFER_SMTPUTF8))
                 refuse(t, 553, "5.6.7", /* RFC 6531 section 3.5 */
                        "the host does not take internationalized mail (no SMTPUTF8)");
+        else if (m->flags & SMTP_CLIENT_REQUIRETLS &&
+                 (!(c->offers & SMTP_CLIENT_OFFER_REQUIRETLS) || !c->is_secured))
+                refuse(t, 550, "5.7.30", /* RFC 8689 section 4.2.1 */
+                       "the host does not promise TLS on the rest of the way (no REQUIRETLS)");
+        else if (m->flags & SMTP_CLIENT_BY_RETURN && !(c->offers & SMTP_CLIENT_OFFER_DELIVERBY))
+                refuse(t, 554, "5.3.3", /* RFC 2852 section 4.1.4.2 */
+                       "the host does not deliver by a given time (no DELIVERBY)");
+        else if (m->flags & SMTP_CLIENT_BY_RETURN && m->deliver_by_s <= 0)
+                refuse(t, 554, "5.4.7", "the time to deliver it by is over");
         else if (m->flags & SMTP_CLIENT_BINARY && (c->offers & BINARY_OFFERS) != BINARY_OFFERS)
                 refuse(t, 554, "5.6.3", /* RFC 3030 section 3 */
                        "the host does not take binary messages (no BINARYMIME)");
@@ -99,6 +108,15 @@ static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
                 smtp_client_put_text(c, " BODY=8BITMIME");
         if (m->flags & SMTP_CLIENT_SMTPUTF8)
                 smtp_client_put_text(c, " SMTPUTF8");
+        if (m->flags & SMTP_CLIENT_REQUIRETLS)
+                smtp_client_put_text(c, " REQUIRETLS");
+        if (m->flags & (SMTP_CLIENT_BY_RETURN | SMTP_CLIENT_BY_NOTIFY) &&
+            c->offers & SMTP_CLIENT_OFFER_DELIVERBY) {
+                snprintf(size, sizeof size, " BY=%" PRId32 ";%c%s", m->deliver_by_s,
+                         m->flags & SMTP_CLIENT_BY_RETURN ? 'R' : 'N',
+                         m->flags & SMTP_CLIENT_BY_TRACE ? "T" : "");
+                smtp_client_put_text(c, size);
+        }
         if (m->has_priority && c->offers & SMTP_CLIENT_OFFER_MT_PRIORITY) {
                 snprintf(size, sizeof size, " MT-PRIORITY=%d", m->priority);
                 smtp_client_put_text(c, size);

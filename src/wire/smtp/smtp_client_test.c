@@ -16,6 +16,7 @@ struct script {
         const char *dot[RCPTS_MAX]; /* LMTP: in the order of accepted recipients */
         const char *bdat, *rset;
         unsigned flags;
+        int32_t deliver_by_s;
         uint64_t size;
         unsigned want[RCPTS_MAX]; /* codes of each mail's recipients; 0: RETURNED or our text */
         const char *want_enhanced; /* of the first recipient */
@@ -24,6 +25,7 @@ struct script {
 
 #define PLAIN "250 mx"
 #define CHUNKS "250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 8BITMIME"
+#define PROMISES "250-mx\r\n250-STARTTLS\r\n250-REQUIRETLS\r\n250 DELIVERBY 60"
 #define BINARY "250-mx\r\n250-CHUNKING\r\n250 BINARYMIME"
 #define FULL "250-mx\r\n250-PIPELINING\r\n250-SIZE 5000\r\n250-8BITMIME\r\n250-DSN\r\n250 STARTTLS"
 
@@ -97,6 +99,28 @@ static const struct script scripts[] = {
         { "LMTP, a reply is missing", .is_lmtp = true, .ehlo = FULL, .dot = {"250 a", "%"},
           .want = {250, 0, 0} },
         { "LMTP has no HELO", .is_lmtp = true, .ehlo = "500 what", .want = {0} },
+        { "REQUIRETLS", .ehlo = PROMISES, .tls = SMTP_CLIENT_TLS_MUST, .want = {250, 250, 250},
+          .flags = SMTP_CLIENT_REQUIRETLS,
+          .want_commands = "MAIL FROM:<a@x> REQUIRETLS\r\nRCPT TO:<r0@y>\r\nRCPT TO:<r1@y>\r\n"
+                           "RCPT TO:<r2@y>\r\nDATA\r\n..b\r\n.\r\n" },
+        { "REQUIRETLS not promised", .ehlo = FULL, .tls = SMTP_CLIENT_TLS_MUST,
+          .flags = SMTP_CLIENT_REQUIRETLS, .want = {550, 550, 550}, .want_enhanced = "5.7.30" },
+        { "REQUIRETLS without TLS", .ehlo = PROMISES, .flags = SMTP_CLIENT_REQUIRETLS,
+          .want = {550, 550, 550}, .want_enhanced = "5.7.30" },
+        { "DELIVERBY", .ehlo = PROMISES, .want = {250, 250, 250}, .deliver_by_s = 120,
+          .flags = SMTP_CLIENT_BY_RETURN | SMTP_CLIENT_BY_TRACE,
+          .want_commands = "MAIL FROM:<a@x> BY=120;RT\r\nRCPT TO:<r0@y>\r\nRCPT TO:<r1@y>\r\n"
+                           "RCPT TO:<r2@y>\r\nDATA\r\n..b\r\n.\r\n" },
+        { "DELIVERBY, late and to be told", .ehlo = PROMISES, .want = {250, 250, 250},
+          .deliver_by_s = -5, .flags = SMTP_CLIENT_BY_NOTIFY,
+          .want_commands = "MAIL FROM:<a@x> BY=-5;N\r\nRCPT TO:<r0@y>\r\nRCPT TO:<r1@y>\r\n"
+                           "RCPT TO:<r2@y>\r\nDATA\r\n..b\r\n.\r\n" },
+        { "DELIVERBY, too late", .ehlo = PROMISES, .want = {554, 554, 554}, .deliver_by_s = -5,
+          .flags = SMTP_CLIENT_BY_RETURN, .want_enhanced = "5.4.7" },
+        { "DELIVERBY not offered", .ehlo = FULL, .want = {554, 554, 554}, .deliver_by_s = 120,
+          .flags = SMTP_CLIENT_BY_RETURN, .want_enhanced = "5.3.3" },
+        { "DELIVERBY not offered, to be told", .ehlo = PLAIN, .want = {250, 250, 250},
+          .deliver_by_s = 120, .flags = SMTP_CLIENT_BY_NOTIFY },
         { "BDAT with the envelope", .ehlo = CHUNKS, .want = {250, 250, 250},
           .want_commands = "MAIL FROM:<a@x>\r\nRCPT TO:<r0@y>\r\nRCPT TO:<r1@y>\r\n"
                            "RCPT TO:<r2@y>\r\nBDAT 4 LAST\r\n.b\r\n" },
@@ -274,6 +298,7 @@ static void send_mails(struct run *r)
                 struct smtp_client_mail m = {
                         .tag = &r->mails[r->sent], .mail_from = SPAN("a@x"), .rcpts = rcpts,
                         .rcpt_count = RCPTS_MAX, .flags = r->s->flags,
+                        .deliver_by_s = r->s->deliver_by_s,
                         .size = r->s->size ? r->s->size : 4};
 
                 if (r->sent && !r->is_chaining && !r->mails[r->sent - 1].done)
