@@ -42,23 +42,25 @@ def program():
 
 
 class Hayauma:
-    """`listen` maps a protocol to its port (0: a free one); `options` is text
-    for the end of hayauma.conf; `users` are made before the start, all with
-    PASSWORD. With `tls`, there is a self-signed certificate. The server's own
-    folder is made in `folder`, else where temporary files are. `as_nobody` has
-    root's test run everything as the user nobody."""
+    """`listen` maps a protocol to its port (0: a free one); `limits` are those
+    options, and `options` is text for the end of hayauma.conf; `users` are made
+    before the start, all with PASSWORD. With `tls`, there is a self-signed
+    certificate. The server's own folder is made in `folder`, else where temporary
+    files are. `as_nobody` has root's test run everything as the user nobody."""
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
-                 listen=None, tls=False, binary=None, role="mailbox", folder=None, as_nobody=False):
+                 listen=None, tls=False, binary=None, role="mailbox", folder=None, as_nobody=False,
+                 limits="connections_per_client = 0 messages_per_connection = 0"):
         self.binary = pathlib.Path(binary or program())
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hayauma-test-", dir=folder))
         self.folder.chmod(0o755)
         self.config, self.log_path = self.folder / "hayauma.conf", self.folder / "log"
         self.hostname, self.domains, self.users, self.role = hostname, domains, users, role
-        self.options, self.tls = options, tls
+        self.options, self.tls, self.limits = options, tls, limits
         self.ports = {protocol: port or ports.free_port() for protocol, port in
                       (listen or {"smtp": 0, "lmtp": 0}).items()}
         self.process, self.killed, self._before_kill = None, 0, {}
+        self.environment = {}  # of the server, besides our own
         if not self.binary.exists():
             raise AssertionError(f"there is no {self.binary}: run `make check`")
         self._identity = {}
@@ -83,7 +85,7 @@ class Hayauma:
                  f"domains = {texts(self.domains)}", f"listen = {texts(listen)}",
                  f'state_dir = "{self.folder}/state"', f'run_dir = "{self.folder}/run"',
                  f'users {{ file = "{self.folder}/users" }}',
-                 "limits { connections_per_client = 0 messages_per_connection = 0 }"]
+                 f"limits {{ {self.limits} }}"]
         if self.tls:
             lines.append(f'tls {{ certificate = "{self.folder}/cert.pem" '
                          f'key = "{self.folder}/key.pem" }}')
@@ -185,8 +187,8 @@ class Hayauma:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen([self.binary, "run", "-c", self.config],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, **SANITIZER_OPTIONS},
-                                            **self._identity)
+                                            env={**os.environ, **SANITIZER_OPTIONS,
+                                                 **self.environment}, **self._identity)
         self.wait_until_ready(timeout)
         return self
 

@@ -3,8 +3,13 @@ import os
 import socket
 import time
 
-_FIRST, _LAST = 20000, 31999  # below the range that outgoing connections use
-_next = _FIRST + os.getpid() % (_LAST - _FIRST)
+# Below the range that outgoing connections use; tests that run at the same time
+# (pytest-xdist names its workers gw0, gw1, …) have a part of it each.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+_PART = 2000 if _WORKER else 12000
+_FIRST = 20000 + (int(_WORKER[2:]) % 6 * _PART if _WORKER else 0)
+_LAST = _FIRST + _PART - 1
+_next = _FIRST + os.getpid() % _PART
 
 # Deadlines are for a machine with nothing else to do. Where one is loaded they
 # are stretched: a wait ends as soon as its condition holds, so it costs nothing.

@@ -6,6 +6,7 @@
 import dataclasses
 import re
 import socketserver
+import ssl
 import threading
 import time
 
@@ -55,12 +56,20 @@ class Session(socketserver.StreamRequestHandler):
             if self._step("greeting"):
                 self.reply(peer.replies.get("greeting", f"220 {peer.name} ESMTP"))
                 self._session(peer)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             pass
+
+    def _start_tls(self, peer):
+        self.connection = peer.tls.wrap_socket(self.connection, server_side=True)
+        self.setup_files()
+
+    def setup_files(self):
+        self.rfile = self.connection.makefile("rb", -1)
+        self.wfile = self.connection.makefile("wb", 0)
 
     def _session(self, peer):
         mail, rcpts, accepted, chunks = "", [], 0, []
-        for raw in self.rfile:
+        for raw in iter(lambda: self.rfile.readline(), b""):
             line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
             verb = line.split(" ")[0].upper()
             peer.commands.append(line)
@@ -70,7 +79,8 @@ class Session(socketserver.StreamRequestHandler):
             if callable(wanted):
                 wanted = wanted(line)
             if verb in ("EHLO", "LHLO"):
-                offers = [peer.name, *peer.offers]
+                is_plain = not isinstance(self.connection, ssl.SSLSocket)
+                offers = [peer.name, *peer.offers, *(["STARTTLS"] if peer.tls and is_plain else [])]
                 self.reply(wanted or "\r\n".join(
                     f"250{'-' if i + 1 < len(offers) else ' '}{o}" for i, o in enumerate(offers)))
             elif verb == "MAIL":
@@ -97,6 +107,9 @@ class Session(socketserver.StreamRequestHandler):
                     continue
                 self._take(peer, Taken(mail, rcpts, [], b"".join(chunks), True), accepted)
                 chunks = []
+            elif verb == "STARTTLS" and peer.tls and not wanted:
+                self.reply("220 2.0.0 begin")
+                self._start_tls(peer)
             elif verb == "QUIT":
                 self.reply("221 2.0.0 bye")
                 return
@@ -120,14 +133,19 @@ class Server(socketserver.ThreadingTCPServer):
 class SmtpPeer:
     """`replies`: to commands ("greeting", "MAIL", …, "." after the text): a text, or
     a function of the command that gives one. `close_at`, `hang_at`, `garbage_at`
-    name a step at which it does that."""
+    name a step at which it does that. `tls`: a file with certificate and key: STARTTLS
+    is offered."""
 
     def __init__(self, host, port, name="peer.example", replies=None,
                  offers=("PIPELINING", "8BITMIME", "SIZE 0"), close_at=None, hang_at=None,
-                 garbage_at=None, is_lmtp=False):
+                 garbage_at=None, is_lmtp=False, tls=None):
         self.host, self.port, self.name = host, port, name
         self.replies, self.offers, self.is_lmtp = dict(replies or {}), offers, is_lmtp
         self.close_at, self.hang_at, self.garbage_at = close_at, hang_at, garbage_at
+        self.tls = None
+        if tls:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(tls)
         self.connections, self.commands, self.messages, self.times = 0, [], [], []
         self.ended, self.server = threading.Event(), None
 

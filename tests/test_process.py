@@ -69,6 +69,9 @@ def status_of(pid):
 def test_all_are_confined(server):
     is_root = os.geteuid() == 0 and server.as_user is None
     owners = set()
+    # The first edge answers while others still start.
+    ports.wait_until(lambda: all(status_of(pid)["Seccomp"] == "2"
+                                 for pid in server.children().values()), "all are confined")
     for name, pid in server.children().items():
         status = status_of(pid)
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2"), name

@@ -67,7 +67,7 @@ void buffer_commit(struct buffer *b, size_t n)
         b->len += n;
 }
 
-int buffer_append(struct buffer *b, const void *p, size_t n)
+int buffer_append_slowly(struct buffer *b, const void *p, size_t n)
 {
         char *to;
         int r;
@@ -80,11 +80,6 @@ int buffer_append(struct buffer *b, const void *p, size_t n)
         memcpy(to, p, n);
         b->len += n;
         return 0;
-}
-
-int buffer_append_span(struct buffer *b, struct span s)
-{
-        return buffer_append(b, s.p, s.len);
 }
 
 int buffer_append_string(struct buffer *b, const char *s)

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/span.h"
 
@@ -47,8 +48,20 @@ static inline size_t buffer_room(const struct buffer *b)
 }
 
 /* 0, or as buffer_reserve(); on failure nothing was appended. */
-int buffer_append(struct buffer *b, const void *p, size_t n);
-int buffer_append_span(struct buffer *b, struct span s);
+int buffer_append_slowly(struct buffer *b, const void *p, size_t n);
+static inline int buffer_append(struct buffer *b, const void *p, size_t n)
+{
+        /* Nearly always there is room; what is left for the rest to say is why not. */
+        if (n == 0 || n > b->room - b->start - b->len || n > b->size_max - b->len)
+                return buffer_append_slowly(b, p, n);
+        memcpy(b->data + b->start + b->len, p, n);
+        b->len += n;
+        return 0;
+}
+static inline int buffer_append_span(struct buffer *b, struct span s)
+{
+        return buffer_append(b, s.p, s.len);
+}
 int buffer_append_string(struct buffer *b, const char *s);
 int buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int buffer_vprintf(struct buffer *b, const char *format, va_list args);

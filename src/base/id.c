@@ -22,6 +22,11 @@ uint64_t id_next(struct id_maker *m, uint64_t now_us)
         return id;
 }
 
+uint8_t id_maker_number(uint64_t id)
+{
+        return (id >> COUNTER_BITS) % ID_MAKERS;
+}
+
 uint64_t id_time_us(uint64_t id)
 {
         return (id >> TIME_SHIFT) * 1000 + epoch_us;

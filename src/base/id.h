@@ -21,6 +21,9 @@ struct id_maker {
 /* Greater than every id this maker made before, even if the clock was set back. */
 uint64_t id_next(struct id_maker *m, uint64_t now_us);
 
+/* The number of who made it. */
+uint8_t id_maker_number(uint64_t id);
+
 /* When it was made, ±1 ms. */
 uint64_t id_time_us(uint64_t id);
 

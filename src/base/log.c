@@ -1,8 +1,8 @@
 #include "base/log.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -68,10 +68,31 @@ static void put(struct line *l, char c)
                 l->text[l->len++] = c;
 }
 
+static void put_octets(struct line *l, const char *p, size_t len)
+{
+        const size_t end = LOG_LINE_MAX - 2, room = l->len < end ? end - l->len : 0;
+        const size_t n = len < room ? len : room;
+
+        if (n)
+                memcpy(l->text + l->len, p, n);
+        l->len += n;
+}
+
 static void put_string(struct line *l, const char *s)
 {
-        while (*s)
-                put(l, *s++);
+        put_octets(l, s, strlen(s));
+}
+
+static void put_number(struct line *l, uint64_t number)
+{
+        char digits[20];
+        size_t at = sizeof digits;
+
+        do {
+                digits[--at] = (char) ('0' + number % 10);
+                number /= 10;
+        } while (number);
+        put_octets(l, digits + at, sizeof digits - at);
 }
 
 static bool needs_quotes(struct span s)
@@ -90,8 +111,7 @@ static void put_value(struct line *l, struct span s)
         static const char digits[] = "0123456789abcdef";
 
         if (!needs_quotes(s)) {
-                for (size_t i = 0; i < s.len; i++)
-                        put(l, s.p[i]);
+                put_octets(l, s.p, s.len);
                 return;
         }
         put(l, '"');
@@ -145,10 +165,11 @@ static void put_out(const struct line *l, enum log_level level)
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
                size_t field_count)
 {
-        struct line l = {.len = 0};
+        struct line l;
 
         if (level > level_max)
                 return;
+        l.len = 0; /* the text is long, and need not be zeroed */
         if (has_clock) {
                 char time[CLOCK_DATE_MAX];
 
@@ -164,14 +185,10 @@ void log_write(enum log_level level, const char *event, const struct log_field *
                 put(&l, ' ');
                 put_string(&l, fields[i].name);
                 put(&l, '=');
-                if (fields[i].is_number) {
-                        char number[24];
-
-                        snprintf(number, sizeof number, "%" PRIu64, fields[i].number);
-                        put_string(&l, number);
-                } else {
+                if (fields[i].is_number)
+                        put_number(&l, fields[i].number);
+                else
                         put_value(&l, fields[i].text);
-                }
         }
         l.text[l.len++] = '\n';
         put_out(&l, level);

@@ -67,8 +67,26 @@ bool span_split(struct span *s, char separator, struct span *ret_word)
         return true;
 }
 
+/* Eight octets at once: the high bit of each says whether it is a capital. */
+static uint64_t lower8(uint64_t x)
+{
+        const uint64_t ones = UINT64_C(0x0101010101010101), low = x & (0x7f * ones);
+        const uint64_t from_a = low + (0x80 - 'A') * ones, above_z = low + (0x7f - 'Z') * ones;
+
+        return x | ((~x & (from_a ^ above_z) & (0x80 * ones)) >> 2);
+}
+
 void ascii_lower_copy(char *out, struct span s)
 {
-        for (size_t i = 0; i < s.len; i++)
+        size_t i = 0;
+
+        for (; s.len - i >= 8; i += 8) {
+                uint64_t x;
+
+                memcpy(&x, s.p + i, 8);
+                x = lower8(x);
+                memcpy(out + i, &x, 8);
+        }
+        for (; i < s.len; i++)
                 out[i] = ascii_lower(s.p[i]);
 }

@@ -47,7 +47,17 @@ bool utf8_is_valid(struct span s)
 
 bool utf8_is_ascii(struct span s)
 {
-        for (size_t i = 0; i < s.len; i++)
+        const uint64_t high = UINT64_C(0x8080808080808080);
+        size_t i = 0;
+
+        for (; s.len - i >= 32; i += 32) { /* four words: looked at together */
+                uint64_t x[4];
+
+                memcpy(x, s.p + i, sizeof x);
+                if ((x[0] | x[1] | x[2] | x[3]) & high)
+                        return false;
+        }
+        for (; i < s.len; i++)
                 if ((unsigned char) s.p[i] > 127)
                         return false;
         return true;
@@ -63,4 +73,28 @@ size_t utf8_cut(struct span s, size_t n)
                 if (((unsigned char) s.p[n - back] & 0xc0) != 0x80)
                         return n - back;
         return n;
+}
+
+size_t utf8_put(uint32_t character, char *out)
+{
+        if (character < 0x80) {
+                out[0] = (char) character;
+                return 1;
+        }
+        if (character < 0x800) {
+                out[0] = (char) (0xC0 | character >> 6);
+                out[1] = (char) (0x80 | (character & 63));
+                return 2;
+        }
+        if (character < 0x10000) {
+                out[0] = (char) (0xE0 | character >> 12);
+                out[1] = (char) (0x80 | (character >> 6 & 63));
+                out[2] = (char) (0x80 | (character & 63));
+                return 3;
+        }
+        out[0] = (char) (0xF0 | character >> 18);
+        out[1] = (char) (0x80 | (character >> 12 & 63));
+        out[2] = (char) (0x80 | (character >> 6 & 63));
+        out[3] = (char) (0x80 | (character & 63));
+        return 4;
 }

@@ -76,6 +76,18 @@ static unsigned cores(void)
         return n < 1 ? 1 : (n > 8 ? 8 : (unsigned) n);
 }
 
+static bool listens_for_readers(const struct config *c)
+{
+        for (size_t i = 0; i < c->listen.count; i++) {
+                const enum listen_protocol p = c->listen.items[i].protocol;
+
+                if (p == LISTEN_IMAP || p == LISTEN_IMAPS || p == LISTEN_POP3 ||
+                    p == LISTEN_POP3S)
+                        return true;
+        }
+        return false;
+}
+
 /* Defaults that no text in the table can say. */
 static int fill_derived(struct config *c)
 {
@@ -84,6 +96,8 @@ static int fill_derived(struct config *c)
 
         if (!c->processes.edge)
                 c->processes.edge = cores();
+        if (strcmp(config_origin(c, "processes.login"), "default") == 0 && listens_for_readers(c))
+                c->processes.login = cores() < 2 ? 1 : cores() / 2;
         if (!c->processes.relay)
                 c->processes.relay = cores() < 2 ? 1 : cores() / 2;
         if (!c->processes.access)

@@ -70,7 +70,7 @@ struct config {
         enum role role;
         struct span state_dir, run_dir, user;
         struct {
-                unsigned edge, relay, access, worker;
+                unsigned edge, login, relay, access, worker;
         } processes;
         struct config_list domains, relay_domains;
         struct config_list relay_mail_from;
@@ -82,6 +82,7 @@ struct config {
                 bool recipients;
                 uint64_t good_ms, bad_ms, timeout_ms;
         } probe;
+        struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
@@ -105,9 +106,11 @@ struct config {
         struct {
                 struct config_list mechanisms;
                 struct config_networks plaintext_without_tls;
+                uint64_t pop3_login_delay_ms;
                 bool on_smtp;           /* offered on port 25 too */
                 bool sender_must_match; /* MAIL FROM is an address of the login */
                 uint64_t recipients_per_hour, recipients_per_day; /* of one account */
+                struct span relay_logins; /* file: what we log in to other servers with */
         } auth;
         struct {
                 struct span file;
@@ -143,6 +146,7 @@ struct config {
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
         uint64_t trace_days, trace_size;
+        uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;
         struct span log_level;
 

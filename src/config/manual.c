@@ -24,6 +24,7 @@ static const char *const type_texts[] = {
         [OPTION_NAMES] = "A list of local names",
         [OPTION_SERVERS] = "A list of addresses",
         [OPTION_MECHANISMS] = "A list of SASL mechanisms",
+        [OPTION_TLS_POLICIES] = "A list of rows",
         [OPTION_PATHS] = "A list of whole paths",
         [OPTION_NETWORKS] = "A list of networks",
         [OPTION_LISTENS] = "A list of listeners",

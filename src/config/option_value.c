@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "config/options.h"
+#include "config/tls_policy.h"
 #include "message/address.h"
 
 enum {
@@ -77,6 +78,7 @@ size_t option_size(enum option_type type)
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 return sizeof(struct config_list);
         case OPTION_NETWORKS:
                 return sizeof(struct config_networks);
@@ -467,6 +469,18 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
                       TEXT(s));
 }
 
+static int parse_tls_policy(struct span s, struct arena *arena, struct span *ret,
+                            struct buffer *why)
+{
+        struct tls_policy policy;
+        const char *text;
+
+        if (tls_policy_parse(s, &policy, &text) < 0)
+                return REFUSE(why, "\"%.*s\": %s", TEXT(s), text);
+        *ret = arena_copy(arena, s);
+        return ret->p ? 0 : -ENOMEM;
+}
+
 static int parse_item(const struct option *o, struct span s, struct arena *arena,
                       struct span *ret, struct buffer *why)
 {
@@ -480,6 +494,8 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
                 *ret = r < 0 ? *ret : arena_copy(arena, s);
                 return r < 0 ? r : ret->p ? 0 : -ENOMEM;
         }
+        if (o->type == OPTION_TLS_POLICIES)
+                return parse_tls_policy(s, arena, ret, why);
         r = o->type == OPTION_SERVERS ? parse_server(s, why)
             : o->type == OPTION_NAMES ? check_name(s, why)
                                       : check_domain(span_skip(s, is_pattern), why);
@@ -618,6 +634,7 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 return parse_list(o, texts, arena, field, why);
         case OPTION_NETWORKS:
                 return parse_networks(texts, arena, field, why);
@@ -671,6 +688,7 @@ static size_t field_count(const struct option *o, const void *field)
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 return ((const struct config_list *) field)->count;
         case OPTION_NETWORKS:
                 return ((const struct config_networks *) field)->count;
@@ -716,6 +734,7 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
         case OPTION_SERVERS:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
+        case OPTION_TLS_POLICIES:
                 *ret_text = ((const struct config_list *) field)->items[i];
                 return 0;
         case OPTION_NETWORKS:

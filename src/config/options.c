@@ -93,11 +93,26 @@ const struct option options[] = {
                 .change = OPTION_RESTART,
                 .offset = FIELD(processes.edge),
                 .min = 1,
-                .max = 64,
+                .max = 32,
                 .default_text = "the number of cores, at most 8",
                 .brief = "Processes that speak to clients",
                 .text = "More than one a core costs memory and gains nothing.",
                 .example = "4",
+        },
+        {
+                .name = "processes.login",
+                .type = OPTION_NUMBER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(processes.login),
+                .min = 0,
+                .max = 32,
+                .default_text = "half the number of cores, at least 1 and at most 4; none where "
+                                "nothing of listen is IMAP or POP3",
+                .brief = "Edges of their own for the logins of IMAP and POP3",
+                .text = "They stand behind those of processes.edge, which take mail: a flood of "
+                        "logins leaves mail alone. TLS of those who read ends in them. 0: those of "
+                        "processes.edge take the logins, too.",
+                .example = "2",
         },
         {
                 .name = "processes.relay",
@@ -228,6 +243,26 @@ const struct option options[] = {
                 .text = "The first of the family that is needed is used. On a host with several "
                         "addresses it is the one whose name in DNS is hostname.",
                 .example = "{ \"192.0.2.25\", \"2001:db8::25\" }",
+        },
+        {
+                .name = "tls_policy",
+                .type = OPTION_TLS_POLICIES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(tls_policy),
+                .default_text = "none: as for \"* dane\"",
+                .brief = "How sure we must be of a server before mail goes there",
+                .text = "A row is a destination and a level. The destination is a domain, or the "
+                        "host of a next hop, with a port or without; .example.net is every name "
+                        "below it, * everything. The row that says most about a destination "
+                        "counts.\n"
+                        "Levels: none (no TLS), may (where it is offered, with any certificate), "
+                        "encrypt (TLS or nothing), verify (an authority of tls.ca vouches for the "
+                        "name of the destination, or one behind match=), fingerprint (SHA-256 of "
+                        "the certificate or of its public key stands behind it), dane (as TLSA "
+                        "records in validated DNS say; without such records as may), dane-only "
+                        "(without such records nothing is sent). Mail that may not go to a host "
+                        "waits in the queue, and hayauma why says the reason.",
+                .example = "{ \"bank.example verify\", \".example.net encrypt\", \"* dane\" }",
         },
         {
                 .name = "local_relay",
@@ -496,6 +531,19 @@ const struct option options[] = {
                 .example = "{ \"192.0.2.0/28\" }",
         },
         {
+                .name = "auth.pop3_login_delay",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.pop3_login_delay_ms),
+                .value = "0s",
+                .min = 0,
+                .max = 3600 * 1000,
+                .brief = "How long a POP3 client waits before it may log in again",
+                .text = "An account that logs in sooner is told so (LOGIN-DELAY of RFC 2449). 0 is "
+                        "no limit.",
+                .example = "60s",
+        },
+        {
                 .name = "auth.on_smtp",
                 .type = OPTION_BOOL,
                 .change = OPTION_RELOAD,
@@ -544,6 +592,20 @@ const struct option options[] = {
                 .brief = "The most recipients one account may send to in a day",
                 .text = "As auth.recipients_per_hour. Counted anew after a restart.",
                 .example = "1000",
+        },
+        {
+                .name = "auth.relay_logins",
+                .type = OPTION_PATH,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(auth.relay_logins),
+                .brief = "The file of passwords that we log in to other servers with",
+                .text = "A line each: the host of the next hop (with :port or without), blanks, "
+                        "the login name, blanks, the password, and perhaps "
+                        "mechanisms=SCRAM-SHA-256 behind it. The login is given only where "
+                        "tls_policy says verify, fingerprint or dane-only; where it says nothing "
+                        "of the host, it is as if it said verify. Only one process reads the "
+                        "file; it should be root's alone.",
+                .example = "\"/etc/hayauma/relay_logins\"",
         },
         {
                 .name = "users.file",
@@ -684,6 +746,21 @@ const struct option options[] = {
                 .text = "Past it the oldest day goes. 0 stands for two hundredths of the disk that "
                         "state_dir is on.",
                 .example = "10G",
+        },
+        {
+                .name = "pop_before_smtp",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(pop_before_smtp_ms),
+                .value = "0s",
+                .min = 0,
+                .max = 24 * 3600 * 1000,
+                .brief = "How long an address may relay after somebody there logged in to read",
+                .text = "For mail programs that cannot log in when they send. A login over POP3 or "
+                        "IMAP opens relaying for that address, rounded up to minutes, in all "
+                        "edges. Whoever shares the address may relay, too: better use submission. "
+                        "0 is off.",
+                .example = "10m",
         },
         {
                 .name = "drain",

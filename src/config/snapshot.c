@@ -1,5 +1,6 @@
 #include "config/snapshot.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -44,7 +45,9 @@ static bool table_is_sound(const struct snapshot *s, const struct snapshot_table
                 return t->count == 0;
         return t->count <= t->cell_count && t->home_count <= t->cell_count &&
                t->cells % SNAPSHOT_CELL_ALIGN == 0 &&
-               is_within(s, t->cells, t->cell_count * (uint64_t) sizeof(struct snapshot_cell));
+               is_within(s, t->cells,
+                         t->cell_count * (uint64_t) (sizeof(struct snapshot_cell) + 1) +
+                                 SNAPSHOT_PRINTS_PAD);
 }
 
 static bool is_sound(const struct snapshot *s)
@@ -103,26 +106,34 @@ struct snapshot *snapshot_close(struct snapshot *s)
         return NULL;
 }
 
-/* ASCII lower case, eight octets at a time: a look-up is little more than this
- * and two cache misses. */
-static void lower(char *out, struct span in)
+/* Eight octets in ASCII lower case. */
+static void lower_word(char *out, const char *in)
 {
         const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+        uint64_t word, low7, is_upper;
+
+        memcpy(&word, in, 8);
+        low7 = word & ~high;
+        /* The high bit of each octet: >= 'A', and not >= 'Z' + 1, and ASCII. */
+        is_upper = (low7 + (0x80 - 'A') * ones) & ~(low7 + (0x80 - 'Z' - 1) * ones) & ~word & high;
+        word += is_upper >> 2; /* 0x20 */
+        memcpy(out, &word, 8);
+}
+
+/* The last eight octets are done by themselves, some of them for the second
+ * time: a look-up is little more than this, a hash, and a cache miss. */
+static void lower(char *out, struct span in)
+{
         size_t i = 0;
 
-        for (; i + 8 <= in.len; i += 8) {
-                uint64_t word, low7, is_upper;
-
-                memcpy(&word, in.p + i, 8);
-                low7 = word & ~high;
-                /* The high bit of each octet: >= 'A', and not >= 'Z' + 1, and ASCII. */
-                is_upper = (low7 + (0x80 - 'A') * ones) & ~(low7 + (0x80 - 'Z' - 1) * ones) &
-                           ~word & high;
-                word += is_upper >> 2; /* 0x20 */
-                memcpy(out + i, &word, 8);
+        if (in.len < 8) {
+                for (; i < in.len; i++)
+                        out[i] = ascii_lower(in.p[i]);
+                return;
         }
-        for (; i < in.len; i++)
-                out[i] = ascii_lower(in.p[i]);
+        for (; i + 8 < in.len; i += 8)
+                lower_word(out + i, in.p + i);
+        lower_word(out + in.len - 8, in.p + in.len - 8);
 }
 
 /* Where a cell's key and value are. Bounds are looked at here and not when the
@@ -141,12 +152,38 @@ static const char *cell_text(const struct snapshot *s, const struct snapshot_cel
         return is_within(s, at, len) ? s->map + at : NULL;
 }
 
+/* The value of the key that was looked for, if it is the one in this cell. */
+static bool cell_get(const struct snapshot *s, const struct snapshot_cell *cell, uint32_t tag,
+                     struct span key_lower, struct span *ret_value)
+{
+        const char *text;
+
+        if (cell->kind == SNAPSHOT_CELL_EMPTY || cell->tag != tag ||
+            cell->key_len != key_lower.len)
+                return false;
+        text = cell_text(s, cell);
+        if (!text || memcmp(text, key_lower.p, key_lower.len) != 0)
+                return false;
+        *ret_value = span_make(cell->value_is_key ? text : text + key_lower.len, cell->value_len);
+        return true;
+}
+
+/* The high bit of each octet that is 0. */
+static uint64_t zero_octets(uint64_t word)
+{
+        const uint64_t low7 = UINT64_C(0x7f7f7f7f7f7f7f7f);
+
+        return ~(((word & low7) + low7) | word | low7);
+}
+
 bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct span key,
                   struct span *ret_value, uint32_t *ret_line)
 {
         const struct snapshot_table_header *t = &s->header->tables[table];
         const struct snapshot_cell *cells;
+        const char *prints;
         char key_lower[SNAPSHOT_KEY_MAX];
+        uint64_t wanted;
         uint32_t tag;
 
         if (t->count == 0 || key.len > sizeof key_lower)
@@ -154,21 +191,30 @@ bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct sp
         lower(key_lower, key);
         tag = (uint32_t) (XXH3_64bits_withSeed(key_lower, key.len, s->header->seed) >> 32);
         cells = (const struct snapshot_cell *) (const void *) (s->map + t->cells);
-        for (uint32_t at = snapshot_home(tag, t->home_count); at < t->cell_count; at++) {
-                const struct snapshot_cell *cell = &cells[at];
-                const char *text;
+        prints = (const char *) (cells + t->cell_count);
+        wanted = snapshot_print(tag) * UINT64_C(0x0101010101010101);
 
-                if (cell->kind == SNAPSHOT_CELL_EMPTY || cell->tag > tag)
+        for (uint64_t at = snapshot_home(tag, t->home_count); at < t->cell_count; at += 8) {
+                uint64_t word, empty, alike;
+
+                memcpy(&word, prints + at, sizeof word);
+                word = le64toh(word);
+                empty = zero_octets(word);
+                /* What stands behind the first empty cell has its home there too. */
+                alike = zero_octets(word ^ wanted) & ((empty & -empty) - 1);
+                for (; alike; alike &= alike - 1) {
+                        const uint64_t found = at + (unsigned) __builtin_ctzll(alike) / 8;
+
+                        if (found < t->cell_count &&
+                            cell_get(s, &cells[found], tag, span_make(key_lower, key.len),
+                                     ret_value)) {
+                                if (ret_line)
+                                        *ret_line = cells[found].line;
+                                return true;
+                        }
+                }
+                if (empty)
                         return false;
-                if (cell->tag != tag || cell->key_len != key.len)
-                        continue;
-                text = cell_text(s, cell);
-                if (!text || memcmp(text, key_lower, key.len) != 0)
-                        continue;
-                *ret_value = span_make(cell->value_is_key ? text : text + key.len, cell->value_len);
-                if (ret_line)
-                        *ret_line = cell->line;
-                return true;
         }
         return false;
 }

@@ -234,7 +234,7 @@ static int lay_table(struct snapshot_build *b, const struct build_table *t,
                      struct snapshot_table_header *ret_t)
 {
         const uint32_t home_count = (uint32_t) (t->count * 10 / 6 + 1);
-        uint64_t cell_count = 0, at = 0;
+        uint64_t cell_count = 0, at = 0, size;
         char *to;
         int r = pad(&b->whole, SNAPSHOT_CELL_ALIGN);
 
@@ -242,20 +242,23 @@ static int lay_table(struct snapshot_build *b, const struct build_table *t,
                 cell_count = next_cell(&t->rows[i], home_count, cell_count) + 1;
         if (cell_count < home_count)
                 cell_count = home_count;
+        size = cell_count * (sizeof t->rows->cell + 1) + SNAPSHOT_PRINTS_PAD;
         if (r == 0)
-                r = too_big(buffer_reserve(&b->whole, cell_count * sizeof t->rows->cell, &to));
+                r = too_big(buffer_reserve(&b->whole, size, &to));
         if (r < 0)
                 return r;
-        memset(to, 0, cell_count * sizeof t->rows->cell);
+        memset(to, 0, size);
         for (size_t i = 0; i < t->count; i++, at++) {
                 at = next_cell(&t->rows[i], home_count, at);
                 memcpy(to + at * sizeof t->rows->cell, &t->rows[i].cell, sizeof t->rows->cell);
+                to[cell_count * sizeof t->rows->cell + at] =
+                        (char) snapshot_print(t->rows[i].cell.tag);
         }
         *ret_t = (struct snapshot_table_header) {.cells = b->whole.len,
                                                  .home_count = home_count,
                                                  .cell_count = (uint32_t) cell_count,
                                                  .count = (uint32_t) t->count};
-        buffer_commit(&b->whole, cell_count * sizeof t->rows->cell);
+        buffer_commit(&b->whole, size);
         return 0;
 }
 

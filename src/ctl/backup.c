@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,6 +294,142 @@ int backup_run(int argc, char **argv)
                        (unsigned long long) c.files, (unsigned long long) c.octets);
         config_free(config);
         return status;
+}
+
+/* ---- a view ----------------------------------------------------------------- */
+
+static const char view_name[] = "check.running";
+
+struct backup_view {
+        struct control_client *client;
+        char path[PATH_ROOM];
+        int state_fd, view_fd;
+};
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+        (void) st;
+        (void) kind;
+        (void) at;
+        remove(path);
+        return 0;
+}
+
+static void remove_tree(const char *path)
+{
+        nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Segments that are full, bodies in files and the index's tables are never written
+ * again; the rest is small, or still grows. */
+static bool is_linked(const struct copying *c, const struct file *f)
+{
+        const size_t len = strlen(f->path);
+        struct stat st;
+
+        if (strncmp(f->path, "blobs/", 6) == 0 || strcmp(f->path, "checkpoint") == 0)
+                return true;
+        if (len > 4 && strcmp(f->path + len - 4, ".sst") == 0)
+                return true;
+        return len > 4 && strcmp(f->path + len - 4, ".seg") == 0 &&
+               fstatat(c->from_fd, f->path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               (uint64_t) st.st_size == f->size;
+}
+
+/* Decision records still grow, and are not looked at: without them. */
+static void fill_view(struct copying *c, const struct file_list *l)
+{
+        for (size_t i = 0; i < l->count && c->result == 0; i++) {
+                const struct file *f = &l->files[i];
+                int r;
+
+                if (!f->path || !f->to || !is_harmless(f->path) || !is_harmless(f->to)) {
+                        fail(c, EBADMSG, f->path ? f->path : "?");
+                        return;
+                }
+                if (strncmp(f->path, "trace/", 6) == 0)
+                        continue;
+                if (is_linked(c, f)) {
+                        r = make_parents(c, f->to);
+                        if (r == 0 && linkat(c->from_fd, f->path, c->to_fd, f->to, 0) < 0)
+                                r = -errno;
+                } else {
+                        r = copy_file(c, f->path, f->to, f->size);
+                }
+                if (r < 0)
+                        fail(c, -r, f->path);
+        }
+}
+
+static int make_view(struct backup_view *v)
+{
+        struct copying c = {.from_fd = v->state_fd};
+        struct file_list list = {0};
+        struct stat st;
+        int status = control_client_call(v->client, &(struct control_client_request) {
+                .verb = "backup.begin", .row = keep_file, .arg = &list});
+
+        remove_tree(v->path); /* of one that was cut short */
+        if (status == EX_OK && (list.has_failed || fstat(v->state_fd, &st) < 0))
+                status = console_fail(EX_OSERR, "out of memory");
+        if (status == EX_OK && mkdirat(v->state_fd, view_name, 0700) < 0)
+                status = console_fail(EX_CANTCREAT, "cannot make %s: %m", v->path);
+        if (status == EX_OK) {
+                v->view_fd = openat(v->state_fd, view_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                c.to_fd = v->view_fd;
+                c.uid = geteuid() == 0 ? st.st_uid : (uid_t) -1;
+                c.gid = st.st_gid;
+                if (v->view_fd < 0 || (geteuid() == 0 && fchown(v->view_fd, c.uid, c.gid) < 0))
+                        fail(&c, errno, view_name);
+                fill_view(&c, &list);
+                if (c.result < 0)
+                        status = console_fail(EX_IOERR, "cannot link %s: %s", c.path,
+                                              strerror(-c.result));
+        }
+        list_free(&list);
+        return status;
+}
+
+int backup_view_open(const struct config *config, char *ret_path, size_t room,
+                     struct backup_view **ret_view)
+{
+        struct backup_view *v = calloc(1, sizeof *v);
+        int status;
+
+        if (!v)
+                return console_fail(EX_OSERR, "out of memory");
+        v->state_fd = v->view_fd = -1;
+        snprintf(v->path, sizeof v->path, "%.*s/%s", (int) config->state_dir.len,
+                 config->state_dir.p, view_name);
+        status = open_state(config, &v->state_fd);
+        if (status == EX_OK)
+                status = control_client_open(config, "keeper", &v->client);
+        if (status == EX_OK)
+                status = make_view(v);
+        if (status != EX_OK) {
+                backup_view_close(v);
+                return status;
+        }
+        snprintf(ret_path, room, "%s", v->path);
+        *ret_view = v;
+        return EX_OK;
+}
+
+/* The end of the connection lets go of everything, too. */
+struct backup_view *backup_view_close(struct backup_view *v)
+{
+        if (!v)
+                return NULL;
+        if (v->view_fd >= 0) {
+                remove_tree(v->path);
+                close(v->view_fd);
+        }
+        if (v->state_fd >= 0)
+                close(v->state_fd);
+        if (v->client)
+                control_client_close(v->client);
+        free(v);
+        return NULL;
 }
 
 /* ---- restore --------------------------------------------------------------- */

@@ -26,6 +26,7 @@ const char bench_help[] =
         "  --size OCTETS          of each message, 4K and the like (4K)\n"
         "  --from ADDRESS         (bench@example.net)\n"
         "  --users N --domain D   recipients user0@D to user<N-1>@D in turn (1, example.jp)\n"
+        "  --domains N            user0@d0.D, user1@d1.D and on, N of them in turn\n"
         "  --rcpt-per-message N   (1)\n"
         "  --record FILE          a line for each message that was taken: id and recipients\n"
         "  --json\n"

@@ -16,7 +16,7 @@
 
 enum {
         HEAD_MAX = 16 * 1024, /* of a message, in which its id is looked for */
-        RCPTS_TEXT_MAX = 256 * 1024,
+        RCPTS_TEXT_MAX = 1024 * 1024,
         LINE_MAX_LEN = 4096,
 };
 

@@ -65,6 +65,16 @@ static void put_envelope(struct slot *s)
         s->envelope_sent += len;
 }
 
+/* "user17@example.jp", or with more domains "user17@d3.example.jp". */
+static void put_address(const struct source *v, uint64_t user, struct buffer *out)
+{
+        if (v->domains == 0)
+                buffer_printf(out, "user%" PRIu64 "@%s", user, v->domain);
+        else
+                buffer_printf(out, "user%" PRIu64 "@d%" PRIu64 ".%s", user, user % v->domains,
+                              v->domain);
+}
+
 static void begin_message(struct slot *s)
 {
         struct source *v = s->source;
@@ -85,8 +95,9 @@ static void begin_message(struct slot *s)
         for (unsigned i = 0; i < v->rcpts; i++) {
                 s->rcpt_users[i] = v->next_user;
                 v->next_user = (v->next_user + 1) % v->users;
-                buffer_printf(&s->envelope, "RCPT TO:<user%" PRIu64 "@%s>\r\n", s->rcpt_users[i],
-                              v->domain);
+                buffer_append_string(&s->envelope, "RCPT TO:<");
+                put_address(v, s->rcpt_users[i], &s->envelope);
+                buffer_append_string(&s->envelope, ">\r\n");
         }
         buffer_append_string(&s->envelope, "DATA\r\n");
         s->state = SLOT_ENVELOPE;
@@ -123,10 +134,13 @@ static void record(struct slot *s)
         if (v->record.fd < 0)
                 return;
         snprintf(id, sizeof id, "%08x-%010" PRIu64, (unsigned) v->run, s->number % 10000000000u);
-        for (unsigned i = 0; i < v->rcpts; i++)
-                if (s->rcpt_users[i] != UINT64_MAX)
-                        buffer_printf(&rcpts, "%suser%" PRIu64 "@%s", rcpts.len ? "," : "",
-                                      s->rcpt_users[i], v->domain);
+        for (unsigned i = 0; i < v->rcpts; i++) {
+                if (s->rcpt_users[i] == UINT64_MAX)
+                        continue;
+                if (rcpts.len)
+                        buffer_append(&rcpts, ",", 1);
+                put_address(v, s->rcpt_users[i], &rcpts);
+        }
         bench_record_add(&v->record, span_from_string(id), buffer_span(&rcpts));
         buffer_done(&rcpts);
 }

@@ -12,13 +12,13 @@
 #include "base/hash.h"
 #include "ctl/console.h"
 
-enum { CONNECTIONS_MAX = 20000, RCPTS_MAX = 1000, LATE_MS = 30 * 1000 };
+enum { CONNECTIONS_MAX = 20000, RCPTS_MAX = 20000, LATE_MS = 30 * 1000 };
 
 /* Options. */
 
 struct words {
         const char *to, *tls, *connections, *per_connection, *messages, *seconds, *size;
-        const char *users, *rcpts, *record;
+        const char *users, *domains, *rcpts, *record;
 };
 
 static bool parse_numbers(struct source *v, const struct words *w)
@@ -35,6 +35,7 @@ static bool parse_numbers(struct source *v, const struct words *w)
             || !bench_number("seconds", w->seconds, 100000, &seconds)
             || !bench_size("size", w->size, &v->size)
             || !bench_number("users", w->users, UINT32_MAX, &v->users)
+            || !bench_number("domains", w->domains, UINT32_MAX, &v->domains)
             || !bench_number("rcpt-per-message", w->rcpts, RCPTS_MAX, &rcpts))
                 return false;
         if (w->seconds && !w->messages)
@@ -278,6 +279,7 @@ int bench_source_run(int argc, char **argv)
                 {"from", false, &v.mail_from, NULL},
                 {"users", false, &w.users, NULL},
                 {"domain", false, &v.domain, NULL},
+                {"domains", false, &w.domains, NULL},
                 {"rcpt-per-message", false, &w.rcpts, NULL},
                 {"record", false, &w.record, NULL},
                 CONSOLE_OPTION_JSON(&v.is_json),

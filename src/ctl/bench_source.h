@@ -51,6 +51,7 @@ struct source {
         const char *mail_from, *domain;
         unsigned connection_count, rcpts;
         uint64_t per_connection, messages_max, run_ms, size, users;
+        uint64_t domains; /* 0: `domain` itself, else d0.DOMAIN and on, in turn */
 
         struct loop *loop;
         struct timer *late;

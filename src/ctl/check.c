@@ -23,9 +23,10 @@ const char check_help[] =
         "line.\n"
         "\n"
         "--store verifies all that is kept in the state folder, or in DIR (a backup): the\n"
-        "log, every body and who refers to it, mailboxes, the index. The server must not\n"
-        "run on it; `hayauma backup` makes a copy to look at. Every fault is said, and the\n"
-        "status is then 65. --repair makes the index anew, where the log still has it all.\n";
+        "log, every body and who refers to it, mailboxes, the index against one made anew\n"
+        "from checkpoint and log. The server may run: then it is all that as of one moment.\n"
+        "Every fault is said, and the status is then 65. --repair makes the index anew; the\n"
+        "server must not run.\n";
 
 static int check_users(const struct config *c)
 {

@@ -1,13 +1,16 @@
 #include "ctl/check_store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "ctl/backup.h"
 #include "ctl/console.h"
 #include "queue/entry.h"
 #include "store/store_check.h"
@@ -66,6 +69,8 @@ static int repair(const char *folder)
 
         if (r == -ENODATA)
                 return console_fail(EX_DATAERR, "%s; restore a backup", error);
+        if (r == -EBUSY)
+                return console_fail(EX_TEMPFAIL, "the server runs: stop it first");
         if (r < 0)
                 return console_fail(EX_IOERR, "cannot make the index anew: %s", error);
         puts("the index was made anew; the old one is index.old");
@@ -82,7 +87,7 @@ static int verify(const char *folder)
         const int r = store_check(folder, &check, error);
 
         if (r == -EBUSY)
-                return console_fail(EX_TEMPFAIL, "the server runs: stop it, or check a backup");
+                return console_fail(EX_TEMPFAIL, "%s is in use", folder);
         if (r < 0)
                 return console_fail(r == -EBADMSG ? EX_DATAERR : EX_IOERR, "%s", error);
         printf("%llu groups of %llu records; %llu bodies of %llu octets; %llu mailboxes with %llu "
@@ -90,11 +95,42 @@ static int verify(const char *folder)
                (unsigned long long) check.records, (unsigned long long) check.bodies,
                (unsigned long long) check.body_octets, (unsigned long long) check.mailboxes,
                (unsigned long long) check.messages, (unsigned long long) check.queue_entries,
-               check.was_rebuilt ? "; the index is compared with the whole log" : "");
+               check.was_rebuilt ? "; the index is what checkpoint and log say" : "");
         if (check.faults)
                 return console_fail(EX_DATAERR, "%llu faults", (unsigned long long) check.faults);
         puts("the store is good");
         return EX_OK;
+}
+
+/* A server has it open: what the server has is looked at as it was when we asked. */
+static int verify_running(const struct config *config)
+{
+        struct backup_view *view;
+        char path[4096];
+        int status = backup_view_open(config, path, sizeof path, &view);
+
+        if (status != EX_OK)
+                return status;
+        status = become_owner(path);
+        if (status == EX_OK)
+                status = verify(path);
+        backup_view_close(view);
+        return status;
+}
+
+static bool is_in_use(const char *folder)
+{
+        char path[4200];
+        bool is_locked;
+        int fd;
+
+        snprintf(path, sizeof path, "%s/lock", folder);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                return false;
+        is_locked = flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+        close(fd);
+        return is_locked;
 }
 
 int check_store(const char *config_file, const char *folder, bool is_repair)
@@ -110,8 +146,13 @@ int check_store(const char *config_file, const char *folder, bool is_repair)
                 if (status == EX_OK)
                         snprintf(path, sizeof path, "%.*s", (int) config->state_dir.len,
                                  config->state_dir.p);
-                config_free(config);
         }
+        if (status == EX_OK && config && !is_repair && is_in_use(path)) {
+                status = verify_running(config);
+                config_free(config);
+                return status;
+        }
+        config_free(config);
         if (status == EX_OK)
                 status = become_owner(path);
         if (status == EX_OK && is_repair)

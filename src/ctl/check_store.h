@@ -4,5 +4,6 @@
 #include <stdbool.h>
 
 /* Verifies the store in `folder`, or, if NULL, in the state folder of the
- * configuration. Returns the exit status. */
+ * configuration; if a server runs on it, as it is at one moment, while mail goes on.
+ * Returns the exit status. */
 int check_store(const char *config_file, const char *folder, bool is_repair);

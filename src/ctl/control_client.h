@@ -14,7 +14,7 @@
 enum {
         CONTROL_CLIENT_FIRST_MS = 5 * 1000,
         CONTROL_CLIENT_SILENCE_MS = 60 * 1000,
-        CONTROL_CLIENT_ARGUMENTS_MAX = 10,
+        CONTROL_CLIENT_ARGUMENTS_MAX = 12,
 };
 
 struct control_client;

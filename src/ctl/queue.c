@@ -10,7 +10,7 @@
 #include "ctl/control_client.h"
 
 const char queue_help[] =
-        "hayauma queue list [FILTERS] [--json]\n"
+        "hayauma queue list [FILTERS] [--limit N | --summary] [--json]\n"
         "hayauma queue show ID… [--json]\n"
         "hayauma queue retry [ID… | FILTERS]\n"
         "hayauma queue hold|release|drop ID… | FILTERS | --all\n"
@@ -19,6 +19,9 @@ const char queue_help[] =
         "What waits to be delivered elsewhere. retry tries it now (without ID and filter:\n"
         "everything); hold keeps it until release; drop throws it away, nobody is told;\n"
         "move gives it another next hop, [smtp:|lmtp:]host[:port], and tries it there.\n"
+        "\n"
+        "list --limit N shows so many entries and no more; list --summary how much waits\n"
+        "for each next hop.\n"
         "\n"
         "Filters, of which all must be true:\n"
         "  --sender ADDRESS      its return path (MAIL FROM)\n"
@@ -33,8 +36,8 @@ const char queue_help[] =
 
 struct queue_command {
         const char *config_file;
-        const char *sender, *recipient, *domain, *next_hop, *age, *reason, *larger, *to;
-        bool is_json, is_all;
+        const char *sender, *recipient, *domain, *next_hop, *age, *reason, *larger, *to, *limit;
+        bool is_json, is_all, is_summary;
         bool is_long; /* show: every recipient with all that is known */
         uint64_t rows, recipients, octets, changed;
 };
@@ -99,6 +102,37 @@ static void print_entry(void *arg, const json_t *row)
                 print_recipient(q, json_array_get(recipients, i));
 }
 
+static void print_sum(const json_t *row, struct span name)
+{
+        char size[NUMBER_TEXT_MAX], oldest[CONSOLE_TIME_MAX];
+
+        printf("%10llu %10llu %10s  %-20s  ",
+               (unsigned long long) console_row_number(row, "entries"),
+               (unsigned long long) console_row_number(row, "recipients"),
+               size_format(console_row_number(row, "octets"), size),
+               console_row_number(row, "oldest")
+                       ? console_time(console_row_number(row, "oldest"), oldest) : "-");
+        console_text(name);
+        putchar('\n');
+}
+
+static void print_summary(void *arg, const json_t *row)
+{
+        const struct queue_command *q = arg;
+        const json_t *hops = json_object_get(row, "next_hops");
+
+        if (q->is_json) {
+                console_json(json_deep_copy(row));
+                return;
+        }
+        printf("%10s %10s %10s  %-20s  %s\n", "entries", "recipients", "octets", "oldest",
+               "next hop");
+        for (size_t i = 0; i < json_array_size(hops); i++)
+                print_sum(json_array_get(hops, i),
+                          console_row_text(json_array_get(hops, i), "next_hop"));
+        print_sum(row, SPAN_LITERAL("in all"));
+}
+
 static void add_changed(void *arg, const json_t *row)
 {
         struct queue_command *q = arg;
@@ -134,6 +168,8 @@ static void print_end(const struct queue_command *q, const struct verb *v)
         } else if (v->done) {
                 printf("%llu %s %s\n", (unsigned long long) q->changed,
                        q->changed == 1 ? "entry" : "entries", v->done);
+        } else if (q->is_summary) {
+                return;
         } else if (!q->is_json && !q->is_long && q->rows) {
                 printf("%llu %s, %llu %s, %s octets\n", (unsigned long long) q->rows,
                        q->rows == 1 ? "entry" : "entries", (unsigned long long) q->recipients,
@@ -150,7 +186,7 @@ static int ask_all(struct control_client *client, struct queue_command *q, const
 {
         struct control_client_request request = {
                 .verb = v->verb,
-                .row = v->row,
+                .row = q->is_summary ? print_summary : v->row,
                 .arg = q,
                 .arguments = {
                         { "id", {NULL, 0} },
@@ -162,6 +198,8 @@ static int ask_all(struct control_client *client, struct queue_command *q, const
                         { "reason", span_from_string(q->reason) },
                         { "larger", span_from_string(q->larger) },
                         { "to", span_from_string(q->to) },
+                        { "limit", span_from_string(q->limit) },
+                        { "summary", span_from_string(q->is_summary ? "yes" : NULL) },
                 },
         };
         int status = EX_OK;
@@ -202,6 +240,10 @@ static int run_verb(struct queue_command *q, const struct verb *v, char **ids, i
                 return console_fail(EX_USAGE, "\"%s\" is no size: write 100K or 10M", q->larger);
         if ((strcmp(v->name, "move") == 0) != (q->to != NULL))
                 return console_fail(EX_USAGE, "move, and only move, wants --to NEXT-HOP");
+        if ((q->limit || q->is_summary) && strcmp(v->name, "list") != 0)
+                return console_fail(EX_USAGE, "only list has --limit and --summary");
+        if (q->limit && number_parse(span_from_string(q->limit), UINT32_MAX, &octets) < 0)
+                return console_fail(EX_USAGE, "\"%s\" is no number", q->limit);
         for (int i = 0; i < id_count; i++) {
                 uint64_t id;
 
@@ -239,6 +281,8 @@ int queue_run(int argc, char **argv)
                 { "reason", false, &q.reason, NULL },
                 { "larger", false, &q.larger, NULL },
                 { "to", false, &q.to, NULL },
+                { "limit", false, &q.limit, NULL },
+                { "summary", false, NULL, &q.is_summary },
         };
         const int words = console_options(argc, argv, options, sizeof options / sizeof options[0]);
 

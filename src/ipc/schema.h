@@ -146,6 +146,7 @@ enum tls_what {
         TLS_MORE = 1,        /* another certificate, chosen by the name in it */
         TLS_CLIENT_CA = 2,   /* authorities for certificates of clients */
         TLS_TICKET_KEYS = 3, /* not PEM: see net/tls/tls.h */
+        TLS_SERVER_CA = 4,   /* to relay, alone: authorities for other servers */
 };
 
 /* +fd: memfd of policy/meters.h, formatted, shared by all who get it. Before go. */
@@ -269,6 +270,10 @@ enum commit_status {
         F(U64, message_id, 0, _)                                                                   \
         F(U32, flags, 0, _)                                                                        \
         F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, destination, 512, _) /* whose hosts follow: connections are shared by it; */     \
+        F(U32, hosts_ttl_s, 0, _)      /* empty: the relay finds out where next_hop leads */       \
+        F(BOOL, are_hosts_secure, 0, _)                                                            \
+        F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, target)                                           \
@@ -298,7 +303,8 @@ enum commit_status {
 #define IPC_FIELDS_mx_query(F)                                                                     \
         F(U64, query, 0, _)                                                                        \
         F(OCTETS, name, 255, _) /* A-labels */                                                     \
-        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */
+        F(BOOL, is_host, 0, _)  /* no MX look-up: "[name]" */                                      \
+        F(U16, tlsa_port, 0, _) /* TLSA records are wanted of this port; 0: none are */
 #define IPC_FIELDS_mx_answer(F)                                                                    \
         F(U64, query, 0, _)                                                                        \
         F(U8, status, 0, _) /* enum dns_status */                                                  \
@@ -310,7 +316,9 @@ enum commit_status {
         F(BOOL, is_secure, 0, _)                                                                   \
         F(OCTETS, name, 255, _)                                                                    \
         F(OCTETS, ipv4, 64, _)  /* 4 octets an address */                                          \
-        F(OCTETS, ipv6, 256, _) /* 16 octets an address */
+        F(OCTETS, ipv6, 256, _) /* 16 octets an address */                                         \
+        F(U8, tlsa_state, 0, _) /* enum mx_tlsa */                                                 \
+        F(OCTETS, tlsa, 4096, _)
 
 /* One question as DNS has it, and its answer. What is longer than an item may
  * be is left out. */
@@ -415,7 +423,8 @@ enum auth_status {
         F(U64, login, 0, _)                                                                        \
         F(U8, status, 0, _)                                                                        \
         F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
-        F(OCTETS, account, 320, _) /* canonical address */
+        F(OCTETS, account, 320, _) /* canonical address */                                         \
+        F(U64, quota, 0, _)        /* octets its mailboxes may hold; 0: no limit */
 
 /* May this account send to so many recipients more? They are counted if so. */
 #define IPC_FIELDS_quota_ask(F)                                                                    \
@@ -436,6 +445,7 @@ enum auth_status {
         F(BOOL, is_utf8, 0, _)   /* POP3: said before login (RFC 6856) */                          \
         F(OCTETS, tag, 128, _)   /* IMAP: of the command that logged in */                         \
         F(OCTETS, account, 320, _)                                                                 \
+        F(U64, quota, 0, _)      /* octets its mailboxes may hold; 0: no limit */                  \
         F(OCTETS, client, 64, _) /* for the log: "[192.0.2.1]" */                                  \
         F(U16, client_port, 0, _)                                                                  \
         F(OCTETS, octets, IPC_BODY_PART_MAX, _)
@@ -537,6 +547,8 @@ enum folder_verb {
         F(BOOL, has_unchanged_since, 0, _)                                                         \
         F(U64, unchanged_since, 0, _)                                                              \
         F(BOOL, only_deleted, 0, _)                                                                \
+        F(U64, quota, 0, _)     /* COPY: as in append_order */                                     \
+        F(U64, size, 0, _)      /* COPY: octets it adds */                                         \
         F(OCTETS, to, 1024, _)
 /* After the view_change of every open view it concerns. */
 #define IPC_FIELDS_change_done(F)                                                                  \
@@ -547,11 +559,13 @@ enum folder_verb {
         F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
 
 /* Messages whose bodies came before, as an edge's do (body, lend); the answer
- * is change_done. All or none. */
+ * is change_done. All or none: EOVERFLOW where the account's mailboxes would hold
+ * more than `quota` octets (0: no limit). */
 #define IPC_FIELDS_append_order(F)                                                                 \
         F(U64, order, 0, _)                                                                        \
         F(OCTETS, account, 320, _)                                                                 \
         F(OCTETS, mailbox, 1024, _)                                                                \
+        F(U64, quota, 0, _)                                                                        \
         F(ITEMS, messages, IPC_APPENDS_MAX, append_message)
 #define IPC_FIELDS_append_message(F)                                                               \
         F(U64, message_id, 0, _)                                                                   \

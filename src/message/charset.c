@@ -121,30 +121,6 @@ void charset_warm(void)
 
 /* ---- UTF-16 to UTF-8 --------------------------------------------------------- */
 
-static size_t put_utf8(uint32_t c, char *out)
-{
-        if (c < 0x80) {
-                out[0] = (char) c;
-                return 1;
-        }
-        if (c < 0x800) {
-                out[0] = (char) (0xC0 | c >> 6);
-                out[1] = (char) (0x80 | (c & 63));
-                return 2;
-        }
-        if (c < 0x10000) {
-                out[0] = (char) (0xE0 | c >> 12);
-                out[1] = (char) (0x80 | (c >> 6 & 63));
-                out[2] = (char) (0x80 | (c & 63));
-                return 3;
-        }
-        out[0] = (char) (0xF0 | c >> 18);
-        out[1] = (char) (0x80 | (c >> 12 & 63));
-        out[2] = (char) (0x80 | (c >> 6 & 63));
-        out[3] = (char) (0x80 | (c & 63));
-        return 4;
-}
-
 /* `*high` is a surrogate that waits for the next piece. */
 static int append_units(const UChar *units, size_t count, uint32_t *high, struct buffer *out)
 {
@@ -162,13 +138,13 @@ static int append_units(const UChar *units, size_t count, uint32_t *high, struct
                 if (*high && is_low) {
                         c = 0x10000 + ((*high & 0x3FF) << 10) + (c & 0x3FF);
                 } else if (*high) {
-                        len += put_utf8(0xFFFD, to + len);
+                        len += utf8_put(0xFFFD, to + len);
                 } else if (is_low) {
                         c = 0xFFFD;
                 }
                 *high = c >= 0xD800 && c < 0xDC00 ? c : 0;
                 if (!*high)
-                        len += put_utf8(c, to + len);
+                        len += utf8_put(c, to + len);
         }
         buffer_commit(out, len);
         return 0;

@@ -136,4 +136,36 @@ TEST(folding_makes_equal_what_looks_equal)
         }
 }
 
+static const struct {
+        const char *name, *message;
+        bool is_plain;
+} plains[] = {
+        { "no header", "\r\nhello", true },
+        { "text", "Content-Type: text/plain; charset=UTF-8\r\n\r\nhello", true },
+        { "Japanese in name only", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\nx", true },
+        { "Japanese", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n"
+          "\x1B$B2q\x1B(B", false },
+        { "8-bit", "\r\ncaf\xC3\xA9", false },
+        { "UTF-7", "Content-Type: text/plain; charset=utf-7\r\n\r\n+AGE-", false },
+        { "encoded word", "Subject: =?utf-8?q?a?=\r\n\r\nx", false },
+        { "base64", "Content-Transfer-Encoding: BASE64\r\n\r\naGVsbG8=", false },
+        { "several parts", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b--", false },
+        { "a bare line feed", "Subject: he\nllo\r\n\r\nx", false },
+};
+
+TEST(plain_messages_are_known)
+{
+        for (size_t i = 0; i < sizeof plains / sizeof plains[0]; i++) {
+                struct arena arena = ARENA_INIT(1000000);
+
+                CHECK(search_text_is_plain(span_from_string(plains[i].message), &arena)
+                      == plains[i].is_plain, plains[i].name);
+                arena_done(&arena);
+        }
+        CHECK(search_text_is_word(SPAN_LITERAL("hello")), "word");
+        CHECK(!search_text_is_word(SPAN_LITERAL("hello there")), "two words");
+        CHECK(!search_text_is_word(SPAN_LITERAL("subject:")), "field");
+        CHECK(!search_text_is_word(SPAN_LITERAL("")), "empty");
+}
+
 TEST_MAIN()

@@ -24,12 +24,7 @@ static int fold_ascii(struct span text, struct buffer *out)
 
         if (r < 0)
                 return r;
-        /* No branch within: the compiler makes vectors of it. */
-        for (size_t i = 0; i < text.len; i++) {
-                const unsigned char c = (unsigned char) text.p[i];
-
-                to[i] = (char) (c + ((unsigned char) (c - 'A') < 26 ? 32 : 0));
-        }
+        ascii_lower_copy(to, text);
         buffer_commit(out, text.len);
         return 0;
 }
@@ -260,6 +255,68 @@ int search_text_body(struct span message, struct arena *arena, struct buffer *ou
                 return -ENOMEM;
         mime_parser_feed(p, message);
         return add_part(message, mime_parser_end(p), out);
+}
+
+/* ---- what can be searched as it stands ------------------------------------------ */
+
+/* In these, ASCII without an escape is ASCII. UTF-7 and HZ are not among them. */
+static bool keeps_ascii(struct span charset)
+{
+        static const struct span names[] = {
+                SPAN("us-ascii"),    SPAN("utf-8"),      SPAN("iso-8859-1"),   SPAN("iso-2022-jp"),
+                SPAN("iso-8859-15"), SPAN("shift_jis"),  SPAN("windows-1252"), SPAN("euc-jp"),
+        };
+
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+                if (span_equal_nocase(charset, names[i]))
+                        return true;
+        return charset.len == 0;
+}
+
+/* One text part, sent as it is. */
+static bool is_one_text(struct span header, struct arena *arena)
+{
+        struct header_field field;
+        struct content_field f;
+        struct span charset = {NULL, 0};
+
+        if (header_find(header, SPAN_LITERAL("Content-Transfer-Encoding"), &field)
+            && (content_field_parse(field.value, arena, &f) < 0 || !is_identity(f.value)))
+                return false;
+        if (!header_find(header, SPAN_LITERAL("Content-Type"), &field))
+                return true;
+        if (content_field_parse(field.value, arena, &f) < 0
+            || !span_equal(f.type, SPAN_LITERAL("text")))
+                return false;
+        content_field_parameter(&f, SPAN_LITERAL("charset"), &charset);
+        return keeps_ascii(charset);
+}
+
+/* A CR or LF alone could vanish where fields are unfolded. */
+static bool has_bare_line_end(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if (s.p[i] == '\r' ? i + 1 == s.len || s.p[++i] != '\n' : s.p[i] == '\n')
+                        return true;
+        return false;
+}
+
+bool search_text_is_plain(struct span message, struct arena *arena)
+{
+        const struct span header = span_first(message, header_len(message, NULL));
+
+        return utf8_is_ascii(message) && span_find(message, '\x1B') == SIZE_MAX
+               && !has_bare_line_end(header)
+               && (header.len < 2 || !memmem(header.p, header.len, "=?", 2))
+               && is_one_text(header, arena);
+}
+
+bool search_text_is_word(struct span needle)
+{
+        for (size_t i = 0; i < needle.len; i++)
+                if (needle.p[i] <= ' ' || needle.p[i] == ':' || needle.p[i] == 127)
+                        return false;
+        return needle.len > 0;
 }
 
 /* ---- PREVIEW ----------------------------------------------------------------- */

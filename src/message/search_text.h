@@ -28,6 +28,13 @@ int search_text_header(struct span header, struct buffer *out);
  * messages within the message. */
 int search_text_body(struct span message, struct arena *arena, struct buffer *out);
 
+/* A short way to "no". In a plain message (ASCII, one text part, nothing encoded)
+ * decoding and unfolding join no octets that stood apart but at blanks; so where
+ * a needle that is a word (without blanks, controls and ":") is not in its
+ * octets folded by search_text_fold(), it is in none of the texts above. */
+bool search_text_is_plain(struct span message, struct arena *arena);
+bool search_text_is_word(struct span needle);
+
 /* Appends the beginning of the first text part, blanks joined, at most
  * `characters`. -ENOENT: there is none. */
 int search_text_preview(struct span message, const struct mime_part *root, unsigned characters,

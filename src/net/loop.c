@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "net/loop_timers.h"
@@ -11,6 +13,9 @@
 /* Rounds of deferred work that defers more of it, before the loop looks at its
  * descriptors again: nobody may keep it from them. */
 enum { DEFERRED_PASSES_MAX = 8 };
+
+/* Descriptors served between two looks at all else. */
+enum { READY_MAX = 64 };
 
 struct loop {
         uv_loop_t uv;
@@ -23,6 +28,10 @@ struct loop {
         struct loop_timers timers;
         struct list_node deferred;
         bool is_running;
+        int set;              /* epoll: the pollers' descriptors */
+        uv_poll_t set_watch;
+        struct epoll_event ready[READY_MAX]; /* of this round; an entry may be freed meanwhile */
+        int ready_count;
         char *read_buffer;
 };
 
@@ -74,6 +83,8 @@ static void on_round(uv_timer_t *h)
         (void) h;
 }
 
+static void on_set(uv_poll_t *h, int status, int events);
+
 struct loop *loop_new(void)
 {
         struct loop *l = calloc(1, sizeof *l);
@@ -81,7 +92,10 @@ struct loop *loop_new(void)
         if (!l)
                 return NULL;
         l->read_buffer = malloc(LOOP_READ_BUFFER_SIZE);
-        if (!l->read_buffer || uv_loop_init(&l->uv) != 0) {
+        l->set = epoll_create1(EPOLL_CLOEXEC);
+        if (!l->read_buffer || l->set < 0 || uv_loop_init(&l->uv) != 0) {
+                if (l->set >= 0)
+                        close(l->set);
                 free(l->read_buffer);
                 free(l);
                 return NULL;
@@ -93,10 +107,12 @@ struct loop *loop_new(void)
         uv_idle_init(&l->uv, &l->busy);
         uv_timer_init(&l->uv, &l->round);
         uv_timer_init(&l->uv, &l->clock);
-        l->prepare.data = l->check.data = l->clock.data = l;
+        uv_poll_init(&l->uv, &l->set_watch, l->set);
+        l->prepare.data = l->check.data = l->clock.data = l->set_watch.data = l;
         l->clock_at_ms = UINT64_MAX;
         uv_prepare_start(&l->prepare, on_prepare);
         uv_check_start(&l->check, on_check);
+        uv_poll_start(&l->set_watch, UV_READABLE, on_set);
         list_init(&l->deferred);
         return l;
 }
@@ -112,12 +128,14 @@ struct loop *loop_free(struct loop *l)
         uv_close((uv_handle_t *) &l->busy, NULL);
         uv_close((uv_handle_t *) &l->round, NULL);
         uv_close((uv_handle_t *) &l->clock, NULL);
+        uv_close((uv_handle_t *) &l->set_watch, NULL);
         uv_run(&l->uv, UV_RUN_NOWAIT);
         r = uv_loop_close(&l->uv);
         assert(r == 0); /* else somebody still has a poller, waker or signal */
         (void) r;
         assert(l->timers.count == 0);
         loop_timers_done(&l->timers);
+        close(l->set);
         free(l->read_buffer);
         free(l);
         return NULL;
@@ -173,76 +191,92 @@ void deferred_cancel(struct deferred *d)
         list_remove(&d->node);
 }
 
-/* Pollers. */
+/* Pollers: in a set of our own, which libuv watches as one descriptor. A
+ * descriptor costs one call when it comes and one when it goes; libuv's own
+ * pollers cost six. */
 
 struct poller {
-        uv_poll_t uv;
+        struct loop *loop;
+        int fd;
+        int events;
         void (*ready)(void *arg, int events);
         void *arg;
-        int events;
 };
 
 int poller_new(struct loop *l, int fd, void (*ready)(void *arg, int events), void *arg,
                struct poller **ret_p)
 {
         struct poller *p = calloc(1, sizeof *p);
-        int r;
 
         if (!p)
                 return -ENOMEM;
-        r = uv_poll_init(&l->uv, &p->uv, fd);
-        if (r < 0) {
-                free(p);
-                return r; /* libuv's codes are negative errnos */
-        }
-        p->uv.data = p;
-        p->ready = ready;
-        p->arg = arg;
+        *p = (struct poller) {.loop = l, .fd = fd, .ready = ready, .arg = arg};
         *ret_p = p;
         return 0;
 }
 
-static void on_poll(uv_poll_t *h, int status, int events)
-{
-        struct poller *p = h->data;
-        int ready = 0;
-
-        if (status < 0) {
-                /* The descriptor has an error, and libuv has stopped watching
-                 * it: whoever reads or writes now is told which. */
-                p->events = 0;
-                ready = POLL_READ | POLL_WRITE;
-        } else {
-                if (events & (UV_READABLE | UV_DISCONNECT))
-                        ready |= POLL_READ;
-                if (events & UV_WRITABLE)
-                        ready |= POLL_WRITE;
-        }
-        p->ready(p->arg, ready);
-}
-
 void poller_set(struct poller *p, int events)
 {
-        int uv_events = 0;
+        struct epoll_event e = {.data.ptr = p};
+        int what = EPOLL_CTL_MOD;
 
         if (p->events == events)
                 return;
-        p->events = events;
         if (events & POLL_READ)
-                uv_events |= UV_READABLE;
+                e.events |= EPOLLIN;
         if (events & POLL_WRITE)
-                uv_events |= UV_WRITABLE;
-        if (uv_events)
-                uv_poll_start(&p->uv, uv_events, on_poll);
-        else
-                uv_poll_stop(&p->uv);
+                e.events |= EPOLLOUT;
+        if (!p->events)
+                what = EPOLL_CTL_ADD;
+        else if (!events) /* else it would still be told of a peer that went away */
+                what = EPOLL_CTL_DEL;
+        p->events = epoll_ctl(p->loop->set, what, p->fd, &e) == 0 ? events : 0;
 }
 
 struct poller *poller_free(struct poller *p)
 {
-        if (p)
-                uv_close((uv_handle_t *) &p->uv, free_handle);
+        if (!p)
+                return NULL;
+        poller_set(p, 0);
+        for (int i = 0; i < p->loop->ready_count; i++)
+                if (p->loop->ready[i].data.ptr == p)
+                        p->loop->ready[i].data.ptr = NULL;
+        free(p);
         return NULL;
+}
+
+static int ready_events(struct poller *p, uint32_t events)
+{
+        int ready = 0;
+
+        if (events & EPOLLERR) {
+                /* Whoever reads or writes now is told which error; until then
+                 * it is not said again. */
+                poller_set(p, 0);
+                return POLL_READ | POLL_WRITE;
+        }
+        if (events & (EPOLLIN | EPOLLHUP))
+                ready |= POLL_READ;
+        if (events & (EPOLLOUT | EPOLLHUP))
+                ready |= POLL_WRITE;
+        return ready & p->events; /* which one before it may have changed */
+}
+
+static void on_set(uv_poll_t *h, int status, int events)
+{
+        struct loop *l = h->data;
+
+        (void) status;
+        (void) events;
+        l->ready_count = epoll_wait(l->set, l->ready, READY_MAX, 0);
+        for (int i = 0; i < l->ready_count; i++) {
+                struct poller *p = l->ready[i].data.ptr; /* NULL: freed by one before it */
+                const int now = p && p->events ? ready_events(p, l->ready[i].events) : 0;
+
+                if (now)
+                        p->ready(p->arg, now);
+        }
+        l->ready_count = 0;
 }
 
 /* Timers: one of libuv's stands for the first of ours. */

@@ -43,8 +43,8 @@ struct deferred {
 void loop_defer(struct loop *l, struct deferred *d);
 void deferred_cancel(struct deferred *d);
 
-/* Readiness of a descriptor, which stays the caller's: free the poller before
- * closing it. Level-triggered. Starts with no events. */
+/* Readiness of a descriptor, which is non-blocking and stays the caller's: free
+ * the poller before closing it. Level-triggered. Starts with no events. */
 enum { POLL_READ = 1, POLL_WRITE = 2 };
 struct poller;
 int poller_new(struct loop *l, int fd, void (*ready)(void *arg, int events), void *arg,

@@ -662,12 +662,18 @@ void stream_set_deadline(struct stream *s, uint64_t ms)
 
 int stream_start_tls(struct stream *s, struct tls_context *context, struct span server_name)
 {
+        return stream_start_tls_checked(s, context, server_name, NULL);
+}
+
+int stream_start_tls_checked(struct stream *s, struct tls_context *context,
+                             struct span server_name, const struct tls_check *check)
+{
         int r;
 
         if (s->state >= FINISHING)
                 return -EPIPE;
         assert(!s->tls);
-        r = tls_session_new(context, s->fd, server_name, &s->tls);
+        r = tls_session_new_checked(context, s->fd, server_name, check, &s->tls);
         if (r < 0)
                 return r;
         s->plain_left = s->out.len;

@@ -85,6 +85,11 @@ void stream_set_deadline(struct stream *s, uint64_t ms);
  * to (RFC 3207 section 4.2). Server: `server_name` empty. */
 int stream_start_tls(struct stream *s, struct tls_context *context, struct span server_name);
 
+/* The same for a client that demands something of its server; `check` need not
+ * live on. */
+int stream_start_tls_checked(struct stream *s, struct tls_context *context,
+                             struct span server_name, const struct tls_check *check);
+
 /* The TLS session, or NULL while there is none. */
 struct tls_session *stream_tls(struct stream *s);
 

@@ -12,7 +12,7 @@ enum { BUCKET = 8, MARK = 0x4d657431 /* "Met1" */ };
 /* The area is a head of one slot's size, then slots in buckets. */
 struct meters_slot {
         _Atomic uint64_t key;    /* 0: free */
-        _Atomic uint64_t minute; /* minute << 32 | events in it */
+        _Atomic uint64_t minute; /* minute << 32 | events in it; of a permission: its last one */
         _Atomic uint16_t held[METERS_OWNERS];
 };
 
@@ -86,12 +86,21 @@ uint64_t meters_event(const struct meters *m, const unsigned char address[16], s
         return hash_span(kind, meters_client(m, address)) | 1;
 }
 
+uint64_t meters_permission(const struct meters *m, const unsigned char address[16],
+                           struct span kind)
+{
+        return hash_span(kind, hash_span(span_make((const char *) address, 16), m->seed)) | 1;
+}
+
 static bool is_idle(struct meters_slot *s, uint64_t minute)
 {
+        const uint64_t last = atomic_load(&s->minute) >> 32;
+
         for (int i = 0; i < METERS_OWNERS; i++)
                 if (atomic_load_explicit(&s->held[i], memory_order_relaxed))
                         return false;
-        return atomic_load(&s->minute) >> 32 != minute;
+        /* What lies far ahead is no permission: the clock was set back. */
+        return last < minute || last > minute + METERS_PERMIT_MAX;
 }
 
 static struct meters_slot *bucket_of(const struct meters *m, uint64_t key)
@@ -127,6 +136,24 @@ static struct meters_slot *claim(const struct meters *m, uint64_t key, uint64_t 
                 }
         }
         return NULL;
+}
+
+void meters_permit(struct meters *m, uint64_t key, unsigned minutes, uint64_t now_us)
+{
+        const uint64_t minute = now_us / 60000000 & UINT32_MAX;
+        struct meters_slot *slot = claim(m, key, minute);
+
+        if (slot)
+                atomic_store(&slot->minute, (minute + minutes) << 32);
+}
+
+bool meters_is_permitted(const struct meters *m, uint64_t key, uint64_t now_us)
+{
+        const uint64_t minute = now_us / 60000000 & UINT32_MAX;
+        struct meters_slot *slot = find(m, key);
+        const uint64_t last = slot ? atomic_load(&slot->minute) >> 32 : 0;
+
+        return slot && last >= minute && last <= minute + METERS_PERMIT_MAX;
 }
 
 static unsigned sum_held(struct meters_slot *slot)

@@ -7,10 +7,14 @@
  * bucket are busy a client goes uncounted, and two processes that race for a
  * slot may lose a count. Nothing but limits may rest on these numbers.
  *
+ * A permission is kept the same way: it may be lost when very many are given,
+ * and is never there without having been given.
+ *
  * Connections are counted by owner (the edge's number), so that those of an
  * edge that died can be forgotten. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +49,16 @@ int meters_attach(struct meters *m, void *area, size_t size, unsigned owner);
  * one kind by that client ("relay_networks"). Never 0. */
 uint64_t meters_client(const struct meters *m, const unsigned char address[16]);
 uint64_t meters_event(const struct meters *m, const unsigned char address[16], struct span kind);
+
+/* The key of a permission for one address, IPv6 too. Never 0. */
+uint64_t meters_permission(const struct meters *m, const unsigned char address[16],
+                           struct span kind);
+
+/* Gives a permission for `minutes` >= 1 from now on, at most METERS_PERMIT_MAX,
+ * or makes it last so long; and is there one? */
+enum { METERS_PERMIT_MAX = 24 * 60 };
+void meters_permit(struct meters *m, uint64_t key, unsigned minutes, uint64_t now_us);
+bool meters_is_permitted(const struct meters *m, uint64_t key, uint64_t now_us);
 
 /* One connection more, or less. hold() returns how many the client has open at
  * all owners, this one included; 0 when it could not be counted (do not release

@@ -92,6 +92,31 @@ TEST(a_full_table_loses_counts_and_nothing_else)
         free(area);
 }
 
+TEST(permissions_last_as_long_as_given)
+{
+        void *area = new_area(8);
+        struct meters m;
+        uint64_t key;
+
+        CHECK(meters_attach(&m, area, meters_size(8), 0) == 0, "attach");
+        key = meters_permission(&m, v6_a, SPAN_LITERAL("pop"));
+        CHECK(!meters_is_permitted(&m, key, now), "not given");
+        meters_permit(&m, key, 10, now);
+        CHECK(meters_is_permitted(&m, key, now), "given");
+        CHECK(meters_is_permitted(&m, key, now + 9 * minute), "still there");
+        CHECK(!meters_is_permitted(&m, key, now + 11 * minute), "over");
+        CHECK(!meters_is_permitted(&m, key, now - 2000 * minute), "the clock was set back");
+        CHECK(!meters_is_permitted(&m, meters_permission(&m, v6_a, SPAN_LITERAL("x")), now),
+              "another kind");
+        for (uint64_t i = 0; i < 1000; i++)
+                meters_tick(&m, i << 8 | 1, now + minute);
+        CHECK(meters_is_permitted(&m, key, now + minute), "others do not take its place");
+        for (uint64_t i = 0; i < 1000; i++)
+                meters_permit(&m, i << 8 | 1, 1, now + 11 * minute);
+        CHECK(!meters_is_permitted(&m, key, now + 11 * minute), "its place is used again");
+        free(area);
+}
+
 TEST(an_area_of_another_shape_is_refused)
 {
         void *area = new_area(100);

@@ -51,12 +51,15 @@ struct verdict relay_control_judge(const struct config *c, const struct relay_cl
                 return allowed(SPAN_LITERAL("local submission"), SPAN_LITERAL("default"));
         if (client->is_logged_in)
                 return allowed(SPAN_LITERAL("login"), SPAN_LITERAL("default"));
-        if (!is_of_network && client->access_relay.len == 0)
+        if (!is_of_network && client->access_relay.len == 0 && !client->has_read_mail)
                 return denied(SPAN_LITERAL("relay_networks"), networks_origin);
         if (!is_sender_of(&c->relay_mail_from, client->mail_from))
                 return denied(SPAN_LITERAL("relay_mail_from"),
                               span_from_string(config_origin(c, "relay_mail_from")));
         if (is_of_network)
                 return allowed(SPAN_LITERAL("relay_networks"), networks_origin);
-        return allowed(SPAN_LITERAL("access"), client->access_relay);
+        if (client->access_relay.len)
+                return allowed(SPAN_LITERAL("access"), client->access_relay);
+        return allowed(SPAN_LITERAL("pop_before_smtp"),
+                       span_from_string(config_origin(c, "pop_before_smtp")));
 }

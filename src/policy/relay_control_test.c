@@ -50,6 +50,8 @@ static const struct {
           {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 550, "relay_networks" },
         { "local user", {.is_local_user = true},
           {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "local submission" },
+        { "has read mail", {.has_read_mail = true, .address = V4(198, 51, 100, 1)},
+          {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "pop_before_smtp" },
         { "logged in", {.is_logged_in = true, .address = V4(198, 51, 100, 1)},
           {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "login" },
 };

@@ -169,9 +169,24 @@ static bool is_open(struct listeners *l, struct span address)
         return found;
 }
 
-/* Takes `fd` over, also when it fails. */
-static int add(struct listeners *l, struct span address, int edge, int fd)
+static bool is_login(const struct config_listen *listen)
 {
+        return listen->protocol == LISTEN_IMAP || listen->protocol == LISTEN_IMAPS ||
+               listen->protocol == LISTEN_POP3 || listen->protocol == LISTEN_POP3S;
+}
+
+bool listeners_is_for(const struct listener *item, const struct listeners_edges *edges,
+                      unsigned edge)
+{
+        if (item->edge >= 0)
+                return (unsigned) item->edge == edge;
+        return (edge >= edges->smtp) == (item->is_login && edges->login > 0);
+}
+
+/* Takes `fd` over, also when it fails. */
+static int add(struct listeners *l, const struct config_listen *listen, int edge, int fd)
+{
+        const struct span address = listen->text;
         struct listener *items;
 
         if (fd < 0)
@@ -184,24 +199,29 @@ static int add(struct listeners *l, struct span address, int edge, int fd)
                 return -ENOMEM;
         }
         l->items = items;
-        items[l->count] = (struct listener) {.edge = edge, .fd = fd, .is_new = true,
-                                             .is_kept = true};
+        items[l->count] = (struct listener) {
+                .edge = edge, .is_login = is_login(listen), .fd = fd, .is_new = true,
+                .is_kept = true};
         memcpy(items[l->count].address, address.p, address.len);
         l->count++;
         return 0;
 }
 
-static int open_one(struct listeners *l, const struct config_listen *listen, unsigned edges)
+static int open_one(struct listeners *l, const struct config_listen *listen,
+                    const struct listeners_edges *edges)
 {
+        const bool is_apart = is_login(listen) && edges->login > 0;
+        const unsigned first = is_apart ? edges->smtp : 0;
+        const unsigned count = is_apart ? edges->login : edges->smtp;
         int r;
 
         if (is_open(l, listen->text))
                 return 0;
         if (listen->is_unix)
-                return add(l, listen->text, -1, bind_unix(listen));
+                return add(l, listen, -1, bind_unix(listen));
         r = port_is_free(listen);
-        for (unsigned i = 0; r == 0 && i < edges; i++)
-                r = add(l, listen->text, (int) i, bind_tcp(listen, true));
+        for (unsigned i = 0; r == 0 && i < count; i++)
+                r = add(l, listen, (int) (first + i), bind_tcp(listen, true));
         return r;
 }
 
@@ -221,8 +241,8 @@ static void explain(const struct config *config, const struct config_listen *lis
                       (int) listen->text.len, listen->text.p, strerror(-r), hint);
 }
 
-int listeners_bind(struct listeners *l, const struct config *config, unsigned edges,
-                   struct buffer *error)
+int listeners_bind(struct listeners *l, const struct config *config,
+                   const struct listeners_edges *edges, struct buffer *error)
 {
         int failed = 0;
 

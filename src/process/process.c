@@ -196,6 +196,8 @@ static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, in
         if (r == 0) {
                 if (m->tls.what == TLS_DEFAULT)
                         r = tls_context_new_server(pem, &tls, error);
+                else if (m->tls.what == TLS_SERVER_CA)
+                        r = tls_context_new_client(pem, &tls, error);
                 else
                         r = s->next_tls ? add_tls(s->next_tls, m->tls.what, pem, error) : -ENOENT;
                 sealed_unmap(pem);

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "config/snapshot.h"
+#include "config/tls_policy.h"
 #include "net/tls/tls.h"
 #include "process/sealed.h"
 
@@ -116,15 +117,55 @@ static int read_client_ca(struct settings *s, struct tls_context *tls, struct bu
         return r;
 }
 
+/* A store of a hundred authorities costs a megabyte in each relay: only where
+ * somebody has to be checked with it. */
+static bool wants_ca(const struct config *c)
+{
+        if (c->auth.relay_logins.len)
+                return true;
+        for (size_t i = 0; i < c->tls_policy.count; i++) {
+                struct tls_policy p;
+                const char *why;
+
+                if (tls_policy_parse(c->tls_policy.items[i], &p, &why) == 0 &&
+                    p.level == TLS_LEVEL_VERIFY)
+                        return true;
+        }
+        return false;
+}
+
+/* What relays check other servers with. The default's file may be missing: then
+ * nobody can be checked, and relays say so. */
+static int read_ca(struct settings *s, struct buffer *error)
+{
+        const struct config *c = s->config;
+        const bool is_default = strcmp(config_origin(c, "tls.ca"), "default") == 0;
+        struct buffer pem = BUFFER_INIT(PEM_MAX), quiet = BUFFER_INIT(1024);
+        struct tls_context *tls = NULL;
+        char text[TLS_ERROR_MAX] = "";
+        int r = append_pem(c, "tls.ca", c->tls.ca, &pem, is_default ? &quiet : error);
+
+        if (r == 0 && tls_context_new_client(buffer_span(&pem), &tls, text) < 0)
+                r = complain(c, "tls.ca", text, error);
+        if (r == 0)
+                r = seal_pem("hayauma-ca", &pem, &s->ca_fd, error);
+        else if (is_default && r != -ENOMEM)
+                r = 0;
+        tls_context_unref(tls);
+        buffer_done(&quiet);
+        wipe(&pem);
+        return r;
+}
+
 static int read_tls(struct settings *s, struct buffer *error)
 {
         const struct config *c = s->config;
         const size_t more = c->tls.more_certificates.count;
         struct tls_context *tls = NULL;
-        int r;
+        int r = wants_ca(c) ? read_ca(s, error) : 0;
 
-        if (c->tls.certificate.len == 0)
-                return 0;
+        if (c->tls.certificate.len == 0 || r < 0)
+                return r;
         s->more_tls_fds = calloc(more + 1, sizeof *s->more_tls_fds);
         r = s->more_tls_fds ? read_default(s, &tls, error) : -ENOMEM;
         for (size_t i = 0; i < more && r == 0; i++)
@@ -177,6 +218,7 @@ static void tls_done(struct settings *s)
 {
         close_if_open(s->tls_fd);
         close_if_open(s->client_ca_fd);
+        close_if_open(s->ca_fd);
         for (size_t i = 0; i < s->more_tls_count; i++)
                 close(s->more_tls_fds[i]);
         free(s->more_tls_fds);
@@ -196,6 +238,7 @@ int settings_refresh_tls(struct settings *s, struct buffer *error)
         tls_done(s);
         s->tls_fd = fresh.tls_fd;
         s->client_ca_fd = fresh.client_ca_fd;
+        s->ca_fd = fresh.ca_fd;
         s->more_tls_fds = fresh.more_tls_fds;
         s->more_tls_count = fresh.more_tls_count;
         s->tls_ends_at = fresh.tls_ends_at;
@@ -204,7 +247,8 @@ int settings_refresh_tls(struct settings *s, struct buffer *error)
 
 size_t settings_tls_files(const struct config *c, struct span *ret_paths, size_t max)
 {
-        const struct span fixed[] = {c->tls.certificate, c->tls.key, c->tls.client_ca};
+        const struct span fixed[] = {c->tls.certificate, c->tls.key, c->tls.client_ca,
+                                     wants_ca(c) ? c->tls.ca : (struct span) {0}};
         size_t count = 0;
 
         for (size_t i = 0; i < sizeof fixed / sizeof fixed[0] && count < max; i++)

@@ -15,12 +15,13 @@ struct settings {
         int *more_tls_fds;    /* of tls.more_certificates */
         size_t more_tls_count;
         int client_ca_fd;     /* -1: none */
+        int ca_fd;       /* what other servers are checked with; -1: nobody checks any */
         int64_t tls_ends_at;  /* the first certificate to end, seconds since 1970; 0: none */
         int snapshot_fd; /* -1: not compiled */
         uint64_t users;  /* how many the snapshot has */
 };
 #define SETTINGS_INIT ((struct settings) {.config_fd = -1, .tls_fd = -1, \
-                                            .client_ca_fd = -1, .snapshot_fd = -1})
+                                            .client_ca_fd = -1, .ca_fd = -1, .snapshot_fd = -1})
 
 /* Reads configuration and certificate; the snapshot comes later. On failure
  * lines for people were appended to `error`, each "file:line: …", and

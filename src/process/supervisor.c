@@ -95,6 +95,7 @@ struct supervisor {
         char ticket_keys[TLS_TICKET_KEYS_LEN]; /* all edges seal with the same ones */
         struct status status;
 
+        struct listeners_edges edges;
         struct place places[(PROCESS_KIND_END - 1) * PLACES_OF_KIND_MAX];
         size_t place_count;
         struct deferred first; /* what starts it all, once the loop runs */
@@ -107,15 +108,6 @@ static void begin_stop(struct supervisor *s, int exit_status);
 static void advance(struct supervisor *s);
 
 /* ---- what a child is told ---- */
-
-static unsigned edge_count(const struct supervisor *s)
-{
-        unsigned count = 0;
-
-        for (size_t i = 0; i < s->place_count; i++)
-                count += s->places[i].kind == PROCESS_EDGE;
-        return count;
-}
 
 /* The keeper routes the notifications it sends. */
 static bool wants_tables(const struct place *p)
@@ -167,6 +159,8 @@ static void send_tables(const struct supervisor *s, struct place *p)
                 send_users(s, p);
         if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
                 send_tls(s, p);
+        if (p->kind == PROCESS_RELAY && s->settings.ca_fd >= 0)
+                CHANNEL_SEND(p->channel, tls, s->settings.ca_fd, .what = TLS_SERVER_CA);
         if (wants_tables(p) && s->settings.snapshot_fd >= 0)
                 CHANNEL_SEND(p->channel, snapshot, s->settings.snapshot_fd,
                              .generation = s->reload_generation);
@@ -177,13 +171,13 @@ static void send_listeners(const struct supervisor *s, struct place *p, bool onl
         for (size_t i = 0; p->kind == PROCESS_EDGE && i < s->listeners.count; i++) {
                 const struct listener *l = &s->listeners.items[i];
 
-                if ((l->edge < 0 || (unsigned) l->edge == p->number) && (l->is_new || !only_new))
+                if (listeners_is_for(l, &s->edges, p->number) && (l->is_new || !only_new))
                         CHANNEL_SEND(p->channel, listener, l->fd,
                                      .address = span_from_string(l->address));
         }
         if (only_new)
                 return;
-        if (p->kind == PROCESS_EDGE)
+        if (p->kind == PROCESS_EDGE && p->number < s->edges.smtp)
                 CHANNEL_SEND(p->channel, listener, s->submit_fd, .address = SPAN("local:"));
         if (p->kind == PROCESS_KEEPER)
                 CHANNEL_SEND(p->channel, listener, s->keeper_control_fd,
@@ -495,6 +489,12 @@ static void watch_tables(struct supervisor *s)
                           settings_tls_files(s->settings.config, tls_paths, WATCH_FILES_MAX));
 }
 
+/* Whom tables or certificates concern that changed by themselves. */
+static bool wants_news(const struct supervisor *s, const struct place *p)
+{
+        return wants_tables(p) || (p->kind == PROCESS_RELAY && s->settings.ca_fd >= 0);
+}
+
 static void tell_all(struct supervisor *s)
 {
         s->reload_generation++;
@@ -503,7 +503,7 @@ static void tell_all(struct supervisor *s)
 
                 if (p->channel && !s->is_reload && p->kind == PROCESS_DIRECTORY)
                         send_users(s, p);
-                if (!p->channel || (!s->is_reload && !wants_tables(p)))
+                if (!p->channel || (!s->is_reload && !wants_news(s, p)))
                         continue;
                 send_tables(s, p);
                 CHANNEL_SEND(p->channel, reload, s->settings.config_fd,
@@ -691,7 +691,7 @@ static void reload(struct supervisor *s, uint64_t client)
         s->reload_client = client;
         r = settings_read(s->config_path, &s->next, &error);
         if (r == 0)
-                r = listeners_bind(&s->listeners, s->next.config, edge_count(s), &error);
+                r = listeners_bind(&s->listeners, s->next.config, &s->edges, &error);
         if (r == 0) {
                 begin_compile(s, true);
         } else {
@@ -778,7 +778,7 @@ static unsigned wanted(const struct config *c, enum process_kind kind)
         unsigned n = 1;
 
         if (kind == PROCESS_EDGE)
-                n = c->processes.edge;
+                n = c->processes.edge + c->processes.login;
         else if (kind == PROCESS_RELAY)
                 n = c->processes.relay;
         else if (kind == PROCESS_ACCESS)
@@ -834,13 +834,15 @@ static int open_folders(struct supervisor *s, struct buffer *error)
         gid_t gid = getegid();
         int r, fd;
 
+        s->edges.smtp = c->processes.edge;
+        s->edges.login = wanted(c, PROCESS_EDGE) - c->processes.edge;
         if (s->is_privileged)
                 accounts_get(PROCESS_KEEPER, &uid, &gid);
         r = folders_open_state(c->state_dir, uid, gid, error, &s->lock_fd, &s->state_fd);
         if (r == 0)
                 r = folders_make_run(c->run_dir, error);
         if (r == 0)
-                r = listeners_bind(&s->listeners, c, wanted(c, PROCESS_EDGE), error);
+                r = listeners_bind(&s->listeners, c, &s->edges, error);
         if (r == 0)
                 r = s->submit_fd = folders_listen(c->run_dir, "submit", error);
         if (r >= 0)

@@ -6,7 +6,7 @@
 #include "base/codec.h"
 #include "base/hash.h"
 
-enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, WAITS_FOR_HOST = 8,
+enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, WAITS_FOR_HOST = 8, HAS_HOP_HASH = 16,
        RECIPIENTS_MAX = 1000 };
 
 static void put_id(char *out, uint64_t message_id, uint16_t group)
@@ -36,15 +36,15 @@ struct span queue_entry_due_key(const struct queue_entry *e, char out[QUEUE_DUE_
         return span_make(out, QUEUE_DUE_KEY_LEN);
 }
 
-uint64_t queue_hop_hash(struct span next_hop)
+uint64_t queue_hop_hash(struct span destination)
 {
-        return hash_span(next_hop, 0); /* stored: the same in every process */
+        return hash_span(destination, 0); /* stored: the same in every process */
 }
 
 struct span queue_entry_hop_key(const struct queue_entry *e, char out[QUEUE_HOP_KEY_LEN])
 {
         out[0] = 'n';
-        key_put_u64(out + 1, queue_hop_hash(e->next_hop));
+        key_put_u64(out + 1, e->hop_hash ? e->hop_hash : queue_hop_hash(e->next_hop));
         put_id(out + 9, e->message_id, e->group);
         return span_make(out, QUEUE_HOP_KEY_LEN);
 }
@@ -107,6 +107,8 @@ static int encode_envelope(const struct queue_entry *e, struct buffer *b)
                 r = write_octets(b, e->header_message_id);
         if (r == 0)
                 r = write_octets(b, e->next_hop);
+        if (r == 0 && e->waits_for_host && e->hop_hash)
+                r = write_u64(b, e->hop_hash);
         if (r == 0)
                 r = write_u32(b, (uint32_t) e->recipient_count);
         return r;
@@ -116,7 +118,8 @@ int queue_entry_encode(const struct queue_entry *e, struct buffer *b)
 {
         const unsigned marks = (e->is_held ? HELD : 0) | (e->delay_told ? DELAY_TOLD : 0) |
                                (e->delay_owed ? DELAY_OWED : 0) |
-                               (e->waits_for_host ? WAITS_FOR_HOST : 0);
+                               (e->waits_for_host ? WAITS_FOR_HOST : 0) |
+                               (e->waits_for_host && e->hop_hash ? HAS_HOP_HASH : 0);
         const size_t len = b->len;
         const uint64_t numbers[] = {e->message_id, e->arrived_us, e->due_us, e->blob_id,
                                     e->body_len};
@@ -183,9 +186,11 @@ static void decode_head(struct reader *in, struct queue_entry *e)
         e->envid = read_octets(in, QUEUE_ENTRY_MAX);
         e->header_message_id = read_octets(in, QUEUE_ENTRY_MAX);
         e->next_hop = read_octets(in, QUEUE_ENTRY_MAX);
+        if (marks & HAS_HOP_HASH)
+                e->hop_hash = read_u64(in);
         e->recipient_count = read_u32(in);
         if (e->recipient_count > RECIPIENTS_MAX || e->local_prefix_len > e->body_len ||
-            marks > (HELD | DELAY_TOLD | DELAY_OWED | WAITS_FOR_HOST))
+            marks > (HELD | DELAY_TOLD | DELAY_OWED | WAITS_FOR_HOST | HAS_HOP_HASH))
                 in->failed = true;
 }
 

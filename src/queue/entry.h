@@ -45,6 +45,7 @@ struct queue_entry {
         bool delay_told; /* a notice of delay was sent */
         bool delay_owed; /* one is to be sent */
         bool waits_for_host; /* its last answer was none: it may go as soon as the host is back */
+        uint64_t hop_hash;   /* of the destination it waits for; 0: of its next hop */
         uint32_t flags;  /* enum envelope_flag */
         uint32_t attempts;
         uint64_t arrived_us;
@@ -59,6 +60,7 @@ struct queue_entry {
         /* of queue.c, while it is active */
         struct table_node by_key;
         struct list_node in_destination;
+        struct list_node siblings; /* a ring: entries of the same message */
         struct destination *destination;
         /* of the role: the body while it is still in memory, and its job */
         void *body;
@@ -68,10 +70,13 @@ struct queue_entry {
 enum {
         QUEUE_KEY_LEN = 11,     /* state, message id, group: big-endian */
         QUEUE_DUE_KEY_LEN = 19, /* 'd', due time, message id, group */
-        QUEUE_HOP_KEY_LEN = 19, /* 'n', hash of the next hop, message id, group */
+        QUEUE_HOP_KEY_LEN = 19, /* 'n', hash of the destination, message id, group */
         QUEUE_ENTRY_MAX = 192 * 1024,
         QUEUE_REPLY_MAX = 512, /* octets of a reply that are kept */
 };
+
+/* The due time of what is held. */
+#define QUEUE_DUE_NEVER_US ((uint64_t) INT64_MAX)
 
 /* An entry's keys in its shard. A fresh one stands under 'f', so that a message
  * that is relayed at once costs one put and one delete; one that has been tried
@@ -83,7 +88,7 @@ struct span queue_entry_due_key(const struct queue_entry *e, char out[QUEUE_DUE_
 /* Of an entry that waits for its host: an empty value there, by which all of them
  * are found when it is back. */
 struct span queue_entry_hop_key(const struct queue_entry *e, char out[QUEUE_HOP_KEY_LEN]);
-uint64_t queue_hop_hash(struct span next_hop);
+uint64_t queue_hop_hash(struct span destination);
 /* The parts of such a key. 0 or -EINVAL. */
 int queue_hop_key_parse(struct span key, uint64_t *ret_hash, uint64_t *ret_message_id,
                         uint16_t *ret_group);

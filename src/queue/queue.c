@@ -40,7 +40,7 @@ static void free_entry(struct table_node *node, void *arg)
 static void free_destination(struct table_node *node, void *arg)
 {
         (void) arg;
-        free(TABLE_OBJECT(node, struct destination, by_next_hop));
+        free(TABLE_OBJECT(node, struct destination, by_key));
 }
 
 void queue_done(struct queue *q, void (*drop_body)(struct queue_entry *e))
@@ -73,38 +73,38 @@ struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint1
 
 /* ---- destinations ------------------------------------------------------ */
 
-struct destination *queue_find_destination(const struct queue *q, struct span next_hop)
+struct destination *queue_find_destination(const struct queue *q, struct span key)
 {
-        struct table_node *n = table_first(&q->destinations, hash_span(next_hop, hash_seed()));
+        struct table_node *n = table_first(&q->destinations, hash_span(key, hash_seed()));
 
         for (; n; n = table_next(n)) {
-                struct destination *d = TABLE_OBJECT(n, struct destination, by_next_hop);
+                struct destination *d = TABLE_OBJECT(n, struct destination, by_key);
 
-                if (span_equal(d->next_hop, next_hop))
+                if (span_equal(d->key, key))
                         return d;
         }
         return NULL;
 }
 
-static struct destination *get_destination(struct queue *q, struct span next_hop)
+static struct destination *get_destination(struct queue *q, struct span key)
 {
-        struct destination *d = queue_find_destination(q, next_hop);
+        struct destination *d = queue_find_destination(q, key);
         char *text;
 
         if (d)
                 return d;
-        d = calloc(1, sizeof *d + next_hop.len);
+        d = calloc(1, sizeof *d + key.len);
         if (!d)
                 return NULL;
         text = (char *) (d + 1);
-        if (next_hop.len)
-                memcpy(text, next_hop.p, next_hop.len);
-        d->next_hop = span_make(text, next_hop.len);
+        if (key.len)
+                memcpy(text, key.p, key.len);
+        d->key = span_make(text, key.len);
         d->concurrency = CONCURRENCY_START < q->concurrency_max ? CONCURRENCY_START
                                                                  : q->concurrency_max;
         list_init(&d->waiting);
         list_init(&d->waiting_last);
-        if (table_add(&q->destinations, &d->by_next_hop, hash_span(next_hop, hash_seed())) < 0) {
+        if (table_add(&q->destinations, &d->by_key, hash_span(key, hash_seed())) < 0) {
                 free(d);
                 return NULL;
         }
@@ -115,19 +115,33 @@ static struct destination *get_destination(struct queue *q, struct span next_hop
  * when its turn comes). Forgotten once it is idle and in good health. */
 static void settle(struct queue *q, struct destination *d)
 {
-        const bool may_start = d->waiting_count && d->in_flight < d->concurrency;
+        const bool may_start = d->waiting_count && d->in_flight < d->concurrency && !d->is_unknown;
 
         if (may_start && !list_is_linked(&d->in_turn))
                 list_append(&q->turn, &d->in_turn);
         if (!may_start)
                 list_remove(&d->in_turn);
         if (!d->waiting_count && !d->in_flight && !d->failures && !d->has_stored) {
-                table_remove(&q->destinations, &d->by_next_hop);
+                table_remove(&q->destinations, &d->by_key);
                 free(d);
         }
 }
 
 /* ---- entries ----------------------------------------------------------- */
+
+/* Groups of a message are added one after another: a neighbour leads to all. */
+static void join_siblings(const struct queue *q, struct queue_entry *e)
+{
+        struct queue_entry *other = NULL;
+
+        list_init(&e->siblings);
+        if (e->group > 0)
+                other = queue_find(q, e->message_id, (uint16_t) (e->group - 1));
+        if (!other && e->group < UINT16_MAX)
+                other = queue_find(q, e->message_id, (uint16_t) (e->group + 1));
+        if (other && list_is_linked(&other->siblings))
+                list_append(&other->siblings, &e->siblings);
+}
 
 /* In order of arrival, but the urgent in front (RFC 6710 section 5) and what
  * can wait behind. */
@@ -152,15 +166,14 @@ static void enqueue(struct destination *d, struct queue_entry *e)
                     &e->in_destination);
 }
 
-int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
+int queue_add(struct queue *q, struct queue_entry *e, struct span key)
 {
         struct destination *d;
         int r;
 
-        (void) now_us;
         if (queue_find(q, e->message_id, e->group))
                 return -EEXIST;
-        d = get_destination(q, e->next_hop);
+        d = get_destination(q, key);
         if (!d)
                 return -ENOMEM;
         r = table_add(&q->entries, &e->by_key, key_hash(e->message_id, e->group));
@@ -169,6 +182,7 @@ int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us)
                 return r;
         }
         e->destination = d;
+        join_siblings(q, e);
         enqueue(d, e);
         d->has_stored = d->has_stored || e->waits_for_host;
         d->waiting_count++;
@@ -199,10 +213,10 @@ static struct queue_entry *take_waiting(struct destination *d)
         return LIST_OBJECT(node, struct queue_entry, in_destination);
 }
 
-enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uint64_t now_us,
+enum queue_place queue_place_of(const struct queue *q, struct span key, uint64_t now_us,
                                 uint64_t *ret_until_us)
 {
-        const struct destination *d = queue_find_destination(q, next_hop);
+        const struct destination *d = queue_find_destination(q, key);
 
         const size_t share = q->active_max / ROW_SHARE;
 
@@ -216,9 +230,9 @@ enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uin
         return d->waiting_count < share ? QUEUE_IN_ROW : QUEUE_PUT_OFF;
 }
 
-struct destination *queue_wants_refill(const struct queue *q, struct span next_hop, uint64_t now_us)
+struct destination *queue_wants_refill(const struct queue *q, struct span key, uint64_t now_us)
 {
-        struct destination *d = queue_find_destination(q, next_hop);
+        struct destination *d = queue_find_destination(q, key);
 
         if (!d || !d->has_stored || d->is_refilling || d->failures ||
             d->blocked_until_us > now_us || d->waiting_count > REFILL_BELOW)
@@ -226,9 +240,9 @@ struct destination *queue_wants_refill(const struct queue *q, struct span next_h
         return d;
 }
 
-void queue_note_stored(struct queue *q, struct span next_hop, bool has_stored)
+void queue_note_stored(struct queue *q, struct span key, bool has_stored)
 {
-        struct destination *d = queue_find_destination(q, next_hop);
+        struct destination *d = queue_find_destination(q, key);
 
         if (!d)
                 return;
@@ -255,6 +269,72 @@ struct queue_entry *queue_take(struct queue *q, uint64_t now_us)
         return NULL;
 }
 
+static size_t waiting_recipients(const struct queue_entry *e)
+{
+        return queue_entry_count(e, RECIPIENT_WAITING);
+}
+
+struct queue_entry *queue_take_sibling(struct queue *q, struct queue_entry *e,
+                                       size_t recipients_max)
+{
+        struct destination *d = e->destination;
+
+        LIST_FOR_EACH (node, &e->siblings) {
+                struct queue_entry *s = LIST_OBJECT(node, struct queue_entry, siblings);
+
+                if (s->destination != d || !list_is_linked(&s->in_destination) ||
+                    waiting_recipients(s) > recipients_max)
+                        continue;
+                list_remove(&s->in_destination);
+                list_remove(&s->siblings);
+                d->waiting_count--;
+                s->destination = NULL;
+                settle(q, d);
+                return s;
+        }
+        return NULL;
+}
+
+void queue_set_unknown(struct queue *q, struct span key, bool is_unknown)
+{
+        struct destination *d = queue_find_destination(q, key);
+
+        if (!d)
+                return;
+        d->is_unknown = is_unknown;
+        settle(q, d);
+}
+
+bool queue_has_siblings(const struct queue *q, struct span key)
+{
+        const struct destination *d = queue_find_destination(q, key);
+
+        if (!d)
+                return false;
+        LIST_FOR_EACH (node, &d->waiting) {
+                const struct queue_entry *e =
+                        LIST_OBJECT(node, struct queue_entry, in_destination);
+
+                if (!list_is_empty(&e->siblings))
+                        return true;
+        }
+        return false;
+}
+
+struct queue_entry *queue_take_out(struct queue *q, struct span key)
+{
+        struct destination *d = queue_find_destination(q, key);
+        struct list_node *node;
+        struct queue_entry *e;
+
+        if (!d || !d->waiting_count)
+                return NULL;
+        node = list_is_empty(&d->waiting) ? d->waiting_last.next : d->waiting.next;
+        e = LIST_OBJECT(node, struct queue_entry, in_destination);
+        queue_remove(q, e);
+        return e;
+}
+
 uint64_t queue_next_unblock_us(const struct queue *q, uint64_t now_us)
 {
         uint64_t first = UINT64_MAX;
@@ -274,6 +354,7 @@ void queue_remove(struct queue *q, struct queue_entry *e)
 
         table_remove(&q->entries, &e->by_key);
         q->active_count--;
+        list_remove(&e->siblings);
         if (!d)
                 return; /* reported already */
         if (list_is_linked(&e->in_destination)) {
@@ -340,12 +421,12 @@ struct sweep {
 
 static void sweep_one(struct table_node *node, void *arg)
 {
-        struct destination *d = TABLE_OBJECT(node, struct destination, by_next_hop);
+        struct destination *d = TABLE_OBJECT(node, struct destination, by_key);
         const struct sweep *s = arg;
 
         if (!d->waiting_count && !d->in_flight &&
             d->blocked_until_us + s->queue->block_max_us < s->now_us) {
-                table_remove(&s->queue->destinations, &d->by_next_hop);
+                table_remove(&s->queue->destinations, &d->by_key);
                 free(d);
         }
 }
@@ -355,9 +436,9 @@ void queue_sweep(struct queue *q, uint64_t now_us)
         table_visit(&q->destinations, sweep_one, &(struct sweep) {q, now_us});
 }
 
-void queue_unblock(struct queue *q, struct span next_hop)
+void queue_unblock(struct queue *q, struct span key)
 {
-        struct destination *d = queue_find_destination(q, next_hop);
+        struct destination *d = queue_find_destination(q, key);
 
         if (d) {
                 d->blocked_until_us = 0;

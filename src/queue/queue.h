@@ -1,6 +1,7 @@
 /* The active queue: entries that may be tried now, by destination.
  *
- * A destination is a next hop with a health of its own. How many jobs it may
+ * A destination is what its key says, a next hop or the set of hosts behind
+ * many next hops, with a health of its own. How many jobs it may
  * have at once grows by one on success and halves on failure; when its host
  * fails it is blocked for a while, and what waits for it is handed back to be
  * deferred: a dead host occupies no slots. Destinations take turns, so a long
@@ -24,12 +25,13 @@
 #define QUEUE_FLAGS_LAST ENVELOPE_BOUNCE
 
 struct destination {
-        struct table_node by_next_hop;
+        struct table_node by_key;
         struct list_node in_turn; /* linked while it has something that may start */
         struct list_node waiting; /* entries, oldest first */
         struct list_node waiting_last; /* notifications of ours: behind all mail but every eighth */
         size_t waiting_count;          /* in both */
         unsigned turns;
+        bool is_unknown;       /* its hosts are being asked for: nothing starts yet */
         bool has_stored;       /* entries that wait for it may lie in the store only */
         bool is_refilling;     /* and are being looked for, */
         char refill_from[QUEUE_HOP_KEY_LEN + 1]; /* from this key on */
@@ -37,7 +39,7 @@ struct destination {
         unsigned in_flight, concurrency;
         unsigned failures; /* of the host, in a row */
         uint64_t blocked_until_us;
-        struct span next_hop; /* own copy, behind the struct */
+        struct span key; /* own copy, behind the struct */
 };
 
 struct queue {
@@ -69,27 +71,37 @@ static inline bool queue_has_room(const struct queue *q)
 /* The active entry with this key, or NULL. */
 struct queue_entry *queue_find(const struct queue *q, uint64_t message_id, uint16_t group);
 
-/* Where an entry for this next hop waits. In here; in the store as it is, since
+/* Where an entry for this destination waits. In here; in the store as it is, since
  * its row has nearly all the room there is, and is alone; or put off, since the
  * host is blocked or its row is so long that others would find no room: then
  * `ret_until_us` says when it is worth another look. */
 enum queue_place { QUEUE_IN_ROW, QUEUE_IN_STORE, QUEUE_PUT_OFF };
-enum queue_place queue_place_of(const struct queue *q, struct span next_hop, uint64_t now_us,
+enum queue_place queue_place_of(const struct queue *q, struct span key, uint64_t now_us,
                                 uint64_t *ret_until_us);
 
 /* NULL: nothing is known of it. */
-struct destination *queue_find_destination(const struct queue *q, struct span next_hop);
+struct destination *queue_find_destination(const struct queue *q, struct span key);
 
 /* The destination wants more of what lies in the store: its host is well, and
  * few entries wait here. NULL: it does not, or there is none. */
-struct destination *queue_wants_refill(const struct queue *q, struct span next_hop,
-                                       uint64_t now_us);
+struct destination *queue_wants_refill(const struct queue *q, struct span key, uint64_t now_us);
 /* Notes that entries for it lie in the store, or no more. No destination yet:
  * nothing is noted. */
-void queue_note_stored(struct queue *q, struct span next_hop, bool has_stored);
+void queue_note_stored(struct queue *q, struct span key, bool has_stored);
 
-/* Takes the entry over. 0, -EEXIST (it is active already), -ENOMEM. */
-int queue_add(struct queue *q, struct queue_entry *e, uint64_t now_us);
+/* Takes the entry over, for the destination with this key. 0, -EEXIST (it is
+ * active already), -ENOMEM. */
+int queue_add(struct queue *q, struct queue_entry *e, struct span key);
+
+/* Nothing is started for this destination while it is not known what it is. No
+ * such destination: nothing is noted. */
+void queue_set_unknown(struct queue *q, struct span key, bool is_unknown);
+
+/* Whether other entries of the message of one that waits there are active too. */
+bool queue_has_siblings(const struct queue *q, struct span key);
+
+/* Takes an entry that waits there out of the queue; NULL: there is none. */
+struct queue_entry *queue_take_out(struct queue *q, struct span key);
 
 /* Takes an entry over that is not to be tried but must not be taken up again
  * either: something else is being done about it. 0, -EEXIST, -ENOMEM. */
@@ -98,6 +110,12 @@ int queue_park(struct queue *q, struct queue_entry *e);
 /* The next entry to start: its destination's turn, not blocked, below its
  * concurrency. It counts as in flight. NULL when there is none. */
 struct queue_entry *queue_take(struct queue *q, uint64_t now_us);
+
+/* Another entry of the same message that waits for the same destination and has
+ * at most `recipients_max` recipients left, to go with `e`, which was taken: it
+ * counts as no job of its own and is reported already. NULL when there is none. */
+struct queue_entry *queue_take_sibling(struct queue *q, struct queue_entry *e,
+                                       size_t recipients_max);
 
 /* When the first block ends behind which entries wait; UINT64_MAX: there is none. */
 uint64_t queue_next_unblock_us(const struct queue *q, uint64_t now_us);
@@ -119,4 +137,4 @@ struct queue_entry *queue_blocked(struct queue *q, struct destination *d, uint64
 void queue_sweep(struct queue *q, uint64_t now_us);
 
 /* Lifts a block, as `queue retry` asks for. */
-void queue_unblock(struct queue *q, struct span next_hop);
+void queue_unblock(struct queue *q, struct span key);

@@ -20,7 +20,8 @@ static struct queue_entry *entry(uint64_t id, struct span next_hop)
 
 static void add(struct queue *q, uint64_t id, const char *next_hop)
 {
-        assert_int_equal(0, queue_add(q, entry(id, span_from_string(next_hop)), 0));
+        assert_int_equal(0, queue_add(q, entry(id, span_from_string(next_hop)),
+                                       span_from_string(next_hop)));
 }
 
 static uint64_t take(struct queue *q, uint64_t now_us)
@@ -61,7 +62,7 @@ TEST(the_same_entry_is_not_taken_twice)
 
         queue_init(&q, &(struct queue_options) {100, 20, 15 * SECOND, 900ULL * SECOND});
         add(&q, 1, "h");
-        assert_true(queue_add(&q, again, 0) < 0);
+        assert_true(queue_add(&q, again, SPAN_LITERAL("h")) < 0);
         assert_true(queue_park(&q, again) < 0);
         queue_entry_free(again);
         assert_int_equal(1, take(&q, 0));
@@ -127,7 +128,7 @@ static void add_marked(struct queue *q, uint64_t id, bool waits_for_host, uint32
 
         e->waits_for_host = waits_for_host;
         e->flags = flags;
-        assert_int_equal(0, queue_add(q, e, 0));
+        assert_int_equal(0, queue_add(q, e, e->next_hop));
 }
 
 TEST(no_row_takes_the_room_of_others)

@@ -69,6 +69,7 @@ struct mailbox {
         struct account_keywords *keywords; /* NULL: none */
         uint32_t single_count; /* entries that are in no run */
         uint32_t fold_at;      /* as soon as there are so many */
+        uint32_t folded_to;    /* no single entry has a lower UID; 0: not known */
         uint64_t highest_modseq, size;
 };
 

@@ -41,8 +41,10 @@ static void got_fold(void *arg, int result, const struct store_entry *entries, s
         struct mailbox *b = account_find_id(a, a->chore.mailbox_id);
 
         (void) has_more;
-        if (b && result == 0 && count < ACCOUNT_RUN)
+        if (b && result == 0 && count < ACCOUNT_RUN) {
                 b->fold_at = b->single_count + FOLD_RETRY; /* they are under way */
+                b->folded_to = 0;
+        }
         if (!b || count < ACCOUNT_RUN)
                 result = -ENOENT;
         for (size_t i = 0; i < ACCOUNT_RUN && result == 0; i++)
@@ -124,11 +126,16 @@ static void read_chore(struct account *a)
 {
         struct store *s = a->mailboxes->store;
         const uint64_t id = a->chore.mailbox_id;
+        const struct mailbox *b = account_find_id(a, id);
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
         struct store_range range = {account_key(from, 'e', id), account_key(to, 'e', id + 1),
                                     ACCOUNT_RUN, false};
 
         if (a->chore.kind == CHORE_FOLD) {
+                /* Behind what was folded: the index would step over each entry
+                 * that was deleted there, and a mailbox has many of them. */
+                if (b && b->folded_to)
+                        range.from = account_key_uid(from, 'e', id, b->folded_to);
                 store_scan(s, &a->partition, &range, got_fold, a);
         } else if (a->chore.kind == CHORE_PURGE) {
                 range.limit = PURGE_PAGE;
@@ -197,7 +204,7 @@ static void fold(struct account *a, struct store_batch *batch)
         struct mailbox *b = account_find_id(a, a->chore.mailbox_id);
         const struct span run = buffer_span(&a->chore.octets);
         struct reader r = READER(run);
-        struct message_entry entry;
+        struct message_entry entry = {.uid = 0};
         char key[ACCOUNT_KEY_MAX];
         uint32_t first_uid = 0;
 
@@ -209,6 +216,7 @@ static void fold(struct account *a, struct store_batch *batch)
                 store_delete(batch, account_key_uid(key, 'e', b->id, entry.uid));
         }
         store_put(batch, account_key_uid(key, 'r', b->id, first_uid), run);
+        b->folded_to = entry.uid + 1;
         b->single_count -= ACCOUNT_RUN;
         b->fold_at = ACCOUNT_FOLD_AT;
         account_put_box(a, b, batch);

@@ -36,6 +36,15 @@ size_t account_mailboxes(const struct account *a, struct mailbox_status *ret, si
         return a->box_count;
 }
 
+uint64_t account_size(const struct account *a)
+{
+        uint64_t size = 0;
+
+        for (size_t i = 0; i < a->box_count; i++)
+                size += a->boxes[i].size;
+        return size;
+}
+
 int account_mailbox(const struct account *a, struct span name, struct mailbox_status *ret)
 {
         char octets[ACCOUNT_NAME_MAX];

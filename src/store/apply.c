@@ -23,6 +23,7 @@ struct apply *apply_new(struct index *index)
         if (!a)
                 return NULL;
         a->index = index;
+        memset(a->newest, 0xff, sizeof a->newest); /* none is known to be new */
         a->scratch = BUFFER_INIT(SCRATCH_MAX);
         overlay_init(&a->overlay, hash_seed());
         return a;
@@ -38,6 +39,27 @@ struct apply *apply_free(struct apply *a)
         free(a->undo);
         free(a);
         return NULL;
+}
+
+static bool note_newest(void *arg, struct span key, struct span value)
+{
+        (void) value;
+        if (key.len == 9)
+                *(uint64_t *) arg = key_get_u64(key.p + 1);
+        return false;
+}
+
+int apply_learn_newest(struct apply *a)
+{
+        const char from = KEYS_BLOB, to = KEYS_BLOB + 1;
+        const struct index_range blobs = {
+                .from = span_make(&from, 1), .to = span_make(&to, 1), .is_reverse = true};
+        uint64_t newest = 0;
+        const int r = index_scan(a->index, &blobs, true, note_newest, &newest);
+
+        for (size_t i = 0; i < ID_MAKERS && r == 0; i++)
+                a->newest[i] = newest;
+        return r;
 }
 
 void apply_begin_commit(struct apply *a)
@@ -233,9 +255,15 @@ static int put_blob(struct apply *a, const struct batch_op *op, struct span reco
                     struct record_place at)
 {
         struct blob_change change = {.id = op->number};
+        uint64_t *newest = &a->newest[id_maker_number(op->number)];
         size_t index;
-        int r = find_blob(a, op->number, &index);
+        int r = -ENOENT;
 
+        /* Each maker's ids grow, so that hardly any needs to be looked for. */
+        if (op->number > *newest)
+                *newest = op->number;
+        else
+                r = find_blob(a, op->number, &index);
         if (r == 0 || op->count == 0)
                 return r == 0 ? -EEXIST : -EINVAL;
         if (r != -ENOENT)

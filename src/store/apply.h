@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/id.h"
 #include "store/batch.h"
 #include "store/index.h"
 #include "store/overlay.h"
@@ -51,6 +52,7 @@ struct apply {
         struct blob_undo *undo;
         size_t undo_count, undo_room;
         struct buffer scratch;
+        uint64_t newest[ID_MAKERS]; /* no blob of that maker has a greater id */
         struct apply_cached cache[APPLY_CACHE];
 };
 
@@ -62,6 +64,11 @@ struct record_place {
 /* NULL without memory. */
 struct apply *apply_new(struct index *index);
 struct apply *apply_free(struct apply *a);
+
+/* Once, when the index is whole and nothing else writes to it from now on:
+ * learns which ids are new without asking the index. 0, or what index_scan()
+ * returns. */
+int apply_learn_newest(struct apply *a);
 
 void apply_begin_commit(struct apply *a);
 void apply_abort_commit(struct apply *a);

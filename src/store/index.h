@@ -25,6 +25,7 @@ typedef bool index_visit_fn(void *arg, struct span key, struct span value);
 struct index_range {
         struct span from, to; /* from <= key < to */
         bool is_reverse;      /* greatest key first */
+        bool is_once;         /* not worth keeping in memory */
 };
 
 struct index_driver {
@@ -55,7 +56,8 @@ static inline int index_get(struct index *i, struct span key, bool may_block,
         return i->driver->get(i, key, may_block, ret_value);
 }
 
-/* With -EAGAIN some entries may have been visited: begin anew. */
+/* A scan shows one moment, a state between two writes, however long it takes.
+ * With -EAGAIN some entries may have been visited: begin anew. */
 static inline int index_scan(struct index *i, const struct index_range *range, bool may_block,
                              index_visit_fn *visit, void *arg)
 {
@@ -132,6 +134,10 @@ int index_checkpoint(struct index *i, const char *path);
  * flush by themselves, as an engine does. */
 struct index *index_mem_new(unsigned flush_every);
 void index_mem_crash(struct index *i);
+
+/* Calls when the durable state changes; and a new index as the durable state is. */
+void index_mem_on_flush(struct index *i, void (*flushed)(void *arg), void *arg);
+struct index *index_mem_copy(struct index *i);
 
 /* From now on index_close() leaves it alone, until index_mem_destroy(). */
 void index_mem_keep(struct index *i);

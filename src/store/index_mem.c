@@ -33,6 +33,8 @@ struct index_mem {
         bool is_kept;
         uint64_t random;
         unsigned flush_every, writes;
+        void (*on_flush)(void *arg);
+        void *on_flush_arg;
 };
 
 static struct index_mem *mem_of(struct index *i)
@@ -288,6 +290,16 @@ static int write_pending(struct index_mem *m)
         return r;
 }
 
+/* With the mutex held. */
+static int flush_list(struct index_mem *m)
+{
+        int r = list_copy(m, &m->flushed, &m->list);
+
+        if (r == 0 && m->on_flush)
+                m->on_flush(m->on_flush_arg);
+        return r;
+}
+
 static int mem_write(struct index *i)
 {
         struct index_mem *m = mem_of(i);
@@ -296,7 +308,7 @@ static int mem_write(struct index *i)
         pthread_mutex_lock(&m->mutex);
         r = write_pending(m);
         if (r == 0 && m->flush_every && ++m->writes % m->flush_every == 0)
-                r = list_copy(m, &m->flushed, &m->list);
+                r = flush_list(m);
         pthread_mutex_unlock(&m->mutex);
         return r;
 }
@@ -307,7 +319,7 @@ static int mem_flush(struct index *i)
         int r;
 
         pthread_mutex_lock(&m->mutex);
-        r = list_copy(m, &m->flushed, &m->list);
+        r = flush_list(m);
         pthread_mutex_unlock(&m->mutex);
         return r;
 }
@@ -360,6 +372,23 @@ struct index *index_mem_new(unsigned flush_every)
         m->flush_every = flush_every;
         pthread_mutex_init(&m->mutex, NULL);
         return &m->index;
+}
+
+void index_mem_on_flush(struct index *i, void (*flushed)(void *arg), void *arg)
+{
+        mem_of(i)->on_flush = flushed;
+        mem_of(i)->on_flush_arg = arg;
+}
+
+struct index *index_mem_copy(struct index *i)
+{
+        struct index *copy = index_mem_new(mem_of(i)->flush_every);
+
+        if (copy) {
+                list_copy(mem_of(copy), &mem_of(copy)->list, &mem_of(i)->flushed);
+                list_copy(mem_of(copy), &mem_of(copy)->flushed, &mem_of(i)->flushed);
+        }
+        return copy;
 }
 
 void index_mem_crash(struct index *i)

@@ -111,12 +111,30 @@ static bool is_in(struct span key, const struct index_range *range)
         return range->is_reverse ? compare(key, range->from) >= 0 : compare(key, range->to) < 0;
 }
 
+/* Of one scan: its bounds are in them. */
+static rocksdb_readoptions_t *options_new(const struct index_range *range, bool may_block)
+{
+        rocksdb_readoptions_t *options = rocksdb_readoptions_create();
+
+        if (!may_block)
+                rocksdb_readoptions_set_read_tier(options, TIER_CACHE_ONLY);
+        if (range->is_once)
+                rocksdb_readoptions_set_fill_cache(options, 0);
+        /* Without a bound, a range with nothing in it costs as much as there were
+         * deletions behind it: all of them are stepped over, up to a live entry. */
+        if (range->is_reverse)
+                rocksdb_readoptions_set_iterate_lower_bound(options, range->from.p,
+                                                            range->from.len);
+        else
+                rocksdb_readoptions_set_iterate_upper_bound(options, range->to.p, range->to.len);
+        return options;
+}
+
 static int rdb_scan(struct index *i, const struct index_range *range, bool may_block,
                     index_visit_fn *visit, void *arg)
 {
-        struct index_rocksdb *x = rocksdb_of(i);
-        rocksdb_readoptions_t *options = may_block ? x->read : x->read_cached;
-        rocksdb_iterator_t *it = rocksdb_create_iterator(x->db, options);
+        rocksdb_readoptions_t *options = options_new(range, may_block);
+        rocksdb_iterator_t *it = rocksdb_create_iterator(rocksdb_of(i)->db, options);
         char *error = NULL;
 
         for (seek(it, range); rocksdb_iter_valid(it);
@@ -130,6 +148,7 @@ static int rdb_scan(struct index *i, const struct index_range *range, bool may_b
         }
         rocksdb_iter_get_error(it, &error);
         rocksdb_iter_destroy(it);
+        rocksdb_readoptions_destroy(options);
         return result_of(error);
 }
 

@@ -21,6 +21,7 @@ struct change { /* of a file, not yet durable */
 };
 
 struct inode {
+        size_t number; /* in io_sim.inodes */
         struct content now, durable;
         struct change *first, **last;
         struct change *late; /* IO_SIM_LATE_SYNC: up to here at the next sync */
@@ -45,6 +46,17 @@ struct name_change {
         struct inode *inode;
 };
 
+enum call_kind { CALL_WRITE, CALL_LENGTH, CALL_SYNC, CALL_NAME, CALL_SYNC_FOLDER };
+struct call {
+        enum call_kind kind;
+        enum rename_kind name_kind;
+        size_t inode; /* its number */
+        uint64_t at;
+        size_t len;
+        char *octets;
+        char path[PATH_MAX_LEN], old_path[PATH_MAX_LEN];
+};
+
 struct io_sim {
         struct io io;
         pthread_mutex_t mutex;
@@ -58,6 +70,9 @@ struct io_sim {
         unsigned failing_opens;
         bool has_limit, has_crashed;
         uint64_t free_bytes, random;
+        struct call *calls; /* recorded */
+        size_t call_count, call_room, replayed;
+        bool is_recording;
 };
 
 static struct io_sim *sim_of(const struct io *io)
@@ -76,6 +91,22 @@ static unsigned pick(struct io_sim *s, unsigned n)
 {
         s->random = s->random * 6364136223846793005ull + 1442695040888963407ull;
         return (unsigned) (s->random >> 33) % n;
+}
+
+/* The inode before anything else: calls that need none give NULL. */
+static struct call *record(struct io_sim *s, enum call_kind kind, const struct inode *inode)
+{
+        struct call *c;
+
+        if (!s->is_recording)
+                return NULL;
+        if (s->call_count == s->call_room) {
+                s->call_room = s->call_room ? s->call_room * 2 : 1024;
+                s->calls = need(realloc(s->calls, s->call_room * sizeof(struct call)));
+        }
+        c = &s->calls[s->call_count++];
+        *c = (struct call) {.kind = kind, .inode = inode ? inode->number : SIZE_MAX};
+        return c;
 }
 
 /* ---- contents and names ------------------------------------------------------ */
@@ -169,6 +200,13 @@ static void change_name(struct io_sim *s, enum rename_kind kind, const char *pat
                         const char *old_path, struct inode *inode)
 {
         struct name_change *c = need(calloc(1, sizeof(struct name_change))), **last;
+        struct call *call = record(s, CALL_NAME, inode);
+
+        if (call) {
+                call->name_kind = kind;
+                copy_path(call->path, path);
+                copy_path(call->old_path, old_path);
+        }
 
         c->kind = kind;
         c->inode = inode;
@@ -186,6 +224,7 @@ static struct inode *inode_new(struct io_sim *s)
         struct inode *i = need(calloc(1, sizeof(struct inode)));
 
         i->last = &i->first;
+        i->number = s->inode_count;
         if (s->inode_count == s->inode_room) {
                 s->inode_room = s->inode_room ? s->inode_room * 2 : 64;
                 s->inodes = need(realloc(s->inodes, s->inode_room * sizeof(struct inode *)));
@@ -194,8 +233,8 @@ static struct inode *inode_new(struct io_sim *s)
         return i;
 }
 
-static void change_file(struct inode *i, bool is_length, uint64_t at, const char *octets,
-                        size_t len)
+static void append_change(struct inode *i, bool is_length, uint64_t at, const char *octets,
+                          size_t len)
 {
         struct change *c = need(malloc(sizeof(struct change) + len));
 
@@ -206,6 +245,21 @@ static void change_file(struct inode *i, bool is_length, uint64_t at, const char
         *i->last = c;
         i->last = &c->next;
         apply_change(&i->now, c);
+}
+
+static void change_file(struct io_sim *s, struct inode *i, bool is_length, uint64_t at,
+                        const char *octets, size_t len)
+{
+        struct call *call = record(s, is_length ? CALL_LENGTH : CALL_WRITE, i);
+
+        if (call) {
+                call->at = at;
+                call->len = len;
+                call->octets = need(malloc(len + 1));
+                if (len)
+                        memcpy(call->octets, octets, len);
+        }
+        append_change(i, is_length, at, octets, len);
 }
 
 /* Makes the changes up to and with `until` durable; NULL: all. */
@@ -314,7 +368,7 @@ static int sim_pwritev(struct io *io, int file, struct iovec *parts, size_t coun
         for (size_t i = 0; i < count && r == 0; i++)
                 write_at(&whole, whole.len, parts[i].iov_base, parts[i].iov_len);
         if (r == 0)
-                change_file(s->files[file], false, at, whole.octets, whole.len);
+                change_file(s, s->files[file], false, at, whole.octets, whole.len);
         free(whole.octets);
         return end(s, r);
 }
@@ -325,23 +379,15 @@ static int sim_truncate(struct io *io, int file, uint64_t size)
 
         if (!begin(s))
                 return end(s, -EIO);
-        change_file(s->files[file], true, size, NULL, 0);
+        change_file(s, s->files[file], true, size, NULL, 0);
         return end(s, 0);
 }
 
-static int sim_sync(struct io *io, int file)
+static void sync_inode(struct io_sim *s, struct inode *i)
 {
-        struct io_sim *s = sim_of(io);
-        struct inode *i;
         struct change *newest;
 
-        if (!begin(s))
-                return end(s, -EIO);
-        if (s->failing_syncs) {
-                s->failing_syncs--;
-                return end(s, -EIO);
-        }
-        i = s->files[file];
+        record(s, CALL_SYNC, i);
         if (s->lie == IO_SIM_LATE_SYNC) {
                 newest = i->first;
                 while (newest && newest->next)
@@ -352,6 +398,19 @@ static int sim_sync(struct io *io, int file)
         } else if (s->lie != IO_SIM_NO_SYNC) {
                 settle(i, NULL);
         }
+}
+
+static int sim_sync(struct io *io, int file)
+{
+        struct io_sim *s = sim_of(io);
+
+        if (!begin(s))
+                return end(s, -EIO);
+        if (s->failing_syncs) {
+                s->failing_syncs--;
+                return end(s, -EIO);
+        }
+        sync_inode(s, s->files[file]);
         return end(s, 0);
 }
 
@@ -413,13 +472,13 @@ static int sim_mkdir(struct io *io, const char *path)
         return end(s, 0);
 }
 
-static int sim_sync_directory(struct io *io, const char *path)
+static void sync_folder(struct io_sim *s, const char *path)
 {
-        struct io_sim *s = sim_of(io);
         struct name_change **at = &s->name_changes;
+        struct call *call = record(s, CALL_SYNC_FOLDER, NULL);
 
-        if (!begin(s))
-                return end(s, -EIO);
+        if (call)
+                copy_path(call->path, path);
         while (*at && s->lie != IO_SIM_NO_DIRECTORY_SYNC) {
                 struct name_change *c = *at;
 
@@ -431,6 +490,15 @@ static int sim_sync_directory(struct io *io, const char *path)
                 *at = c->next;
                 free(c);
         }
+}
+
+static int sim_sync_directory(struct io *io, const char *path)
+{
+        struct io_sim *s = sim_of(io);
+
+        if (!begin(s))
+                return end(s, -EIO);
+        sync_folder(s, path);
         return end(s, 0);
 }
 
@@ -549,6 +617,9 @@ void io_sim_destroy(struct io *io)
                 free(s->inodes[i]->durable.octets);
                 free(s->inodes[i]);
         }
+        for (size_t i = 0; i < s->call_count; i++)
+                free(s->calls[i].octets);
+        free(s->calls);
         free(s->inodes);
         free(s->now.names);
         free(s->durable.names);
@@ -616,6 +687,20 @@ static void tear(struct io_sim *s, struct inode *i, const struct change *c)
         }
 }
 
+/* As a log sees it: in order, then nothing, and the last write as far as it came. */
+static void cut_off(struct io_sim *s, struct inode *i)
+{
+        for (const struct change *c = i->first; c; c = c->next) {
+                if (pick(s, 3)) {
+                        apply_change(&i->durable, c);
+                        continue;
+                }
+                if (!c->is_length && c->len)
+                        write_at(&i->durable, c->at, c->octets, pick(s, (unsigned) c->len));
+                return;
+        }
+}
+
 static void lose_some(struct io_sim *s, struct inode *i)
 {
         for (const struct change *c = i->first; c; c = c->next) {
@@ -641,13 +726,15 @@ void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed)
                         settle(inode, NULL);
                 else if (loss == IO_SIM_TEAR)
                         lose_some(s, inode);
+                else if (loss == IO_SIM_CUT)
+                        cut_off(s, inode);
                 set_len(&inode->now, 0);
                 write_at(&inode->now, 0, inode->durable.octets, inode->durable.len);
         }
         /* Names change in the order of the calls, as a journal keeps it: some
          * of the last changes are lost. */
         for (struct name_change *c = s->name_changes; c && loss != IO_SIM_DROP; c = c->next) {
-                if (loss == IO_SIM_TEAR && pick(s, 3) == 0)
+                if (loss != IO_SIM_KEEP && pick(s, 3) == 0)
                         break;
                 apply_name_change(&s->durable, c);
         }
@@ -669,6 +756,118 @@ void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed)
         s->has_limit = s->has_crashed = false;
         s->failing_syncs = 0;
         s->lie = IO_SIM_HONEST;
+}
+
+/* ---- recording and replay ------------------------------------------------------- */
+
+void io_sim_record(struct io *io)
+{
+        sim_of(io)->is_recording = true;
+}
+
+size_t io_sim_calls(const struct io *io)
+{
+        struct io_sim *s = sim_of(io);
+        size_t calls;
+
+        pthread_mutex_lock(&s->mutex);
+        calls = s->call_count;
+        pthread_mutex_unlock(&s->mutex);
+        return calls;
+}
+
+static struct inode *inode_at(struct io_sim *s, size_t number)
+{
+        while (number != SIZE_MAX && s->inode_count <= number)
+                inode_new(s);
+        return number == SIZE_MAX ? NULL : s->inodes[number];
+}
+
+static void do_call(struct io_sim *s, const struct call *c)
+{
+        struct inode *inode = inode_at(s, c->inode);
+
+        if (c->kind == CALL_NAME)
+                change_name(s, c->name_kind, c->path, c->old_path, inode);
+        else if (c->kind == CALL_SYNC)
+                sync_inode(s, inode);
+        else if (c->kind == CALL_SYNC_FOLDER)
+                sync_folder(s, c->path);
+        else
+                append_change(inode, c->kind == CALL_LENGTH, c->at, c->octets, c->len);
+}
+
+/* Is this the sync before a file gets its lasting name, or, 1 and 2 calls on, what
+ * follows it? -1: none of that. */
+static int place_in_publishing(const struct io_sim *r, size_t i)
+{
+        for (size_t back = 0; back < 3 && back <= i; back++) {
+                const struct call *c = &r->calls[i - back];
+
+                if (i - back + 2 < r->call_count && c[0].kind == CALL_SYNC &&
+                    c[1].kind == CALL_NAME && c[1].name_kind == NAME_RENAME &&
+                    c[1].inode == c[0].inode && c[2].kind == CALL_SYNC_FOLDER)
+                        return (int) back;
+        }
+        return -1;
+}
+
+void io_sim_replay(struct io *to, const struct io *recorded, size_t calls)
+{
+        struct io_sim *s = sim_of(to);
+        const struct io_sim *r = sim_of(recorded);
+
+        for (; s->replayed < calls && s->replayed < r->call_count; s->replayed++) {
+                const size_t i = s->replayed;
+                const int place = s->lie == IO_SIM_RENAME_FIRST ? place_in_publishing(r, i) : -1;
+
+                do_call(s, &r->calls[place < 0 ? i : place < 2 ? i + 1 : i - 2]);
+        }
+}
+
+static void copy_names(struct names *to, const struct names *names, struct io_sim *s)
+{
+        for (size_t i = 0; i < names->count; i++)
+                add_name(to, names->names[i].path,
+                         names->names[i].inode ? s->inodes[names->names[i].inode->number] : NULL);
+}
+
+struct io *io_sim_clone(const struct io *io)
+{
+        struct io *copy = io_sim_new();
+        struct io_sim *s = sim_of(copy), *r = sim_of(io);
+        struct name_change **last = &s->name_changes;
+
+        for (size_t i = 0; i < r->inode_count; i++) {
+                struct inode *to = inode_at(s, i);
+                const struct inode *inode = r->inodes[i];
+
+                write_at(&to->durable, 0, inode->durable.octets, inode->durable.len);
+                write_at(&to->now, 0, inode->durable.octets, inode->durable.len);
+                for (const struct change *c = inode->first; c; c = c->next)
+                        append_change(to, c->is_length, c->at, c->octets, c->len);
+        }
+        copy_names(&s->now, &r->now, s);
+        copy_names(&s->durable, &r->durable, s);
+        for (const struct name_change *c = r->name_changes; c; c = c->next) {
+                *last = need(malloc(sizeof **last));
+                **last = *c;
+                (*last)->next = NULL;
+                (*last)->inode = c->inode ? s->inodes[c->inode->number] : NULL;
+                last = &(*last)->next;
+        }
+        return copy;
+}
+
+size_t io_sim_count(const struct io *io, const char *prefix)
+{
+        const struct io_sim *s = sim_of(io);
+        size_t count = 0;
+
+        for (size_t i = 0; i < s->now.count; i++)
+                count += s->now.names[i].inode &&
+                         strncmp(s->now.names[i].path, prefix, strlen(prefix)) == 0;
+        return count;
 }
 
 bool io_sim_damage(struct io *io, const char *path, uint64_t at)

@@ -10,6 +10,7 @@ enum io_sim_loss {
         IO_SIM_KEEP, /* the process died, the machine went on */
         IO_SIM_DROP, /* everything that was not synced is gone */
         IO_SIM_TEAR, /* some of it is, by sectors, in any order */
+        IO_SIM_CUT,  /* writes in their order, the last one up to any octet */
 };
 
 /* Lies that a test tells to see itself notice. */
@@ -18,6 +19,7 @@ enum io_sim_lie {
         IO_SIM_NO_SYNC,           /* io_sync() does nothing */
         IO_SIM_NO_DIRECTORY_SYNC, /* nor io_sync_directory() */
         IO_SIM_LATE_SYNC,         /* io_sync() makes durable what stood at the one before */
+        IO_SIM_RENAME_FIRST,      /* replay: a file takes its name before it is synced */
 };
 
 struct io *io_sim_new(void);
@@ -41,6 +43,19 @@ void io_sim_set_free(struct io *io, uint64_t free_bytes);
 
 /* The disk as the next start finds it. */
 void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed);
+
+/* From now on every call that changes anything is kept, so that the disk can be made
+ * as it was behind each of them, without running anything again. */
+void io_sim_record(struct io *io);
+size_t io_sim_calls(const struct io *io);
+
+/* Does on a new disk what was recorded, up to `calls` in all; and a disk like another,
+ * with what is not yet durable. */
+void io_sim_replay(struct io *to, const struct io *recorded, size_t calls);
+struct io *io_sim_clone(const struct io *io);
+
+/* Files whose path begins so. */
+size_t io_sim_count(const struct io *io, const char *prefix);
 
 /* Changes the octet at this place of a file, behind everybody's back. False:
  * no such place. */

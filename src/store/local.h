@@ -6,6 +6,7 @@
  *   local_helpers.c the helper thread (segments, traces, free space) and the
  *                   reader threads (questions that must ask the disk)
  *   local_backup.c  what a backup copies
+ *   local_checkpoint.c of the helper thread: when the index is written down
  *   local_reclaim.c of the helper thread: live bodies leave segments that are
  *                   mostly dead
  *
@@ -21,6 +22,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "store/checkpoint.h"
 #include "store/driver.h"
 #include "store/log.h"
 #include "store/query.h"
@@ -34,6 +36,9 @@ enum {
         LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
         LOCAL_BLOB_PATH_MAX = 32,
 };
+
+/* Who keeps files from going: one at a time. */
+enum local_pin { LOCAL_PIN_NONE, LOCAL_PIN_BACKUP, LOCAL_PIN_HELPER };
 
 /* Moving what lives in a segment elsewhere: the helper thread's, but for what
  * is said to be otherwise. */
@@ -79,10 +84,17 @@ struct local {
 
         struct index *engine;  /* below `index` */
         char *backup_path;     /* of a copy of the index, as the engine sees it */
-        _Atomic bool is_pinned; /* a backup is being made: no file goes */
+        _Atomic int pin;         /* enum local_pin; BACKUP: no file goes */
+        _Atomic bool wants_pin;  /* a backup waits for the helper thread */
         _Atomic bool has_copy;  /* there is, or may be, a copy of the index */
         uint64_t *dead_files;  /* blobs whose files wait for the end of it; the sync thread's */
         size_t dead_file_count;
+
+        /* The helper thread's. */
+        struct checkpoint checkpoint; /* the one there is */
+        bool is_without_checkpoint;   /* there was no room for one */
+        uint64_t checkpoint_retry_us;
+        struct log_position safe; /* segments before it may be used again */
 };
 
 static inline const char *local_blob_path(uint64_t blob_id, char *out)
@@ -114,6 +126,17 @@ void local_answer(struct local *l, struct query *q);
 /* Does a piece of the work of giving room back; true: there is more. */
 bool local_reclaim(struct local *l);
 void local_reclaim_done(struct local *l);
+
+/* Writes the index down when it is time, and moves `safe`; the helper thread's.
+ * local_checkpoint_find() is called once, at start. */
+void local_checkpoint(struct local *l);
+void local_checkpoint_find(struct local *l);
+
+/* Octets of dead segments that are kept, to be used again until the next one. */
+uint64_t local_dead_kept(const struct local *l);
+
+/* Makes the segments that are wanted; the helper thread's. */
+void local_prepare(struct local *l);
 
 /* Answers a QUERY_BACKUP, on a reader thread; ends what it began; removes the
  * copy of the index when it is not needed (the helper thread's). */

@@ -8,6 +8,7 @@
  * behind it. Traces may be of later groups, which recovery minds. */
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "store/local.h"
 #include "store/recover.h"
@@ -115,14 +116,43 @@ static int copy_index(struct local *l)
         return index_checkpoint(l->engine, l->backup_path);
 }
 
+/* The helper thread lets go soon; another backup does not. */
+static int take_pin(struct local *l)
+{
+        const struct timespec pause = {0, 1000 * 1000};
+        int before;
+
+        atomic_store(&l->wants_pin, true);
+        do {
+                before = LOCAL_PIN_NONE;
+                if (atomic_compare_exchange_strong(&l->pin, &before, LOCAL_PIN_BACKUP))
+                        break;
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        } while (before == LOCAL_PIN_HELPER);
+        atomic_store(&l->wants_pin, false);
+        return before == LOCAL_PIN_NONE ? 0 : -EBUSY;
+}
+
+/* It stays as it is while pinned. */
+static int give_checkpoint(struct giving *g)
+{
+        struct checkpoint found;
+        const int r = checkpoint_find(g->local->io, g->local->log.store_id, &found);
+
+        if (r == 0)
+                give(g, "checkpoint", "checkpoint", found.size);
+        return r == -ENOENT || r == -EBADMSG ? 0 : r;
+}
+
 int local_backup_begin(struct local *l, struct query *q)
 {
         struct giving g = {.local = l, .query = q};
         struct log_position position = {0};
         int r;
 
-        if (atomic_exchange(&l->is_pinned, true))
-                return -EBUSY;
+        r = take_pin(l);
+        if (r < 0)
+                return r;
         log_pin(&l->log, true);
         r = copy_index(l);
         if (r == 0)
@@ -137,6 +167,8 @@ int local_backup_begin(struct local *l, struct query *q)
                 r = io_list(l->io, "trace", give_day, &g);
         give(&g, "format", "format", 1024);
         if (r == 0)
+                r = give_checkpoint(&g);
+        if (r == 0)
                 r = g.result;
         if (r < 0)
                 local_backup_end(l);
@@ -146,14 +178,17 @@ int local_backup_begin(struct local *l, struct query *q)
 void local_backup_end(struct local *l)
 {
         log_pin(&l->log, false);
-        atomic_store(&l->is_pinned, false);
+        atomic_store(&l->pin, LOCAL_PIN_NONE);
 }
 
 void local_backup_clean(struct local *l)
 {
-        if (!atomic_load(&l->has_copy) || atomic_exchange(&l->is_pinned, true))
+        int none = LOCAL_PIN_NONE;
+
+        if (!atomic_load(&l->has_copy) ||
+            !atomic_compare_exchange_strong(&l->pin, &none, LOCAL_PIN_HELPER))
                 return;
         atomic_store(&l->has_copy, false);
         remove_copy(l);
-        atomic_store(&l->is_pinned, false); /* which kept another from beginning */
+        atomic_store(&l->pin, LOCAL_PIN_NONE);
 }

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "store/local.h"
-#include "store/recover.h"
 
 enum {
         CHORES_EVERY_US = 1000 * 1000,
@@ -27,16 +26,7 @@ void local_check_space(struct local *l)
         atomic_store(&l->is_exhausted, free_bytes < reserve / 4);
 }
 
-/* Dead segments can go once the durable index is past them: it is asked to
- * become durable when there is one that could be used again, which costs less
- * than to make a new one. */
-static void flush_for_dead(struct local *l, struct log_position *safe)
-{
-        if (log_has_dead(&l->log) && index_flush(l->index) == 0)
-                recover_get_flushed_position(l->index, safe);
-}
-
-static void prepare(struct local *l, struct log_position *safe)
+void local_prepare(struct local *l)
 {
         bool is_wanted[LOG_STREAMS];
 
@@ -47,24 +37,22 @@ static void prepare(struct local *l, struct log_position *safe)
         for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 if (!is_wanted[i])
                         continue;
-                flush_for_dead(l, safe);
                 /* A failure is none yet: the sync thread makes its own when it
                  * must. */
                 if (!atomic_load(&l->is_full) || log_has_dead(&l->log))
-                        log_prepare(&l->log, i, safe);
+                        log_prepare(&l->log, i, &l->safe);
         }
 }
 
 /* Room is given back now and then only: what is kept saves making new ones. */
-static void reclaim(struct local *l, struct log_position *safe, uint64_t *reclaimed_at_us)
+static void reclaim(struct local *l, uint64_t *reclaimed_at_us)
 {
         const uint64_t now_us = clock_monotonic_us();
 
         if (now_us - *reclaimed_at_us < RECLAIM_EVERY_US)
                 return;
         *reclaimed_at_us = now_us;
-        flush_for_dead(l, safe);
-        log_reclaim(&l->log, safe);
+        log_reclaim(&l->log, &l->safe, local_dead_kept(l));
 }
 
 static void wait_for_chores(struct local *l, uint64_t us)
@@ -82,11 +70,9 @@ static void wait_for_chores(struct local *l, uint64_t us)
 void *local_helper_run(void *local)
 {
         struct local *l = local;
-        struct log_position safe = {0};
         uint64_t reclaimed_at_us = clock_monotonic_us(), emptied;
         bool is_closing = false, has_more = false;
 
-        recover_get_flushed_position(l->index, &safe);
         while (!is_closing) {
                 wait_for_chores(l, has_more ? RECLAIM_PAUSE_US : CHORES_EVERY_US);
                 has_more = false;
@@ -102,12 +88,13 @@ void *local_helper_run(void *local)
                 /* First, since the log is kept as long as traces need it. */
                 if (trace_has_work(l->trace))
                         trace_write(l->trace, clock_now_us());
-                prepare(l, &safe);
+                local_checkpoint(l);
+                local_prepare(l);
                 emptied = l->reclaim.segment;
                 has_more = local_reclaim(l);
                 if (emptied && !l->reclaim.segment)
                         reclaimed_at_us = 0;
-                reclaim(l, &safe, &reclaimed_at_us);
+                reclaim(l, &reclaimed_at_us);
         }
         return NULL;
 }

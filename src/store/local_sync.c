@@ -197,7 +197,7 @@ static void remember_dead_file(struct local *l, uint64_t blob_id)
 /* What has no reader any more: the files of blobs that are gone. */
 static void remove_dead_files(struct local *l)
 {
-        const bool is_pinned = atomic_load(&l->is_pinned);
+        const bool is_pinned = atomic_load(&l->pin) == LOCAL_PIN_BACKUP;
         char path[LOCAL_BLOB_PATH_MAX];
 
         while (!is_pinned && l->dead_file_count)

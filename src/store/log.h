@@ -185,8 +185,16 @@ void log_set_stuck(struct log *l, uint64_t segment);
 /* From now on, or no longer, no segment goes or is written over. */
 void log_pin(struct log *l, bool is_pinned);
 
-/* Removes dead segments but one a stream. */
-int log_reclaim(struct log *l, const struct log_position *safe);
+/* Octets of dead segments from `safe` on that would be safe if `reach` were. */
+uint64_t log_dead_octets(struct log *l, const struct log_position *safe,
+                         const struct log_position *reach);
+
+/* Removes dead segments, but leaves one a stream and in all so many octets as
+ * `kept`. */
+int log_reclaim(struct log *l, const struct log_position *safe, uint64_t kept);
+
+/* No segment was used again or removed, ever: the log tells everything. */
+bool log_is_whole(struct log *l);
 
 /* What the blobs of a group did to a segment; the writer's. */
 void log_account(struct log *l, uint64_t segment, int blobs, int64_t octets);

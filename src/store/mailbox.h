@@ -102,6 +102,9 @@ size_t account_mailboxes(const struct account *a, struct mailbox_status *ret, si
 int account_mailbox(const struct account *a, struct span name, struct mailbox_status *ret);
 int account_mailbox_by_id(const struct account *a, uint64_t id, struct mailbox_status *ret);
 
+/* Octets of the messages in all its mailboxes, each as often as it is in one. */
+uint64_t account_size(const struct account *a);
+
 /* Puts the change into the batch. -EEXIST, -ENOENT, -EINVAL (a name that is
  * not UTF-8, has controls or empty levels, > 255 octets; INBOX cannot be
  * deleted, nothing be renamed to a name below itself), all with nothing put;

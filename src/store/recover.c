@@ -41,10 +41,10 @@ int recover_put_position(struct index *index, const struct log_position *p,
         return index_put(index, span_make(&key, 1), span_make(octets, sizeof octets));
 }
 
-static int decode_positions(const struct buffer *value, struct log_position *ret_p,
-                            struct log_position *ret_traces)
+int recover_decode_positions(struct span value, struct log_position *ret_p,
+                             struct log_position *ret_traces)
 {
-        struct reader r = READER(buffer_span(value));
+        struct reader r = READER(value);
 
         log_decode_position(&r, ret_p);
         log_decode_position(&r, ret_traces);
@@ -59,7 +59,7 @@ int recover_get_position(struct index *index, struct log_position *ret_p)
         int r = index_get(index, span_make(&key, 1), true, &value);
 
         if (r == 0)
-                r = decode_positions(&value, ret_p, &traces);
+                r = recover_decode_positions(buffer_span(&value), ret_p, &traces);
         buffer_done(&value);
         return r;
 }
@@ -72,7 +72,7 @@ int recover_get_flushed_position(struct index *index, struct log_position *ret_t
         int r = index_get_flushed(index, span_make(&key, 1), &value);
 
         if (r == 0)
-                r = decode_positions(&value, &p, ret_traces);
+                r = recover_decode_positions(buffer_span(&value), &p, ret_traces);
         buffer_done(&value);
         return r;
 }
@@ -460,7 +460,7 @@ static int find_start(struct recovery *v)
         int r = index_get(v->apply->index, span_make(&key, 1), true, &value);
 
         if (r == 0)
-                r = decode_positions(&value, &v->index_position, &traces);
+                r = recover_decode_positions(buffer_span(&value), &v->index_position, &traces);
         else if (r == -ENOENT)
                 r = 0; /* an empty index: all of the log, if it is whole */
         buffer_done(&value);

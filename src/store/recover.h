@@ -21,6 +21,11 @@ int recover(struct log *log, struct apply *apply, struct trace *trace, char *err
 int recover_put_position(struct index *index, const struct log_position *p,
                          const struct log_position *traces);
 
+/* The value of the index's position: up to where it has the log, and the traces. 0 or
+ * -EBADMSG. */
+int recover_decode_positions(struct span value, struct log_position *ret_p,
+                             struct log_position *ret_traces);
+
 /* Up to where the index has the log. */
 int recover_get_position(struct index *index, struct log_position *ret_p);
 

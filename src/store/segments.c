@@ -419,12 +419,43 @@ int log_prepare(struct log *l, enum log_stream stream, const struct log_position
         return r;
 }
 
-int log_reclaim(struct log *l, const struct log_position *safe)
+uint64_t log_dead_octets(struct log *l, const struct log_position *safe,
+                         const struct log_position *reach)
 {
+        uint64_t octets = 0;
+
+        pthread_mutex_lock(&l->mutex);
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
+                LIST_FOR_EACH(node, &l->streams[i]) {
+                        const struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                        if (s->is_sealed && !s->live_blobs && s->number >= safe->at[i].segment &&
+                            s->number < reach->at[i].segment)
+                                octets += s->size;
+                }
+        }
+        pthread_mutex_unlock(&l->mutex);
+        return octets;
+}
+
+bool log_is_whole(struct log *l)
+{
+        bool is_whole;
+
+        pthread_mutex_lock(&l->mutex);
+        is_whole = l->by_number.count + 1 == l->next_number;
+        pthread_mutex_unlock(&l->mutex);
+        return is_whole;
+}
+
+int log_reclaim(struct log *l, const struct log_position *safe, uint64_t kept)
+{
+        static const struct log_position none;
         struct segment *dead;
         int r = 0;
 
-        while (r == 0 && (dead = take_dead(l, safe, false))) {
+        while (r == 0 && log_dead_octets(l, &none, safe) > kept &&
+               (dead = take_dead(l, safe, false))) {
                 char path[LOG_PATH_MAX];
 
                 io_close(l->io, dead->file);

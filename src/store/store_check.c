@@ -40,6 +40,7 @@ struct checking {
         struct box *boxes;
         size_t box_count, box_room;
         uint64_t digest; /* of the index */
+        bool can_rebuild; /* there is what the index can be made from */
         struct buffer octets, scratch;
         /* a page */
         struct buffer page;
@@ -489,12 +490,6 @@ static uint64_t digest_of(struct checking *c)
 
 static const struct store_options quiet = {.directory_fd = -1, .is_quiet = true};
 
-/* No segment was used again or removed, ever. */
-static bool log_is_whole(const struct local *l)
-{
-        return l->log.by_number.count + 1 == l->log.next_number;
-}
-
 static void check_all(struct checking *c)
 {
         list_segments(c);
@@ -520,63 +515,146 @@ static void checking_done(struct checking *c)
         buffer_done(&c->page);
 }
 
-/* Opens it with an index in memory, which recovery fills. */
-static int open_anew(const char *path, struct loop *loop, struct store **ret_store, char *error)
-{
-        struct index *index = index_mem_new(0);
+/* ---- the index made anew ----------------------------------------------------------- */
+
+static const char anew[] = "index.check", old[] = "index.old";
+
+struct folder {
         struct io *io;
-        int r = index ? io_real_new(path, -1, &io) : -ENOMEM;
+        const char *name;
+};
+
+static void remove_file(void *arg, const char *name)
+{
+        const struct folder *f = arg;
+        char path[320];
+
+        snprintf(path, sizeof path, "%s/%.200s", f->name, name);
+        io_unlink(f->io, path);
+}
+
+static void remove_folder(struct io *io, const char *name)
+{
+        struct folder f = {io, name};
+
+        io_list(io, name, remove_file, &f);
+        io_rmdir(io, name);
+}
+
+static int open_folder(const char *path, struct io **ret_io, char *error)
+{
+        int r = io_real_new(path, -1, ret_io);
 
         if (r < 0) {
-                index_close(index);
                 snprintf(error, 256, "%.200s: %s", path, strerror(-r));
                 return r;
         }
-        return local_open_with(io, index, &quiet, loop, ret_store, error);
+        r = io_lock(*ret_io, "lock");
+        if (r < 0) {
+                snprintf(error, 256, "%.180s: %s", path,
+                         r == -EWOULDBLOCK ? "another process has this store open" : strerror(-r));
+                io_free(*ret_io);
+                return r == -EWOULDBLOCK ? -EBUSY : r;
+        }
+        return 0;
 }
 
+/* Opens the store with a new index in a folder of its own, which is filled from the
+ * checkpoint and the log. -ENODATA: they are not enough. */
+static int open_anew(const char *path, struct loop *loop, struct store **ret_store, char *error)
+{
+        char index_path[4096];
+        struct index *index;
+        struct io *io;
+        int r = open_folder(path, &io, error);
+
+        if (r < 0)
+                return r;
+        remove_folder(io, anew);
+        snprintf(index_path, sizeof index_path, "%s/%s", path, anew);
+        r = index_rocksdb_open(index_path, &index, error);
+        if (r < 0) {
+                io_free(io);
+                return r;
+        }
+        r = local_open_with(io, index, &quiet, loop, ret_store, error);
+        return r == -EBADMSG ? -ENODATA : r;
+}
+
+static void remove_anew(const char *path)
+{
+        char error[256];
+        struct io *io;
+
+        if (open_folder(path, &io, error) < 0)
+                return;
+        remove_folder(io, anew);
+        io_free(io);
+}
+
+/* Where nobody ever needed to write the index down, the whole log says it. */
 static int compare_rebuilt(struct checking *c, const char *path, uint64_t digest, char *error)
 {
         struct loop *loop = loop_new();
         struct store *s;
         int r = loop ? open_anew(path, loop, &s, error) : -ENOMEM;
 
-        if (r < 0) {
-                fault(c, "the log cannot be read from its beginning: %s", error);
-                loop_free(loop);
-                return 0;
+        if (r == 0) {
+                c->local = (struct local *) s;
+                if (digest_of(c) != digest)
+                        fault(c, "the index is not what checkpoint and log say");
+                c->check->was_rebuilt = true;
+                store_close(s);
+                r = c->result;
+        } else if (r == -ENODATA && c->can_rebuild) {
+                fault(c, "the index could not be made anew: %s", error);
+                r = 0;
+        } else if (r == -ENODATA) {
+                r = 0; /* a store of an earlier release, never started by this one */
         }
-        c->local = (struct local *) s;
-        if (digest_of(c) != digest)
-                fault(c, "the index is not what the log says");
-        c->check->was_rebuilt = true;
-        store_close(s);
         loop_free(loop);
-        return c->result;
+        remove_anew(path);
+        return r;
+}
+
+static void checking_init(struct checking *c, struct store_check *check)
+{
+        *c = (struct checking) {.check = check, .octets = BUFFER_INIT(UINT32_MAX),
+                                .scratch = BUFFER_INIT(STORE_VALUE_MAX),
+                                .page = BUFFER_INIT(PAGE_OCTETS)};
+}
+
+int store_check_opened(struct store *s, struct store_check *check)
+{
+        struct checking c;
+
+        checking_init(&c, check);
+        c.local = (struct local *) s;
+        check_all(&c);
+        checking_done(&c);
+        return c.result;
 }
 
 int store_check(const char *path, struct store_check *check, char *error)
 {
-        struct checking c = {.check = check, .octets = BUFFER_INIT(UINT32_MAX),
-                             .scratch = BUFFER_INIT(STORE_VALUE_MAX),
-                             .page = BUFFER_INIT(PAGE_OCTETS)};
+        struct checking c;
         struct loop *loop = loop_new();
         struct store *s = NULL;
         char uri[4096];
         uint64_t digest;
-        bool is_whole;
         int r;
 
+        checking_init(&c, check);
         snprintf(uri, sizeof uri, "local:%s", path);
         r = loop ? store_open(uri, &quiet, loop, &s, error) : -ENOMEM;
         if (r == 0) {
                 c.local = (struct local *) s;
                 check_all(&c);
                 digest = digest_of(&c);
-                is_whole = log_is_whole(c.local);
+                c.can_rebuild = c.local->checkpoint.size || log_is_whole(&c.local->log);
                 store_close(s);
                 r = c.result;
-                if (r == 0 && is_whole)
+                if (r == 0)
                         r = compare_rebuilt(&c, path, digest, error);
                 if (r < 0)
                         snprintf(error, 256, "the index cannot be read: %s", strerror(-r));
@@ -588,52 +666,18 @@ int store_check(const char *path, struct store_check *check, char *error)
 
 /* ---- repair ---------------------------------------------------------------------- */
 
-static void remove_file(void *arg, const char *name)
-{
-        char path[320];
-
-        snprintf(path, sizeof path, "index.old/%.200s", name);
-        io_unlink(arg, path);
-}
-
-/* Whether the log is enough, without touching anything. */
-static int can_rebuild(const char *path, char *error)
-{
-        struct loop *loop = loop_new();
-        struct store *s;
-        bool is_whole;
-        int r = loop ? open_anew(path, loop, &s, error) : -ENOMEM;
-
-        if (r == 0) {
-                is_whole = log_is_whole((struct local *) s);
-                store_close(s);
-                r = is_whole ? 0 : -ENODATA;
-        } else if (r == -EBADMSG) {
-                r = -ENODATA;
-        }
-        if (r == -ENODATA)
-                snprintf(error, 256, "the log does not reach back to its beginning: the index "
-                         "cannot be made from it");
-        loop_free(loop);
-        return r;
-}
-
-static int put_index_away(const char *path, char *error)
+static int exchange(const char *path, char *error)
 {
         struct io *io;
-        int r = io_real_new(path, -1, &io);
+        int r = open_folder(path, &io, error);
 
-        if (r < 0) {
-                snprintf(error, 256, "%.200s: %s", path, strerror(-r));
+        if (r < 0)
                 return r;
-        }
-        r = io_lock(io, "lock");
-        if (r == 0) {
-                io_list(io, "index.old", remove_file, io);
-                io_rmdir(io, "index.old");
-                r = io_rename(io, "index", "index.old");
-                r = r == -ENOENT ? 0 : r;
-        }
+        remove_folder(io, old);
+        r = io_rename(io, "index", old);
+        r = r == -ENOENT ? 0 : r;
+        if (r == 0)
+                r = io_rename(io, anew, "index");
         if (r == 0)
                 r = io_sync_directory(io, "");
         if (r < 0)
@@ -644,20 +688,15 @@ static int put_index_away(const char *path, char *error)
 
 int store_check_rebuild(const char *path, char *error)
 {
-        struct loop *loop;
+        struct loop *loop = loop_new();
         struct store *s;
-        char uri[4096];
-        int r = can_rebuild(path, error);
+        int r = loop ? open_anew(path, loop, &s, error) : -ENOMEM;
 
-        if (r == 0)
-                r = put_index_away(path, error);
-        if (r < 0)
-                return r;
-        loop = loop_new();
-        snprintf(uri, sizeof uri, "local:%s", path);
-        r = loop ? store_open(uri, &quiet, loop, &s, error) : -ENOMEM;
         if (r == 0)
                 store_close(s);
         loop_free(loop);
+        if (r == 0)
+                return exchange(path, error);
+        remove_anew(path);
         return r;
 }

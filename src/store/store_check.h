@@ -1,7 +1,7 @@
 /* Looks at everything a local: store keeps, while nobody else has it open: every
  * group of the log, every body, who refers to it, mailboxes, and the index against
- * one that is made anew from the log. Blocks. Changes nothing but what every start
- * changes (what the log has and the index does not is taken in). */
+ * one that is made anew from the checkpoint and the log. Blocks. Changes nothing but
+ * what every start changes (what the log has and the index does not is taken in). */
 #pragma once
 
 #include "store/store.h"
@@ -16,14 +16,18 @@ struct store_check {
 
         /* what was found */
         uint64_t groups, records, bodies, body_octets, mailboxes, messages, queue_entries, faults;
-        bool was_rebuilt; /* the log reaches back to its beginning: the index was compared */
+        bool was_rebuilt; /* the index was compared with one made from checkpoint and log */
 };
 
 /* Opens the store in the folder `path` and looks. 0, whatever the faults; or why it
  * could not be opened or looked at to the end, said in `error` (256 bytes). */
 int store_check(const char *path, struct store_check *check, char *error);
 
-/* Makes the index anew from the log; the old one is kept as "index.old" until the next
- * time. -ENODATA: the log does not reach back to its beginning (its first segments were
- * used again), so that the index is needed: it stays as it is. */
+/* The same for one that is open and at rest, but for the comparison with an index made
+ * anew. For tests. */
+int store_check_opened(struct store *s, struct store_check *check);
+
+/* Makes the index anew from the checkpoint and the log; the old one is kept as
+ * "index.old" until the next time. -ENODATA: something of them is missing or damaged,
+ * `error` says what: the index stays as it is. */
 int store_check_rebuild(const char *path, char *error);

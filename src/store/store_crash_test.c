@@ -290,6 +290,7 @@ static bool state_is_right(struct run *run, unsigned *ret_until)
 /* Of every run from here on, and what became of it. */
 static bool are_moved;
 static uint64_t moved_octets;
+static unsigned recycled;
 
 static int start(struct run *run)
 {
@@ -304,8 +305,6 @@ static int start(struct run *run)
         if (r < 0)
                 return r;
         l = (struct local *) run->store;
-        if (!run->index) /* what shall be rebuilt must be kept */
-                l->log.may_reclaim = false;
         pthread_mutex_lock(&l->mutex);
         atomic_store(&l->reclaim.is_eager, run->moves);
         pthread_cond_signal(&l->has_chores);
@@ -333,6 +332,8 @@ static void finish(struct run *run)
 
 static void crash(struct run *run, enum io_sim_loss loss, uint64_t seed)
 {
+        if (run->store && !log_is_whole(&((struct local *) run->store)->log))
+                recycled++;
         if (run->store)
                 moved_octets += atomic_load(&((struct local *) run->store)->reclaim.moved_octets);
         run->store = store_close(run->store);
@@ -402,14 +403,16 @@ TEST(log_and_index_survive_the_end_of_the_process)
         survive(true, IO_SIM_KEEP);
 }
 
-/* Bodies move while the disk goes away. */
+/* Bodies move while the disk goes away, and segments are used again: without an
+ * index, then, by checkpoint and log. */
 static void survive_moving(bool has_index, enum io_sim_loss loss)
 {
         are_moved = true;
-        moved_octets = 0;
+        moved_octets = recycled = 0;
         survive(has_index, loss);
         are_moved = false;
         CHECK(moved_octets > 100 * 1000, "bodies were moved");
+        CHECK(recycled > 100, "and segments used again");
 }
 
 TEST(moving_bodies_survives_when_what_was_not_synced_is_torn)
@@ -422,7 +425,7 @@ TEST(moving_bodies_survives_the_end_of_the_process)
         survive_moving(true, IO_SIM_KEEP);
 }
 
-TEST(moved_bodies_are_found_by_the_log_alone)
+TEST(moved_bodies_are_found_by_checkpoint_and_log_alone)
 {
         survive_moving(false, IO_SIM_DROP);
 }

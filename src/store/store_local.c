@@ -374,7 +374,25 @@ static int make_folders(struct io *io, char *error)
         return r < 0 ? say(error, r, "state folder") : 0;
 }
 
-/* The index is of this store, or new. */
+/* An empty index: that of a new store, or one that was lost. */
+static int fill_index(struct local *l, char *error)
+{
+        const struct span id = span_make((const char *) l->log.store_id, LOG_STORE_ID);
+        const char key = KEYS_FORMAT;
+        int r = checkpoint_load(l->io, l->log.store_id, l->engine);
+
+        if (r == 0)
+                return 0;
+        if (r == -ENOENT || (r == -EBADMSG && log_is_whole(&l->log))) {
+                r = index_put(l->index, span_make(&key, 1), id);
+                return r == 0 ? index_write(l->index) : r;
+        }
+        if (r == -EBADMSG)
+                snprintf(error, 256, "checkpoint: damaged, and the index is lost");
+        return r;
+}
+
+/* The index is of this store, or filled. */
 static int check_index(struct local *l, char *error)
 {
         const struct span id = span_make((const char *) l->log.store_id, LOG_STORE_ID);
@@ -383,16 +401,13 @@ static int check_index(struct local *l, char *error)
         int r = index_get(l->index, span_make(&key, 1), true, &value);
 
         if (r == -ENOENT) {
-                r = index_put(l->index, span_make(&key, 1), id);
-                if (r == 0)
-                        r = index_write(l->index);
+                r = fill_index(l, error);
         } else if (r == 0 && !span_equal(buffer_span(&value), id)) {
+                snprintf(error, 256, "index: it belongs to another store");
                 r = -EBADMSG;
         }
         buffer_done(&value);
-        if (r == -EBADMSG)
-                snprintf(error, 256, "index: it belongs to another store");
-        else if (r < 0)
+        if (r < 0 && !error[0])
                 say(error, r, "index");
         return r;
 }
@@ -438,9 +453,9 @@ static int bring_up(struct local *l, const struct store_options *options, char *
         l->store.trace_seed = hash_span(span_make((const char *) store_id, LOG_STORE_ID), 1);
         if (!limits.size_max)
                 limits.size_max = io_space(l->io, &free_bytes, &total) == 0 ? total / 50 : 1 << 30;
-        r = check_index(l, error);
+        r = log_find_segments(&l->log, error);
         if (r == 0)
-                r = log_find_segments(&l->log, error);
+                r = check_index(l, error);
         if (r == 0)
                 r = trace_open(l->io, &limits, &l->trace, error);
         if (r == 0) {
@@ -448,10 +463,14 @@ static int bring_up(struct local *l, const struct store_options *options, char *
                 r = l->apply ? recover(&l->log, l->apply, l->trace, error)
                              : say(error, -ENOMEM, "store");
         }
+        if (r == 0)
+                r = apply_learn_newest(l->apply);
         if (r == 0 && !l->is_quiet)
                 io_list(l->io, "blobs", remove_scratch, &scratch);
         if (r == 0)
                 local_check_space(l);
+        if (r == 0)
+                local_checkpoint_find(l);
         buffer_done(&scratch.value);
         return r;
 }

@@ -124,6 +124,49 @@ TEST(many_segments_are_filled_and_recycled)
         end();
 }
 
+/* The index lost, and most of the log used again: the checkpoint says the rest. */
+TEST(a_lost_index_is_rebuilt_after_segments_were_used_again)
+{
+        static char body[200 * 1024];
+        const struct span octets = {body, sizeof body};
+        char command[256], key[16];
+
+        begin();
+        for (uint64_t i = 1; i <= 400; i++) {
+                struct store_batch *b = batch_any();
+
+                memset(body, (int) i, sizeof body);
+                store_blob_put(b, i, 2, S("d"), &octets, 1);
+                store_blob_reference(b, i, -1);
+                if (i > 3 && i % 50)
+                        store_blob_reference(b, i - 3, -1);
+                store_put(b, span_make(key, (size_t) snprintf(key, sizeof key, "%03u",
+                                                             (unsigned) i)), S("value"));
+                if (i > 1 && i % 100)
+                        store_delete(b, span_make(key, (size_t) snprintf(key, sizeof key, "%03u",
+                                                                        (unsigned) i - 1)));
+                CHECK(commit(b) == 0, "commit");
+        }
+        CHECK(!log_is_whole(&((struct local *) store)->log), "segments were used again");
+        store = store_close(store);
+        snprintf(command, sizeof command, "rm -rf %s/index", folder);
+        CHECK(system(command) == 0 && conformance_reopen(loop, &store) == 0, "reopen");
+        CHECK(get(&any, S("400")).number == 400, "the sequence");
+        CHECK(get(&any, S("099")).result == 0 && get(&any, S("100")).result == -ENOENT &&
+                      get(&any, S("001")).result == -ENOENT,
+              "what was put is there, what was deleted is not");
+        CHECK(blob(47, 0, 1).text[0] == 47 && blob(48, 0, 1).result == -ENOENT, "bodies");
+        CHECK(blob(397, 0, sizeof body).count == sizeof body, "the last ones");
+        put_one(S("more"), S("1"));
+        /* Neither is there: that is said, and nothing is made up. */
+        store = store_close(store);
+        snprintf(command, sizeof command, "rm -rf %s/index %s/checkpoint", folder, folder);
+        CHECK(system(command) == 0 && conformance_reopen(loop, &store) == -EBADMSG, "refused");
+        snprintf(command, sizeof command, "rm -rf %s/*", folder);
+        CHECK(system(command) == 0 && conformance_reopen(loop, &store) == 0, "a new one");
+        end();
+}
+
 /* What every release must open, as the first one left it without a clean end. With
  * HAYAUMA_MAKE_FIXTURE a new one is made where that says. */
 static void make_fixture(const char *path)

@@ -483,7 +483,9 @@ static int mem_open(const char *path, const struct store_options *options, struc
                 m->work.run = run_deferred;
                 m->index = index_mem_new(0);
                 m->apply = m->index ? apply_new(m->index) : NULL;
-                r = m->apply ? timer_new(loop, run_timer, m, &m->timer) : -ENOMEM;
+                r = m->apply ? apply_learn_newest(m->apply) : -ENOMEM;
+                if (r == 0)
+                        r = timer_new(loop, run_timer, m, &m->timer);
         }
         if (r < 0) {
                 snprintf(error, 256, "mem: %s", strerror(-r));

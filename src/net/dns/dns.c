@@ -112,3 +112,22 @@ int dns_aaaa_parse(struct span rdata, unsigned char ret_address[16])
         memcpy(ret_address, rdata.p, 16);
         return 0;
 }
+
+int dns_tlsa_parse(struct span rdata, struct dns_tlsa *ret_tlsa)
+{
+        enum { CERTIFICATE_MAX = 8192 };
+        static const size_t digest_len[] = {0, 32, 64};
+        struct dns_tlsa t;
+
+        if (rdata.len < 4)
+                return -EBADMSG;
+        t.usage = (uint8_t) rdata.p[0];
+        t.selector = (uint8_t) rdata.p[1];
+        t.matching = (uint8_t) rdata.p[2];
+        t.data = span_skip(rdata, 3);
+        if (t.usage < 2 || t.usage > 3 || t.selector > 1 || t.matching > 2 ||
+            (t.matching && t.data.len != digest_len[t.matching]) || t.data.len > CERTIFICATE_MAX)
+                return -EBADMSG;
+        *ret_tlsa = t;
+        return 0;
+}

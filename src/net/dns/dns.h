@@ -36,6 +36,7 @@ enum {
         DNS_TYPE_MX = 15,
         DNS_TYPE_TXT = 16,
         DNS_TYPE_AAAA = 28,
+        DNS_TYPE_TLSA = 52,
         DNS_CLASS_IN = 1,
 };
 
@@ -51,6 +52,16 @@ struct dns_mx {
 /* rdata of an MX record, its name not compressed. 0; -EBADMSG for what is no
  * such record or whose exchange no host can have (dns_name_is_valid()). */
 int dns_mx_parse(struct span rdata, struct dns_mx *ret_mx);
+
+/* rdata of a TLSA record (RFC 6698 section 2.1). */
+struct dns_tlsa {
+        uint8_t usage, selector, matching;
+        struct span data; /* borrows from the rdata */
+};
+
+/* 0; -EBADMSG: no such record, or none that SMTP can use (RFC 7672 section 3.1:
+ * usages 2 and 3; a digest of the right length). */
+int dns_tlsa_parse(struct span rdata, struct dns_tlsa *ret_tlsa);
 
 /* rdata of an A or AAAA record: the right number of octets, and an address that
  * can be a mail server's: not unspecified, multicast or broadcast, and in IPv6

@@ -47,6 +47,40 @@ TEST(mx_rdata)
         }
 }
 
+#define D32 "0123456789abcdef0123456789abcdef"
+
+static const struct {
+        const char *name;
+        struct span rdata;
+        int r;
+} tlsa_cases[] = {
+        { "DANE-EE, key, SHA-256", SPAN("\3\1\1" D32), 0 },
+        { "DANE-TA, certificate, SHA-512", SPAN("\2\0\2" D32 D32), 0 },
+        { "a whole key", SPAN("\3\1\0x"), 0 },
+        { "PKIX-EE", SPAN("\1\1\1" D32), -EBADMSG },
+        { "unknown usage", SPAN("\4\1\1" D32), -EBADMSG },
+        { "unknown selector", SPAN("\3\2\1" D32), -EBADMSG },
+        { "unknown matching type", SPAN("\3\1\3" D32), -EBADMSG },
+        { "a digest too long", SPAN("\3\1\1" D32 "0"), -EBADMSG },
+        { "no data", SPAN("\3\1\0"), -EBADMSG },
+};
+
+TEST(tlsa_rdata)
+{
+        for (size_t i = 0; i < sizeof tlsa_cases / sizeof tlsa_cases[0]; i++) {
+                const struct span rdata = tlsa_cases[i].rdata;
+                const char *name = tlsa_cases[i].name;
+                struct dns_tlsa t;
+                int r = dns_tlsa_parse(rdata, &t);
+
+                CHECK(r == tlsa_cases[i].r, name);
+                if (r == 0)
+                        CHECK(t.usage == rdata.p[0] && t.data.len == rdata.len - 3, name);
+                for (size_t cut = 0; r == 0 && cut < rdata.len; cut++)
+                        CHECK(dns_tlsa_parse(span_first(rdata, cut), &t) < 0, name);
+        }
+}
+
 TEST(mx_names_up_to_the_limit)
 {
         char rdata[2 + 4 * (1 + 63) + 1]; /* the longest ones made here */

@@ -14,6 +14,10 @@ enum tls_want { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_END, TLS_FAILED };
  * -EINVAL for a name that cannot be one. */
 int tls_session_new(struct tls_context *c, int fd, struct span server_name,
                     struct tls_session **ret_t);
+/* The same with demands on the server; they need not live on. -EINVAL also where
+ * no record can be used. */
+int tls_session_new_checked(struct tls_context *c, int fd, struct span server_name,
+                            const struct tls_check *check, struct tls_session **ret_t);
 struct tls_session *tls_session_free(struct tls_session *t);
 
 /* Each does what it can without waiting. TLS_DONE: it went on (`*ret_len` > 0

@@ -13,23 +13,7 @@
 #include <time.h>
 
 #include "net/tls/session.h"
-
-struct tls_context {
-        SSL_CTX *ctx;
-        unsigned refs;
-        bool is_server;
-        bool is_verifying; /* a client with CA certificates */
-        struct tls_context **others; /* a server's by other names */
-        size_t other_count;
-};
-
-struct tls_session {
-        SSL *ssl;
-        struct tls_context *context;
-        int last_error; /* of SSL_get_error() */
-        int last_errno;
-        char text[TLS_ERROR_MAX];
-};
+#include "net/tls/tls_private.h"
 
 /* A key with a password would make OpenSSL ask on the terminal. */
 static int no_password(char *out, int size, int is_writing, void *arg)
@@ -281,6 +265,10 @@ int tls_context_new_client(struct span ca_pem, struct tls_context **ret_c, char 
         }
         c->is_verifying = ca_pem.len > 0;
         SSL_CTX_set_verify(c->ctx, c->is_verifying ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+        if (SSL_CTX_dane_enable(c->ctx) != 1) {
+                tls_context_unref(c);
+                return fail(ret_error, "DANE cannot be switched on");
+        }
         if (!c->is_verifying)
                 SSL_CTX_set_security_level(c->ctx, 1); /* weak is better than none: RFC 7435 */
         *ret_c = c;
@@ -351,6 +339,12 @@ static int set_server_name(struct tls_session *t, struct span server_name)
 int tls_session_new(struct tls_context *c, int fd, struct span server_name,
                     struct tls_session **ret_t)
 {
+        return tls_session_new_checked(c, fd, server_name, NULL, ret_t);
+}
+
+int tls_session_new_checked(struct tls_context *c, int fd, struct span server_name,
+                            const struct tls_check *check, struct tls_session **ret_t)
+{
         struct tls_session *t = calloc(1, sizeof *t);
         int r;
 
@@ -367,6 +361,8 @@ int tls_session_new(struct tls_context *c, int fd, struct span server_name,
         } else {
                 SSL_set_connect_state(t->ssl);
                 r = set_server_name(t, server_name);
+                if (r == 0 && check)
+                        r = tls_check_set(t, check);
                 if (r < 0) {
                         tls_session_free(t);
                         return r;

@@ -39,6 +39,24 @@ int64_t tls_context_ends_at(const struct tls_context *c);
  * `ca_pem` not empty, only those that one of these vouches for. */
 int tls_context_new_client(struct span ca_pem, struct tls_context **ret_c, char *ret_error);
 
+/* What a client demands of the server besides TLS. */
+enum tls_check_kind {
+        TLS_CHECK_NOTHING,
+        TLS_CHECK_NAMES, /* an authority of the context vouches for one of `names` */
+        TLS_CHECK_PINS,  /* `records`: SHA-256 of the certificate or of its public key, 32 octets
+                          * each; who vouches for it, its names and its end do not count */
+        TLS_CHECK_DANE,  /* `records`: TLSA records of usage 2 and 3 (RFC 7672 section 3.1); names
+                          * count for usage 2 alone */
+};
+struct tls_check {
+        enum tls_check_kind kind;
+        const struct span *names; /* DANE: the first is the TLSA base domain. ".example.net" is any
+                                   * name below it. Addresses may stand alone */
+        size_t name_count;        /* at least 1 for NAMES and DANE */
+        struct span records;      /* DANE: usage, selector, matching type, length in two octets,
+                                   * that many octets; again */
+};
+
 struct tls_context *tls_context_ref(struct tls_context *c);
 struct tls_context *tls_context_unref(struct tls_context *c);
 
@@ -53,6 +71,10 @@ bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len)
  * emailAddress of the subject), if we asked for one and an authority of ours
  * signed it. False: there is none. */
 bool tls_session_peer_address(struct tls_session *t, char *out, size_t size);
+
+/* By what the peer was found to be the right one: "authority", "fingerprint",
+ * "dane-ta", "dane-ee"; NULL where nothing was demanded. */
+const char *tls_session_verified(const struct tls_session *t);
 
 const char *tls_session_version(const struct tls_session *t); /* "TLSv1.3" */
 const char *tls_session_cipher(const struct tls_session *t);  /* "TLS_AES_256_GCM_SHA384" */

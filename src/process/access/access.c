@@ -127,6 +127,7 @@ static int start(struct process *p)
         list_init(&a->sessions);
         list_init(&a->warm);
         list_init(&a->idle_views);
+        access_digests_init(&a->digests);
         access_keeper_init(&a->keeper, a);
         r = timer_new(p->loop, cool, a, &a->cooling);
         if (r == 0)
@@ -186,6 +187,9 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"bodies", a->counters.bodies},
                 {"body_octets", a->counters.body_octets},
                 {"body_bytes_held", a->body_bytes},
+                {"digests_found", a->digests.hits},
+                {"digests_made", a->digests.misses},
+                {"digest_bytes_held", a->digests.bytes},
         };
 
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -12,6 +12,7 @@
 #include "base/id.h"
 #include "base/list.h"
 #include "base/table.h"
+#include "process/access/access_digest.h"
 #include "process/access/access_keeper.h"
 #include "process/process.h"
 
@@ -19,6 +20,7 @@ enum {
         ACCESS_EDGES_MAX = 64,
         ACCESS_SESSIONS_MAX = 200000,
         ACCESS_SESSIONS_OF_ACCOUNT_MAX = 1000,
+        ACCESS_DROP_SLOTS = 8192,
 };
 
 struct access_edge {
@@ -33,6 +35,7 @@ struct access_account {
         struct access *access;
         struct list_node views;
         size_t session_count, view_count;
+        uint64_t quota;      /* octets its mailboxes may hold, as of the last login; 0: no limit */
         bool is_drop_locked; /* one POP3 session has its INBOX (RFC 1939 section 4) */
         size_t name_len;
         char name[];
@@ -49,15 +52,20 @@ struct access {
         struct access_keeper keeper;
         struct table accounts;
         struct list_node sessions, warm;
-        size_t session_count;
+        size_t session_count, compressed_count;
         struct timer *cooling;
         struct table views;         /* by number */
         struct list_node idle_views; /* without a session, oldest first */
         size_t idle_view_count, idle_messages;
         uint64_t last_view;
         size_t body_bytes;          /* of bodies in memory */
+        struct access_digests digests;
         bool is_stopping;
         struct timer *drain;
+        struct {
+                uint64_t account; /* its hash */
+                uint64_t at_ms;
+        } drops_opened[ACCESS_DROP_SLOTS]; /* by POP3, the last time; lossy */
         struct access_counters counters;
 };
 

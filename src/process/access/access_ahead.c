@@ -19,6 +19,8 @@ static void clear_slot(struct access_session *s, struct access_ahead_slot *slot)
                 s->access->body_bytes -= slot->len;
                 free(slot->octets);
         }
+        if (slot->blob_id)
+                slot->ahead->used--;
         *slot = (struct access_ahead_slot) {.session = s};
 }
 
@@ -73,7 +75,8 @@ static void answered(void *arg, unsigned type, const union ipc_message *m, int *
         }
 }
 
-static void ask(struct access_session *s, struct access_ahead_slot *slot, uint64_t blob_id)
+static void ask(struct access_session *s, struct access_ahead *a, struct access_ahead_slot *slot,
+                uint64_t blob_id)
 {
         struct access_keeper *k = &s->access->keeper;
         const uint64_t number = access_keeper_number(k);
@@ -81,27 +84,33 @@ static void ask(struct access_session *s, struct access_ahead_slot *slot, uint64
                 .query = number, .blob_id = blob_id, .len = ACCESS_AHEAD_SIZE_MAX}};
 
         slot->session = s;
+        slot->ahead = a;
         slot->blob_id = blob_id;
+        a->used++;
         slot->order = access_keeper_ask(k, IPC_blob_query, &m, number, answered, slot);
         if (!slot->order)
                 clear_slot(s, slot);
 }
 
+/* Half of the slots at a time: so the questions leave together, and the answers
+ * come together, instead of one for each message. */
 static void ask_behind(struct access_session *s, struct access_ahead *a,
                        const struct imap_view *view)
 {
+        if (a->used > ACCESS_AHEAD_SLOTS / 2)
+                return;
         if (a->asked <= a->last)
                 a->asked = a->last + 1;
         for (size_t i = 0; i < ACCESS_AHEAD_SLOTS && a->asked < view->count; i++) {
-                const struct imap_message *m = imap_view_at(view, a->asked);
+                const struct imap_message *m;
 
-                if (a->asked > a->last + ACCESS_AHEAD_SLOTS)
-                        return;
                 if (a->slots[i].blob_id)
                         continue;
-                a->asked++;
+                if (a->asked > a->last + ACCESS_AHEAD_SLOTS)
+                        return;
+                m = imap_view_at(view, a->asked++);
                 if (m->size <= ACCESS_AHEAD_SIZE_MAX && m->body_id)
-                        ask(s, &a->slots[i], m->body_id);
+                        ask(s, a, &a->slots[i], m->body_id);
         }
 }
 

@@ -13,12 +13,13 @@ struct access_order;
 struct access_session;
 
 enum {
-        ACCESS_AHEAD_SLOTS = 32,
+        ACCESS_AHEAD_SLOTS = 64,
         ACCESS_AHEAD_SIZE_MAX = 64 * 1024, /* of a body; larger ones are waited for */
 };
 
 struct access_ahead_slot {
         struct access_session *session;
+        struct access_ahead *ahead;
         struct access_order *order; /* NULL: none under way */
         uint64_t blob_id;           /* 0: free */
         char *octets;               /* NULL: not here yet */
@@ -29,6 +30,7 @@ struct access_ahead_slot {
 
 struct access_ahead {
         struct access_ahead_slot slots[ACCESS_AHEAD_SLOTS];
+        unsigned used; /* slots */
         size_t last;  /* index of the message needed last */
         size_t asked; /* indices before it were asked for */
         unsigned run; /* messages needed one behind the other so far */

@@ -35,6 +35,7 @@ static void explain(int error, const char *code_of_enoent, struct imap_answer *a
                 {-E2BIG, "LIMIT", "That is too much at once"},
                 {-EMSGSIZE, "LIMIT", "That is too much at once"},
                 {-EFBIG, "LIMIT", "The message is too large"},
+                {-EOVERFLOW, "OVERQUOTA", "The account would hold more than it may"},
                 {-EBADMSG, "CORRUPTION", "What is stored is damaged"},
         };
 
@@ -123,6 +124,23 @@ static unsigned kind_of(enum imap_event_kind kind)
              : kind == IMAP_EVENT_COPY  ? 2 : 3;
 }
 
+/* Octets of the messages that a COPY doubles, where that matters. */
+static uint64_t copied_size(const struct access_session *s, const struct imap_event *ev)
+{
+        const struct imap_view *view = access_view_current(&access_imap_of(s)->viewer);
+        uint64_t size = 0;
+
+        if (ev->kind != IMAP_EVENT_COPY || !s->account->quota || !view)
+                return 0;
+        for (size_t i = 0; i < ev->uid_count; i++) {
+                size_t k = imap_view_find(view, ev->uids[i].first);
+
+                for (; k < view->count && imap_view_at(view, k)->uid <= ev->uids[i].last; k++)
+                        size += imap_view_at(view, k)->size;
+        }
+        return size;
+}
+
 static void change(struct access_session *s, const struct imap_event *ev)
 {
         struct access_imap *imap = access_imap_of(s);
@@ -146,7 +164,9 @@ static void change(struct access_session *s, const struct imap_event *ev)
                         .mode = (uint8_t) ev->store.mode, .flags = ev->store.flags,
                         .keywords = keywords, .has_unchanged_since = ev->store.has_unchanged_since,
                         .unchanged_since = ev->store.unchanged_since,
-                        .only_deleted = ev->kind == IMAP_EVENT_EXPUNGE, .to = ev->mailbox}};
+                        .only_deleted = ev->kind == IMAP_EVENT_EXPUNGE,
+                        .quota = s->account->quota, .size = copied_size(s, ev),
+                        .to = ev->mailbox}};
 
                 access_imap_order(s, IPC_change_order, &m, number, access_imap_change_answered);
         } else {
@@ -161,10 +181,48 @@ static void got_body(struct access_session *s, int result)
         struct access_imap *imap = access_imap_of(s);
         struct imap_answer a = {.result = IMAP_OK, .octets = imap->body.octets};
 
-        if (result < 0)
+        if (result < 0) {
                 explain(result, NULL, &a);
+        } else if (imap->need == IMAP_NEED_DIGEST
+                   && access_digests_make(&s->access->digests, imap->body.blob_id,
+                                          imap->body.octets, &imap->digest) == 0) {
+                a.octets = buffer_span(&imap->digest);
+                a.is_digest = true;
+        }
         imap_server_answer(imap->engine, &a);
         access_session_fed(s);
+}
+
+static void give_body(struct access_session *s, const struct imap_event *ev)
+{
+        struct access_imap *imap = access_imap_of(s);
+
+        imap->need = ev->need;
+        buffer_clear(&imap->digest);
+        if (ev->need == IMAP_NEED_DIGEST
+            && access_digests_find(&s->access->digests, ev->message.body_id, &imap->digest)) {
+                imap_server_answer(imap->engine, &(const struct imap_answer) {
+                        .result = IMAP_OK, .octets = buffer_span(&imap->digest),
+                        .is_digest = true});
+                access_session_fed(s);
+                return;
+        }
+        access_ahead_look(s, &imap->body.ahead, access_view_current(&imap->viewer),
+                          ev->message.uid);
+        access_body_get(s, &imap->body, ev->message.body_id, ev->message.size, got_body);
+}
+
+static void compress(struct access_session *s)
+{
+        struct imap_answer a = {.result = IMAP_OK};
+
+        if (access_session_compress(s) < 0) {
+                a.result = IMAP_NO;
+                a.code = "LIMIT";
+                a.text = "Too many sessions are compressed";
+        }
+        imap_server_answer(access_imap_of(s)->engine, &a);
+        (void) access_session_flush(s);
 }
 
 /* ---- events ----------------------------------------------------------------------- */
@@ -181,6 +239,7 @@ static void handle(struct access_session *s, const struct imap_event *ev)
         case IMAP_EVENT_RENAME:
         case IMAP_EVENT_SUBSCRIBE:
         case IMAP_EVENT_UNSUBSCRIBE:
+        case IMAP_EVENT_QUOTA:
                 access_imap_folder(s, ev);
                 break;
         case IMAP_EVENT_SELECT:
@@ -196,9 +255,7 @@ static void handle(struct access_session *s, const struct imap_event *ev)
                 change(s, ev);
                 break;
         case IMAP_EVENT_BODY:
-                access_ahead_look(s, &imap->body.ahead, access_view_current(&imap->viewer),
-                                  ev->message.uid);
-                access_body_get(s, &imap->body, ev->message.body_id, ev->message.size, got_body);
+                give_body(s, ev);
                 break;
         case IMAP_EVENT_APPEND:
         case IMAP_EVENT_APPEND_OCTETS:
@@ -211,8 +268,9 @@ static void handle(struct access_session *s, const struct imap_event *ev)
                           LOG_SPAN("account", access_account_name(s->account)),
                           LOG_SPAN("id", ev->octets));
                 break;
-        case IMAP_EVENT_QUOTA:
         case IMAP_EVENT_COMPRESS:
+                compress(s);
+                break;
         case IMAP_EVENT_STARTTLS:
         case IMAP_EVENT_LOGIN:
         case IMAP_EVENT_AUTHENTICATE:
@@ -249,8 +307,10 @@ static size_t pump(struct access_session *s, struct span in)
                 used += imap_server_feed(imap->engine, span_skip(in, used), &ev);
                 if (!keeps_body(ev.kind) && imap->body.blob_id)
                         access_body_drop(s, &imap->body);
-                if (ev.kind == IMAP_EVENT_NONE)
+                if (ev.kind == IMAP_EVENT_NONE) {
                         imap->body.ahead = access_ahead_free(s, imap->body.ahead);
+                        buffer_done(&imap->digest);
+                }
                 if (ev.kind == IMAP_EVENT_NONE || ev.kind == IMAP_EVENT_WAIT)
                         break;
                 if (ev.kind == IMAP_EVENT_CLOSE)
@@ -259,6 +319,10 @@ static size_t pump(struct access_session *s, struct span in)
                         (void) access_session_flush(s);
                 else
                         handle(s, &ev);
+                if (ev.kind == IMAP_EVENT_COMPRESS) {
+                        s->is_again = true; /* what follows has to be inflated */
+                        break;
+                }
         }
         return used;
 }
@@ -288,6 +352,7 @@ static void free_state(struct access_session *s)
         imap->engine = imap_server_free(imap->engine);
         imap->body.ahead = access_ahead_free(s, imap->body.ahead);
         access_body_drop(s, &imap->body);
+        buffer_done(&imap->digest);
         access_imap_append_clear(s);
         arena_done(&imap->arena);
         free(imap->mailboxes);
@@ -340,6 +405,7 @@ int access_imap_begin(struct access_session *s, const struct ipc_handover *m)
 {
         const struct config *c = s->access->process->config;
         const struct imap_server_options options = {
+                .offers = IMAP_OFFER_COMPRESS | IMAP_OFFER_QUOTA,
                 .hostname = s->hostname,
                 .append_max = c->limits.message_size,
                 .errors_max = ERRORS_MAX,
@@ -353,6 +419,7 @@ int access_imap_begin(struct access_session *s, const struct ipc_handover *m)
         imap->viewer.changed = view_changed;
         imap->viewer.ended = view_ended;
         imap->arena = ARENA_INIT(LISTING_MEMORY_MAX);
+        imap->digest = BUFFER_INIT(LISTING_MEMORY_MAX);
         imap->engine = imap_server_new(&options);
         r = imap->engine ? imap_server_resume(imap->engine, m->tag) : -ENOMEM;
         if (r < 0) {

@@ -38,9 +38,12 @@ struct access_imap {
         struct access_viewer viewer;
         bool is_selecting, is_read_only;
         struct access_body body;
+        enum imap_need need;  /* of the message asked for */
+        struct buffer digest; /* of it, as long as the engine looks at it */
         struct arena arena; /* rows of a listing */
         struct imap_mailbox *mailboxes;
         size_t mailbox_count, mailbox_room;
+        struct span quota_of; /* GETQUOTAROOT: the mailbox; the event's, until its answer */
         struct access_append append;
 };
 

@@ -183,7 +183,8 @@ static void send(struct access_session *s)
         if (r == 0) {
                 m.append_order = (struct ipc_append_order) {
                         .order = number, .account = access_account_name(s->account),
-                        .mailbox = span_make(a->mailbox, a->mailbox_len), .messages = messages};
+                        .mailbox = span_make(a->mailbox, a->mailbox_len),
+                        .quota = s->account->quota, .messages = messages};
                 access_imap_order(s, IPC_append_order, &m, number, answered);
         } else {
                 clear(s, false);

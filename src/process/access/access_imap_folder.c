@@ -43,14 +43,16 @@ static int add_row(struct access_imap *imap, const struct ipc_folder_row *row)
         return 0;
 }
 
-/* True for the last word of the order. */
-static bool take_rows(struct access_session *s, unsigned type, const union ipc_message *m)
+/* True for the last word of the order: `*ret` is its status, 0 or negative errno. */
+static bool is_listed(struct access_session *s, unsigned type, const union ipc_message *m,
+                      int *ret)
 {
         struct reader each;
         struct ipc_folder_row row;
 
         if (!m || type != IPC_folder_rows) {
                 s->order = NULL;
+                *ret = access_imap_status(m, m ? m->folder_done.status : 0);
                 return true;
         }
         each = ipc_items_read(m->folder_rows.rows);
@@ -59,26 +61,64 @@ static bool take_rows(struct access_session *s, unsigned type, const union ipc_m
         return false;
 }
 
+static void refuse(struct access_session *s, int result)
+{
+        clear_rows(access_imap_of(s));
+        access_imap_answer(s, result, "NONEXISTENT");
+}
+
+static void give(struct access_session *s, const struct imap_answer *answer)
+{
+        struct access_imap *imap = access_imap_of(s);
+
+        imap_server_answer(imap->engine, answer);
+        clear_rows(imap);
+        access_session_fed(s);
+}
+
 static void folder_answered(void *arg, unsigned type, const union ipc_message *m, int *fd)
 {
         struct access_session *s = arg;
-        struct access_imap *imap = access_imap_of(s);
+        const struct access_imap *imap = access_imap_of(s);
         int r;
 
         (void) fd;
-        if (!take_rows(s, type, m))
+        if (!is_listed(s, type, m, &r))
                 return;
-        r = access_imap_status(m, m ? m->folder_done.status : 0);
-        if (r < 0) {
-                clear_rows(imap);
-                access_imap_answer(s, r, "NONEXISTENT");
+        if (r < 0)
+                refuse(s, r);
+        else
+                give(s, &(const struct imap_answer) {
+                        .result = IMAP_OK, .mailboxes = imap->mailboxes,
+                        .mailbox_count = imap->mailbox_count,
+                        .mailbox_id = m->folder_done.mailbox_id});
+}
+
+/* One root for all mailboxes of the account (RFC 9208 section 3.2). */
+static void quota_answered(void *arg, unsigned type, const union ipc_message *m, int *fd)
+{
+        struct access_session *s = arg;
+        const struct access_imap *imap = access_imap_of(s);
+        struct imap_answer a = {.result = IMAP_OK, .quota = {.storage_limit = s->account->quota}};
+        bool is_there = imap->quota_of.len == 0 ||
+                        span_equal(imap->quota_of, SPAN_LITERAL("INBOX"));
+        int r;
+
+        (void) fd;
+        if (!is_listed(s, type, m, &r))
                 return;
+        for (size_t i = 0; i < imap->mailbox_count; i++) {
+                const struct imap_mailbox *box = &imap->mailboxes[i];
+
+                a.quota.storage_used += box->size;
+                is_there = is_there || (!box->is_missing && span_equal(box->name, imap->quota_of));
         }
-        imap_server_answer(imap->engine, &(const struct imap_answer) {
-                .result = IMAP_OK, .mailboxes = imap->mailboxes,
-                .mailbox_count = imap->mailbox_count, .mailbox_id = m->folder_done.mailbox_id});
-        clear_rows(imap);
-        access_session_fed(s);
+        if (r == 0 && !is_there)
+                r = -ENOENT;
+        if (r < 0)
+                refuse(s, r);
+        else
+                give(s, &a);
 }
 
 static enum folder_verb verb_of(enum imap_event_kind kind)
@@ -116,7 +156,8 @@ static void order(struct access_session *s, const struct imap_event *ev, access_
 
 void access_imap_folder(struct access_session *s, const struct imap_event *ev)
 {
-        order(s, ev, folder_answered);
+        access_imap_of(s)->quota_of = ev->mailbox;
+        order(s, ev, ev->kind == IMAP_EVENT_QUOTA ? quota_answered : folder_answered);
 }
 
 /* The name is known by its id now: that is what is looked at. */
@@ -127,9 +168,8 @@ static void select_answered(void *arg, unsigned type, const union ipc_message *m
         int r;
 
         (void) fd;
-        if (!take_rows(s, type, m))
+        if (!is_listed(s, type, m, &r))
                 return;
-        r = access_imap_status(m, m ? m->folder_done.status : 0);
         if (r == 0 && imap->mailbox_count != 1)
                 r = -ENOENT;
         if (r == 0) {
@@ -141,8 +181,7 @@ static void select_answered(void *arg, unsigned type, const union ipc_message *m
         }
         if (r < 0) {
                 imap->is_selecting = false;
-                clear_rows(imap);
-                access_imap_answer(s, r, "NONEXISTENT");
+                refuse(s, r);
         }
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "process/access/access.h"
 #include "process/access/access_body.h"
@@ -127,6 +128,23 @@ static void inbox_known(void *arg, unsigned type, const union ipc_message *m, in
                 cannot_open(s);
 }
 
+/* RFC 2449 section 6.5. A login that comes too soon does not begin the time anew. */
+static bool comes_too_soon(struct access_session *s)
+{
+        struct access *a = s->access;
+        const uint64_t delay_ms = a->process->config->auth.pop3_login_delay_ms,
+                       now_ms = loop_now_ms(a->process->loop),
+                       account = hash_span(access_account_name(s->account), hash_seed());
+        const size_t i = account % ACCESS_DROP_SLOTS;
+
+        if (delay_ms && a->drops_opened[i].account == account &&
+            now_ms - a->drops_opened[i].at_ms < delay_ms)
+                return true;
+        a->drops_opened[i].account = account;
+        a->drops_opened[i].at_ms = now_ms;
+        return false;
+}
+
 static void open_drop(struct access_session *s)
 {
         struct access_pop3 *pop3 = pop3_of(s);
@@ -137,6 +155,10 @@ static void open_drop(struct access_session *s)
 
         if (s->account->is_drop_locked) {
                 answer(s, -EBUSY, "IN-USE", "Another session has the mailbox open");
+                return;
+        }
+        if (comes_too_soon(s)) {
+                answer(s, -EAGAIN, "LOGIN-DELAY", "Too soon after the last login, wait a while");
                 return;
         }
         s->account->is_drop_locked = pop3->has_lock = pop3->is_opening = true;
@@ -296,8 +318,11 @@ const struct access_protocol access_pop3 = {
 
 int access_pop3_begin(struct access_session *s, const struct ipc_handover *m)
 {
-        const struct pop3_server_options options = {.hostname = s->hostname,
-                                                    .errors_max = ERRORS_MAX};
+        const uint64_t delay_ms = s->access->process->config->auth.pop3_login_delay_ms;
+        const struct pop3_server_options options = {
+                .hostname = s->hostname, .errors_max = ERRORS_MAX,
+                .login_delay_s = (unsigned) ((delay_ms + 999) / 1000),
+        };
         struct access_pop3 *pop3 = calloc(1, sizeof *pop3);
 
         if (!pop3)

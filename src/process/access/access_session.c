@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "process/access/access.h"
+#include "process/access/access_deflate.h"
 
 enum {
         INPUT_MAX = 64 * 1024,
@@ -15,17 +16,58 @@ enum {
         EARLY_MAX = 256 * 1024,
         FINISH_MS = 10 * 1000,
         COOLING_MS = 5 * 1000,
+        DEFLATED_MAX = 640 * 1024, /* octets of one flush that are deflated at once */
+        COMPRESSED_MAX = 10000,    /* sessions: 1 GiB at the very most */
 };
+
+int access_session_compress(struct access_session *s)
+{
+        if (s->access->compressed_count >= COMPRESSED_MAX)
+                return -EDQUOT;
+        s->deflate_due = access_deflate_new();
+        if (!s->deflate_due)
+                return -ENOMEM;
+        s->access->compressed_count++;
+        return 0;
+}
+
+static int write_deflated(struct access_session *s, struct span plain)
+{
+        struct buffer octets = BUFFER_INIT(OUTPUT_MAX);
+        int r = access_deflate_write(s->deflate, plain, &octets);
+
+        if (r == 0)
+                r = stream_write(s->stream, buffer_span(&octets));
+        buffer_done(&octets);
+        return r;
+}
+
+static int write_output(struct access_session *s, struct span plain)
+{
+        int r = 0;
+
+        if (!s->deflate)
+                return stream_write(s->stream, plain);
+        while (plain.len && r == 0) {
+                r = write_deflated(s, span_first(plain, DEFLATED_MAX));
+                plain = span_skip(plain, DEFLATED_MAX);
+        }
+        return r;
+}
 
 bool access_session_flush(struct access_session *s)
 {
         struct buffer *out = s->protocol->output(s);
 
-        if (out->len && stream_write(s->stream, buffer_span(out)) < 0) {
+        if (out->len && write_output(s, buffer_span(out)) < 0) {
                 s->is_dead = true; /* `closed` may come, or the client never reads */
                 return false;
         }
         buffer_clear(out);
+        if (s->deflate_due) {
+                s->deflate = s->deflate_due;
+                s->deflate_due = NULL;
+        }
         if (stream_output_len(s->stream) > OUTPUT_HIGH)
                 s->is_held = true;
         return !s->is_held;
@@ -44,6 +86,36 @@ void access_session_end(struct access_session *s)
 static bool may_pump(const struct access_session *s)
 {
         return !s->is_ending && !s->is_held && !s->is_dead;
+}
+
+/* Feeds the engine what is inflated, and inflates more only once that was used. */
+static size_t feed_deflated(struct access_session *s, struct span in)
+{
+        size_t used = 0;
+
+        for (;;) {
+                const struct span plain = access_deflate_plain(s->deflate);
+                long n;
+
+                access_deflate_used(s->deflate, s->protocol->pump(s, plain));
+                if (access_deflate_plain(s->deflate).len || !may_pump(s) || used == in.len)
+                        return used;
+                n = access_deflate_read(s->deflate, span_skip(in, used));
+                if (n < 0) {
+                        log_event(LOG_INFO, "compressed_badly", LOG_TEXT("client", s->client),
+                                  LOG_ERRNO("error", (int) n));
+                        s->is_dead = true;
+                        return used;
+                }
+                used += (size_t) n;
+                if (access_deflate_plain(s->deflate).len == 0)
+                        return used;
+        }
+}
+
+static size_t feed(struct access_session *s, struct span in)
+{
+        return s->deflate ? feed_deflated(s, in) : s->protocol->pump(s, in);
 }
 
 /* Feeds what came early first; octets of `in` that find no use are kept only
@@ -67,11 +139,11 @@ static size_t pump(struct access_session *s, struct span in)
                         break;
                 if (s->early.len) {
                         buffer_consume(&s->early,
-                                       s->protocol->pump(s, buffer_span(&s->early)));
+                                       feed(s, buffer_span(&s->early)));
                         if (s->early.len == 0)
                                 buffer_done(&s->early);
                 } else {
-                        used += s->protocol->pump(s, span_skip(in, used));
+                        used += feed(s, span_skip(in, used));
                 }
         } while (s->is_again);
         if (!s->is_ending && !s->is_dead)
@@ -128,6 +200,8 @@ void access_session_cool(struct access *a)
                         continue;
                 list_remove(node);
                 s->protocol->trim(s);
+                if (s->deflate)
+                        access_deflate_trim(s->deflate);
         }
         if (!list_is_empty(&a->warm))
                 timer_set(a->cooling, COOLING_MS);
@@ -185,6 +259,7 @@ static int begin(struct access_session *s, const struct ipc_handover *m, int *fd
         if (!s->account)
                 return -ENOMEM;
         s->account->session_count++;
+        s->account->quota = m->quota;
         if (s->account->session_count > ACCESS_SESSIONS_OF_ACCOUNT_MAX)
                 return -EDQUOT;
         r = buffer_append_span(&s->early, m->octets);
@@ -244,6 +319,9 @@ void access_session_free(struct access_session *s)
                 s->protocol->free(s);
         s->stream = stream_free(s->stream);
         buffer_done(&s->early);
+        a->compressed_count -= s->deflate || s->deflate_due;
+        s->deflate = access_deflate_free(s->deflate);
+        s->deflate_due = access_deflate_free(s->deflate_due);
         free(s);
         a->session_count--;
         if (account) {

@@ -17,6 +17,7 @@
 struct access;
 struct access_account;
 struct access_body;
+struct access_deflate;
 struct access_order;
 struct access_session;
 
@@ -40,6 +41,7 @@ struct access_session {
         const struct access_protocol *protocol;
         void *state;         /* the protocol's */
         struct buffer early; /* octets not yet fed */
+        struct access_deflate *deflate, *deflate_due; /* NULL: not compressed */
         struct access_order *order;
         struct access_body *body; /* what `order` reads, if that is what it does */
         bool is_ending;      /* no more input is read */
@@ -64,6 +66,11 @@ void access_session_end(struct access_session *s);
 
 /* Says so at the next boundary between commands. */
 void access_session_shut(struct access_session *s, const char *text);
+
+/* From the next flush on both directions are deflated (RFC 4978 section 3: the
+ * tagged OK goes out as it is). 0, -ENOMEM, or -EDQUOT: too many sessions are.
+ * The caller flushes, then feeds no more: pump() returns and is called anew. */
+int access_session_compress(struct access_session *s);
 
 /* What the engine has said goes to the stream. False: feed no more now, either
  * because the client does not read or because it is gone. */

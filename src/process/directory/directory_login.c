@@ -90,8 +90,11 @@ void directory_login_forget(struct asker *a)
 static void answer(struct asker *a, uint64_t number, enum auth_status status, struct span octets,
                    struct span account)
 {
+        const struct users_account *found = account.len ? users_find(a->directory->users, account)
+                                                        : NULL;
+
         CHANNEL_SEND(a->channel, auth_result, -1, .login = number, .status = (uint8_t) status,
-                     .octets = octets, .account = account);
+                     .octets = octets, .account = account, .quota = found ? found->quota : 0);
 }
 
 static void end(struct login *l, enum auth_status status)

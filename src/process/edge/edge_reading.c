@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "process/edge/edge.h"
@@ -56,6 +57,7 @@ static int make_engine(struct edge_reading *r)
                                   (offers_login ? POP3_OFFER_LOGIN : 0),
                         .hostname = span_from_string(r->hostname),
                         .auth_mechanisms = span_from_string(r->mechanisms),
+                        .login_delay_s = (unsigned) ((c->auth.pop3_login_delay_ms + 999) / 1000),
                         .errors_max = c->limits.errors});
         else
                 r->imap = imap_server_new(&(const struct imap_server_options) {
@@ -340,7 +342,7 @@ static int send_handover(struct edge_reading *r, struct channel *ch, int fd)
                             .is_secured = stream_tls(r->stream) != NULL,
                             .is_utf8 = r->is_pop3 && pop3_server_is_utf8(r->pop3),
                             .tag = is_imap ? imap_server_tag(r->imap) : (struct span) {0},
-                            .account = span_from_string(r->account),
+                            .account = span_from_string(r->account), .quota = r->quota,
                             .client = span_from_string(r->client.text),
                             .client_port = r->client.port, .octets = buffer_span(&r->early));
 }
@@ -406,16 +408,41 @@ static void hand_over(struct edge_reading *r)
         stream_resume(r->stream);
 }
 
-void edge_reading_granted(struct edge_reading *r, struct span account)
+/* ---- POP before SMTP ---- */
+
+static const struct span permission = SPAN("pop_before_smtp");
+
+static void permit(struct edge_reading *r)
+{
+        struct meters *m = &r->edge->meters;
+        const uint64_t ms = r->edge->process->config->pop_before_smtp_ms;
+
+        if (ms && !r->client.is_unix)
+                meters_permit(m, meters_permission(m, r->client.address, permission),
+                              (unsigned) ((ms + 59999) / 60000), clock_now_us());
+}
+
+bool edge_reading_was_here(const struct edge *e, const struct edge_client *client)
+{
+        const struct meters *m = &e->meters;
+
+        return e->process->config->pop_before_smtp_ms && !client->is_unix &&
+               meters_is_permitted(m, meters_permission(m, client->address, permission),
+                                   clock_now_us());
+}
+
+void edge_reading_granted(struct edge_reading *r, const struct ipc_auth_result *result)
 {
         free(r->account);
-        r->account = strndup(account.p, account.len);
+        r->account = strndup(result->account.p, result->account.len);
+        r->quota = result->quota;
         if (!r->account) {
                 edge_reading_refuse(r, EDGE_READING_TROUBLE);
                 edge_reading_go_on(r);
                 return;
         }
         r->state = EDGE_READING_GRANTED;
+        permit(r);
         flush(r);
         /* What was said here must be sent from here, before access says more. */
         if (stream_output_len(r->stream) == 0)

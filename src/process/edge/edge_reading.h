@@ -43,6 +43,7 @@ struct edge_reading {
         enum edge_reading_state state;
         uint64_t number; /* of the question to the directory */
         char *account;   /* GRANTED */
+        uint64_t quota;  /* the same */
         struct buffer early; /* octets not yet fed */
         bool is_ending, is_dead, is_busy;
         uint64_t meter_key;
@@ -73,6 +74,9 @@ void edge_reading_new(struct edge_listener *l, int fd, const struct edge_client 
                       uint64_t meter_key);
 void edge_reading_free(struct edge_reading *r);
 
+/* Has somebody logged in from this address, at any edge, within pop_before_smtp? */
+bool edge_reading_was_here(const struct edge *e, const struct edge_client *client);
+
 /* Says so at the next boundary between commands; joined ones end by themselves
  * when their access process does. */
 void edge_reading_shut(struct edge_reading *r);
@@ -94,8 +98,8 @@ void edge_reading_challenge(struct edge_reading *r, const char *base64);
 /* The engine may go on: feeds it. May free the session. */
 void edge_reading_go_on(struct edge_reading *r);
 
-/* The directory said yes. `account` is copied. Answers later, or never. */
-void edge_reading_granted(struct edge_reading *r, struct span account);
+/* The directory said yes; `result` is copied. Answers later, or never. */
+void edge_reading_granted(struct edge_reading *r, const struct ipc_auth_result *result);
 
 /* edge_reading_login.c: what is offered, and the exchange. */
 bool edge_reading_may_say_password(const struct edge_reading *r);

@@ -212,7 +212,7 @@ void edge_reading_on_result(struct edge_readings *all, const struct ipc_auth_res
         }
         forget(r);
         if (result->status == AUTH_GRANTED && result->account.len) {
-                edge_reading_granted(r, result->account);
+                edge_reading_granted(r, result);
                 return;
         }
         edge_reading_refuse(r, result->status <= AUTH_TROUBLE && result->status > AUTH_GRANTED

@@ -487,6 +487,7 @@ static struct verdict judge_recipient(struct edge_session *s, struct route_list 
         const struct edge_transaction *t = s->transaction;
         struct relay_client client = {.is_local_user = s->client.is_local_user,
                                       .is_logged_in = s->login.account != NULL,
+                                      .has_read_mail = edge_reading_was_here(s->edge, &s->client),
                                       .access_relay = t->access.relay,
                                       .mail_from = t->mail_from};
         const struct route *r = &list->items[0];

@@ -11,6 +11,7 @@
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_control.h"
+#include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
 #include "process/keeper/keeper_retry.h"
@@ -144,6 +145,8 @@ static void on_peer(struct process *p, enum process_kind kind, unsigned number, 
                 keeper_bounce_worker_came(k);
         } else if (kind == PROCESS_ACCESS && number < KEEPER_ACCESSES_MAX) {
                 connect_peer(&k->accesses[number], &access_handler, fd, generation);
+        } else if (kind == PROCESS_RESOLVER) {
+                keeper_hosts_connect(k, fd);
         } else {
                 close(fd);
         }
@@ -234,6 +237,8 @@ static int start(struct process *p)
         k->started_us = clock_now_us();
         r = mailboxes_new(k->store, &k->mailboxes);
         if (r == 0)
+                r = keeper_hosts_start(k);
+        if (r == 0)
                 r = keeper_queue_start(k);
         if (r == 0)
                 r = timer_new(p->loop, check_intake, k, &k->intake_timer);
@@ -261,6 +266,7 @@ static void on_reloaded(struct process *p)
         k->queue.concurrency_max = c->queue.concurrency_per_destination;
         k->queue.block_min_us = c->queue.retry_min_ms * 1000;
         k->queue.block_max_us = c->queue.retry_max_ms * 1000;
+        keeper_hosts_reload(k);
 }
 
 /* Edges have ended before us and relays are asked to end with us: whatever is

@@ -11,6 +11,7 @@
  *                          keeper_bounce ──dsn_order──► worker ──dsn_text──►
  *                               a new message, committed with the end of the entry
  *
+ *   keeper_hosts: recipients behind the same hosts go together
  *   keeper_view: what access asks: mailboxes as they change, flags, appends, bodies
  *   keeper_control: the command line (queue, why, mailbox) */
 #pragma once
@@ -66,6 +67,12 @@ struct keeper {
 
         struct queue queue;
         struct retry_times retry;
+        struct channel *resolver;  /* keeper_hosts.c: next hops and the hosts behind them */
+        struct table names, name_queries;
+        struct list_node names_by_use, names_asked, names_ready;
+        struct timer *names_timer;
+        uint64_t last_name_query;
+        size_t name_bytes;
         struct deferred pump;      /* starts what may start, once a round */
         struct timer *due_timer, *unblock_timer;
         uint64_t due_cursor_us;    /* entries due up to here were taken up */
@@ -101,12 +108,11 @@ bool keeper_store_refused(struct keeper *k, int result);
 struct keeper_body {
         struct keeper *keeper;
         unsigned references;
-        size_t len;
-        char octets[];
+        struct buffer octets;
 };
 
-/* One reference, holding a copy; NULL when bodies hold too much memory already
- * (the store has it). `parts` are joined. */
-struct keeper_body *keeper_body_new(struct keeper *k, const struct span *parts, size_t part_count);
+/* One reference; takes the octets over. NULL when bodies hold too much memory
+ * already (the store has it): then the octets stay the caller's. */
+struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets);
 struct keeper_body *keeper_body_ref(struct keeper_body *b);
 void keeper_body_unref(struct keeper_body *b);

@@ -49,8 +49,7 @@ struct commit {
         uint64_t hold_until_us; /* 0: delivered at once */
         uint32_t flags, local_prefix_len;
         struct span mail_from, envid, header_message_id, record;
-        struct span body[2];
-        struct buffer body_memory; /* what body[0] points into */
+        struct buffer body; /* empty where it is in a lent file */
         struct commit_recipient *recipients;
         size_t recipient_count;
 
@@ -206,7 +205,7 @@ static void commit_free(struct commit *c)
         release_accounts(c);
         for (size_t i = 0; i < c->entry_count; i++)
                 queue_entry_free(c->entries[i]);
-        buffer_done(&c->body_memory);
+        buffer_done(&c->body);
         arena_done(&c->arena);
         free(c);
 }
@@ -290,7 +289,7 @@ static void start_entries(struct commit *c)
         if (!c->entry_count)
                 return;
         if (!(c->flags & ENVELOPE_LENT))
-                body = keeper_body_new(c->keeper, c->body, 2);
+                body = keeper_body_new(c->keeper, &c->body); /* the store has its copy */
         for (size_t i = 0; i < c->entry_count && c->hold_until_us; i++) {
                 keeper_queue_expect(c->keeper, c->hold_until_us);
                 queue_entry_free(c->entries[i]); /* the store has it until it is due */
@@ -497,7 +496,7 @@ void keeper_on_refused(struct channel *ch, void *arg, const union ipc_message *m
         store_trace_lazily(peer->keeper->store, keys, count, m->refused.record);
 }
 
-static void put_trace(struct commit *c, struct store_batch *batch)
+static void put_trace(struct commit *c, struct store_batch *batch, bool is_stored)
 {
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX * 2);
         char id_text[ID_TEXT_LEN + 1];
@@ -507,7 +506,9 @@ static void put_trace(struct commit *c, struct store_batch *batch)
         id_format(c->message_id, id_text);
         count = collect_keys(keys, id_text, c->header_message_id, c->mail_from);
         count = collect_recipients(c->record, keys, count);
-        if (buffer_append_span(&record, c->record) == 0) {
+        if (!is_stored) {
+                store_trace(batch, keys, count, c->record);
+        } else if (buffer_append_span(&record, c->record) == 0) {
                 add_stored_steps(c, &record);
                 store_trace(batch, keys, count, buffer_span(&record));
         }
@@ -516,10 +517,12 @@ static void put_trace(struct commit *c, struct store_batch *batch)
 
 static void put_body(struct commit *c, struct store_batch *batch, uint32_t references)
 {
+        const struct span body = buffer_span(&c->body);
+
         if (c->flags & ENVELOPE_LENT)
                 store_blob_adopt(batch, c->message_id, references, c->mail_from);
         else
-                store_blob_put(batch, c->message_id, references, c->mail_from, c->body, 2);
+                store_blob_put(batch, c->message_id, references, c->mail_from, &body, 1);
 }
 
 struct batches {
@@ -575,10 +578,13 @@ static int deliver_all(struct commit *c, struct batches *b)
 static void build_and_commit(struct commit *c)
 {
         struct keeper *k = c->keeper;
-        struct batches b = {.count = 0};
+        struct batches b; /* its list is long, and mostly unused */
         struct store_batch *shard = NULL;
-        const int delivered = deliver_all(c, &b);
-        int r = delivered < 0 ? delivered : make_entries(c);
+        int delivered, r;
+
+        b.count = 0;
+        delivered = deliver_all(c, &b);
+        r = delivered < 0 ? delivered : make_entries(c);
 
         if (r == 0 && (c->entry_count || c->finish || b.count == 0)) {
                 shard = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
@@ -600,7 +606,7 @@ static void build_and_commit(struct commit *c)
                 put_body(c, b.list[0], (uint32_t) ((size_t) delivered + c->entry_count));
         else if (c->flags & ENVELOPE_LENT)
                 store_blob_return(k->store, c->message_id);
-        put_trace(c, b.list[0]);
+        put_trace(c, b.list[0], delivered > 0);
         store_commit(k->store, b.list, b.count, 0, committed, c);
 }
 
@@ -705,7 +711,7 @@ static struct commit *commit_new(struct keeper *k, size_t recipient_count)
                 return NULL;
         c->keeper = k;
         c->arena = ARENA_INIT(COMMIT_MEMORY_MAX);
-        c->body_memory = BUFFER_INIT(BODY_MAX + IPC_BODY_PART_MAX);
+        c->body = BUFFER_INIT(BODY_MAX + IPC_BODY_PART_MAX);
         c->recipients = arena_alloc(&c->arena, recipient_count * sizeof *c->recipients);
         if (!c->recipients) {
                 commit_free(c);
@@ -722,17 +728,16 @@ static int take_body(struct commit *c, struct keeper_peer *peer, const struct ip
 
         if (in) {
                 c->held += in->held;
-                c->body_memory = in->body;
+                c->body = in->body;
                 is_lent = in->is_lent;
                 end_incoming(peer, in);
         }
         if (m->flags & ENVELOPE_LENT)
                 return is_lent ? 0 : -EBADMSG;
-        c->body_memory.size_max = BODY_MAX + IPC_BODY_PART_MAX;
-        if (buffer_append_span(&c->body_memory, m->octets) < 0)
+        c->body.size_max = BODY_MAX + IPC_BODY_PART_MAX;
+        if (buffer_append_span(&c->body, m->octets) < 0)
                 return -ENOMEM;
-        c->body[0] = buffer_span(&c->body_memory);
-        return c->body[0].len == m->body_len ? 0 : -EBADMSG;
+        return c->body.len == m->body_len ? 0 : -EBADMSG;
 }
 
 static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_commit *m, int *ret)
@@ -829,13 +834,12 @@ int keeper_commit_message(struct keeper *k, const struct keeper_message *m)
         for (size_t i = 0; i < m->recipient_count && r == 0; i++)
                 r = copy_recipient(c, &m->recipients[i]);
         for (size_t i = 0; i < m->body_part_count && r == 0; i++)
-                r = buffer_append_span(&c->body_memory, m->body_parts[i]);
+                r = buffer_append_span(&c->body, m->body_parts[i]);
         if (r < 0) {
                 commit_free(c);
                 return r;
         }
-        c->body[0] = buffer_span(&c->body_memory);
-        c->body_len = c->body[0].len;
+        c->body_len = c->body.len;
         open_accounts(c);
         return 0;
 }

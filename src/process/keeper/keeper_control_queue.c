@@ -8,11 +8,18 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "process/keeper/keeper_change.h"
 #include "process/keeper/keeper_control.h"
 #include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
-enum { PAGE = 200, RECORDS_MAX = 1000, RANGE_KEY_MAX = QUEUE_KEY_LEN + 1 };
+enum {
+        PAGE = 200,
+        CHANGES_MAX = 8,              /* pages of changes under way */
+        CHANGE_LEN_MAX = 1024 * 1024, /* of the entries of one of them */
+        RECORDS_MAX = 1000,
+        RANGE_KEY_MAX = QUEUE_KEY_LEN + 1,
+};
 
 /* ---- rows -------------------------------------------------------------- */
 
@@ -41,7 +48,8 @@ static json_t *recipient_row(const struct queue_entry *e, const struct queue_rec
         json_object_set_new(row, "next_hop", json_span(e->next_hop));
         json_object_set_new(row, "state", json_string(state_name(q, e)));
         json_object_set_new(row, "attempts", json_integer(e->attempts));
-        json_object_set_new(row, "next_attempt", json_integer((json_int_t) e->due_us));
+        json_object_set_new(row, "next_attempt",
+                            json_integer(e->is_held ? 0 : (json_int_t) e->due_us));
         json_object_set_new(row, "code", json_integer(q->code));
         json_object_set_new(row, "reply", json_span(q->text));
         json_object_set_new(row, "host", json_span(q->host));
@@ -137,27 +145,31 @@ struct walk {
         uint64_t message_id;
         void (*visit)(struct control_session *s, const struct queue_entry *e);
         void (*end)(struct control_session *s);
-        size_t visited;
+        size_t visited, visited_max; /* of those that match; 0: all */
         bool has_more;
-        /* queue.retry and its like: what to change of this page */
-        struct {
-                uint64_t message_id;
-                uint16_t group;
-        } found[PAGE];
-        size_t found_count, changing, failed, changed, busy;
+        /* queue.retry and its like: what is to be changed next, in one commit, while
+         * a few others are made durable */
+        struct keeper_change_page page;
+        size_t page_len; /* octets of its entries */
+        size_t changing; /* pages under way */
+        bool waits;      /* goes on when one of them is done */
+        size_t changed, busy, sent;
         int failure;
 };
 
 static void got_page(void *arg, int result, const struct store_entry *entries, size_t count,
                      bool has_more);
 
-static void change_found(struct control_session *s);
+static void send_changes(struct control_session *s);
 static void next_page(struct control_session *s);
 
 static void end_page(struct control_session *s)
 {
         struct walk *w = s->verb;
 
+        w->waits = w->has_more ? w->changing >= CHANGES_MAX : w->changing > 0;
+        if (w->waits)
+                return;
         if (w->has_more)
                 control_go_on(s, next_page);
         else
@@ -180,7 +192,8 @@ static void visit_one(struct control_session *s, struct span value)
 
         if (queue_entry_decode(value, &e) < 0)
                 return;
-        if ((!w->has_id || e->message_id == w->message_id) && entry_matches(s, e)) {
+        if ((!w->has_id || e->message_id == w->message_id) &&
+            (!w->visited_max || w->visited < w->visited_max) && entry_matches(s, e)) {
                 w->visited++;
                 w->visit(s, e);
         }
@@ -194,30 +207,34 @@ static void got_page(void *arg, int result, const struct store_entry *entries, s
         struct walk *w = s->verb;
 
         if (result < 0 && result != -ENOENT) {
-                control_end_errno(s, result, "reading the queue");
+                if (!w->changing) {
+                        control_end_errno(s, result, "reading the queue");
+                        return;
+                }
+                w->failure = result; /* told when they are done */
+                w->has_more = false;
+                end_page(s);
                 return;
         }
         for (size_t i = 0; i < count; i++)
                 visit_one(s, entries[i].value);
-        w->has_more = has_more && s->channel;
+        w->has_more = has_more && s->channel && (!w->visited_max || w->visited < w->visited_max);
         if (w->has_more) {
                 memcpy(w->next, entries[count - 1].key.p, QUEUE_KEY_LEN);
                 w->next[QUEUE_KEY_LEN] = '\0'; /* the first key behind it */
                 w->next_len = RANGE_KEY_MAX;
         }
-        if (w->found_count)
-                change_found(s); /* goes on when that is done */
-        else
-                end_page(s);
+        send_changes(s);
+        end_page(s);
 }
 
 typedef void visit_fn(struct control_session *s, const struct queue_entry *e);
 
-static struct walk *walk_start(struct control_session *s, visit_fn *visit,
-                               void (*end)(struct control_session *s))
+/* `size` is of a struct that begins with a struct walk. */
+static struct walk *walk_new(struct control_session *s, size_t size)
 {
         const struct span id = control_argument(s, "id");
-        struct walk *w = calloc(1, sizeof *w);
+        struct walk *w = calloc(1, size);
 
         if (!w) {
                 control_end(s, EX_TEMPFAIL, "out of memory");
@@ -225,14 +242,24 @@ static struct walk *walk_start(struct control_session *s, visit_fn *visit,
         }
         w->next[0] = 'e';
         w->next_len = 1;
-        w->visit = visit;
-        w->end = end;
         s->verb = w;
         w->has_id = id.len > 0;
         if (id.len && id_parse(id, &w->message_id) < 0) {
                 control_end(s, EX_USAGE,
                             "this is not a message id; `hayauma queue list` shows them");
                 return NULL;
+        }
+        return w;
+}
+
+static struct walk *walk_start(struct control_session *s, visit_fn *visit,
+                               void (*end)(struct control_session *s))
+{
+        struct walk *w = walk_new(s, sizeof *w);
+
+        if (w) {
+                w->visit = visit;
+                w->end = end;
         }
         return w;
 }
@@ -247,10 +274,95 @@ static void end_list(struct control_session *s)
         control_end(s, EX_OK, "");
 }
 
+/* ---- how much there is for whom ---------------------------------------- */
+
+enum { HOPS_MAX = 300 }; /* told apart; all others are one row */
+
+/* Entries for one next hop. */
+struct hop_sum {
+        struct span next_hop;
+        uint64_t entries, recipients, octets, oldest_us;
+};
+
+struct summary {
+        struct walk walk; /* first: what s->verb is */
+        struct hop_sum all, others, hops[HOPS_MAX];
+        size_t hop_count;
+};
+
+static void add_entry(struct hop_sum *sum, const struct queue_entry *e)
+{
+        sum->entries++;
+        sum->recipients += e->recipient_count - queue_entry_count(e, RECIPIENT_DONE);
+        sum->octets += e->body_len - e->local_prefix_len;
+        if (!sum->oldest_us || e->arrived_us < sum->oldest_us)
+                sum->oldest_us = e->arrived_us;
+}
+
+static void sum_entry(struct control_session *s, const struct queue_entry *e)
+{
+        struct summary *sum = s->verb;
+        struct hop_sum *hop = &sum->others;
+        size_t i = 0;
+
+        while (i < sum->hop_count && !span_equal(sum->hops[i].next_hop, e->next_hop))
+                i++;
+        if (i < sum->hop_count) {
+                hop = &sum->hops[i];
+        } else if (i < HOPS_MAX) {
+                const struct span next_hop = arena_copy(&s->arena, e->next_hop);
+
+                if (next_hop.p) {
+                        hop = &sum->hops[sum->hop_count++];
+                        hop->next_hop = next_hop;
+                }
+        }
+        add_entry(hop, e);
+        add_entry(&sum->all, e);
+}
+
+static json_t *sum_row(const struct hop_sum *sum, const char *name)
+{
+        json_t *row = json_object();
+
+        if (name)
+                json_object_set_new(row, "next_hop", json_string(name));
+        else if (sum->next_hop.len)
+                json_object_set_new(row, "next_hop", json_span(sum->next_hop));
+        json_object_set_new(row, "entries", json_integer((json_int_t) sum->entries));
+        json_object_set_new(row, "recipients", json_integer((json_int_t) sum->recipients));
+        json_object_set_new(row, "octets", json_integer((json_int_t) sum->octets));
+        json_object_set_new(row, "oldest", json_integer((json_int_t) sum->oldest_us));
+        return row;
+}
+
+static void end_summary(struct control_session *s)
+{
+        const struct summary *sum = s->verb;
+        json_t *row = sum_row(&sum->all, NULL), *hops = json_array();
+
+        for (size_t i = 0; i < sum->hop_count; i++)
+                json_array_append_new(hops, sum_row(&sum->hops[i], NULL));
+        if (sum->others.entries)
+                json_array_append_new(hops, sum_row(&sum->others, "(others)"));
+        json_object_set_new(row, "next_hops", hops);
+        send_row(s, row);
+        control_end(s, EX_OK, "");
+}
+
 void control_queue_list(struct control_session *s)
 {
-        if (walk_start(s, show_entry, end_list))
-                next_page(s);
+        const bool is_summary = control_argument(s, "summary").len > 0;
+        uint64_t limit = 0;
+        struct walk *w = walk_new(s, is_summary ? sizeof(struct summary) : sizeof *w);
+
+        if (!w)
+                return;
+        if (number_parse(control_argument(s, "limit"), UINT32_MAX, &limit) == 0)
+                w->visited_max = (size_t) limit;
+        w->visit = is_summary ? sum_entry : show_entry;
+        w->end = is_summary ? end_summary : end_list;
+        next_page(s);
 }
 
 static void end_show(struct control_session *s)
@@ -280,10 +392,10 @@ static void collect_entry(struct control_session *s, const struct queue_entry *e
 {
         struct walk *w = s->verb;
 
-        if (w->found_count == PAGE)
-                return; /* no page has more */
-        w->found[w->found_count].message_id = e->message_id;
-        w->found[w->found_count++].group = e->group;
+        if (w->page.count == KEEPER_CHANGE_MAX || w->page_len > CHANGE_LEN_MAX)
+                send_changes(s);
+        queue_entry_key(e, w->page.keys[w->page.count++]);
+        w->page_len += e->encoded.len;
 }
 
 static void end_change(struct control_session *s)
@@ -291,8 +403,8 @@ static void end_change(struct control_session *s)
         const struct walk *w = s->verb;
         json_t *row;
 
-        if (w->failed || (w->busy && !w->changed)) {
-                control_end_errno(s, w->failed ? w->failure : -EBUSY, "changing the queue");
+        if (w->failure || (w->busy && !w->changed)) {
+                control_end_errno(s, w->failure ? w->failure : -EBUSY, "changing the queue");
                 return;
         }
         if (!w->visited) {
@@ -304,32 +416,6 @@ static void end_change(struct control_session *s)
         json_object_set_new(row, "busy", json_integer((json_int_t) w->busy));
         send_row(s, row);
         control_end(s, EX_OK, "");
-}
-
-static void end_one_change(struct control_session *s)
-{
-        struct walk *w = s->verb;
-
-        if (--w->changing)
-                return;
-        w->found_count = 0;
-        end_page(s);
-}
-
-static void changed_one(void *arg, int result)
-{
-        struct control_session *s = arg;
-        struct walk *w = s->verb;
-
-        if (result == -EBUSY) {
-                w->busy++; /* being delivered: not ours to change now */
-        } else if (result < 0 && result != -ENOENT) {
-                w->failed++;
-                w->failure = result;
-        } else if (result == 0) {
-                w->changed++;
-        }
-        end_one_change(s);
 }
 
 static enum keeper_queue_verb verb_of(const struct control_session *s)
@@ -345,20 +431,39 @@ static enum keeper_queue_verb verb_of(const struct control_session *s)
         return KEEPER_QUEUE_RETRY;
 }
 
-static void change_found(struct control_session *s)
+static void changed_page(void *arg, int result, size_t changed, size_t busy)
+{
+        struct control_session *s = arg;
+        struct walk *w = s->verb;
+
+        w->changing--;
+        w->changed += changed;
+        w->busy += busy;
+        if (result < 0)
+                w->failure = result;
+        if (w->waits)
+                end_page(s);
+}
+
+/* An entry that is being delivered is not ours to change now: it is counted. */
+static void send_changes(struct control_session *s)
 {
         struct walk *w = s->verb;
-        struct keeper_queue_change change = {.verb = verb_of(s),
-                                             .next_hop = control_argument(s, "to")};
-        const size_t count = w->found_count;
+        const size_t count = w->page.count;
 
-        w->changing = count + 1;
-        for (size_t i = 0; i < count; i++) {
-                change.message_id = w->found[i].message_id;
-                change.group = w->found[i].group;
-                keeper_queue_change(s->keeper, &change, changed_one, s);
+        if (!count)
+                return;
+        w->page.verb = verb_of(s);
+        w->page.next_hop = control_argument(s, "to");
+        w->page.before_count = w->sent;
+        w->changing++;
+        if (keeper_change_page(s->keeper, &w->page, changed_page, s) < 0) {
+                w->changing--;
+                w->failure = -ENOMEM;
         }
-        end_one_change(s);
+        w->sent += count;
+        w->page.count = 0;
+        w->page_len = 0;
 }
 
 /* What is moved goes to another host: a mailbox here, or nowhere, is no next hop

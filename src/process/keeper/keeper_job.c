@@ -9,18 +9,28 @@
 #include "base/log.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_outcome.h"
 #include "route/route.h"
 
-/* An attempt under way at a relay. */
+enum { JOB_ENTRIES_LEN_MAX = 512 * 1024 }; /* of one job's entries: half of a frame */
+
+struct job_part {
+        struct queue_entry *entry;
+        struct outcome outcome;
+};
+
+/* An attempt under way at a relay: one transaction. It is one entry; or entries
+ * of one message in several domains behind the same hosts. */
 struct job {
         struct table_node by_number;
         uint64_t number;
         struct keeper *keeper;
-        struct queue_entry *entry;
+        struct job_part *parts; /* the first stands for the job in the active queue */
+        size_t part_count;
         struct keeper_peer *relay;
         uint64_t relay_generation;
-        struct outcome outcome;
+        bool is_host_failure;
 };
 
 static struct job *find_job(struct keeper *k, uint64_t number)
@@ -30,6 +40,35 @@ static struct job *find_job(struct keeper *k, uint64_t number)
         return n ? TABLE_OBJECT(n, struct job, by_number) : NULL;
 }
 
+static const struct queue_entry *entry_of(const struct job *j)
+{
+        return j->parts[0].entry;
+}
+
+static int add_part(struct job *j, struct queue_entry *e)
+{
+        struct job_part *parts = realloc(j->parts, (j->part_count + 1) * sizeof *parts);
+        int r;
+
+        if (!parts)
+                return -ENOMEM;
+        j->parts = parts;
+        parts[j->part_count] = (struct job_part) {.entry = e};
+        r = outcome_init(&parts[j->part_count].outcome, e);
+        if (r < 0)
+                outcome_done(&parts[j->part_count].outcome);
+        else
+                j->part_count++;
+        return r;
+}
+
+static void free_parts(struct job *j)
+{
+        for (size_t i = 0; i < j->part_count; i++)
+                outcome_done(&j->parts[i].outcome);
+        free(j->parts);
+}
+
 static struct job *job_new(struct keeper *k, struct queue_entry *e)
 {
         struct job *j = calloc(1, sizeof *j);
@@ -37,10 +76,9 @@ static struct job *job_new(struct keeper *k, struct queue_entry *e)
         if (!j)
                 return NULL;
         j->keeper = k;
-        j->entry = e;
         j->number = ++k->last_job;
-        if (outcome_init(&j->outcome, e) < 0 || table_add(&k->jobs, &j->by_number, j->number) < 0) {
-                outcome_done(&j->outcome);
+        if (add_part(j, e) < 0 || table_add(&k->jobs, &j->by_number, j->number) < 0) {
+                free_parts(j);
                 free(j);
                 return NULL;
         }
@@ -50,8 +88,40 @@ static struct job *job_new(struct keeper *k, struct queue_entry *e)
 static void job_free(struct job *j)
 {
         table_remove(&j->keeper->jobs, &j->by_number);
-        outcome_done(&j->outcome);
+        free_parts(j);
         free(j);
+}
+
+/* Entries of the same message behind the same hosts go in the same transaction,
+ * as far as it may have recipients. */
+static void take_siblings(struct job *j)
+{
+        struct keeper *k = j->keeper;
+        struct queue_entry *first = j->parts[0].entry, *e;
+        const size_t most = k->process->config->queue.recipients_per_transaction;
+        size_t room = most && most < IPC_RECIPIENTS_MAX ? most : IPC_RECIPIENTS_MAX;
+        size_t len = first->encoded.len;
+        struct keeper_hosts hosts;
+
+        if (list_is_empty(&first->siblings) ||
+            !keeper_hosts_get(k, first->next_hop, first->destination->key, &hosts))
+                return;
+        room -= queue_entry_count(first, RECIPIENT_WAITING) < room
+                        ? queue_entry_count(first, RECIPIENT_WAITING) : room;
+        while (room && len < JOB_ENTRIES_LEN_MAX &&
+               (e = queue_take_sibling(&k->queue, first, room))) {
+                if (!keeper_hosts_get(k, e->next_hop, first->destination->key, &hosts) ||
+                    add_part(j, e) < 0) { /* it has moved meanwhile */
+                        struct keeper_body *body = e->body;
+
+                        e->body = NULL;
+                        queue_remove(&k->queue, e);
+                        keeper_queue_add(k, e, body);
+                        return;
+                }
+                room -= queue_entry_count(e, RECIPIENT_WAITING);
+                len += e->encoded.len;
+        }
 }
 
 /* ---- choosing a relay -------------------------------------------------- */
@@ -71,9 +141,9 @@ bool keeper_job_may_start(struct keeper *k)
 
 /* The same relay for the same destination, since it has the warm connections;
  * any other while that one is away. */
-static struct keeper_peer *choose_relay(struct keeper *k, struct span next_hop)
+static struct keeper_peer *choose_relay(struct keeper *k, struct span destination)
 {
-        const unsigned first = (unsigned) (hash_span(next_hop, 0) % k->relay_count);
+        const unsigned first = (unsigned) (hash_span(destination, 0) % k->relay_count);
 
         for (unsigned i = 0; i < k->relay_count; i++) {
                 struct keeper_peer *relay = &k->relays[(first + i) % k->relay_count];
@@ -86,12 +156,20 @@ static struct keeper_peer *choose_relay(struct keeper *k, struct span next_hop)
 
 /* ---- sending ----------------------------------------------------------- */
 
+static void conclude(struct job *j, enum queue_health health)
+{
+        for (size_t i = 0; i < j->part_count; i++)
+                outcome_conclude(j->keeper, j->parts[i].entry, &j->parts[i].outcome, health);
+        job_free(j);
+}
+
 /* The attempt ended before a relay had it. */
 static void fail_job(struct job *j, const char *text)
 {
-        outcome_answer_all(&j->outcome, 0, SPAN_LITERAL("4.3.0"), span_from_string(text));
-        outcome_conclude(j->keeper, j->entry, &j->outcome, QUEUE_HOST_UNKNOWN);
-        job_free(j);
+        for (size_t i = 0; i < j->part_count; i++)
+                outcome_answer_all(&j->parts[i].outcome, 0, SPAN_LITERAL("4.3.0"),
+                                   span_from_string(text));
+        conclude(j, QUEUE_HOST_UNKNOWN);
 }
 
 static int add_targets(const struct queue_entry *e, struct buffer *items, struct ipc_items *ret)
@@ -111,16 +189,27 @@ static int add_targets(const struct queue_entry *e, struct buffer *items, struct
 
 static int send_head(struct job *j, struct span first, int file)
 {
-        const struct queue_entry *e = j->entry;
+        const struct queue_entry *e = entry_of(j);
         struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        struct keeper_hosts hosts;
         union ipc_message m = {.job = {
                 .job = j->number, .message_id = e->message_id, .flags = e->flags,
                 .next_hop = e->next_hop, .mail_from = e->mail_from, .envid = e->envid,
                 .body_offset = file >= 0 ? e->local_prefix_len : 0,
                 .body_len = e->body_len - e->local_prefix_len, .octets = first,
         }};
-        int r = add_targets(e, &items, &m.job.recipients);
+        int r = 0;
 
+        if (keeper_hosts_get(j->keeper, e->next_hop, e->destination->key, &hosts)) {
+                m.job.destination = e->destination->key;
+                m.job.hosts = hosts.hosts;
+                m.job.hosts_ttl_s = hosts.ttl_s;
+                m.job.are_hosts_secure = hosts.is_secure;
+        } else if (j->part_count > 1) {
+                r = -EAGAIN; /* not known any more to be all behind one set of hosts */
+        }
+        for (size_t i = 0; i < j->part_count && r == 0; i++)
+                r = add_targets(j->parts[i].entry, &items, &m.job.recipients);
         if (r == 0)
                 r = channel_send(j->relay->channel, IPC_job, &m, file);
         buffer_done(&items);
@@ -134,7 +223,7 @@ static int send_parts(struct job *j, struct span rest)
         while (rest.len && r == 0) {
                 const struct span part = span_first(rest, IPC_BODY_PART_MAX);
 
-                r = CHANNEL_SEND(j->relay->channel, body, -1, .message_id = j->entry->message_id,
+                r = CHANNEL_SEND(j->relay->channel, body, -1, .message_id = entry_of(j)->message_id,
                                  .octets = part);
                 rest = span_skip(rest, part.len);
         }
@@ -144,11 +233,11 @@ static int send_parts(struct job *j, struct span rest)
 /* `body` with the local prefix, or a file. */
 static void send_job(struct job *j, struct span body, int file)
 {
-        const struct span octets = span_skip(body, j->entry->local_prefix_len);
+        const struct span octets = span_skip(body, entry_of(j)->local_prefix_len);
         const struct span first = span_first(octets, IPC_BODY_PART_MAX);
         int r;
 
-        j->relay = choose_relay(j->keeper, j->entry->next_hop);
+        j->relay = choose_relay(j->keeper, entry_of(j)->destination->key);
         if (!j->relay) {
                 fail_job(j, "no relay process is running");
                 return;
@@ -174,9 +263,9 @@ static void body_was_read(void *arg, int result, struct span octets, uint64_t bl
         free(read);
         if (!j)
                 return;
-        if (result < 0 || octets.len != blob_size || blob_size != j->entry->body_len) {
+        if (result < 0 || octets.len != blob_size || blob_size != entry_of(j)->body_len) {
                 log_event(LOG_ERROR, "body_unreadable",
-                          LOG_U64("message_id", j->entry->message_id),
+                          LOG_U64("message_id", entry_of(j)->message_id),
                           LOG_ERRNO("error", result < 0 ? result : -EBADMSG));
                 fail_job(j, "the message cannot be read from the store");
                 return;
@@ -190,7 +279,7 @@ static void read_body(struct job *j)
         struct body_read *read;
         uint64_t size;
         int file = -1;
-        int r = store_blob_open(k->store, j->entry->blob_id, &file, &size);
+        int r = store_blob_open(k->store, entry_of(j)->blob_id, &file, &size);
 
         if (r == 0) {
                 send_job(j, span_make(NULL, 0), file);
@@ -203,8 +292,8 @@ static void read_body(struct job *j)
                 return;
         }
         *read = (struct body_read) {k, j->number};
-        store_blob_read(k->store, j->entry->blob_id, 0, (size_t) j->entry->body_len, body_was_read,
-                        read);
+        store_blob_read(k->store, entry_of(j)->blob_id, 0, (size_t) entry_of(j)->body_len,
+                        body_was_read, read);
 }
 
 void keeper_job_start(struct keeper *k, struct queue_entry *e)
@@ -222,10 +311,13 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
                 return;
         }
         if (span_equal(e->next_hop, SPAN_LITERAL("local:"))) {
-                outcome_deliver_local(k, e, &j->outcome);
+                outcome_deliver_local(k, e, &j->parts[0].outcome);
                 job_free(j);
-        } else if (body) {
-                send_job(j, span_make(body->octets, body->len), -1);
+                return;
+        }
+        take_siblings(j);
+        if (body) {
+                send_job(j, buffer_span(&body->octets), -1);
         } else {
                 read_body(j);
         }
@@ -240,21 +332,21 @@ void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m
         struct job *j = find_job(k, m->outcome.job);
         struct reader each = ipc_items_read(m->outcome.results);
         struct ipc_result result;
-        enum queue_health health;
 
         (void) ch;
         (void) fd;
         if (!j || j->relay != relay || j->relay_generation != relay->generation)
                 return;
         while (ipc_next_result(&each, &result))
-                outcome_answer(&j->outcome, j->entry, &result, &m->outcome);
+                for (size_t i = 0; i < j->part_count; i++)
+                        outcome_answer(&j->parts[i].outcome, j->parts[i].entry, &result,
+                                       &m->outcome);
         if (m->outcome.is_host_failure)
-                j->outcome.is_host_failure = true;
-        if (j->outcome.open_count)
-                return;
-        health = j->outcome.is_host_failure ? QUEUE_HOST_FAILED : QUEUE_HOST_GOOD;
-        outcome_conclude(k, j->entry, &j->outcome, health);
-        job_free(j);
+                j->is_host_failure = true;
+        for (size_t i = 0; i < j->part_count; i++)
+                if (j->parts[i].outcome.open_count)
+                        return;
+        conclude(j, j->is_host_failure ? QUEUE_HOST_FAILED : QUEUE_HOST_GOOD);
         keeper_queue_pump(k);
 }
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
 #include "route/route.h"
@@ -232,7 +233,7 @@ static void is_durable(void *arg, int result)
                 queue_entry_free(c->after);
         }
         keeper_body_unref(body);
-        keeper_queue_refill(k, c->before->next_hop);
+        keeper_queue_refill(k, keeper_hosts_known(k, c->before->next_hop));
         queue_entry_free(c->before);
         free(c);
         keeper_queue_pump(k);
@@ -276,6 +277,14 @@ static void store_conclusion(struct conclusion *c)
         store_commit(k->store, &batch, 1, 0, is_durable, c);
 }
 
+/* Found by it when the destination is back; 0: the next hop says it already. */
+static uint64_t hop_hash_of(struct keeper *k, struct span next_hop)
+{
+        const struct span key = keeper_hosts_known(k, next_hop);
+
+        return span_equal(key, next_hop) ? 0 : queue_hop_hash(key);
+}
+
 /* Makes c->after from the entry with these recipients; NULL when all is done. */
 static int make_after(struct conclusion *c, struct queue_recipient *recipients, bool is_attempt)
 {
@@ -287,6 +296,7 @@ static int make_after(struct conclusion *c, struct queue_recipient *recipients, 
         changed.attempts += is_attempt;
         changed.delay_owed = c->is_late;
         changed.waits_for_host = c->waits_for_host;
+        changed.hop_hash = c->waits_for_host ? hop_hash_of(c->keeper, c->before->next_hop) : 0;
         changed.due_us = queue_entry_owes(&changed) ? c->now_us : c->due_us;
         return queue_entry_update(&changed, &c->after);
 }
@@ -313,7 +323,8 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
         struct conclusion *c = recipients ? conclusion_new(k, e) : NULL;
         int r = c ? 0 : -ENOMEM;
 
-        queue_report(&k->queue, e, health, clock_now_us());
+        if (d) /* one that rode with another was reported with it */
+                queue_report(&k->queue, e, health, clock_now_us());
         if (c) {
                 c->due_us = health == QUEUE_HOST_UNKNOWN
                                     ? c->now_us + RELAY_GONE_RETRY_US
@@ -335,7 +346,7 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
         } else {
                 store_conclusion(c);
         }
-        if (health == QUEUE_HOST_FAILED)
+        if (d && health == QUEUE_HOST_FAILED)
                 defer_blocked(k, d);
 }
 
@@ -384,7 +395,7 @@ void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
         const int r = queue_park(&k->queue, e);
 
         if (r == 0) {
-                queue_note_stored(&k->queue, e->next_hop, true);
+                queue_note_stored(&k->queue, keeper_hosts_known(k, e->next_hop), true);
                 defer_one(k, e, until_us);
                 return;
         }

@@ -20,7 +20,6 @@ struct outcome {
         struct outcome_reply *replies; /* by place in entry->recipients */
         size_t reply_count;
         size_t open_count; /* waiting recipients without an answer */
-        bool is_host_failure;
 };
 
 int outcome_init(struct outcome *o, const struct queue_entry *e);

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_outcome.h"
 
@@ -29,27 +30,18 @@ enum { SCAN_PAGE = 200 };
 
 /* ---- bodies ------------------------------------------------------------ */
 
-struct keeper_body *keeper_body_new(struct keeper *k, const struct span *parts, size_t part_count)
+struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets)
 {
         struct keeper_body *b;
-        size_t len = 0;
 
-        for (size_t i = 0; i < part_count; i++)
-                len += parts[i].len;
-        if (k->body_bytes + len > KEEPER_BODIES_MAX)
+        if (k->body_bytes + octets->room > KEEPER_BODIES_MAX)
                 return NULL;
-        b = malloc(sizeof *b + len);
+        b = malloc(sizeof *b);
         if (!b)
                 return NULL;
-        b->keeper = k;
-        b->references = 1;
-        b->len = 0;
-        for (size_t i = 0; i < part_count; i++) {
-                if (parts[i].len)
-                        memcpy(b->octets + b->len, parts[i].p, parts[i].len);
-                b->len += parts[i].len;
-        }
-        k->body_bytes += len;
+        *b = (struct keeper_body) {.keeper = k, .references = 1, .octets = *octets};
+        *octets = BUFFER_INIT(octets->size_max);
+        k->body_bytes += b->octets.room;
         return b;
 }
 
@@ -63,7 +55,8 @@ void keeper_body_unref(struct keeper_body *b)
 {
         if (!b || --b->references)
                 return;
-        b->keeper->body_bytes -= b->len;
+        b->keeper->body_bytes -= b->octets.room;
+        buffer_done(&b->octets);
         free(b);
 }
 
@@ -126,14 +119,17 @@ static void leave_in_store(struct keeper *k, const struct queue_entry *e)
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body)
 {
         enum queue_place place;
+        struct span key;
         uint64_t until_us;
+        bool is_asked;
         int r;
 
         if (queue_entry_owes(e)) {
                 keeper_bounce(k, e, body);
                 return;
         }
-        place = queue_place_of(&k->queue, e->next_hop, clock_now_us(), &until_us);
+        key = keeper_hosts_key(k, e->next_hop, &is_asked);
+        place = queue_place_of(&k->queue, key, clock_now_us(), &until_us);
         if (place == QUEUE_IN_STORE && e->due_us) /* the due index is not read again and again */
                 place = QUEUE_PUT_OFF;
         if (place == QUEUE_PUT_OFF && !e->is_held) {
@@ -148,7 +144,7 @@ void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_bod
                 return;
         }
         e->body = body;
-        r = queue_add(&k->queue, e, clock_now_us());
+        r = queue_add(&k->queue, e, key);
         if (r < 0) { /* active already, or no memory: the store has it */
                 if (r == -ENOMEM)
                         leave_in_store(k, e);
@@ -156,6 +152,8 @@ void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_bod
                 queue_entry_free(e);
                 return;
         }
+        if (is_asked)
+                queue_set_unknown(&k->queue, key, true);
         keeper_queue_pump(k);
 }
 
@@ -195,7 +193,7 @@ static void got_due_entry(void *arg, int result, struct span value, uint64_t seq
 struct refill {
         struct keeper *keeper;
         size_t len;
-        char next_hop[];
+        char key[];
 };
 
 static void got_refill_page(void *arg, int result, const struct store_entry *entries, size_t count,
@@ -203,8 +201,8 @@ static void got_refill_page(void *arg, int result, const struct store_entry *ent
 {
         struct refill *refill = arg;
         struct keeper *k = refill->keeper;
-        const struct span next_hop = span_make(refill->next_hop, refill->len);
-        struct destination *d = queue_find_destination(&k->queue, next_hop);
+        const struct span key_of_row = span_make(refill->key, refill->len);
+        struct destination *d = queue_find_destination(&k->queue, key_of_row);
 
         for (size_t i = 0; result == 0 && i < count; i++) {
                 char key[QUEUE_KEY_LEN];
@@ -223,26 +221,26 @@ static void got_refill_page(void *arg, int result, const struct store_entry *ent
                 d->refill_from[QUEUE_HOP_KEY_LEN] = '\0'; /* the first key behind it */
                 d->refill_len = QUEUE_HOP_KEY_LEN + 1;
         } else if (d) {
-                queue_note_stored(&k->queue, next_hop, false);
+                queue_note_stored(&k->queue, key_of_row, false);
         }
         free(refill);
 }
 
-void keeper_queue_refill(struct keeper *k, struct span next_hop)
+void keeper_queue_refill(struct keeper *k, struct span key)
 {
-        struct destination *d = queue_wants_refill(&k->queue, next_hop, clock_now_us());
+        struct destination *d = queue_wants_refill(&k->queue, key, clock_now_us());
         char first[9] = {'n'}, end[QUEUE_HOP_KEY_LEN + 1];
         struct store_range range;
         struct refill *refill;
 
         if (!d || !queue_has_room(&k->queue) || k->is_stopping)
                 return;
-        refill = malloc(sizeof *refill + next_hop.len);
+        refill = malloc(sizeof *refill + key.len);
         if (!refill)
                 return;
-        *refill = (struct refill) {.keeper = k, .len = next_hop.len};
-        memcpy(refill->next_hop, next_hop.p, next_hop.len);
-        key_put_u64(first + 1, queue_hop_hash(next_hop));
+        *refill = (struct refill) {.keeper = k, .len = key.len};
+        memcpy(refill->key, key.p, key.len);
+        key_put_u64(first + 1, queue_hop_hash(key));
         memcpy(end, first, sizeof first);
         memset(end + sizeof first, 0xff, sizeof end - sizeof first); /* behind every id */
         d->is_refilling = true;
@@ -459,7 +457,7 @@ static void change_entry(struct change *c, const struct queue_entry *before)
         if (c->what.verb == KEEPER_QUEUE_MOVE)
                 changed.next_hop = c->what.next_hop;
         changed.waits_for_host = false;
-        changed.due_us = clock_now_us();
+        changed.due_us = changed.is_held ? QUEUE_DUE_NEVER_US : clock_now_us();
         if (c->what.verb != KEEPER_QUEUE_DROP)
                 r = queue_entry_update(&changed, &after);
         batch = r == 0 ? store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE) : NULL;
@@ -471,7 +469,7 @@ static void change_entry(struct change *c, const struct queue_entry *before)
         keeper_queue_put(batch, before, after);
         keeper_job_trace(batch, before, c->what.verb);
         queue_entry_free(after);
-        queue_unblock(&k->queue, before->next_hop);
+        queue_unblock(&k->queue, keeper_hosts_known(k, before->next_hop));
         store_commit(k->store, &batch, 1, 0, change_is_durable, c);
 }
 

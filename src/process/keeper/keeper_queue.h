@@ -9,8 +9,8 @@ int keeper_queue_start(struct keeper *k);
 /* A new entry is durable; takes it over. Its body may come with it. */
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body);
 
-/* Takes up more of what waits in the store for a host that is well again. */
-void keeper_queue_refill(struct keeper *k, struct span next_hop);
+/* Takes up more of what waits in the store for a destination that is well again. */
+void keeper_queue_refill(struct keeper *k, struct span key);
 
 /* Starts what may start, at the end of this round of the loop. */
 void keeper_queue_pump(struct keeper *k);

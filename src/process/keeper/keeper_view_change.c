@@ -119,6 +119,14 @@ static int read_uids(struct order *o)
         return 0;
 }
 
+/* All mailboxes of the account together, with what is to come. */
+static int check_quota(struct account *a, uint64_t quota, uint64_t more)
+{
+        if (quota == 0 || more == 0)
+                return 0;
+        return more > quota || account_size(a) > quota - more ? -EOVERFLOW : 0;
+}
+
 static void inbox_is_there(void *arg, int result)
 {
         (void) arg;
@@ -157,6 +165,8 @@ static void change_opened(void *arg, int result, struct account *a)
                 result = read_uids(o);
         if (result == 0)
                 result = ensure_inbox(o, m->to);
+        if (result == 0)
+                result = check_quota(a, m->quota, m->size);
         if (result == 0 && (m->kind > ACCOUNT_MOVE || m->mode > ACCOUNT_FLAGS_REMOVE))
                 result = -EINVAL;
         while (o->keyword_count < IPC_KEYWORDS_MAX && ipc_next_keyword(&each, &keyword))
@@ -256,6 +266,17 @@ static int append_one(struct order *o, const struct ipc_append_message *m, size_
         return 0;
 }
 
+static uint64_t appended_size(const struct order *o)
+{
+        struct reader each = ipc_items_read(o->m.append_order.messages);
+        struct ipc_append_message m;
+        uint64_t size = 0;
+
+        while (ipc_next_append_message(&each, &m))
+                size += m.size;
+        return size;
+}
+
 static void append_opened(void *arg, int result, struct account *a)
 {
         struct order *o = arg;
@@ -269,6 +290,8 @@ static void append_opened(void *arg, int result, struct account *a)
                 result = ensure_inbox(o, o->m.append_order.mailbox);
         if (result == 0)
                 result = account_mailbox(a, o->m.append_order.mailbox, &s);
+        if (result == 0)
+                result = check_quota(a, o->m.append_order.quota, appended_size(o));
         if (result == 0) {
                 batch = account_batch(a);
                 result = batch ? 0 : -ENOMEM;

@@ -162,6 +162,7 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
 static void reloaded(struct process *p)
 {
         set_hostname(p->role);
+        relay_destinations_reload(p->role);
 }
 
 static void drained(void *arg)

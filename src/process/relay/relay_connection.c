@@ -192,9 +192,12 @@ static void note_session(const struct relay_connection *c, struct relay_job *j)
 {
         const struct tls_session *tls = c->stream ? stream_tls(c->stream) : NULL;
 
+        char more[RELAY_TLS_TEXT_MAX];
+
+        relay_tls_describe(c, more);
         relay_job_note_session(j, smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN,
                                tls ? tls_session_version(tls) : NULL,
-                               tls ? tls_session_cipher(tls) : NULL);
+                               tls ? tls_session_cipher(tls) : NULL, more);
 }
 
 static void on_result(struct relay_connection *c, const struct smtp_client_event *e)
@@ -263,14 +266,10 @@ static void on_ready(struct relay_connection *c)
 
 static bool start_tls(struct relay_connection *c)
 {
-        const struct relay_address *a = address_of(c);
-        int r;
-
         c->is_tls_starting = true;
-        r = stream_start_tls(c->stream, relay_of(c)->tls, span_from_string(a ? a->host : ""));
-        if (r == 0)
+        if (relay_tls_start(c, address_of(c)) == 0)
                 return true;
-        relay_connection_abort(c, "TLS could not be started");
+        relay_connection_abort(c, "TLS could not be started as tls_policy wants it");
         return false;
 }
 
@@ -288,6 +287,7 @@ static bool on_over(struct relay_connection *c, const struct smtp_reply *reply)
                 else
                         snprintf(c->error, sizeof c->error, "%s: %.*s", c->host, len,
                                  reply->text.p);
+                c->is_policy_failure = c->tls.is_mandatory && !stream_tls(c->stream);
                 address_failed(c);
                 end_session(c);
                 try_next(c);
@@ -394,7 +394,7 @@ static void begin_session(struct relay_connection *c)
         struct smtp_client_options o = {
                 .helo_name = span_from_string(r->hostname),
                 .is_lmtp = c->destination->is_lmtp,
-                .tls = c->is_plain || !r->tls ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_MAY,
+                .tls = relay_tls_mode(c),
         };
 
         c->client = smtp_client_new(&o);
@@ -412,7 +412,10 @@ static void on_drained(struct stream *s, void *arg)
         struct relay_connection *c = arg;
 
         (void) s;
-        if (!c->client)
+        if (!c->client && c->tls.is_first) {
+                if (!c->is_tls_starting)
+                        start_tls(c);
+        } else if (!c->client)
                 begin_session(c); /* the connection stands */
         else
                 relay_connection_pump(c);
@@ -424,6 +427,10 @@ static void on_secured(struct stream *s, void *arg)
 
         (void) s;
         c->is_tls_starting = false;
+        if (!c->client) {
+                begin_session(c);
+                return;
+        }
         smtp_client_secured(c->client);
         drive(c, (struct span) {NULL, 0});
 }
@@ -436,6 +443,15 @@ static void on_closed(struct stream *s, void *arg, int reason)
         if (!c->client) {
                 snprintf(c->error, sizeof c->error, "connecting to %s failed: %.200s", c->host,
                          stream_error(s));
+                address_failed(c);
+                end_session(c);
+                try_next(c);
+                return;
+        }
+        if (c->is_tls_starting && c->tls.is_mandatory) {
+                c->is_policy_failure = true;
+                snprintf(c->error, sizeof c->error, "%s: %.300s (tls_policy: %s)", c->host,
+                         stream_error(s), tls_level_name(c->tls.level));
                 address_failed(c);
                 end_session(c);
                 try_next(c);
@@ -484,7 +500,11 @@ static int try_address(struct relay_connection *c, const struct relay_address *a
         endpoint_format_host(&a->at, at);
         snprintf(c->host, sizeof c->host, "%.200s%s[%.48s]:%u", a->host, a->host[0] ? " " : "",
                  at, endpoint_port(&a->at));
-        c->is_plain = c->destination->plain_until_ms > now_ms(c);
+        c->is_policy_failure = false;
+        r = relay_tls_decide(c, a);
+        if (r < 0)
+                return r;
+        c->is_plain = !c->tls.is_mandatory && c->destination->plain_until_ms > now_ms(c);
         r = endpoint_connect(&a->at, choose_source(c, &a->at, &source) ? &source : NULL, &fd,
                              &connecting);
         if (r < 0)
@@ -526,8 +546,9 @@ static bool try_next(struct relay_connection *c)
                                                     ? RELAY_CONNECT_NEXT_MS : RELAY_CONNECT_MS);
                         return true;
                 }
-                snprintf(c->error, sizeof c->error, "connecting to %s failed: %s", c->host,
-                         strerror(-r));
+                if (!c->is_policy_failure) /* which relay_tls_decide() has told */
+                        snprintf(c->error, sizeof c->error, "connecting to %s failed: %s",
+                                 c->host, strerror(-r));
                 address_failed(c);
         }
         while (first_job(c)) {
@@ -535,8 +556,8 @@ static bool try_next(struct relay_connection *c)
 
                 take_job_off(j);
                 relay_destination_unreachable(
-                        d, j, "4.4.1", c->error[0] ? c->error : "no address could be tried",
-                        c->host);
+                        d, j, c->is_policy_failure ? "4.7.5" : "4.4.1",
+                        c->error[0] ? c->error : "no address could be tried", c->host);
         }
         connection_free(c);
         return false;
@@ -592,7 +613,7 @@ void relay_connection_take(struct relay_connection *c, struct relay_job *j)
 
 void relay_connection_pump(struct relay_connection *c)
 {
-        if (!c->client || smtp_client_stage(c->client) != SMTP_CLIENT_AT_BODY)
+        if (!c->client || !smtp_client_wants_body(c->client))
                 return;
         pump(c);
         drive(c, (struct span) {NULL, 0});

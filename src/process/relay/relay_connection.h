@@ -4,6 +4,7 @@
 
 #include "net/stream.h"
 #include "process/relay/relay_destination.h"
+#include "process/relay/relay_tls.h"
 
 enum { RELAY_HOST_TEXT_MAX = 300 }; /* as ipc_outcome.host */
 
@@ -19,6 +20,8 @@ struct relay_connection {
         uint32_t tried;         /* a bit for each of them */
         unsigned tried_version; /* of them */
         bool is_plain;               /* this attempt goes without TLS */
+        bool is_policy_failure;      /* the last address was not what tls_policy wants */
+        struct relay_tls tls;        /* what it wants of this one */
         uint64_t connect_until_ms;
         uint64_t dot_sent_ms;
         struct relay_job *cancelled; /* why it is given up; NULL: it is not */

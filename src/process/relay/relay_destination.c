@@ -13,12 +13,14 @@
 #include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
+#include "process/relay/relay_tls.h"
 #include "route/route.h"
 
 enum {
         TTL_MAX_S = 3600,
         CHAIN_FROM = 4,      /* connections of a destination, from which on jobs are chained */
         CHAIN_QUICK_MS = 20, /* to hosts that answer the end of a message so quickly */
+        TLSA_MAX = RELAY_ADDRESSES_MAX * 4096,
 };
 
 static uint64_t now_ms(const struct relay *r)
@@ -46,6 +48,7 @@ static void destination_free(struct relay_destination *d)
         free(d->text);
         free(d->name);
         free(d->addresses);
+        buffer_done(&d->tlsa);
         free(d);
 }
 
@@ -90,6 +93,13 @@ static int destination_fill(struct relay_destination *d, const struct next_hop *
         return d->name ? 0 : -ENOMEM;
 }
 
+/* Jobs that bring their hosts share a destination by them, the others by their
+ * next hop. */
+static struct span text_of(const struct relay_job *j)
+{
+        return j->destination.len ? j->destination : j->next_hop;
+}
+
 static int destination_new(struct relay *r, struct span text, const struct next_hop *hop,
                            struct relay_destination **ret_d)
 {
@@ -104,6 +114,7 @@ static int destination_new(struct relay *r, struct span text, const struct next_
         list_init(&d->busy);
         d->text = strndup(text.p, text.len);
         d->quick_ms = UINT64_MAX;
+        d->tlsa = BUFFER_INIT(TLSA_MAX);
         s = d->text ? destination_fill(d, hop) : -ENOMEM;
         if (s == 0)
                 s = table_add(&r->destinations, &d->by_text, hash_span(text, hash_seed()));
@@ -119,11 +130,15 @@ static int destination_new(struct relay *r, struct span text, const struct next_
 
 /* One host's addresses, IPv6 and IPv4 in turn (dns.ipv4_first says which
  * begins): where one family is broken the second try is of the other. */
-static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room)
+static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, size_t room,
+                     bool is_name_secure)
 {
+        const size_t tlsa_at = d->tlsa.len;
         size_t i4 = 0, i6 = 0;
         bool is_v6_turn = !d->relay->process->config->dns.ipv4_first;
 
+        if (buffer_append_span(&d->tlsa, h->tlsa) < 0)
+                return; /* without its records it might be trusted where it must not */
         while (d->address_count < room && (i4 + 4 <= h->ipv4.len || i6 + 16 <= h->ipv6.len)) {
                 unsigned char octets[16] = {[10] = 0xff, [11] = 0xff};
                 struct relay_address *a = &d->addresses[d->address_count];
@@ -137,7 +152,11 @@ static void add_host(struct relay_destination *d, const struct ipc_mx_host *h, s
                         i4 += 4;
                 }
                 is_v6_turn = !is_v6_turn;
-                *a = (struct relay_address) {.preference = h->preference};
+                *a = (struct relay_address) {
+                        .preference = h->preference, .tlsa_state = h->tlsa_state,
+                        .tlsa_at = (uint32_t) tlsa_at, .tlsa_len = (uint16_t) h->tlsa.len,
+                        .is_name_secure = is_name_secure,
+                };
                 snprintf(a->host, sizeof a->host, "%.*s", (int) h->name.len, h->name.p);
                 endpoint_from_octets(octets, d->port, &a->at);
                 d->address_count++;
@@ -185,15 +204,16 @@ static unsigned preference_of_ours(const struct relay_destination *d, struct ipc
 
 /* Hosts come by preference: the resolver sorts them. 0; -ENOMEM; -ELOOP: the
  * mail would come back to us; -ENOENT: no addresses. */
-static int set_addresses(struct relay_destination *d, const struct ipc_mx_answer *a)
+static int set_addresses(struct relay_destination *d, struct ipc_items hosts, bool are_secure)
 {
-        unsigned ours = preference_of_ours(d, a->hosts);
-        struct reader each = ipc_items_read(a->hosts);
+        unsigned ours = preference_of_ours(d, hosts);
+        struct reader each = ipc_items_read(hosts);
         bool has_host = false;
         struct ipc_mx_host h;
 
         free(d->addresses);
         d->address_count = 0;
+        buffer_clear(&d->tlsa);
         d->addresses_version++;
         d->addresses = calloc(RELAY_ADDRESSES_MAX, sizeof *d->addresses);
         if (!d->addresses)
@@ -202,7 +222,7 @@ static int set_addresses(struct relay_destination *d, const struct ipc_mx_answer
                 if (h.preference >= ours)
                         continue;
                 has_host = true;
-                add_host(d, &h, RELAY_ADDRESSES_MAX);
+                add_host(d, &h, RELAY_ADDRESSES_MAX, are_secure);
         }
         if (d->address_count == 0)
                 return ours < PREFERENCE_END && !has_host ? -ELOOP : -ENOENT;
@@ -276,6 +296,16 @@ static void fail_waiting(struct relay_destination *d, unsigned code, const char 
 
 static void connect_job(struct relay_destination *d, struct relay_job *j);
 
+static void fail_without_addresses(struct relay_destination *d, int error)
+{
+        if (error == -ENOMEM)
+                fail_waiting(d, 0, "4.3.0", "there is no memory for the addresses of %s");
+        else if (error == -ELOOP)
+                fail_waiting(d, 554, "5.4.6", "mail for %s would come back to this host (MX)");
+        else
+                fail_waiting(d, 0, "4.4.4", "no mail host of %s has an address (DNS)");
+}
+
 static void connect_waiting(struct relay_destination *d)
 {
         struct list_node *node;
@@ -325,15 +355,11 @@ void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *
                 fail_waiting(d, troubles[i].code, troubles[i].enhanced, troubles[i].text);
                 return;
         }
-        s = set_addresses(d, a);
-        if (s == -ENOMEM)
-                fail_waiting(d, 0, "4.3.0", "there is no memory for the addresses of %s");
-        else if (s == -ELOOP)
-                fail_waiting(d, 554, "5.4.6", "mail for %s would come back to this host (MX)");
-        else if (s < 0)
-                fail_waiting(d, 0, "4.4.4", "no mail host of %s has an address (DNS)");
-        if (s < 0)
+        s = set_addresses(d, a->hosts, a->is_secure);
+        if (s < 0) {
+                fail_without_addresses(d, s);
                 return;
+        }
         d->addresses_until_ms = now_ms(r)
                 + (ttl_ms > RELAY_ADDRESSES_KEPT_MS ? ttl_ms : RELAY_ADDRESSES_KEPT_MS);
         connect_waiting(d);
@@ -372,7 +398,8 @@ static void ask(struct relay_destination *d, struct relay_job *j)
                 return;
         }
         if (CHANNEL_SEND(r->resolver, mx_query, -1, .query = d->query,
-                         .name = span_from_string(d->name), .is_host = d->is_host) < 0)
+                         .name = span_from_string(d->name), .is_host = d->is_host,
+                         .tlsa_port = relay_tls_wants_tlsa(d) ? d->port : 0) < 0)
                 gone(&d->by_query, r);
 }
 
@@ -443,7 +470,7 @@ static const char *unsendable(const struct next_hop *hop)
 
 static int destination_get(struct relay *r, struct relay_job *j, struct relay_destination **ret_d)
 {
-        struct relay_destination *d = find(r, j->next_hop);
+        struct relay_destination *d = find(r, text_of(j));
         const char *why = NULL;
         struct next_hop hop;
         int s = 0;
@@ -460,7 +487,7 @@ static int destination_get(struct relay *r, struct relay_job *j, struct relay_de
                 return -EINVAL;
         }
         if (!d)
-                s = destination_new(r, j->next_hop, &hop, &d);
+                s = destination_new(r, text_of(j), &hop, &d);
         if (s < 0)
                 relay_job_fail(j, 0, "4.3.0", strerror(-s), "");
         else
@@ -487,7 +514,8 @@ static void fall_back(struct relay_destination *d, struct relay_job *j)
                 relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
                 return;
         }
-        j->fallback_for = j->next_hop;
+        j->fallback_for = text_of(j);
+        j->destination = (struct span) {NULL, 0};
         j->next_hop = fallback;
         relay_destination_take(r, j);
 }
@@ -514,6 +542,27 @@ void relay_destination_unreachable(struct relay_destination *d, struct relay_job
         relay_job_fail(j, 0, enhanced, text, host);
 }
 
+/* The keeper asked already, and found these hosts. */
+static void connect_with_hosts(struct relay_destination *d, struct relay_job *j)
+{
+        const uint64_t now = now_ms(d->relay);
+        int s = 0;
+
+        if (d->addresses_until_ms <= now && list_is_empty(&d->idle)) {
+                s = set_addresses(d, j->hosts, j->are_hosts_secure);
+                d->addresses_until_ms = j->hosts_until_ms > now + RELAY_ADDRESSES_KEPT_MS
+                                                ? j->hosts_until_ms
+                                                : now + RELAY_ADDRESSES_KEPT_MS;
+        }
+        if (s < 0) {
+                d->addresses_until_ms = 0;
+                list_append(&d->waiting, &j->in_connection);
+                fail_without_addresses(d, s);
+                return;
+        }
+        connect_job(d, j);
+}
+
 void relay_destination_take(struct relay *r, struct relay_job *j)
 {
         struct relay_destination *d;
@@ -526,6 +575,8 @@ void relay_destination_take(struct relay *r, struct relay_job *j)
                 return;
         if (d->fallback_until_ms > now_ms(r) && may_fall_back(d, j))
                 fall_back(d, j);
+        else if (j->destination.len)
+                connect_with_hosts(d, j);
         else if (d->name && (d->query || d->addresses_until_ms <= now_ms(r))
                  && list_is_empty(&d->idle))
                 ask(d, j);
@@ -545,4 +596,18 @@ static void quit_idle(struct table_node *n, void *arg)
 void relay_destinations_quit(struct relay *r)
 {
         table_visit(&r->destinations, quit_idle, NULL);
+}
+
+static void expire(struct table_node *n, void *arg)
+{
+        struct relay_destination *d = TABLE_OBJECT(n, struct relay_destination, by_text);
+
+        (void) arg;
+        d->addresses_until_ms = 0;
+}
+
+void relay_destinations_reload(struct relay *r)
+{
+        table_visit(&r->destinations, expire, NULL);
+        relay_destinations_quit(r);
 }

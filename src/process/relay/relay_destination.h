@@ -1,7 +1,8 @@
-/* Destinations: what one text of a next hop means, the addresses behind it and
- * the connections to it. */
+/* Destinations: what one text of a next hop means, or the hosts that the keeper
+ * found behind several; the addresses and the connections to them. */
 #pragma once
 
+#include "base/buffer.h"
 #include "net/endpoint.h"
 #include "process/relay/relay_job.h"
 
@@ -15,12 +16,16 @@ struct relay_address {
         uint16_t preference;
         uint64_t failed_until_ms; /* after all others until then */
         char host[RELAY_HOST_MAX]; /* the MX's name; empty for an address literal */
+        bool is_name_secure;  /* DNSSEC vouches for the name being an MX */
+        uint8_t tlsa_state;   /* as in the resolver's answer */
+        uint16_t tlsa_len;
+        uint32_t tlsa_at;     /* in destination->tlsa */
 };
 
 struct relay_destination {
         struct relay *relay;
         struct table_node by_text;
-        char *text;
+        char *text; /* the next hop, or the destination of the job that made it */
         char *name; /* to ask the resolver for; NULL: the addresses are fixed */
         uint16_t port;
         bool is_host; /* no MX look-up */
@@ -28,6 +33,7 @@ struct relay_destination {
 
         struct relay_address *addresses;
         size_t address_count;
+        struct buffer tlsa; /* records of all hosts */
         unsigned addresses_version; /* counts: indices of another one mean nothing */
         uint64_t addresses_until_ms;
         uint64_t fallback_until_ms; /* no host could be reached: straight to fallback_mx */
@@ -41,6 +47,10 @@ struct relay_destination {
         size_t busy_count;
         uint64_t quick_ms; /* the last answer to the end of a message took so long */
 };
+
+/* The configuration has changed: what is known of hosts, and the connections
+ * that stand, may not be what is wanted now. */
+void relay_destinations_reload(struct relay *r);
 
 /* Finds a connection for the job, or makes one, or answers it. */
 void relay_destination_take(struct relay *r, struct relay_job *j);

@@ -106,6 +106,8 @@ static unsigned client_flags(uint32_t envelope)
 
         if (envelope & ENVELOPE_8BIT)
                 flags |= SMTP_CLIENT_8BIT;
+        if (envelope & ENVELOPE_BINARY)
+                flags |= SMTP_CLIENT_BINARY;
         if (envelope & ENVELOPE_SMTPUTF8)
                 flags |= SMTP_CLIENT_SMTPUTF8;
         if (envelope & ENVELOPE_RET_FULL)
@@ -148,6 +150,13 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
         if (r < 0)
                 return r;
         j->next_hop = arena_copy(&j->arena, m->next_hop);
+        j->destination = arena_copy(&j->arena, m->destination);
+        j->hosts.count = m->hosts.count;
+        j->are_hosts_secure = m->are_hosts_secure;
+        j->hosts.octets = arena_copy(&j->arena, m->hosts.octets);
+        j->hosts_until_ms = loop_now_ms(j->relay->loop) + m->hosts_ttl_s * 1000ULL;
+        if (!j->destination.p || !j->hosts.octets.p)
+                return -ENOMEM;
         j->mail = (struct smtp_client_mail) {
                 .tag = j,
                 .mail_from = arena_copy(&j->arena, m->mail_from),
@@ -251,10 +260,6 @@ void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int
                 j->file_at = in->body_offset;
         } else {
                 j->body_missing = in->body_len - in->octets.len;
-        }
-        if (in->flags & ENVELOPE_BINARY) { /* needs BDAT (RFC 3030), which we do not send */
-                relay_job_fail(j, 554, "5.6.3", "binary mail cannot be sent to other hosts", "");
-                return;
         }
         if (in->flags & ENVELOPE_REQUIRETLS) { /* RFC 8689 section 4.2.1: a verified host */
                 relay_job_fail(j, 550, "5.7.30", "REQUIRETLS cannot be promised of other hosts",
@@ -418,14 +423,14 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
 }
 
 void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
-                            const char *tls_cipher)
+                            const char *tls_cipher, const char *more)
 {
         const struct span failed = span_first(j->fallback_for, 600);
 
         j->sends_dsn = sends_dsn;
-        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%.*s",
+        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
-                 tls_cipher ? tls_cipher : "", failed.len ? " fallback_for=" : "",
+                 tls_cipher ? tls_cipher : "", more, failed.len ? " fallback_for=" : "",
                  (int) failed.len, failed.p ? failed.p : "");
 }
 

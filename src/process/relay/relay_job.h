@@ -19,6 +19,10 @@ struct relay_job {
         uint64_t deadline_ms;
         struct arena arena; /* all spans below */
         struct span next_hop;
+        struct span destination; /* whose hosts these are; empty: next_hop is to be looked up */
+        struct ipc_items hosts;
+        bool are_hosts_secure; /* DNSSEC vouches for their names */
+        uint64_t hosts_until_ms;
         struct smtp_client_mail mail;
         struct smtp_client_rcpt *rcpts;
         uint32_t *indices; /* of each recipient in the decision record */
@@ -64,9 +68,10 @@ int relay_job_body(struct relay_job *j, struct span *ret_octets);
 void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
                       const char *host);
 
-/* Notes what the record is to tell of the session that answers. NULL: no TLS. */
+/* Notes what the record is to tell of the session that answers. NULL: no TLS.
+ * `more`: behind it, " policy=…" */
 void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
-                            const char *tls_cipher);
+                            const char *tls_cipher, const char *more);
 
 /* Every recipient not yet answered gets this answer, and the job ends. `code`
  * 0: there was none, `text` says why; with an `enhanced` of 4.4.x, the network

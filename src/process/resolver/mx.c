@@ -1,6 +1,7 @@
 #include "process/resolver/mx.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@ enum {
 /* A host while its addresses are asked for. */
 struct asked_host {
         struct mx *mx;
-        struct lookup *a, *aaaa;
+        struct lookup *a, *aaaa, *tlsa;
         enum dns_status a_status, aaaa_status;
         bool a_is_secure, aaaa_is_secure;
 };
@@ -24,6 +25,9 @@ struct mx {
         void *arg;
         char name[DNS_NAME_MAX + 1];
         bool is_implicit; /* the host is the name itself */
+        bool is_host;
+        bool is_tlsa_asked;
+        uint16_t tlsa_port;
         struct lookup *mx_lookup;
         struct deferred finish;
         size_t waiting; /* address look-ups under way */
@@ -35,6 +39,8 @@ struct mx {
 static struct mx *mx_free(struct mx *mx)
 {
         deferred_cancel(&mx->finish);
+        for (size_t i = 0; mx->hosts && i < mx->answer.count; i++)
+                free(mx->hosts[i].tlsa);
         free(mx->hosts);
         free(mx->asked);
         free(mx);
@@ -82,6 +88,26 @@ static enum dns_status worse(enum dns_status a, enum dns_status b)
         return rank[a] > rank[b] ? a : b;
 }
 
+static bool is_localhost(struct span name)
+{
+        return span_equal_nocase(name, SPAN_LITERAL("localhost")) ||
+               span_ends_with_nocase(name, SPAN_LITERAL(".localhost"));
+}
+
+static struct mx_host *host_of(struct asked_host *asked)
+{
+        return &asked->mx->hosts[asked - asked->mx->asked];
+}
+
+/* Of a family that could not be asked for nothing is used: to make that question
+ * fail must not be a way to make the host look unsigned. */
+static bool is_secure(const struct asked_host *asked)
+{
+        return (asked->a_is_secure || dns_status_is_temporary(asked->a_status)) &&
+               (asked->aaaa_is_secure || dns_status_is_temporary(asked->aaaa_status)) &&
+               (asked->a_is_secure || asked->aaaa_is_secure);
+}
+
 static void conclude(struct mx *mx)
 {
         enum dns_status failure = DNS_NXDOMAIN;
@@ -91,7 +117,7 @@ static void conclude(struct mx *mx)
                 struct mx_host *host = &mx->hosts[i];
                 const struct asked_host *asked = &mx->asked[i];
 
-                host->is_secure = asked->a_is_secure && asked->aaaa_is_secure;
+                host->is_secure = is_secure(asked);
                 has_address = has_address || host->ipv4_count || host->ipv6_count;
                 failure = worse(failure, worse(asked->a_status, asked->aaaa_status));
         }
@@ -105,11 +131,6 @@ static void conclude(struct mx *mx)
         finish(mx, failure);
 }
 
-static struct mx_host *host_of(struct asked_host *asked)
-{
-        return &asked->mx->hosts[asked - asked->mx->asked];
-}
-
 /* Takes note of an answer; true where it may be used. An answer whose
  * addresses are all nonsense counts as none. */
 static bool note(struct asked_host *asked, const struct lookup_answer *answer,
@@ -121,10 +142,90 @@ static bool note(struct asked_host *asked, const struct lookup_answer *answer,
         return answer->status == DNS_OK;
 }
 
+static void ask_tlsa(struct mx *mx);
+
 static void one_less(struct mx *mx)
 {
-        if (--mx->waiting == 0)
+        if (--mx->waiting)
+                return;
+        if (mx->tlsa_port && !mx->is_tlsa_asked)
+                ask_tlsa(mx);
+        else
                 conclude(mx);
+}
+
+/* ---- TLSA ---- */
+
+static void add_tlsa(struct mx_host *host, const struct dns_tlsa *t)
+{
+        const size_t len = 5 + t->data.len;
+        unsigned char *more;
+
+        if (host->tlsa_len + len > MX_TLSA_MAX)
+                return;
+        more = realloc(host->tlsa, host->tlsa_len + len);
+        if (!more)
+                return;
+        host->tlsa = more;
+        more += host->tlsa_len;
+        more[0] = t->usage;
+        more[1] = t->selector;
+        more[2] = t->matching;
+        more[3] = (unsigned char) (t->data.len >> 8);
+        more[4] = (unsigned char) t->data.len;
+        memcpy(more + 5, t->data.p, t->data.len);
+        host->tlsa_len += len;
+}
+
+/* RFC 7672 section 2.1: what is not proved is as if it were not there; what
+ * cannot be had, or is forged, stops the mail. */
+static void on_tlsa(void *arg, const struct lookup_answer *answer)
+{
+        struct asked_host *asked = arg;
+        struct mx_host *host = host_of(asked);
+
+        asked->tlsa = NULL;
+        use_ttl(asked->mx, answer);
+        if (dns_status_is_temporary(answer->status)) {
+                host->tlsa_state = MX_TLSA_FAILED;
+        } else if (answer->status == DNS_OK && answer->is_secure) {
+                for (size_t i = 0; i < answer->count; i++) {
+                        struct dns_tlsa t;
+
+                        if (dns_tlsa_parse(span_make(answer->rdata[i],
+                                                     (size_t) answer->rdata_len[i]), &t) == 0)
+                                add_tlsa(host, &t);
+                }
+                host->tlsa_state = host->tlsa_len ? MX_TLSA_USABLE : MX_TLSA_UNUSABLE;
+        }
+        one_less(asked->mx);
+}
+
+/* Only behind names that DNSSEC vouches for: an unsigned way there could lead
+ * to any host that has TLSA records (section 2.2.1). */
+static void ask_tlsa(struct mx *mx)
+{
+        mx->is_tlsa_asked = true;
+        mx->waiting = 1;
+        for (size_t i = 0; i < mx->answer.count; i++) {
+                struct asked_host *asked = &mx->asked[i];
+                struct mx_host *host = &mx->hosts[i];
+                char name[DNS_NAME_MAX + 16];
+                const int len = snprintf(name, sizeof name, "_%u._tcp.%s", mx->tlsa_port,
+                                         host->name);
+
+                if ((!mx->is_host && !mx->answer.is_secure) || !is_secure(asked) ||
+                    (!host->ipv4_count && !host->ipv6_count) || len > DNS_NAME_MAX ||
+                    is_localhost(span_from_string(host->name)))
+                        continue;
+                host->tlsa_state = MX_TLSA_FAILED; /* should the question not get out */
+                if (lookup_new(mx->lookups, span_make(name, (size_t) len), DNS_TYPE_TLSA, on_tlsa,
+                               asked, &asked->tlsa) == 0) {
+                        host->tlsa_state = MX_TLSA_NONE;
+                        mx->waiting++;
+                }
+        }
+        one_less(mx);
 }
 
 static void on_a(void *arg, const struct lookup_answer *answer)
@@ -156,12 +257,6 @@ static void on_aaaa(void *arg, const struct lookup_answer *answer)
                                 host->ipv6_count++;
         }
         one_less(asked->mx);
-}
-
-static bool is_localhost(struct span name)
-{
-        return span_equal_nocase(name, SPAN_LITERAL("localhost")) ||
-               span_ends_with_nocase(name, SPAN_LITERAL(".localhost"));
 }
 
 static void use_loopback(struct mx_host *host)
@@ -313,6 +408,8 @@ int mx_new(struct loop *loop, struct lookups *lookups, const struct mx_question 
         mx->lookups = lookups;
         mx->done = question->done;
         mx->arg = question->arg;
+        mx->is_host = question->is_host;
+        mx->tlsa_port = question->tlsa_port;
         mx->finish.run = on_finish;
         mx->answer.ttl_s = TTL_MAX_S;
         ascii_lower_copy(mx->name, question->name);
@@ -336,6 +433,7 @@ struct mx *mx_cancel(struct mx *mx)
         for (size_t i = 0; mx->asked && i < mx->answer.count; i++) {
                 lookup_cancel(mx->asked[i].a);
                 lookup_cancel(mx->asked[i].aaaa);
+                lookup_cancel(mx->asked[i].tlsa);
         }
         return mx_free(mx);
 }

@@ -7,6 +7,8 @@
  *     host has any is that the status of the whole.
  *   - DNS_NODATA with hosts: there are MX records, and none has an address.
  *   - Forged answers (DNS_BOGUS) are never used, and never final.
+ *   - TLSA records of each host, where they are wanted and the way there is
+ *     signed: enum mx_tlsa.
  *   - localhost and what ends in .localhost is this host (RFC 6761 section
  *     6.3), without a question. */
 #pragma once
@@ -20,9 +22,21 @@
 
 enum { MX_HOSTS_MAX = 64, MX_ADDRESSES_MAX = 16 };
 
+/* What TLSA records say of a host (RFC 7672 section 2.2). */
+enum mx_tlsa { /* numbers travel in `mx_host` */
+        MX_TLSA_NONE = 0,     /* none, or DNSSEC does not vouch for the way there */
+        MX_TLSA_USABLE = 1,   /* `tlsa` */
+        MX_TLSA_UNUSABLE = 2, /* there are some, and none that we can use: TLS without a check */
+        MX_TLSA_FAILED = 3,   /* could not be asked for: the host must not be used now */
+};
+enum { MX_TLSA_MAX = 4096 }; /* octets of a host's records; more are left out */
+
 struct mx_host {
         uint16_t preference;
-        bool is_secure;
+        bool is_secure; /* every address was proved */
+        enum mx_tlsa tlsa_state;
+        size_t tlsa_len;
+        unsigned char *tlsa; /* as struct tls_check has them */
         char name[DNS_NAME_MAX + 1];
         unsigned ipv4_count, ipv6_count;
         unsigned char ipv4[MX_ADDRESSES_MAX][4], ipv6[MX_ADDRESSES_MAX][16];
@@ -44,6 +58,7 @@ typedef void mx_fn(void *arg, const struct mx_answer *answer);
 struct mx_question {
         struct span name;
         bool is_host; /* no MX look-up */
+        uint16_t tlsa_port; /* TLSA records are wanted of this port; 0: none are */
         mx_fn *done;  /* the answer lives until it returns */
         void *arg;
 };

@@ -80,6 +80,8 @@ static void send_answer(struct asker *asker, uint64_t query, const struct mx_ans
                         .name = span_from_string(from->name),
                         .ipv4 = span_make((const char *) from->ipv4, 4ULL * from->ipv4_count),
                         .ipv6 = span_make((const char *) from->ipv6, 16ULL * from->ipv6_count),
+                        .tlsa_state = (uint8_t) from->tlsa_state,
+                        .tlsa = span_make((const char *) from->tlsa, from->tlsa_len),
                 };
 
                 r = ipc_add_mx_host(&hosts, &items, &host);
@@ -118,7 +120,8 @@ static int ask(struct asker *asker, const struct ipc_mx_query *query)
         struct resolver *r = asker->resolver;
         struct question *q = calloc(1, sizeof *q);
         const struct mx_question question = {
-                .name = query->name, .is_host = query->is_host, .done = on_answer, .arg = q,
+                .name = query->name, .is_host = query->is_host, .tlsa_port = query->tlsa_port,
+                .done = on_answer, .arg = q,
         };
 
         if (!q)

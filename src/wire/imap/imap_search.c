@@ -396,10 +396,25 @@ static enum imap_match match_header(const struct imap_key *key, struct imap_cand
         return IMAP_MATCH_NO;
 }
 
+/* Without decoding anything, for what most messages are. */
+static bool cannot_match(const struct imap_key *key, struct imap_candidate *c)
+{
+        if (!search_text_is_word(key->text))
+                return false;
+        if (!c->has_raw) {
+                c->has_raw = true;
+                c->is_plain = search_text_is_plain(c->octets, c->arena)
+                              && search_text_fold(c->octets, c->raw) == 0;
+        }
+        return c->is_plain && !search_text_contains(buffer_span(c->raw), key->text);
+}
+
 static enum imap_match match_text(const struct imap_key *key, struct imap_candidate *c)
 {
         if (!c->octets.p || !c->is_whole)
                 return IMAP_MATCH_NEEDS_BODY;
+        if (cannot_match(key, c))
+                return IMAP_MATCH_NO;
         if (key->kind == IMAP_KEY_TEXT) {
                 if (!c->has_header)
                         c->has_header = search_text_header(c->octets, c->header) == 0;

@@ -70,7 +70,8 @@ struct imap_candidate {
         struct arena *arena;  /* for the parts of this message */
         struct buffer *body;  /* folded text, made when it is first needed */
         struct buffer *header;
-        bool has_body, has_header, has_sent;
+        struct buffer *raw;   /* octets folded as they stand, where is_plain */
+        bool has_body, has_header, has_sent, has_raw, is_plain;
         int64_t sent_day;
 };
 

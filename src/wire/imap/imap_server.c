@@ -19,6 +19,7 @@ struct imap_server *imap_server_new(const struct imap_server_options *o)
         s->message = ARENA_INIT(IMAP_SERVER_MESSAGE_MAX);
         s->scratch = BUFFER_INIT(IMAP_SERVER_MESSAGE_MAX);
         s->header_text = BUFFER_INIT(IMAP_SERVER_MESSAGE_MAX);
+        s->raw_text = BUFFER_INIT(IMAP_SERVER_MESSAGE_MAX);
         return s;
 }
 
@@ -39,6 +40,7 @@ struct imap_server *imap_server_free(struct imap_server *s)
         arena_done(&s->message);
         buffer_done(&s->scratch);
         buffer_done(&s->header_text);
+        buffer_done(&s->raw_text);
         free(s);
         return NULL;
 }
@@ -415,6 +417,7 @@ void imap_server_trim(struct imap_server *s)
         arena_done(&s->message);
         buffer_done(&s->scratch);
         buffer_done(&s->header_text);
+        buffer_done(&s->raw_text);
 }
 
 void imap_server_clear_message(struct imap_server *s)

@@ -39,6 +39,7 @@ const struct imap_command imap_server_commands[] = {
         { SPAN("STATUS"), LOGGED_IN, 0, imap_server_status },
         { SPAN("STORE"), SELECTED, BY_NUMBER, imap_server_store },
         { SPAN("SUBSCRIBE"), LOGGED_IN, 0, imap_server_subscribe },
+        { SPAN("THREAD"), SELECTED, BY_NUMBER, imap_server_thread },
         { SPAN("UNSELECT"), SELECTED, 0, imap_server_unselect },
         { SPAN("UNSUBSCRIBE"), LOGGED_IN, 0, imap_server_unsubscribe },
 };
@@ -132,11 +133,12 @@ void imap_server_put_capabilities(struct imap_server *s)
         imap_server_put(s, " IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE"
                            " CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH"
                            " SEARCHRES WITHIN CONDSTORE QRESYNC SORT SORT=DISPLAY"
+                           " THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
                            " MULTIAPPEND BINARY UTF8=ACCEPT OBJECTID SAVEDATE PREVIEW");
         if (has_offer(s, IMAP_OFFER_COMPRESS) && !s->is_compressed)
                 imap_server_put(s, " COMPRESS=DEFLATE");
         if (has_offer(s, IMAP_OFFER_QUOTA))
-                imap_server_put(s, " QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
+                imap_server_put(s, " QUOTA QUOTA=RES-STORAGE");
         imap_server_put(s, " APPENDLIMIT");
         if (s->options.append_max) {
                 imap_server_put(s, "=");

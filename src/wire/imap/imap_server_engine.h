@@ -78,6 +78,7 @@ struct imap_server {
         struct arena message; /* of the message that FETCH or SEARCH looks into */
         struct buffer scratch;      /* the same */
         struct buffer header_text;  /* the same: SEARCH TEXT */
+        struct buffer raw_text;     /* the same: octets folded as they stand */
         size_t line_at;     /* where the last line of the command begins */
         uint64_t literal_left;
 
@@ -230,6 +231,7 @@ IMAP_COMMAND_FUNCTION(unselect);
 IMAP_COMMAND_FUNCTION(expunge);
 IMAP_COMMAND_FUNCTION(search);
 IMAP_COMMAND_FUNCTION(sort);
+IMAP_COMMAND_FUNCTION(thread);
 IMAP_COMMAND_FUNCTION(fetch);
 IMAP_COMMAND_FUNCTION(store);
 IMAP_COMMAND_FUNCTION(copy);

@@ -1,6 +1,7 @@
 /* LOGIN and AUTHENTICATE (RFC 9051 sections 6.2.2, 6.2.3): the lines of the
  * exchange; names, passwords and mechanisms are judged elsewhere. */
 #include "wire/imap/imap_server_engine.h"
+#include "wire/sasl_words.h"
 
 IMAP_COMMAND_FUNCTION(login)
 {
@@ -15,32 +16,6 @@ IMAP_COMMAND_FUNCTION(login)
                 imap_server_wait(s, ev, IMAP_EVENT_LOGIN, NULL);
 }
 
-static bool is_base64(struct span s)
-{
-        for (size_t i = 0; i < s.len; i++) {
-                const char c = ascii_lower(s.p[i]);
-
-                if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/'
-                      || c == '='))
-                        return false;
-        }
-        return true;
-}
-
-/* As the server announced it, in capitals. */
-static bool find_mechanism(const struct imap_server *s, struct span name, struct span *ret)
-{
-        struct span rest = s->options.auth_mechanisms, word;
-
-        while (span_split(&rest, ' ', &word)) {
-                if (word.len && span_equal_nocase(word, name)) {
-                        *ret = word;
-                        return true;
-                }
-        }
-        return false;
-}
-
 IMAP_COMMAND_FUNCTION(authenticate)
 {
         struct span name, response = {NULL, 0};
@@ -52,14 +27,14 @@ IMAP_COMMAND_FUNCTION(authenticate)
         if (imap_parse_space(p)) { /* SASL-IR, RFC 4959 */
                 response = p->rest;
                 p->rest = span_skip(p->rest, p->rest.len);
-                if (response.len == 0 || !is_base64(response)) {
+                if (response.len == 0 || !sasl_words_is_base64(response)) {
                         imap_server_bad(s, "The initial response is not base64");
                         return;
                 }
         }
         if (!imap_parse_end(p)) {
                 imap_server_bad(s, "Say AUTHENTICATE and a mechanism");
-        } else if (!find_mechanism(s, name, &ev->mechanism)) {
+        } else if (!sasl_words_find(s->options.auth_mechanisms, name, &ev->mechanism)) {
                 imap_server_no(s, "CANNOT", "No such mechanism");
         } else {
                 ev->octets = response;
@@ -72,7 +47,7 @@ void imap_server_response(struct imap_server *s, struct span line, struct imap_e
         const bool is_given_up = span_equal(line, SPAN_LITERAL("*"));
 
         s->reading = IMAP_READING_LINE;
-        if (is_given_up || !is_base64(line)) {
+        if (is_given_up || !sasl_words_is_base64(line)) {
                 imap_server_bad(s, is_given_up ? "Login given up" : "This is not base64");
                 ev->kind = IMAP_EVENT_AUTHENTICATE_CANCEL;
                 return;

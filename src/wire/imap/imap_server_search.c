@@ -15,8 +15,9 @@ static void next_candidate(struct imap_server *s, struct imap_searching *g)
 
         g->index++;
         c->octets = (struct span) {NULL, 0};
-        c->is_whole = c->has_body = c->has_header = c->has_sent = false;
+        c->is_whole = c->has_body = c->has_header = c->has_sent = c->has_raw = false;
         buffer_clear(c->header);
+        buffer_clear(c->raw);
         imap_server_clear_message(s);
 }
 
@@ -83,6 +84,7 @@ void imap_server_search_finish(struct imap_server *s)
         struct imap_searching *g = s->work_state;
 
         buffer_done(&s->header_text);
+        buffer_done(&s->raw_text);
         if (g->is_missing)
                 imap_server_finish(s, IMAP_OK, NULL, "Done, but some messages are gone");
         else
@@ -113,6 +115,7 @@ void imap_server_search_begin(struct imap_server *s, struct imap_parser *p,
         g->candidate = (struct imap_candidate) {
                 .view = s->view, .now_us = clock_now_us(), .arena = &s->message,
                 .body = &s->scratch, .header = &s->header_text,
+                .raw = &s->raw_text,
         };
         s->work_state = g;
         s->work = work;

@@ -44,3 +44,10 @@ void imap_server_search_put_begin(struct imap_server *s);
 
 /* `$` becomes these; growing. */
 void imap_server_search_save(struct imap_server *s, const struct imap_uid_list *uids);
+
+/* imap_server_sort.c: the base subject of a raw Subject, folded, as octets to
+ * compare. 0, or as encoded_word_decode(). */
+int imap_server_sort_subject(struct span value, struct buffer *out, bool *ret_is_reply);
+
+/* Seconds since 1970: Date, else when it arrived (RFC 5256 section 2.2). */
+int64_t imap_server_sort_sent_at(const struct imap_candidate *c);

@@ -79,14 +79,13 @@ static int address_key(struct span value, bool is_display, struct arena *arena,
         return r;
 }
 
-static int subject_key(struct span value, struct buffer *out)
+int imap_server_sort_subject(struct span value, struct buffer *out, bool *ret_is_reply)
 {
         struct buffer decoded = BUFFER_INIT(1024 * 1024);
-        bool is_reply;
         int r = encoded_word_decode(span_trim(value), &decoded);
 
         if (r == 0)
-                r = search_text_base_subject(buffer_span(&decoded), out, &is_reply);
+                r = search_text_base_subject(buffer_span(&decoded), out, ret_is_reply);
         buffer_done(&decoded);
         return r;
 }
@@ -99,18 +98,19 @@ static bool text_key(struct imap_server *s, const struct imap_candidate *c, enum
 {
         struct buffer key = BUFFER_INIT(4 * 1024 * 1024);
         struct header_field field;
+        bool is_reply;
         int r = 0;
 
         if (header_find(c->octets, fields[by], &field))
                 r = by == BY_SUBJECT
-                            ? subject_key(field.value, &key)
+                            ? imap_server_sort_subject(field.value, &key, &is_reply)
                             : address_key(field.value, by >= BY_DISPLAY_FROM, c->arena, &key);
         *ret = arena_copy(&s->arena, span_first(buffer_span(&key), KEY_MAX));
         buffer_done(&key);
         return r != -ENOMEM && (ret->p || ret->len == 0);
 }
 
-static int64_t sent_at(const struct imap_candidate *c)
+int64_t imap_server_sort_sent_at(const struct imap_candidate *c)
 {
         struct header_field field;
         int64_t at, day;
@@ -149,7 +149,7 @@ static bool found(struct imap_server *s, const struct imap_candidate *c, size_t 
         row->uid = c->message->uid;
         row->numbers[BY_ARRIVAL] = (int64_t) c->message->arrived_us;
         row->numbers[BY_SIZE] = (int64_t) c->message->size;
-        row->numbers[BY_DATE] = sent_at(c);
+        row->numbers[BY_DATE] = imap_server_sort_sent_at(c);
         for (size_t i = 0; i < t->criterion_count; i++)
                 if (t->criteria[i].by >= BY_SUBJECT
                     && !text_key(s, c, t->criteria[i].by, &row->texts[i]))

@@ -347,8 +347,9 @@ struct session {
         "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UNSELECT UI" \
         "DPLUS MOVE CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED LIST-STA" \
         "TUS STATUS=SIZE ESEARCH SEARCHRES WITHIN CONDSTORE QRESYNC SORT SORT=DISP" \
-        "LAY MULTIAPPEND BINARY UTF8=ACCEPT OBJECTID SAVEDATE PREVIEW QUOTA QUOTA=" \
-        "RES-STORAGE QUOTA=RES-MESSAGE APPENDLIMIT=50"
+        "LAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS MULTIAPPEND BINARY" \
+        " UTF8=ACCEPT OBJECTID SAVEDATE PREVIEW QUOTA QUOTA=" \
+        "RES-STORAGE APPENDLIMIT=50"
 
 static const struct session sessions[] = {
         { "login by name", true, false,
@@ -674,6 +675,19 @@ static const struct session sessions[] = {
           "c OK Done\r\n"
           "d BAD Say SORT (criteria) charset keys\r\n"
           "e BAD Say SORT (criteria) charset keys\r\n",
+          NULL },
+        { "threads", false, false,
+          "a THREAD ORDEREDSUBJECT UTF-8 ALL\r\n"
+          "b UID THREAD REFERENCES US-ASCII NOT 3\r\n"
+          "c THREAD REFS UTF-8 SUBJECT nothing\r\n"
+          "d THREAD FOO UTF-8 ALL\r\n",
+          "* THREAD (2)(1 3)\r\n"
+          "a OK Done\r\n"
+          "* THREAD (2)(1)\r\n"
+          "b OK Done\r\n"
+          "* THREAD\r\n"
+          "c OK Done\r\n"
+          "d BAD Say THREAD algorithm charset keys\r\n",
           NULL },
         { "list", false, true,
           "a LIST \"\" *\r\n"

@@ -238,8 +238,12 @@ static size_t changes_of(const struct imap_view *old, size_t row,
 struct imap_view *imap_view_apply(const struct imap_view *old, const struct imap_view_head *head,
                                   const struct imap_view_change *changes, size_t count)
 {
+        static const struct imap_view_change none;
         struct imap_view *v;
         size_t done = 0;
+
+        if (!changes) /* no arithmetic on a null pointer */
+                changes = &none;
 
         for (size_t i = 0; i < count; i++)
                 if (changes[i].message.uid <= (i ? changes[i - 1].message.uid : 0))

@@ -14,30 +14,6 @@ static int digit_of(char c)
         return at ? (int) (at - digits) : -1;
 }
 
-static size_t put_utf8(uint32_t c, char *out)
-{
-        if (c < 0x80) {
-                out[0] = (char) c;
-                return 1;
-        }
-        if (c < 0x800) {
-                out[0] = (char) (0xC0 | c >> 6);
-                out[1] = (char) (0x80 | (c & 63));
-                return 2;
-        }
-        if (c < 0x10000) {
-                out[0] = (char) (0xE0 | c >> 12);
-                out[1] = (char) (0x80 | (c >> 6 & 63));
-                out[2] = (char) (0x80 | (c & 63));
-                return 3;
-        }
-        out[0] = (char) (0xF0 | c >> 18);
-        out[1] = (char) (0x80 | (c >> 12 & 63));
-        out[2] = (char) (0x80 | (c >> 6 & 63));
-        out[3] = (char) (0x80 | (c & 63));
-        return 4;
-}
-
 /* Sixteen bits of UTF-16; `*high` is a surrogate that waits for its other half. */
 static int put_unit(uint32_t unit, uint32_t *high, char *out, size_t *len)
 {
@@ -58,7 +34,7 @@ static int put_unit(uint32_t unit, uint32_t *high, char *out, size_t *len)
         }
         if (unit == 0)
                 return -EINVAL;
-        *len += put_utf8(unit, out + *len);
+        *len += utf8_put(unit, out + *len);
         return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/utf8.h"
 #include "wire/pop3/pop3_server_engine.h"
+#include "wire/sasl_words.h"
 
 POP3_COMMAND_FUNCTION(user)
 {
@@ -62,31 +63,6 @@ POP3_COMMAND_FUNCTION(apop)
 
 /* ---- AUTH -------------------------------------------------------------------- */
 
-static bool is_base64(struct span s)
-{
-        for (size_t i = 0; i < s.len; i++) {
-                const char c = ascii_lower(s.p[i]);
-
-                if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/'
-                      || c == '='))
-                        return false;
-        }
-        return true;
-}
-
-static bool find_mechanism(const struct pop3_server *s, struct span name, struct span *ret)
-{
-        struct span rest = s->options.auth_mechanisms, word;
-
-        while (span_split(&rest, ' ', &word)) {
-                if (word.len && span_equal_nocase(word, name)) {
-                        *ret = word;
-                        return true;
-                }
-        }
-        return false;
-}
-
 /* AUTH alone lists the mechanisms, as clients before RFC 2449 ask. */
 static void list_mechanisms(struct pop3_server *s)
 {
@@ -111,9 +87,9 @@ POP3_COMMAND_FUNCTION(auth)
                 return;
         }
         span_split(&argument, ' ', &name);
-        if (!is_base64(argument)) {
+        if (!sasl_words_is_base64(argument)) {
                 pop3_server_err(s, NULL, "The initial response is not base64");
-        } else if (!find_mechanism(s, name, &ev->mechanism)) {
+        } else if (!sasl_words_find(s->options.auth_mechanisms, name, &ev->mechanism)) {
                 pop3_server_err(s, NULL, "No such mechanism");
         } else {
                 ev->octets = argument;
@@ -125,7 +101,7 @@ void pop3_server_response(struct pop3_server *s, struct span line, struct pop3_e
 {
         const bool is_given_up = span_equal(line, SPAN_LITERAL("*"));
 
-        if (is_given_up || !is_base64(line)) {
+        if (is_given_up || !sasl_words_is_base64(line)) {
                 pop3_server_err(s, NULL, is_given_up ? "Login given up" : "This is not base64");
                 ev->kind = POP3_EVENT_AUTH_CANCEL;
                 return;

@@ -125,6 +125,8 @@ static int reserve_status(struct transaction *t, size_t count)
 static void begin(struct smtp_client *c, struct transaction *t)
 {
         smtp_client_mail_check(c, t);
+        smtp_client_mail_choose_bdat(c, t);
+        c->had_transaction = true;
         if (t->refusal.code)
                 t->phase = PHASE_FINISHED; /* answered when it is the first */
         else
@@ -154,7 +156,9 @@ int smtp_client_body(struct smtp_client *c, struct span octets)
 
         if (c->is_failed)
                 return 0; /* events say so */
-        assert(t && t->phase == PHASE_BODY);
+        assert(t && smtp_client_wants_body(c));
+        if (t->is_bdat)
+                return buffer_append_span(&c->output, octets) < 0 ? -ENOMEM : 0;
         while (octets.len) {
                 struct span step = span_first(octets, BODY_STEP);
                 char *out;
@@ -175,7 +179,13 @@ int smtp_client_body_end(struct smtp_client *c)
 
         if (c->is_failed)
                 return 0;
-        assert(t && t->phase == PHASE_BODY);
+        assert(t && smtp_client_wants_body(c));
+        if (t->is_bdat) {
+                t->is_body_sent = true;
+                if (t->phase == PHASE_BODY)
+                        t->phase = PHASE_DOT;
+                return 0;
+        }
         if (buffer_reserve(&c->output, DOT_ENCODE_END_MAX, &out) < 0)
                 return -ENOMEM;
         buffer_commit(&c->output, dot_encode_end(&c->dots, out));
@@ -223,7 +233,8 @@ static bool emit_next(struct smtp_client *c, struct transaction *t, struct smtp_
 /* What is left of the first transaction when the session has failed. */
 static void fail_transaction(struct smtp_client *c, struct transaction *t)
 {
-        bool is_untouched = t->replied == 0 && t->phase <= PHASE_COMMANDS;
+        /* A message that left with its envelope may have been taken. */
+        bool is_untouched = t->replied == 0 && t->phase <= PHASE_COMMANDS && !t->is_body_asked;
 
         if (t->phase == PHASE_FINISHED)
                 return;
@@ -273,7 +284,7 @@ static bool transaction_event(struct smtp_client *c, struct smtp_client_event *r
                 return true;
         if (t->phase == PHASE_FINISHED)
                 return finish_transaction(c, t, ret);
-        if (t->phase == PHASE_BODY && !t->is_body_asked) {
+        if ((t->phase == PHASE_BODY || t->is_bdat_sent) && !t->is_body_asked) {
                 t->is_body_asked = true;
                 *ret = (struct smtp_client_event) {.kind = SMTP_CLIENT_BODY, .tag = t->mail.tag};
                 return true;
@@ -374,6 +385,16 @@ static enum smtp_client_stage transaction_stage(const struct transaction *t)
                 break;
         }
         return SMTP_CLIENT_AT_DOT;
+}
+
+bool smtp_client_wants_body(const struct smtp_client *c)
+{
+        const struct transaction *t = c->count ? &c->transactions[c->first] : NULL;
+
+        if (!t || c->is_failed || !t->is_body_asked)
+                return false;
+        return t->phase == PHASE_BODY ||
+               (t->phase == PHASE_COMMANDS && t->is_bdat_sent && !t->is_body_sent);
 }
 
 enum smtp_client_stage smtp_client_stage(const struct smtp_client *c)

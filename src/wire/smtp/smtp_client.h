@@ -14,6 +14,11 @@
  *     smtp_client_body_end() ──► RESULT… ──► DONE          (or RETURNED, alone)
  *     … ──► OVER: the session has ended, drop the connection
  *
+ * A peer that offers CHUNKING (RFC 3030) gets the first message of a session,
+ * if it is short, together with its envelope: one round trip less. Later ones
+ * wait for the reply to DATA, so that a connection which the peer closed in
+ * between can be told from one that ended after it took the message.
+ *
  * With PIPELINING (RFC 2920) MAIL, all RCPT and DATA leave together, and the
  * next transaction may be given as soon as the body has been: its commands
  * follow in the same write.
@@ -45,7 +50,8 @@ enum smtp_client_flag { /* of a message */
         SMTP_CLIENT_SMTPUTF8 = 2,
         SMTP_CLIENT_RET_FULL = 4, /* RFC 3461 section 4.3 */
         SMTP_CLIENT_RET_HDRS = 8,
-        SMTP_CLIENT_PROBE = 16, /* no message: each recipient's answer is that to its RCPT */
+        SMTP_CLIENT_PROBE = 32, /* no message: each recipient's answer is that to its RCPT */
+        SMTP_CLIENT_BINARY = 16, /* lines may have any length and end: RFC 3030 section 3 */
 };
 
 enum smtp_client_offer { /* what EHLO was answered with */
@@ -56,6 +62,8 @@ enum smtp_client_offer { /* what EHLO was answered with */
         SMTP_CLIENT_OFFER_SMTPUTF8 = 16,
         SMTP_CLIENT_OFFER_STARTTLS = 32,
         SMTP_CLIENT_OFFER_MT_PRIORITY = 64,
+        SMTP_CLIENT_OFFER_CHUNKING = 128,
+        SMTP_CLIENT_OFFER_BINARYMIME = 256,
 };
 
 struct smtp_client_rcpt {
@@ -72,7 +80,7 @@ struct smtp_client_mail {
         unsigned flags;        /* enum smtp_client_flag */
         bool has_priority;
         int8_t priority;       /* for MT-PRIORITY= (RFC 6710), where the host takes it */
-        uint64_t size;         /* octets of the message, for SIZE= (RFC 1870) */
+        uint64_t size;         /* octets of the message: SIZE= (RFC 1870), BDAT */
         const struct smtp_client_rcpt *rcpts;
         size_t rcpt_count; /* at least 1 */
 };
@@ -135,6 +143,9 @@ int smtp_client_send(struct smtp_client *c, const struct smtp_client_mail *m);
  * with CRLF; transparency is done here. 0 or -ENOMEM. */
 int smtp_client_body(struct smtp_client *c, struct span octets);
 int smtp_client_body_end(struct smtp_client *c);
+
+/* Whether more of it is wanted now: BODY came, and smtp_client_body_end() not. */
+bool smtp_client_wants_body(const struct smtp_client *c);
 
 /* The connection has ended, or is given up (a timeout, a cancelled body): makes
  * the events that answer what is still open. `text` says why; copied. */

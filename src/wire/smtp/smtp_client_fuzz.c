@@ -29,6 +29,7 @@ static void on_event(struct smtp_client *c, const struct smtp_client_event *e)
                 smtp_client_secured(c);
                 break;
         case SMTP_CLIENT_BODY:
+                assert(smtp_client_wants_body(c));
                 assert(smtp_client_body(c, SPAN_LITERAL(".x\n.\n")) == 0);
                 assert(smtp_client_body_end(c) == 0);
                 break;
@@ -71,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 while (sent < MAILS_MAX && smtp_client_may_send(c)) {
                         struct smtp_client_mail m = {
                                 .tag = &mails[sent], .mail_from = SPAN("f@x"), .rcpts = rcpts,
-                                .rcpt_count = RCPTS, .size = 5};
+                                .rcpt_count = RCPTS, .size = 5,
+                                .flags = data[0] & 32 ? SMTP_CLIENT_BINARY : 0};
 
                         assert(smtp_client_send(c, &m) == 0);
                         sent++;

@@ -6,6 +6,13 @@
 
 #include "wire/smtp/smtp_client_private.h"
 
+enum { BDAT_FIRST_MAX = 64 * 1024 }; /* octets that may be in vain, if nobody is accepted */
+
+static bool is_probe(const struct transaction *t)
+{
+        return t->mail.flags & SMTP_CLIENT_PROBE;
+}
+
 /* An address or parameter that would end its command line early. Whoever made
  * the envelope has parsed it; this is the last door. */
 static bool has_control(struct span s)
@@ -42,6 +49,8 @@ static void refuse(struct transaction *t, unsigned code, const char *enhanced, c
         };
 }
 
+#define BINARY_OFFERS (SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_BINARYMIME)
+
 void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t)
 {
         const struct smtp_client_mail *m = &t->mail;
@@ -52,11 +61,26 @@ void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t)
         else if (m->flags & SMTP_CLIENT_SMTPUTF8 && !(c->offers & SMTP_CLIENT_OFFER_SMTPUTF8))
                 refuse(t, 553, "5.6.7", /* RFC 6531 section 3.5 */
                        "the host does not take internationalized mail (no SMTPUTF8)");
+        else if (m->flags & SMTP_CLIENT_BINARY && (c->offers & BINARY_OFFERS) != BINARY_OFFERS)
+                refuse(t, 554, "5.6.3", /* RFC 3030 section 3 */
+                       "the host does not take binary messages (no BINARYMIME)");
         else if (m->flags & SMTP_CLIENT_8BIT && !(c->offers & SMTP_CLIENT_OFFER_8BITMIME))
                 refuse(t, 554, "5.6.3", /* RFC 6152 section 3 */
                        "the host does not take 8-bit text (no 8BITMIME)");
         else if (c->size_max && m->size > c->size_max)
                 refuse(t, 552, "5.3.4", "the message is larger than the host takes (SIZE)");
+}
+
+/* With LMTP nobody can say how many replies follow a message whose recipients
+ * were all refused. */
+void smtp_client_mail_choose_bdat(const struct smtp_client *c, struct transaction *t)
+{
+        const unsigned quick = SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_PIPELINING;
+
+        t->is_bdat_first = (c->offers & quick) == quick && !c->options.is_lmtp &&
+                           !c->had_transaction && t->mail.size <= BDAT_FIRST_MAX;
+        t->is_bdat_first = t->is_bdat_first && !is_probe(t);
+        t->is_bdat = t->is_bdat_first || t->mail.flags & SMTP_CLIENT_BINARY;
 }
 
 static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
@@ -70,7 +94,9 @@ static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
                 snprintf(size, sizeof size, " SIZE=%" PRIu64, m->size);
                 smtp_client_put_text(c, size);
         }
-        if (m->flags & SMTP_CLIENT_8BIT)
+        if (m->flags & SMTP_CLIENT_BINARY)
+                smtp_client_put_text(c, " BODY=BINARYMIME");
+        else if (m->flags & SMTP_CLIENT_8BIT)
                 smtp_client_put_text(c, " BODY=8BITMIME");
         if (m->flags & SMTP_CLIENT_SMTPUTF8)
                 smtp_client_put_text(c, " SMTPUTF8");
@@ -132,14 +158,31 @@ static void put_command(struct smtp_client *c, struct transaction *t, size_t num
                 smtp_client_put_text(c, "DATA\r\n");
 }
 
-static bool is_probe(const struct transaction *t)
+static void put_bdat(struct smtp_client *c, struct transaction *t)
 {
-        return t->mail.flags & SMTP_CLIENT_PROBE;
+        char text[48];
+
+        snprintf(text, sizeof text, "BDAT %" PRIu64 " LAST\r\n", t->mail.size);
+        smtp_client_put_text(c, text);
+        t->is_bdat_sent = true;
+}
+
+/* All replies to the envelope are there: what follows is the one to BDAT. */
+static void end_envelope(struct smtp_client *c, struct transaction *t)
+{
+        if (!t->is_bdat_sent && t->accepted == 0) {
+                c->needs_rset = true;
+                t->phase = PHASE_FINISHED;
+                return;
+        }
+        if (!t->is_bdat_sent)
+                put_bdat(c, t);
+        t->phase = t->is_body_sent ? PHASE_DOT : PHASE_BODY;
 }
 
 void smtp_client_mail_commands(struct smtp_client *c, struct transaction *t)
 {
-        size_t all = t->mail.rcpt_count + (is_probe(t) ? 1 : 2);
+        size_t all = t->mail.rcpt_count + (t->is_bdat || is_probe(t) ? 1 : 2);
         bool is_pipelining = c->offers & SMTP_CLIENT_OFFER_PIPELINING;
 
         if (t->phase == PHASE_WAITING) {
@@ -154,6 +197,8 @@ void smtp_client_mail_commands(struct smtp_client *c, struct transaction *t)
                 return; /* goes on with the reply */
         while (t->sent < all && (is_pipelining || t->sent == t->replied))
                 put_command(c, t, t->sent++);
+        if (t->is_bdat_first && !t->is_bdat_sent && t->sent == all)
+                put_bdat(c, t);
 }
 
 static void emit(struct smtp_client *c, enum emit which, const struct smtp_reply *reply)
@@ -260,6 +305,10 @@ static void on_command(struct smtp_client *c, struct transaction *t,
                 t->phase = PHASE_FINISHED;
                 return;
         }
+        if (t->is_bdat && t->replied == data) {
+                end_envelope(c, t);
+                return;
+        }
         if (t->replied == data && t->sent == data && t->accepted == 0) {
                 c->needs_rset = true; /* not pipelined: DATA would be in vain */
                 t->phase = PHASE_FINISHED;
@@ -298,6 +347,8 @@ void smtp_client_mail_reply(struct smtp_client *c, struct transaction *t,
                 } else {
                         if (t->accepted)
                                 emit(c, EMIT_ACCEPTED, reply);
+                        /* RFC 3030 section 2: what state it is in now is not said. */
+                        c->needs_rset = c->needs_rset || (t->is_bdat && is_refusal(reply));
                         t->phase = PHASE_FINISHED;
                 }
                 break;

@@ -19,7 +19,8 @@ enum session_state {
 /* Transaction: WAITING ──► COMMANDS ──► BODY ──► DOT ──► FINISHED
  *                             └─────────────────────────────▲
  * Replies come in the order of commands, so two counters say what each reply
- * is to: number 0 is MAIL, 1 … n the recipients, n + 1 DATA. */
+ * is to: number 0 is MAIL, 1 … n the recipients, n + 1 DATA. BDAT is none of
+ * them: its reply is the one in DOT, as if the final dot had been sent. */
 enum transaction_phase { PHASE_WAITING, PHASE_COMMANDS, PHASE_BODY, PHASE_DOT, PHASE_FINISHED };
 
 enum rcpt_status { RCPT_OPEN, RCPT_ACCEPTED, RCPT_ANSWERED };
@@ -33,6 +34,9 @@ struct transaction {
         size_t accepted;      /* recipients in RCPT_ACCEPTED or once there */
         size_t next_lmtp;     /* where to look for the next accepted one */
         bool is_mail_accepted;
+        bool is_bdat;         /* BDAT instead of DATA, and */
+        bool is_bdat_first;   /* with the envelope, before any reply to it */
+        bool is_bdat_sent, is_body_sent;
         bool is_body_asked;   /* BODY was told */
         bool is_returned;     /* finished with RETURNED instead of DONE */
         struct smtp_reply refusal; /* ours, before anything is sent; code 0: none */
@@ -52,6 +56,7 @@ struct smtp_client {
         uint64_t done_count;
         unsigned offers;
         uint64_t size_max; /* of SIZE, 0: not told */
+        bool had_transaction; /* in this session */
         bool is_secured;
         bool tell_ready, tell_starttls, tell_over;
         unsigned rsets; /* replies to RSET that are still to come */
@@ -91,3 +96,4 @@ void smtp_client_mail_reply(struct smtp_client *c, struct transaction *t,
                             const struct smtp_reply *reply);
 void smtp_client_mail_commands(struct smtp_client *c, struct transaction *t);
 void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t);
+void smtp_client_mail_choose_bdat(const struct smtp_client *c, struct transaction *t);

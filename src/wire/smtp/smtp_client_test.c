@@ -14,7 +14,7 @@ struct script {
         enum smtp_client_tls tls;
         const char *greeting, *ehlo, *helo, *starttls, *mail, *rcpt[RCPTS_MAX], *data;
         const char *dot[RCPTS_MAX]; /* LMTP: in the order of accepted recipients */
-        const char *rset;
+        const char *bdat, *rset;
         unsigned flags;
         uint64_t size;
         unsigned want[RCPTS_MAX]; /* codes of each mail's recipients; 0: RETURNED or our text */
@@ -23,6 +23,8 @@ struct script {
 };
 
 #define PLAIN "250 mx"
+#define CHUNKS "250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 8BITMIME"
+#define BINARY "250-mx\r\n250-CHUNKING\r\n250 BINARYMIME"
 #define FULL "250-mx\r\n250-PIPELINING\r\n250-SIZE 5000\r\n250-8BITMIME\r\n250-DSN\r\n250 STARTTLS"
 
 static const struct script scripts[] = {
@@ -95,6 +97,35 @@ static const struct script scripts[] = {
         { "LMTP, a reply is missing", .is_lmtp = true, .ehlo = FULL, .dot = {"250 a", "%"},
           .want = {250, 0, 0} },
         { "LMTP has no HELO", .is_lmtp = true, .ehlo = "500 what", .want = {0} },
+        { "BDAT with the envelope", .ehlo = CHUNKS, .want = {250, 250, 250},
+          .want_commands = "MAIL FROM:<a@x>\r\nRCPT TO:<r0@y>\r\nRCPT TO:<r1@y>\r\n"
+                           "RCPT TO:<r2@y>\r\nBDAT 4 LAST\r\n.b\r\n" },
+        { "BDAT, one refused", .ehlo = CHUNKS, .rcpt = {"250 a", "550 5.1.1 b", "250 c"},
+          .want = {250, 550, 250} },
+        { "BDAT, all refused", .ehlo = CHUNKS, .rcpt = {"550 5.1.1 a", "550 b", "450 c"},
+          .want = {550, 550, 450} },
+        { "BDAT, all refused and taken", .ehlo = CHUNKS, .rcpt = {"550 a", "550 b", "450 c"},
+          .bdat = "250 yes", .want = {550, 550, 450} },
+        { "BDAT, MAIL refused", .ehlo = CHUNKS, .mail = "550 5.7.1 no",
+          .rcpt = {"503 a", "503 b", "503 c"}, .want = {550, 550, 550} },
+        { "BDAT refused", .ehlo = CHUNKS, .bdat = "552 5.3.4 large", .want = {552, 552, 552} },
+        { "BDAT, 421 at MAIL", .ehlo = CHUNKS, .mail = "421 4.3.2 down%", .want = {421, 421, 421} },
+        { "BDAT, silence", .ehlo = CHUNKS, .bdat = "%", .want = {0, 0, 0} },
+        { "BDAT, 354 to it", .ehlo = CHUNKS, .bdat = "354 more", .want = {0, 0, 0} },
+        { "binary, step by step", .ehlo = BINARY, .flags = SMTP_CLIENT_BINARY,
+          .want = {250, 250, 250},
+          .want_commands = "MAIL FROM:<a@x> BODY=BINARYMIME\r\nRCPT TO:<r0@y>\r\n"
+                           "RCPT TO:<r1@y>\r\nRCPT TO:<r2@y>\r\nBDAT 4 LAST\r\n.b\r\n" },
+        { "binary, all refused", .ehlo = BINARY, .flags = SMTP_CLIENT_BINARY,
+          .rcpt = {"550 a", "550 b", "450 c"}, .want = {550, 550, 450} },
+        { "binary to LMTP", .is_lmtp = true, .ehlo = CHUNKS, .flags = SMTP_CLIENT_BINARY,
+          .rcpt = {"550 a", "250 b", "250 c"}, .dot = {"250 b", "452 4.2.2 c"},
+          .want = {550, 250, 452} },
+        { "binary not taken", .ehlo = FULL, .flags = SMTP_CLIENT_BINARY, .want = {554, 554, 554},
+          .want_enhanced = "5.6.3" },
+        { "no CHUNKING to LMTP", .is_lmtp = true, .ehlo = CHUNKS, .want = {250, 250, 250},
+          .want_commands = "MAIL FROM:<a@x>\r\nRCPT TO:<r0@y>\r\nRCPT TO:<r1@y>\r\n"
+                           "RCPT TO:<r2@y>\r\nDATA\r\n..b\r\n.\r\n" },
         { "too large", .ehlo = FULL, .size = 5001, .want = {552, 552, 552},
           .want_enhanced = "5.3.4" },
         { "8-bit not taken", .ehlo = PLAIN, .flags = SMTP_CLIENT_8BIT, .want = {554, 554, 554},
@@ -110,6 +141,7 @@ struct server {
         struct buffer in, out;
         struct buffer said; /* by the client, within the first mail */
         bool is_greeted, is_in_data, has_ended, is_tls;
+        size_t bdat_left; /* octets of a chunk, and the reply behind them */
         unsigned rcpt, accepted, mails;
 };
 
@@ -134,7 +166,7 @@ static void say_dots(struct server *v)
         unsigned replies = v->s->is_lmtp ? v->accepted : 1;
 
         for (unsigned i = 0; i < replies && !v->has_ended; i++)
-                say(v, v->s->dot[i], "250 2.6.0 queued");
+                say(v, v->s->bdat ? v->s->bdat : v->s->dot[i], "250 2.6.0 queued");
 }
 
 static void on_line(struct server *v, struct span line)
@@ -167,6 +199,8 @@ static void on_line(struct server *v, struct span line)
                 v->rcpt++;
         } else if (span_equal(verb, SPAN_LITERAL("DATA"))) {
                 v->is_in_data = say(v, s->data, "354 go") && (!s->data || s->data[0] == '3');
+        } else if (span_equal(line, SPAN_LITERAL("BDAT 4 LAST"))) {
+                v->bdat_left = 4;
         } else if (span_equal(verb, SPAN_LITERAL("RSET"))) {
                 say(v, s->rset, "250 reset");
         } else {
@@ -188,6 +222,19 @@ static void serve(struct server *v, struct span octets)
         buffer_append_span(&v->in, octets);
         while (!v->has_ended && (end = span_find(buffer_span(&v->in), '\n')) != SIZE_MAX) {
                 struct span line = span_first(buffer_span(&v->in), end);
+
+                if (v->bdat_left) {
+                        if (v->in.len < v->bdat_left)
+                                return;
+                        buffer_consume(&v->in, v->bdat_left);
+                        v->bdat_left = 0;
+                        v->mails++;
+                        if (v->s->bdat || v->accepted)
+                                say_dots(v);
+                        else
+                                say(v, "503 5.5.1 no recipients", NULL);
+                        continue;
+                }
 
                 CHECK(end > 0 && line.p[end - 1] == '\r', "CRLF");
                 line.len--;

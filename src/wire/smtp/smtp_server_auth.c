@@ -1,4 +1,5 @@
 /* AUTH (RFC 4954): the lines of the exchange; the mechanisms are elsewhere. */
+#include "wire/sasl_words.h"
 #include "wire/smtp/smtp_server_engine.h"
 
 static bool is_mechanism(struct span s)
@@ -12,19 +13,6 @@ static bool is_mechanism(struct span s)
         return s.len >= 1 && s.len <= 20;
 }
 
-/* base64, or "=" for an empty initial response. */
-static bool is_base64(struct span s)
-{
-        for (size_t i = 0; i < s.len; i++) {
-                const char c = ascii_lower(s.p[i]);
-
-                if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/'
-                      || c == '='))
-                        return false;
-        }
-        return true;
-}
-
 SMTP_COMMAND_FUNCTION(auth)
 {
         struct span mechanism;
@@ -34,7 +22,7 @@ SMTP_COMMAND_FUNCTION(auth)
                 return;
         }
         if (!span_split(&argument, ' ', &mechanism) || !is_mechanism(mechanism)
-            || !is_base64(argument)) {
+            || !sasl_words_is_base64(argument)) {
                 smtp_server_refuse(s, 501, "5.5.4", "Say AUTH mechanism [response in base64]");
                 return;
         }
@@ -62,7 +50,7 @@ void smtp_server_auth_line(struct smtp_server *s, struct span line, struct smtp_
         if (span_equal(text, SPAN_LITERAL("*"))) {
                 smtp_server_refuse(s, 501, "5.7.0", "Login given up");
                 ev->kind = SMTP_EVENT_AUTH_CANCEL;
-        } else if (!is_base64(text)) {
+        } else if (!sasl_words_is_base64(text)) {
                 smtp_server_refuse(s, 501, "5.5.2", "This is not base64");
                 ev->kind = SMTP_EVENT_AUTH_CANCEL;
         } else {

@@ -1,0 +1,158 @@
+"""Tables of what was measured, as Markdown, and the files that are kept."""
+import json
+import pathlib
+
+import plot
+from machine import median
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+
+
+def _own(runs, name):
+    return [run for run in runs if run["server"] == name]
+
+
+def _rate(runs, name):
+    return median(run["rate"] for run in _own(runs, name))
+
+
+def _ratio(runs, key="rate", over=None):
+    """Hayauma's over another's; None when one is missing."""
+    ours, theirs = (median(run[key] for run in _own(runs, name)) for name in ("hayauma", over))
+    return ours / theirs if ours and theirs else None
+
+
+def verdicts(row, runs):
+    """[(what was hoped for, what was measured, is_met)]."""
+    found = []
+    ratio, ours = _ratio(runs, over=row.against), _rate(runs, "hayauma")
+    if row.ratio and ratio:
+        found.append((f"{row.ratio:g} × {row.against}", f"{ratio:.1f} ×", ratio >= row.ratio))
+    if row.rate and ours:
+        found.append((f"{row.rate:,.0f}/s", f"{ours:,.0f}/s", ours >= row.rate))
+    share = _ratio(runs, "p99_ms", row.against)
+    if row.p99 and share:
+        found.append((f"p99 ≤ {row.p99:g} of {row.against}'s", f"{share:.2f}", share <= row.p99))
+    return found
+
+
+def rate_table(rows, measured):
+    lines = ["| row | server | rate (least–most) | CPU µs each | 250 p50 / p99 ms | Hayauma is |",
+             "|---|---|---|---|---|---|"]
+    for row in rows:
+        runs = measured.get(row.key, [])
+        for name in row.names:
+            own = _own(runs, name)
+            if not own:
+                continue
+            rates = [run["rate"] for run in own]
+            times = [median(run[key] for run in own) for key in ("p50_ms", "p99_ms")]
+            ratio = _ratio(runs, over=name)
+            lines.append(
+                f"| {row.title} | {name} | {median(rates):,.0f} "
+                f"({min(rates):,.0f}–{max(rates):,.0f}) "
+                f"{'rcpt/s' if row.recipients > 1 else '/s'} "
+                f"| {median(run['cpu_us_all'] for run in own):,.0f} "
+                f"| {times[0]:.1f} / {times[1]:.1f} "
+                f"| {'' if name in ('hayauma', 'wire') or not ratio else f'{ratio:.1f} ×'} |")
+    return "\n".join(lines)
+
+
+def target_table(rows, series, result):
+    lines = ["| row | hoped for | measured | |", "|---|---|---|---|"]
+    for row in rows:
+        for wanted, got, is_met in verdicts(row, result["rows"].get(row.key, [])):
+            lines.append(f"| {row.title} | {wanted} | {got} | {'met' if is_met else '**short**'} |")
+    for one in series:
+        said = result["series"].get(one.key)
+        for wanted, is_met in said["targets"] if said else []:
+            lines.append(f"| {one.title} | {wanted} | "
+                         f"{'; '.join(f'{k} {v}' for k, v in list(said['facts'].items())[:4])} "
+                         f"| {'met' if is_met else '**short**'} |")
+    return "\n".join(lines)
+
+
+def processes(runs, name="hayauma"):
+    """Median CPU time each, by process."""
+    own = _own(runs, name)
+    parts = dict.fromkeys(part for run in own for part in run["cpu_us"])
+    return {part: median(run["cpu_us"].get(part, 0) for run in own) for part in parts}
+
+
+def process_table(rows, measured):
+    lines = ["| row | CPU µs each, by process (in brackets: the generator) |", "|---|---|"]
+    for row in rows:
+        parts = processes(measured.get(row.key, []))
+        if parts:
+            lines.append(f"| {row.title} | "
+                         + ", ".join(f"{part} {us:.1f}" for part, us in parts.items()) + " |")
+    return "\n".join(lines)
+
+
+def series_text(series, result):
+    parts = []
+    for one in series:
+        said = result["series"].get(one.key)
+        if said:
+            facts = "\n".join(f"- {name}: {value}" for name, value in said["facts"].items())
+            parts.append(f"### {one.title}\n\n{facts}")
+    return "\n\n".join(parts)
+
+
+def text(result, rows, series):
+    measured = {row.key for row in rows} & set(result["rows"])
+    shown = [row for row in rows if row.key in measured]
+    parts = []
+    if shown:
+        parts += ["## Rates\n\n" + rate_table(shown, result["rows"])]
+    parts += ["## Targets\n\n" + target_table(shown, series, result)]
+    if shown:
+        parts += ["## Where the time goes\n\n" + process_table(shown, result["rows"])]
+    if result["series"]:
+        parts += ["## As things grow, and idle\n\n" + series_text(series, result)]
+    if result["failed"]:
+        parts += ["## Failed\n\n" + "\n".join(f"- {key}: {why.splitlines()[0] if why else '?'}"
+                                              for key, why in result["failed"].items())]
+    return "\n\n".join(parts)
+
+
+def plots(result, rows, series):
+    """{file name: SVG}."""
+    shown = [row for row in rows if row.key in result["rows"]]
+    out, groups, stacked = {}, [], []
+    for row in shown:
+        runs = result["rows"][row.key]
+        each = []
+        for name in row.names:
+            rates = [run["rate"] for run in _own(runs, name)]
+            if rates:
+                each.append((name, median(rates), min(rates), max(rates)))
+        groups.append((row.title, each))
+        if _own(runs, "hayauma"):
+            stacked.append((row.title, processes(runs)))
+    if groups:
+        out["rates.svg"] = plot.bars("Rates", groups, "messages or recipients a second", True)
+    if stacked:
+        out["processes.svg"] = plot.stacks("CPU time a message, by process", stacked,
+                                           "µs; in brackets the generator's")
+    flat = [line for one in series for line in result["series"].get(one.key, {}).get("lines", [])]
+    if flat:
+        out["growth.svg"] = plot.lines("Rate as queue and mailbox grow", flat,
+                                       "messages that are there already", "messages/s")
+    return out
+
+
+def keep(result, rows, series):
+    """Writes all files into a folder of its own; the folder."""
+    folder = RESULTS / result["conditions"]["date"][:16].replace(":", "")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "runs.json").write_text(json.dumps(result, indent=1) + "\n")
+    drawn = plots(result, rows, series)
+    for name, svg in drawn.items():
+        (folder / name).write_text(svg)
+    facts = "\n".join(f"- {name}: {value}" for name, value in result["conditions"].items())
+    pictures = "\n".join(f"![{name}]({name})" for name in drawn)
+    (folder / "README.md").write_text(
+        f"# {result['conditions']['date']}\n\n{facts}\n\n{text(result, rows, series)}\n\n"
+        f"{pictures}\n")
+    return folder

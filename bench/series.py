@@ -1,0 +1,263 @@
+"""What is not one rate beside another: rates as something grows, and memory.
+
+Each function returns {"facts": {name: text}, "targets": [[text, is_met]],
+"lines": [{"name", "x", "y", "low", "high"}]}, the last for a plot."""
+import dataclasses
+import json
+import multiprocessing
+import socket
+import ssl
+import statistics
+import subprocess
+import threading
+import time
+
+import machine
+import ports
+import rows
+import servers
+from hayauma import RELEASE, Hayauma
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    key: str
+    title: str
+    function: object
+
+    def run(self, options, say):
+        return self.function(options, lambda text: say(f"{self.key}: {text}"))
+
+
+class Watch:
+    """The most memory that a server takes meanwhile, looked at ten times a second."""
+
+    def __init__(self, pid):
+        self.pid, self.most, self._is_over = pid, 0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self):
+        while not self._is_over.wait(0.1):
+            self.most = max(self.most, sum(machine.memory(self.pid).values()))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self._thread.join()
+
+
+def large(options, say):
+    """Large messages go to disk as fast as the disk can."""
+    row = rows.Row("large", "", "accept", connections=20, per_connection=0, size=10 * MIB)
+    messages = 40 if options.quick else 100
+    shares, rates, peaks, disks = [], [], [], []
+    for number in range(options.rounds):
+        server = servers.HayaumaServer(row, None)
+        try:
+            time.sleep(1)  # its first segments are made
+            idle = sum(machine.memory(server.pid).values())
+            disk = statistics.median(machine.write_rate(servers.FOLDER, 256 * MIB)
+                                     for _ in range(2))
+            with Watch(server.pid) as watch:
+                said = row.send(server.port, messages)
+        finally:
+            server.stop()
+        disk = (disk + machine.write_rate(servers.FOLDER, 256 * MIB)) / 2
+        rate = messages * row.size / said["seconds"]
+        rates.append(rate / MIB)
+        disks.append(disk / MIB)
+        shares.append(rate / disk)
+        peaks.append((watch.most - idle) / row.connections / MIB)
+        say(f"round {number + 1}: {rates[-1]:.0f} MiB/s, the disk by itself {disks[-1]:.0f} "
+            f"MiB/s, {peaks[-1]:.2f} MiB a connection")
+    share, peak = statistics.median(shares), statistics.median(peaks)
+    return {"facts": {"rate": f"{statistics.median(rates):.0f} MiB/s",
+                      "durable sequential writing": f"{statistics.median(disks):.0f} MiB/s",
+                      "share": f"{share:.0%}", "PSS a connection": f"{peak:.2f} MiB"},
+            "targets": [["at least 70 % of what the disk writes durably", share >= 0.7],
+                        ["at most 2 MiB a connection", peak <= 2]],
+            "lines": []}
+
+
+def _growth(options, say, name, grow, measure):
+    """The rate of a server that fills, beside an empty one that is measured in
+    turn with it: the machine may change meanwhile, their ratio should not.
+    grow(more) fills it; measure(is_grown, count) returns (rate, CPU µs)."""
+    depths = [0, 10000, 100000] if options.quick else [0, 10000, 100000, 1000000]
+    line = {"name": name, "x": depths, "y": [], "low": [], "high": []}
+    facts, ratios, held = {}, [], 0
+    count = int(options.seconds * measure(True, 2000)[0] // 100 * 100) + 1000
+    for depth in depths:
+        grow(max(0, depth - held))
+        held = max(held, depth)
+        runs = [[measure(is_grown, count) for is_grown in (True, False)]
+                for _ in range(options.rounds)]
+        rates = [grown[0] for grown, _ in runs]
+        ratios.append(statistics.median(grown[0] / empty[0] for grown, empty in runs))
+        cpu, cpu_empty = (statistics.median(pair[i][1] for pair in runs) for i in (0, 1))
+        facts[f"{depth:,}"] = (
+            f"{statistics.median(rates):,.0f}/s ({min(rates):,.0f}–{max(rates):,.0f}), "
+            f"{ratios[-1]:.2f} of an empty one, {cpu:.0f} µs CPU ({cpu_empty:.0f})")
+        say(f"{depth:,}: {facts[f'{depth:,}']}")
+        for key, value in (("y", statistics.median(rates)), ("low", min(rates)),
+                           ("high", max(rates))):
+            line[key].append(value)
+    return {"facts": facts, "targets": [["at least 80 % of an empty one's rate at every depth",
+                                         min(ratios) >= 0.8]], "lines": [line]}
+
+
+def flat_mailbox(options, say):
+    """Into one mailbox, as it grows; the other one is not delivered to otherwise."""
+    row = rows.Row("flat", "", "local", per_connection=100, users=1, size=1024, is_lmtp=True)
+    grown, empty = servers.HayaumaServer(row, None), servers.HayaumaServer(row, None)
+
+    def measure(is_grown, count):
+        if not is_grown:  # it stays small
+            empty.stop()
+            empty.start()
+            row.send(empty.port, 1000)
+        one = rows.measure(grown if is_grown else empty, row, count, None)
+        return one["rate"], one["cpu_us_all"]
+    try:
+        return _growth(options, say, "into one mailbox",
+                       lambda more: more and row.send(grown.port, more), measure)
+    finally:
+        grown.stop()
+        empty.stop()
+
+
+def flat_queue(options, say):
+    """Passing on, beside a queue for a host that does not answer."""
+    live = rows.Row("flat", "", "relay", per_connection=100)
+    dead = rows.Row("flat", "", "relay", per_connection=0, size=400, domain="dead.example.net")
+    sinks = rows.Sinks(live)
+    grown = servers.HayaumaServer(live, sinks,
+                                  routes={dead.domain: ("127.0.0.1", ports.free_port())})
+    empty = servers.HayaumaServer(live, sinks)
+
+    def measure(is_grown, count):
+        one = rows.measure(grown if is_grown else empty, live, count, sinks)
+        return one["rate"], one["cpu_us_all"]
+    try:
+        return _growth(options, say, "relay beside a queue",
+                       lambda more: more and dead.send(grown.port, more), measure)
+    finally:
+        grown.stop()
+        empty.stop()
+        sinks.stop()
+
+
+def idle(options, say):
+    """A server that has nothing to do."""
+    with Hayauma(binary=RELEASE, folder=servers.FOLDER, listen={"smtp": 0, "lmtp": 0, "imap": 0},
+                 options='processes { edge = 2 relay = 2 access = 2 worker = 2 }\n') as server:
+        pid = server.process.pid
+        server.send("a@example.net", ["postmaster@example.jp"], "Subject: hello\r\n\r\nhello\r\n")
+        time.sleep(5 if options.quick else 15)
+        seconds = 20 if options.quick else 60
+        before = machine.wake_ups(pid)
+        time.sleep(seconds)
+        woken = machine.difference(machine.wake_ups(pid), before)
+        taken = machine.memory(pid)
+    total, rate = sum(taken.values()) / MIB, sum(woken.values()) / seconds
+    facts = {"PSS of all processes": f"{total:.1f} MiB", "wake-ups a second": f"{rate:.2f}"}
+    facts |= {f"PSS of {name}": f"{bytes_ / MIB:.1f} MiB" for name, bytes_ in taken.items()}
+    facts |= {f"wake-ups of {name} in {seconds} s": str(count) for name, count in woken.items()}
+    say(f"{total:.1f} MiB, {rate:.2f} wake-ups a second")
+    return {"facts": facts, "targets": [["at most 40 MiB", total <= 40],
+                                        ["at most 1 wake-up a second", rate <= 1]], "lines": []}
+
+
+def _hold(port, count, is_tls, ready, is_over):
+    """Opens connections that say EHLO and no more, until `is_over`; its own process,
+    since one may not have as many descriptors as all of them."""
+    context = None
+    if is_tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    opened = []
+    for number in range(count):
+        # More of them than one address has ports.
+        one = socket.create_connection(("127.0.0.1", port), timeout=60,
+                                       source_address=(f"127.0.0.{2 + number % 9}", 0))
+        if context:
+            one = context.wrap_socket(one)
+        one.recv(512)
+        one.sendall(b"EHLO client.example.net\r\n")
+        one.recv(2048)
+        opened.append(one)
+    ready.put(len(opened))
+    is_over.wait()
+
+
+def _while_held(port, count, is_tls, look):
+    """What look() says while `count` connections are open."""
+    ready, is_over = multiprocessing.Queue(), multiprocessing.Event()
+    parts = [count // 4] * 4
+    held = [multiprocessing.Process(target=_hold, args=(port, part, is_tls, ready, is_over))
+            for part in parts]
+    try:
+        for process in held:
+            process.start()
+        for _ in held:
+            ready.get(timeout=600)
+        time.sleep(2)
+        return look()
+    finally:
+        is_over.set()
+        for process in held:
+            process.join(30)
+            process.kill()
+
+
+def _idle_connections(options, say, is_tls):
+    count, limit = (4000 if options.quick else 20000), (24 if is_tls else 4)
+    protocol = "submissions" if is_tls else "smtp"
+    with Hayauma(binary=RELEASE, folder=servers.FOLDER, tls=is_tls, listen={protocol: 0},
+                 limits=servers.LIMITS, options="processes { edge = 2 }\n") as server:
+        port, pid = server.ports[protocol], server.process.pid
+        ports.wait_until(lambda: ports.is_listening(port), "it listens")
+        _while_held(port, 400, is_tls, lambda: None)  # what the first ones cost is not theirs
+        time.sleep(3)
+        before = sum(machine.memory(pid).values())
+        after = _while_held(port, count, is_tls, lambda: sum(machine.memory(pid).values()))
+    each = (after - before) / count / 1024
+    say(f"{each:.2f} KiB a connection")
+    return {"facts": {"connections": f"{count:,}", "PSS a connection": f"{each:.2f} KiB"},
+            "targets": [[f"at most {limit} KiB each", each <= limit]], "lines": []}
+
+
+def snapshot(options, say):
+    """Tables of a million rows, one core."""
+    rates = {"probes": [], "decisions": []}
+    for number in range(options.rounds):
+        done = subprocess.run([servers.FOLDER / "snapshot_bench", "1000000",
+                               "1" if options.quick else "3"], check=True, capture_output=True)
+        said = json.loads(done.stdout)
+        for name, each in rates.items():
+            each.append(said[name])
+        say(f"round {number + 1}: {said['probes']:,} probes/s, {said['decisions']:,} decisions/s")
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    return {"facts": {f"{name} a second": f"{medians[name]:,.0f} ({min(each):,}–{max(each):,})"
+                      for name, each in rates.items()},
+            "targets": [["at least 5,000,000 probes/s", medians["probes"] >= 5e6],
+                        ["at least 300,000 decisions/s", medians["decisions"] >= 3e5]],
+            "lines": []}
+
+
+SERIES = [
+    Series("snapshot", "look-ups in tables of 1,000,000 rows, on one core", snapshot),
+    Series("large", "10 MiB messages on 20 connections, and what the disk can", large),
+    Series("flat-queue", "relay rate beside a queue that grows", flat_queue),
+    Series("flat-mailbox", "local delivery rate as the mailbox grows", flat_mailbox),
+    Series("idle", "memory and wake-ups of a server with two of each kind", idle),
+    Series("idle-smtp", "memory of idle SMTP connections",
+           lambda options, say: _idle_connections(options, say, False)),
+    Series("idle-tls", "memory of idle TLS connections",
+           lambda options, say: _idle_connections(options, say, True)),
+]

@@ -1,0 +1,180 @@
+"""The servers that are measured, each made for one purpose:
+
+    relay     everything goes on to a sink (or to hosts by domain)
+    accept    everything is taken, and stays in the queue
+    local     everything goes into mailboxes
+
+`delay` has every sync of the disk last 2 ms longer, for all alike."""
+import pathlib
+import subprocess
+import tempfile
+
+import machine
+import ports
+from dovecot import Dovecot
+from exim import Exim
+from hayauma import RELEASE, Hayauma
+from opensmtpd import Opensmtpd
+from postfix import Postfix, sudo
+from sendmail import Sendmail
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "bench"
+SHIM = FOLDER / "sync_delay.so"
+DOMAIN = "example.net"
+
+# All limits are on and counted, and high enough that one client may be the whole world.
+LIMITS = ("connections_per_client = 100000 messages_per_connection = 10000000 recipients = 1000 "
+          "message_size = 64M")
+
+
+class HayaumaServer:
+    name = "hayauma"
+
+    def __init__(self, row, sink, routes=None):
+        """`routes` maps domains to a host and port; all else goes to `sink`."""
+        self.row, self.next_hop = row, sink.port if sink else ports.free_port()
+        self.routes = routes or (sink.routes if sink else {})
+        self.start()
+
+    def _options(self):
+        if self.row.purpose == "local":
+            return "users { auto_create = true }\n"
+        if self.row.purpose == "accept":
+            return f'smart_host = "smtp:[127.0.0.1]:{ports.free_port()}"\n'
+        table = ""
+        if self.routes:
+            path = pathlib.Path(tempfile.mkstemp(prefix="mailertable-", dir=FOLDER)[1])
+            path.write_text("".join(f"{domain}\tsmtp:[{host}]:{port}\n"
+                                    for domain, (host, port) in self.routes.items()))
+            path.chmod(0o644)
+            table = f'tables {{ mailertable = "{path}" }}\n'
+        return f'{table}smart_host = "smtp:[127.0.0.1]:{self.next_hop}"\n'
+
+    def start(self):
+        here = self.row.purpose == "local"
+        self.server = Hayauma(
+            binary=RELEASE, folder=FOLDER, listen={"smtp": 0, "lmtp": 0} if here else {"smtp": 0},
+            role="mailbox" if here else "relay", domains=[DOMAIN] if here else [],
+            options=f'log_level = "notice"\n{self._options()}', limits=LIMITS)
+        if self.row.is_slow:
+            self.server.environment["LD_PRELOAD"] = str(SHIM)
+        self.server.start()
+        self.port = self.server.ports["lmtp" if self.row.is_lmtp else "smtp"]
+        self.pid = self.server.process.pid
+
+    def fill(self):
+        """Every mailbox is there before it is measured."""
+        self.row.send(self.port, self.row.users, per_connection=100)
+
+    def stop(self):
+        self.server.stop()
+        self.server.remove()
+
+
+class PeerServer:
+    """What the others share. `options` by purpose are said to their class."""
+    kind, options = None, {}
+
+    def __init__(self, row, sink):
+        self.row, self.sink = row, sink
+        self.start()
+
+    def _make(self, **more):
+        return self.kind(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
+                         options=self.options.get(self.row.purpose, ""), **more)
+
+    def _slow_down(self):
+        self.server.put("/etc/ld.so.preload", f"{SHIM}\n")
+
+    def start(self):
+        self.server = self._make()
+        if self.row.is_slow:
+            self._slow_down()
+        self.server.start()
+        self.port, self.pid = self.server.port, self.server.process.pid
+
+    def stop(self):
+        self.server.remove()
+
+
+class PostfixServer(PeerServer):
+    name, kind = "postfix", Postfix
+    # Accepting only: HOLD is the cheapest that Postfix can do with a message.
+    options = {"accept": {"smtpd_data_restrictions": "check_client_access static:HOLD"}}
+
+    def _make(self, **more):
+        options = dict(self.options.get(self.row.purpose, {}))
+        if self.sink and self.sink.routes:
+            path = pathlib.Path(tempfile.mkstemp(prefix="transport-", dir=FOLDER)[1])
+            path.write_text("".join(f"{domain}\tsmtp:[{host}]:{port}\n"
+                                    for domain, (host, port) in self.sink.routes.items()))
+            path.chmod(0o644)
+            options["transport_maps"] = f"texthash:{path}"
+        if self.row.is_slow:
+            options["import_environment"] = (
+                "MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME "
+                f"LD_LIBRARY_PATH LD_PRELOAD={SHIM}")
+        return Postfix(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
+                       options=options)
+
+    def _slow_down(self):
+        pass  # its environment says it
+
+
+class EximServer(PeerServer):
+    name, kind = "exim", Exim
+    options = {"accept": "queue_only\n"}
+
+
+class OpensmtpdServer(PeerServer):
+    name, kind = "opensmtpd", Opensmtpd
+
+    def _make(self, **more):
+        to = self.sink.port if self.sink and self.row.purpose == "relay" else ports.free_port()
+        return Opensmtpd(folder=FOLDER, relay_to=to)
+
+
+class SendmailServer(PeerServer):
+    name, kind = "sendmail", Sendmail
+    options = {"accept": "define(`confDELIVERY_MODE', `queueonly')\n"}
+
+
+class DovecotServer(PeerServer):
+    """Speaks LMTP whatever the row says: it has no SMTP."""
+    name = "dovecot"
+
+    def _make(self, **more):
+        return Dovecot(folder=FOLDER, **more)
+
+    def fill(self):
+        """Mailboxes are made without waiting for the disk, which would take minutes."""
+        self.server.stop()
+        self.server.configure("mail_fsync = never\n")
+        self.server.start()
+        self.row.send(self.server.port, self.row.users, per_connection=100, is_lmtp=True)
+        self.server.stop()
+        self.server.configure()
+        subprocess.run([*sudo(), "sync"], check=True)
+        self.server.start()
+        self.pid = self.server.process.pid
+
+
+class WireServer:
+    """No server: the source speaks to the sink. The most that can be measured here."""
+    name = "wire"
+
+    def __init__(self, row, sink):
+        self.port, self.pid, self.sink = sink.port, sink.process.pid, sink
+
+    def stop(self):
+        pass
+
+
+SERVERS = {kind.name: kind for kind in (HayaumaServer, PostfixServer, EximServer, OpensmtpdServer,
+                                        SendmailServer, DovecotServer, WireServer)}
+
+
+def spent(server):
+    """{process: CPU seconds} of all that the server is."""
+    return machine.cpu_seconds(server.pid)

@@ -1,0 +1,94 @@
+"""A dead destination with very many entries: HAYAUMA_QUEUE_ENTRIES of them (a long check
+says 1000000). What it costs in memory, at a restart, for other mail, and to empty."""
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+import ports
+from smtp_peer import SmtpPeer
+from test_out_queue import SENDER, fill, send_live, site
+
+ENTRIES = int(os.environ.get("HAYAUMA_QUEUE_ENTRIES", "20000"))
+IS_LARGE = ENTRIES >= 200000  # small ones are lost in what everything costs anyway
+DRAINED = ENTRIES if ENTRIES < 200000 else 200000
+OPTIONS = "queue { retry_min = 10m retry_max = 1h recipients_per_transaction = 1 }"
+
+
+def private_dirty(server):
+    """Of all processes, in octets."""
+    total = 0
+    for pid in [server.process.pid, *server.children().values()]:
+        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += sum(int(line.split()[1]) for line in text.splitlines()
+                     if line.startswith("Private_Dirty")) * 1024
+    return total
+
+
+def queued(server):
+    return json.loads(server.run("queue", "list", "--summary", "--json").stdout)["entries"]
+
+
+@contextlib.contextmanager
+def sink(server, port):
+    """A quick host where the dead one was; a function that says how many it took."""
+    record = server.folder / "taken"
+    process = subprocess.Popen([server.binary, "bench", "sink", "--listen", f"127.0.0.19:{port}",
+                                "--record", record], stdout=subprocess.DEVNULL)
+    try:
+        yield lambda: record.read_bytes().count(b"\n") if record.exists() else 0
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def timed(figures, name):
+    start = time.monotonic()
+    yield
+    figures[name] = round(time.monotonic() - start, 2)
+
+
+def test_a_long_queue_costs_little():
+    dead_port, live_port = ports.free_port(), ports.free_port()
+    figures = {"entries": ENTRIES}
+    with site(("dead.example", f"[127.0.0.19]:{dead_port}"), f"[127.0.0.11]:{live_port}",
+              OPTIONS) as server, SmtpPeer("127.0.0.11", live_port) as live:
+        figures["new mail, empty queue"] = min(send_live(server, live, 200) for _ in range(3))
+        empty = private_dirty(server)
+        with timed(figures, "filled in"):
+            fill(server, "dead.example", ENTRIES, 1000)
+        figures["new mail, long queue"] = min(send_live(server, live, 200) for _ in range(3))
+        time.sleep(5 if IS_LARGE else 0)
+        figures["octets each"] = (private_dirty(server) - empty) // ENTRIES
+        with timed(figures, "first rows of the list"):
+            assert len(server.rows("queue", "list", "--limit", "100")) == 100
+        with timed(figures, "summary"):
+            assert queued(server) == ENTRIES
+        server.kill("keeper/0")
+        with timed(figures, "new mail after a restart"):
+            ports.wait_until(lambda: server.run("status", check=False).returncode == 0, "back")
+            send_live(server, live, 1)
+        figures["octets each after it"] = (private_dirty(server) - empty) // ENTRIES
+        with timed(figures, "held"):
+            assert f"{ENTRIES} entries held" in server.run("queue", "hold", "--domain",
+                                                           "dead.example", timeout=900).stdout
+        with timed(figures, "released"):
+            server.run("queue", "release", "--all", timeout=900)
+        with sink(server, dead_port) as taken:
+            server.run("queue", "retry", "--recipient", "u0@dead.example")
+            with timed(figures, f"{DRAINED} drained"):
+                ports.wait_until(lambda: taken() >= DRAINED, "drains", 300)
+        with timed(figures, "dropped"):
+            server.run("queue", "drop", "--all", timeout=900, check=False)
+        ports.wait_until(lambda: (server.run("queue", "drop", "--all", check=False, timeout=900),
+                                  queued(server) == 0)[1], "empty", 120)
+        assert server.messages(SENDER) == []
+    print(json.dumps(figures, indent=1))
+    if IS_LARGE:
+        assert figures["octets each"] <= 200 and figures["octets each after it"] <= 200
+        assert figures["new mail, long queue"] <= figures["new mail, empty queue"] * 1.2
+    assert figures["new mail after a restart"] <= 5
+    assert figures["dropped"] <= 5 + ENTRIES / 20000

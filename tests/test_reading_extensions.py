@@ -1,0 +1,231 @@
+"""Extensions of IMAP and POP3 over the wire, against a whole server."""
+import imaplib
+import poplib
+import smtplib
+import socket
+import time
+import zlib
+
+import pytest
+
+import ports
+import test_reading
+from hayauma import PASSWORD, Hayauma
+from test_reading import HANAKO, TARO, fresh, imap, message, ok, pop3
+
+
+@pytest.fixture(scope="module", name="server")
+def one_server():
+    with test_reading.reading_server() as server:
+        yield server
+
+
+class Compressed:
+    """An IMAP client that speaks through COMPRESS=DEFLATE."""
+
+    def __init__(self, server, account=HANAKO):
+        self.socket = socket.create_connection(("127.0.0.1", server.ports["imap"]), timeout=20)
+        self.inflater, self.deflater = None, None
+        self.octets, self.received = b"", 0
+        self.until(b"\r\n")
+        assert b"COMPRESS=DEFLATE" in self.command(f'LOGIN {account} "{PASSWORD}"')
+        self.command("COMPRESS DEFLATE")
+        self.inflater, self.deflater = zlib.decompressobj(-15), zlib.compressobj(9, wbits=-15)
+
+    def send(self, octets):
+        if self.deflater:
+            octets = self.deflater.compress(octets) + self.deflater.flush(zlib.Z_SYNC_FLUSH)
+        self.socket.sendall(octets)
+
+    def until(self, end):
+        while end not in self.octets:
+            octets = self.socket.recv(65536)
+            if not octets:
+                raise EOFError(self.octets)
+            self.received += len(octets)
+            self.octets += self.inflater.decompress(octets) if self.inflater else octets
+        at = self.octets.index(end) + len(end)
+        answer, self.octets = self.octets[:at], self.octets[at:]
+        return answer
+
+    def command(self, text, tag="c1", wanted=b"OK"):
+        self.send(f"{tag} {text}\r\n".encode())
+        answer = self.until(f"{tag} ".encode())
+        last = self.until(b"\r\n")
+        assert last.startswith(wanted), (text, last)
+        return answer + last
+
+
+# ---- COMPRESS
+
+
+def test_a_compressed_session_is_like_any_other(server):
+    plain = imap(server)
+    fresh(plain, "Deflated")
+    text = message(7, 200_000)
+    ok(plain.append("Deflated", None, None, text))
+    client = Compressed(server)
+    assert b"COMPRESS" not in client.command("CAPABILITY")
+    assert b"COMPRESSIONACTIVE" in client.command("COMPRESS DEFLATE", wanted=b"NO")
+    client.command("SELECT Deflated")
+    before = client.received
+    answer = client.command("FETCH 1 BODY.PEEK[]", tag="f1")
+    assert text in answer
+    assert client.received - before < len(text) / 3  # it does compress
+    # A message that swells: 4 MB from a few KB, and pipelined behind it another command.
+    big = b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 250_000
+    client.send(b"a1 APPEND Deflated {%d+}\r\n" % len(big) + big + b"\r\na2 NOOP\r\n")
+    assert b"a1 OK" in client.until(b"a2 OK")
+    assert big in client.command("FETCH 2 BODY.PEEK[]", tag="f2")
+    # Changes are pushed, after memory was given back as well.
+    client.send(b"i1 IDLE\r\n")
+    client.until(b"+ idling\r\n")
+    for _ in range(2):
+        ok(plain.select("Deflated"))
+        ok(plain.store("1", "+FLAGS", "\\Flagged"))
+        assert b"\\Flagged" in client.until(b"FETCH (FLAGS (\\Flagged")
+        ok(plain.store("1", "-FLAGS", "\\Flagged"))
+        client.until(b"FETCH (FLAGS (")
+        time.sleep(5.5)
+    client.send(b"DONE\r\n")
+    client.until(b"i1 OK")
+    client.command("LOGOUT")
+    plain.logout()
+
+
+def test_what_is_not_compressed_ends_a_compressed_session(server):
+    client = Compressed(server)
+    client.deflater = None
+    with pytest.raises((EOFError, ConnectionError)):
+        client.command("NOOP")
+    imap(server).logout()
+
+
+# ---- THREAD
+
+
+def test_threads(server):
+    client = imap(server)
+    fresh(client, "Threads")
+    for number, parent in ((1, 0), (2, 1), (3, 2), (4, 0), (5, 9), (6, 9)):
+        ids = " ".join(f"<m{i}@x>" for i in ((1, 2) if parent == 2 else (parent,)))
+        parents = f"References: {ids}\r\n" if parent else ""
+        subject = "Re: a" if parent in (1, 2) else "b" if number == 4 else f"s{parent}"
+        ok(client.append("Threads", None, None,
+                         (f"Message-ID: <m{number}@x>\r\n{parents}Subject: {subject}\r\n"
+                          f"Date: {number} Feb 2020 10:00:00 +0000\r\n\r\n").encode()))
+    assert ok(client.thread("REFERENCES", "UTF-8", "ALL")) == [b"(1 2 3)(4)((5)(6))"]
+    assert ok(client.thread("REFS", "UTF-8", "NOT 2")) == [b"(1 3)(4)((5)(6))"]
+    assert ok(client.uid("THREAD", "ORDEREDSUBJECT", "UTF-8", "ALL")) == [b"(1)(2 3)(4)(5 6)"]
+    client.logout()
+
+
+# ---- QUOTA
+
+
+def may_log_in(server, account):
+    try:
+        return imap(server, account)
+    except imaplib.IMAP4.error:
+        return None
+
+
+@pytest.fixture(scope="module", name="limited")
+def one_account_with_a_quota(server):
+    server.run("user", "add", "quota@example.jp", "--quota", "100K", text=PASSWORD + "\n")
+    client = ports.wait_until(lambda: may_log_in(server, "quota@example.jp"), "the new account")
+    client.logout()
+    return "quota@example.jp"
+
+
+def test_quota_is_told_and_kept(server, limited):
+    client = imap(server, limited)
+    assert ok(client.getquota('""')) == [b'"" (STORAGE 0 100)']
+    ok(client.append("INBOX", None, None, message(1, 60_000)))
+    roots, quota = ok(client.getquotaroot("INBOX"))
+    assert roots == [b'INBOX ""']
+    used = int(quota[0].split()[2])
+    assert 55 < used < 100 and quota[0].endswith(b" 100)")
+    status, text = client.append("INBOX", None, None, message(2, 60_000))
+    assert status == "NO" and b"OVERQUOTA" in text[0]
+    ok(client.select())
+    status, text = client.copy("1", "INBOX")
+    assert status == "NO" and b"OVERQUOTA" in text[0]
+    ok(client.store("1", "+FLAGS", "\\Deleted"))
+    ok(client.expunge())
+    ok(client.append("INBOX", None, None, message(2, 60_000)))
+    assert client.getquotaroot("Nowhere")[0] == "NO"
+    client.logout()
+    # Who has no quota is told so.
+    client = imap(server)
+    assert ok(client.getquota('""')) == [b'"" ()']
+    client.logout()
+
+
+# ---- POP3
+
+
+def relays(server):
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as client:
+        client.ehlo()
+        client.mail("hanako@example.jp")
+        return client.rcpt("someone@elsewhere.example")[0] == 250
+
+
+def test_who_has_read_may_relay_at_every_edge(limited_pop3):
+    assert not relays(limited_pop3)
+    with pytest.raises(poplib.error_proto):
+        pop3(limited_pop3, "nobody@example.jp")
+    assert not relays(limited_pop3)
+    pop3(limited_pop3).quit()
+    assert all(relays(limited_pop3) for _ in range(8))  # connections spread over the edges
+
+
+def test_pop3_says_what_it_can_and_how_often(limited_pop3):
+    time.sleep(2.1)
+    client = pop3(limited_pop3)
+    capabilities = client.capa()
+    assert capabilities["EXPIRE"] == ["NEVER"] and capabilities["LOGIN-DELAY"] == ["2"]
+    for name in ("UIDL", "TOP", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8", "LANG"):
+        assert name in capabilities, name
+    client.quit()
+    with pytest.raises(poplib.error_proto, match="LOGIN-DELAY"):
+        pop3(limited_pop3)
+    pop3(limited_pop3, TARO).quit()  # others do not wait
+    time.sleep(2.1)
+    pop3(limited_pop3).quit()
+
+
+@pytest.fixture(scope="module", name="limited_pop3")
+def server_with_limits_on_pop3():
+    options = ('relay_networks = { "192.0.2.0/24" }\n'
+               'auth { plaintext_without_tls = { "127.0.0.0/8" } pop3_login_delay = 2s }\n'
+               'pop_before_smtp = 10m\nsmart_host = "[127.0.0.1]:9"\n'
+               'processes { edge = 2 login = 1 access = 2 relay = 1 worker = 1 }\n')
+    with Hayauma(users=[HANAKO, TARO], listen={"smtp": 0, "imap": 0, "pop3": 0},
+                 options=options) as server:
+        yield server
+
+
+# ---- edges of a class of their own
+
+
+def may_connect(server):
+    try:
+        return imap(server)
+    except (OSError, imaplib.IMAP4.abort):
+        return None
+
+
+def test_mail_comes_in_while_the_edges_of_readers_die(server):
+    """`edge = 2`, and behind them one of class login."""
+    assert {"edge/0", "edge/1", "edge/2"} < set(server.children())
+    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as smtp:
+        smtp.ehlo()
+        client = imap(server)
+        server.kill("edge/2")
+        assert client.noop()[0] == "OK"  # in clear text the session is access's
+        assert smtp.noop()[0] == 250
+        client.logout()
+    again = ports.wait_until(lambda: may_connect(server), "edge/2 is there again")
+    again.logout()
