@@ -76,13 +76,13 @@ struct config {
         struct config_list relay_mail_from;
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
+        struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_dnsbls dnsbl;
         bool accept_unresolvable_domains;
         struct {
                 bool recipients;
                 uint64_t good_ms, bad_ms, timeout_ms;
         } probe;
-        struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
@@ -136,7 +136,8 @@ struct config {
         } limits;
         struct {
                 bool vrfy, expn, etrn, nul, strict_turns;
-                uint64_t future_release_ms, greet_delay_ms;
+                bool binary_mime;
+                uint64_t future_release_ms, greet_delay_ms, deliver_by_min_ms;
         } smtp;
         struct {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
@@ -145,6 +146,7 @@ struct config {
                 bool notices_in_japanese;
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
+        bool downgrade_signed;
         uint64_t trace_days, trace_size;
         uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;

@@ -31,6 +31,9 @@ enum envelope_flag {
         ENVELOPE_BOUNCE = 128,  /* made here: no trace of a client */
         ENVELOPE_EACH = 256,    /* LMTP: every recipient is answered by itself */
         ENVELOPE_PRIORITY_SHIFT = 16, /* five bits: MT-PRIORITY + 10, 0: not given (RFC 6710) */
+        ENVELOPE_BY_NOTIFY = 1024, /* RFC 2852: tell of it when the time is over, and go on; */
+        ENVELOPE_BY_RETURN = 2048, /* or return it; neither: no time was given */
+        ENVELOPE_BY_TRACE = 4096,  /* and tell where it was handed on */
         ENVELOPE_POSTMASTER = 512, /* about a notification: the last, nothing follows it */
 };
 

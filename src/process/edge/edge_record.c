@@ -210,18 +210,32 @@ static void describe_session(const struct edge_session *s, struct buffer *detail
 
 static void describe(const struct edge_transaction *t, struct buffer *detail)
 {
-        static const char *const names[] = {"8bitmime", "smtputf8"};
+        static const struct {
+                uint32_t flag;
+                const char *name;
+        } flags[] = {
+                {ENVELOPE_8BIT, "8bitmime"}, {ENVELOPE_SMTPUTF8, "smtputf8"},
+                {ENVELOPE_BINARY, "binarymime"}, {ENVELOPE_REQUIRETLS, "requiretls"},
+        };
 
         describe_session(t->session, detail);
         put_pair(detail, "mail_from", t->mail_from);
         put_number(detail, "size", t->body.len);
-        for (unsigned i = 0; i < 2; i++)
-                if (t->flags & (1u << i))
-                        put_pair(detail, "flag", span_from_string(names[i]));
+        for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+                if (t->flags & flags[i].flag)
+                        put_pair(detail, "flag", span_from_string(flags[i].name));
+        if (t->body.parts_converted)
+                put_number(detail, "parts_converted", t->body.parts_converted);
         if (t->envid.len)
                 put_pair(detail, "envid", t->envid);
         if (t->hold_until_us)
                 put_number(detail, "hold_until", t->hold_until_us / 1000000);
+        if (t->deliver_by_us) {
+                put_number(detail, "deliver_by", t->deliver_by_us / 1000000);
+                put_pair(detail, "deliver_by_mode", t->flags & ENVELOPE_BY_RETURN
+                                                            ? SPAN_LITERAL("return")
+                                                            : SPAN_LITERAL("notify"));
+        }
         if (envelope_has_priority(t->flags))
                 put_pair(detail, "priority",
                          span_from_string(priority_names[envelope_priority(t->flags) + 9]));

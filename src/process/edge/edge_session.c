@@ -413,6 +413,12 @@ static unsigned offers(const struct edge_session *s, const struct config *c)
         if (s->edge->process->tls && !s->client.is_unix &&
             s->listener->protocol != LISTEN_SUBMISSIONS)
                 offers |= SMTP_OFFER_STARTTLS;
+        if (c->smtp.binary_mime)
+                offers |= SMTP_OFFER_BINARYMIME;
+        if (s->edge->process->tls) /* the engine says it under TLS alone */
+                offers |= SMTP_OFFER_REQUIRETLS;
+        if (c->smtp.deliver_by_min_ms)
+                offers |= SMTP_OFFER_DELIVERBY;
         if (is_submission && c->smtp.future_release_ms)
                 offers |= SMTP_OFFER_FUTURERELEASE;
         if (c->smtp.etrn && s->listener->protocol == LISTEN_SMTP)
@@ -442,6 +448,7 @@ static struct smtp_server *new_server(struct edge_session *s, const struct confi
                 .may_lack_domain = s->client.is_local_user,
                 .may_have_nul = c->smtp.nul,
                 .hold_max_s = (uint32_t) hold_s,
+                .by_min_s = (uint32_t) (c->smtp.deliver_by_min_ms / 1000),
                 .hold_until_max_us = clock_now_us() + hold_s * 1000000,
         };
 

@@ -68,6 +68,7 @@ static int start(struct process *p)
         r->process = p;
         r->loop = p->loop;
         r->tls = client_tls;
+        r->login_hosts = BUFFER_INIT(IPC_PAYLOAD_MAX);
         list_init(&r->jobs);
         list_init(&r->probers);
         r->file_buffer = malloc(RELAY_FILE_STEP);
@@ -150,6 +151,8 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
                 if (r->resolver)
                         resolver_closed(r->resolver, r, 0);
                 s = channel_new(r->loop, fd, &resolver_handler, r, &r->resolver);
+        } else if (kind == PROCESS_DIRECTORY) {
+                relay_login_peer(r, fd);
         } else {
                 close(fd);
         }

@@ -40,6 +40,12 @@ struct relay {
         char *hostname;          /* what we say in EHLO */
         struct channel *keeper;
         struct channel *resolver;
+        struct channel *directory;
+        struct table logins;         /* under way, by number */
+        uint64_t login_last;
+        bool knows_login_hosts;      /* the directory has said */
+        uint32_t login_host_count;
+        struct buffer login_hosts;   /* items of relay_host */
         struct list_node jobs;       /* all */
         struct table jobs_by_number;
         struct table destinations;   /* by the text of the next hop */

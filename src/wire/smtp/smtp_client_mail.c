@@ -8,11 +8,6 @@
 
 enum { BDAT_FIRST_MAX = 64 * 1024 }; /* octets that may be in vain, if nobody is accepted */
 
-static bool is_probe(const struct transaction *t)
-{
-        return t->mail.flags & SMTP_CLIENT_PROBE;
-}
-
 /* An address or parameter that would end its command line early. Whoever made
  * the envelope has parsed it; this is the last door. */
 static bool has_control(struct span s)
@@ -51,6 +46,11 @@ static void refuse(struct transaction *t, unsigned code, const char *enhanced, c
 
 #define BINARY_OFFERS (SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_BINARYMIME)
 
+static bool is_probe(const struct transaction *t)
+{
+        return t->mail.flags & SMTP_CLIENT_PROBE;
+}
+
 void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t)
 {
         const struct smtp_client_mail *m = &t->mail;
@@ -77,9 +77,8 @@ void smtp_client_mail_choose_bdat(const struct smtp_client *c, struct transactio
 {
         const unsigned quick = SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_PIPELINING;
 
-        t->is_bdat_first = (c->offers & quick) == quick && !c->options.is_lmtp &&
+        t->is_bdat_first = (c->offers & quick) == quick && !c->options.is_lmtp && !is_probe(t) &&
                            !c->had_transaction && t->mail.size <= BDAT_FIRST_MAX;
-        t->is_bdat_first = t->is_bdat_first && !is_probe(t);
         t->is_bdat = t->is_bdat_first || t->mail.flags & SMTP_CLIENT_BINARY;
 }
 
