@@ -22,7 +22,8 @@ struct mc {
         struct span mailertable, access, aliases, virtusertable, genericstable;
         struct span certificate, key, ca, message_size, recipients, hops, lifetime, warn_after;
         struct list domains, relay_domains, masquerade_domains, exposed_users, listen;
-        bool is_limited, is_envelope, is_entire, adds_domain;
+        bool is_limited, is_envelope, is_entire, adds_domain, is_lenient;
+        struct buffer lists; /* sections dnsbl */
 };
 
 /* A macro that was called, and its arguments without their quotes. */
@@ -144,10 +145,8 @@ static const struct feature {
         { "blacklist_recipients", NULL, 0, "the access table always speaks of recipients too" },
         { "blocklist_recipients", NULL, 0, "the access table always speaks of recipients too" },
         { "delay_checks", NULL, 0, "clients and senders are always refused at RCPT" },
-        { "accept_unresolvable_domains", NULL, 0, "senders' domains are not looked up" },
+        { "accept_unresolvable_domains", NULL, OFFSET(is_lenient), NULL },
         { "accept_unqualified_senders", NULL, 0, "a bare sender is a local user's only" },
-        { "dnsbl", NULL, 0, "this version asks no DNSBL" },
-        { "enhdnsbl", NULL, 0, "this version asks no DNSBL" },
         { "use_cw_file", NULL, 0, "put the names of /etc/mail/local-host-names into domains" },
         { "use_ct_file", NULL, 0, "there are no trusted users: nothing is written about senders" },
         { "relay_entire_domain", NULL, 0, "name the domain's networks in relay_networks" },
@@ -161,8 +160,89 @@ static const struct feature {
         { "no_default_msa", NULL, 0, "what is not in listen is not served" },
 };
 
+/* "550 Rejected: $&{client_addr} is bad" as a message of ours; false: it holds
+ * what no string of hayauma.conf has, or another macro. */
+static bool put_message(struct span text, struct buffer *out)
+{
+        const struct span macro = SPAN("$&{client_addr}");
+
+        for (size_t i = 0; i < text.len; i++) {
+                if (span_starts_with_nocase(span_skip(text, i), macro)) {
+                        if (buffer_append_string(out, "%a") < 0)
+                                return false;
+                        i += macro.len - 1;
+                } else if (strchr("\"\\$%", text.p[i]) || (unsigned char) text.p[i] < ' ' ||
+                           (unsigned char) text.p[i] > 126 ||
+                           buffer_append(out, text.p + i, 1) < 0) {
+                        return false;
+                }
+        }
+        return true;
+}
+
+static bool is_answer(struct span s)
+{
+        for (size_t i = 0; i < s.len; i++)
+                if (s.p[i] != '.' && (s.p[i] < '0' || s.p[i] > '9'))
+                        return false;
+        return s.len > 0;
+}
+
+/* The tutorial has a text for people among them. */
+static void put_answers(struct mc *m, const struct call *c)
+{
+        bool is_first = true;
+
+        for (size_t i = 4; i < c->count; i++) {
+                const struct span answer = span_trim(c->args[i]);
+
+                if (!is_answer(answer)) {
+                        note(m, c, "one of the answers is no address: is it the message?");
+                        continue;
+                }
+                keep_error(m, buffer_printf(&m->lists, "%s\"%.*s\"",
+                                            is_first ? "        answers = { " : ", ",
+                                            (int) answer.len, answer.p));
+                is_first = false;
+        }
+        if (!is_first)
+                keep_error(m, buffer_append_string(&m->lists, " }\n"));
+}
+
+/* FEATURE(dnsbl, zone, message, t) and FEATURE(enhdnsbl, zone, message, t, answers). */
+static void take_list(struct mc *m, const struct call *c)
+{
+        const struct span zone = c->count > 1 ? span_trim(c->args[1]) : (struct span) {"", 0};
+        struct buffer message = BUFFER_INIT(200);
+
+        if (!is_value(zone)) {
+                note(m, c, zone.len ? "the value could not be understood"
+                                    : "the list that it meant in 2001 is gone: name one");
+                return;
+        }
+        keep_error(m, buffer_printf(&m->lists, "dnsbl \"%.*s\" {\n", (int) zone.len, zone.p));
+        put_answers(m, c);
+        if (c->count > 2 && c->args[2].len && !put_message(c->args[2], &message)) {
+                note(m, c, "the message could not be understood");
+                buffer_clear(&message);
+        }
+        if (message.len)
+                keep_error(m, buffer_printf(&m->lists, "        message = \"%.*s\"\n",
+                                            (int) message.len, buffer_span(&message).p));
+        if (c->count > 3 && span_equal(span_trim(c->args[3]), SPAN_LITERAL("t")))
+                keep_error(m, buffer_append_string(&m->lists,
+                                                   "        on_outage = \"tempfail\"\n"));
+        keep_error(m, buffer_append_string(&m->lists, "}\n"));
+        buffer_done(&message);
+}
+
 static void take_feature(struct mc *m, const struct call *c)
 {
+        if (span_equal(c->args[0], SPAN_LITERAL("dnsbl")) ||
+            span_equal(c->args[0], SPAN_LITERAL("enhdnsbl"))) {
+                take_list(m, c);
+                return;
+        }
         for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
                 const struct feature *f = &features[i];
                 char *field = (char *) m + f->offset;
@@ -612,6 +692,9 @@ static void put_all(struct mc *m, struct span name, struct buffer *out)
         put_text(m, out, "smart_host", m->smart_host);
         put_text(m, out, "local_relay", m->local_relay);
         put_text(m, out, "fallback_mx", m->fallback_mx);
+        keep_error(m, buffer_printf(out, "accept_unresolvable_domains = %s\n",
+                                    m->is_lenient ? "yes" : "no"));
+        keep_error(m, buffer_append_span(out, buffer_span(&m->lists)));
         put_sections(m, out);
         if (m->notes.len)
                 keep_error(m, buffer_append_string(out, "\n# What was not taken over:\n"));
@@ -620,12 +703,14 @@ static void put_all(struct mc *m, struct span name, struct buffer *out)
 
 int import_mc(struct span text, struct span name, struct buffer *out)
 {
-        struct mc m = {.rest = text, .notes = BUFFER_INIT(1 << 20)};
+        struct mc m = {.rest = text, .notes = BUFFER_INIT(1 << 20),
+                       .lists = BUFFER_INIT(1 << 20)};
 
         read_all(&m);
         put_all(&m, name, out);
         for (size_t i = 0; i < m.listen.count; i++)
                 free((void *) (uintptr_t) m.listen.items[i].p);
         buffer_done(&m.notes);
+        buffer_done(&m.lists);
         return m.error;
 }

@@ -44,6 +44,7 @@ static const char internal[] =
         "hostname = \"change-me.invalid\"\ndomains = { \"change-me.invalid\" }\n"
 #define NOT_TAKEN "\n# What was not taken over:\n"
 #define NOCANONIFY "# FEATURE(nocanonify): addresses are never looked up to rewrite them\n"
+#define UNRESOLVABLE(what) "accept_unresolvable_domains = " what "\n"
 #define BLACKLIST                                                                                  \
         "# FEATURE(blacklist_recipients): the access table always speaks of recipients too\n"
 
@@ -51,16 +52,19 @@ static const struct {
         const char *name, *mc, *want;
 } cases[] = {
         { "gateway", gateway,
-          MADE NO_NAME "role = \"gateway\"\n"
+          MADE NO_NAME "role = \"gateway\"\n" UNRESOLVABLE("no")
           "tables {\n        mailertable = \"/etc/mail/mailertable\"\n"
           "        access = \"/etc/mail/access\"\n        aliases = \"/etc/mail/aliases\"\n}\n"
-          NOT_TAKEN NOCANONIFY BLACKLIST "# FEATURE(dnsbl): this version asks no DNSBL\n" },
+          NOT_TAKEN NOCANONIFY BLACKLIST
+          "# FEATURE(dnsbl): the list that it meant in 2001 is gone: name one\n" },
         { "relay", relay,
           MADE NO_NAME "role = \"relay\"\nsmart_host = \"gateway.example.gr.jp\"\n"
+          UNRESOLVABLE("no")
           "tables {\n        mailertable = \"/etc/mail/mailertable\"\n"
           "        aliases = \"/etc/mail/aliases\"\n}\n" },
         { "mailbox", mailbox,
           MADE NO_NAME "role = \"mailbox\"\nsmart_host = \"dist-in.example.gr.jp\"\n"
+          UNRESOLVABLE("no")
           "tables {\n        aliases = \"/etc/mail/aliases\"\n}\n"
           "masquerade {\n        as = \"example.gr.jp\"\n"
           "        domains = { \"myhost.example.gr.jp\" }\n        limited = yes\n"
@@ -69,6 +73,7 @@ static const struct {
         { "internal host", internal,
           MADE "hostname = \"iw2001.example.gr.jp\"\ndomains = { \"iw2001.example.gr.jp\" }\n"
           "role = \"mailbox\"\nsmart_host = \"esmtp:[192.168.0.3]\"\n"
+          UNRESOLVABLE("yes")
           "tables {\n        mailertable = \"/etc/mail/mailertable\"\n"
           "        access = \"/etc/mail/access\"\n        aliases = \"/etc/mail/aliases\"\n}\n"
           "masquerade {\n        as = \"example.gr.jp\"\n"
@@ -76,12 +81,13 @@ static const struct {
           "        exposed_users = { \"root\", \"postmaster\" }\n        limited = yes\n"
           "        envelope = yes\n}\n"
           NOT_TAKEN NOCANONIFY BLACKLIST
-          "# FEATURE(accept_unresolvable_domains): senders' domains are not looked up\n"
           "# define(confCF_VERSION): has no counterpart\n" },
         { "more",
           "Dj" "mail.example.jp\n# a comment\n"
           "FEATURE(`enhdnsbl\xe2\x80\x99,`dnsbl.example.com\xe2\x80\x99,`\xe2\x80\x99,`t"
-          "\xe2\x80\x99)\n"
+          "\xe2\x80\x99,`127.0.0.2.\xe2\x80\x99,`RBL BLOCK\xe2\x80\x99)\n"
+          "FEATURE(`enhdnsbl', `b.example', `Mail from $&{client_addr} refused', `t', "
+          "`127.0.0.2.', `127.0.0.4.')\nFEATURE(dnsbl, c.example, `see $x')\n"
           "FEATURE(`mailertable\xe2\x80\x98, `hash -o /etc/m/mailertable.db')\n"
           "define(`confFALLBACK_MX',`fb.example.gr.jp')dnl define(`x',`y')\n"
           "define(`confMAX_MESSAGE_SIZE',`500000')dnl\n"
@@ -91,17 +97,24 @@ static const struct {
           MADE "hostname = \"mail.example.jp\"\ndomains = { \"mail.example.jp\" }\n"
           "role = \"gateway\"\nrelay_domains = { \"a.example\", \"b.example\" }\n"
           "listen = { \"smtp://127.0.0.1:25\", \"submission://[::]:587\" }\n"
-          "fallback_mx = \"fb.example.gr.jp\"\n"
+          "fallback_mx = \"fb.example.gr.jp\"\n" UNRESOLVABLE("no")
+          "dnsbl \"dnsbl.example.com\" {\n        answers = { \"127.0.0.2.\" }\n"
+          "        on_outage = \"tempfail\"\n}\n"
+          "dnsbl \"b.example\" {\n        answers = { \"127.0.0.2.\", \"127.0.0.4.\" }\n"
+          "        message = \"Mail from %a refused\"\n        on_outage = \"tempfail\"\n}\n"
+          "dnsbl \"c.example\" {\n}\n"
           "tables {\n        mailertable = \"/etc/m/mailertable\"\n"
           "        aliases = \"/etc/mail/aliases\"\n}\n"
           "limits {\n        message_size = \"500000\"\n}\n"
-          NOT_TAKEN "# FEATURE(enhdnsbl): this version asks no DNSBL\n"
+          NOT_TAKEN "# FEATURE(enhdnsbl): one of the answers is no address: is it the "
+          "message?\n"
+          "# FEATURE(dnsbl): the message could not be understood\n"
           "# MAILER(uucp): has no counterpart\n# LOCAL_NET_CONFIG(): the call never ends\n" },
-        { "nothing", "", MADE NO_NAME "role = \"mailbox\"\n"
+        { "nothing", "", MADE NO_NAME "role = \"mailbox\"\n" UNRESOLVABLE("no")
           "tables {\n        aliases = \"/etc/mail/aliases\"\n}\n" },
         { "a value that would end its string",
           "define(`SMART_HOST',`a\"\nrole = \"x')\nMASQUERADE_AS(`b\\\"')\n",
-          MADE NO_NAME "role = \"mailbox\"\n"
+          MADE NO_NAME "role = \"mailbox\"\n" UNRESOLVABLE("no")
           "tables {\n        aliases = \"/etc/mail/aliases\"\n}\n" NOT_TAKEN
           "# define(SMART_HOST): the value could not be understood\n"
           "# MASQUERADE_AS(b\\\"): the value could not be understood\n" },

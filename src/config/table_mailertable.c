@@ -3,6 +3,7 @@
  *   example.gr.jp      smtp:[192.168.10.25]      that domain
  *   .example.gr.jp     esmtp:mx.example.co.jp    every name below it
  *   .                  smtp:[gw.example.co.jp]   all else
+ *   example.co.jp      smtp:[a.example],[b.example]   the second when the first is away
  *
  * The value is a next hop, or local:, discard:, error:. In a snapshot the key
  * is the domain as it stands in the table; the value is a next hop that
@@ -83,6 +84,41 @@ static bool hop_is_good(struct table_lines *t, struct span key, struct span hop)
         return good;
 }
 
+/* Several hosts, with commas between them: each as it stands alone. */
+static bool hops_are_good(struct table_lines *t, struct span key, struct span text,
+                          struct buffer *out)
+{
+        struct buffer hop = BUFFER_INIT(TABLE_LINE_MAX + 8);
+        struct span word;
+        struct next_hop parsed;
+        bool good = true;
+
+        for (size_t i = 0; good && span_split(&text, ',', &word); i++) {
+                buffer_clear(&hop);
+                put_hop(span_trim(word), &hop);
+                good = hop_is_good(t, key, buffer_span(&hop));
+                if (!good)
+                        break;
+                if (next_hop_parse(buffer_span(&hop), &parsed) < 0) /* "%1" in its host */
+                        parsed.mailer = SPAN_LITERAL("smtp");
+                if (i && (span_equal(parsed.mailer, SPAN_LITERAL("local")) ||
+                          span_equal(parsed.mailer, SPAN_LITERAL("discard")))) {
+                        table_error(t, "\"%.*s\" cannot stand behind another host",
+                                    TABLE_TEXT(word));
+                        good = false;
+                }
+                if (i)
+                        (void) buffer_append(out, ",", 1);
+                (void) buffer_append_span(out, buffer_span(&hop));
+        }
+        if (good && out->len > NEXT_HOP_MAX) {
+                table_error(t, "more than %d octets of next hops", NEXT_HOP_MAX);
+                good = false;
+        }
+        buffer_done(&hop);
+        return good;
+}
+
 static int parse_entry(struct table_lines *t, struct span entry, struct snapshot_build *b)
 {
         const struct span error_prefix = SPAN("error:");
@@ -96,8 +132,7 @@ static int parse_entry(struct table_lines *t, struct span entry, struct snapshot
                 good = table_reply_parse(t, span_skip(text, error_prefix.len),
                                          SPAN_LITERAL("5.1.2"), &value);
         } else if (good) {
-                put_hop(text, &value);
-                good = hop_is_good(t, key, buffer_span(&value));
+                good = hops_are_good(t, key, text, &value);
         }
         if (good)
                 r = snapshot_build_add(b, SNAPSHOT_MAILERTABLE, key, buffer_span(&value), t->line);

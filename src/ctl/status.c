@@ -59,6 +59,26 @@ static bool is_told_first(const char *name)
         return false;
 }
 
+/* Who ran into a limit lately, a line each. */
+static void print_limited(const json_t *row)
+{
+        char at[CONSOLE_TIME_MAX];
+        const json_t *peer;
+        size_t i;
+
+        json_array_foreach(json_object_get(row, "limited"), i, peer) {
+                const struct span rule = console_row_text(peer, "rule");
+                const struct span origin = console_row_text(peer, "origin");
+
+                printf("        limited: ");
+                console_text(console_row_text(peer, "who"));
+                printf(" by %.*s (%.*s), %llu times, last at %s\n", (int) rule.len, rule.p,
+                       (int) origin.len, origin.p,
+                       (unsigned long long) console_row_number(peer, "count"),
+                       console_time(console_row_number(peer, "last_us"), at));
+        }
+}
+
 static void print_process(void *arg, const json_t *row)
 {
         const bool *is_json = arg;
@@ -83,6 +103,7 @@ static void print_process(void *arg, const json_t *row)
                         printf(" %s=%lld", key, (long long) json_integer_value(value));
         }
         putchar('\n');
+        print_limited(row);
 }
 
 int status_run(int argc, char **argv)

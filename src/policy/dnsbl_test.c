@@ -98,8 +98,7 @@ TEST(messages_name_address_zone_and_reason)
                                                  span_from_string(cases[i].reason), out,
                                                  sizeof out);
 
-                CHECK(span_equal(span_make(out, len), span_from_string(cases[i].want)),
-                      cases[i].want);
+                CHECK(span_equal(span_make(out, len), span_from_string(cases[i].want)), "message");
         }
         assert_int_equal(dnsbl_message(&(struct config_dnsbl) {.message = SPAN("%a%a")},
                                        SPAN_LITERAL("0123456789"), SPAN_LITERAL(""), out, 12), 12);

@@ -465,7 +465,8 @@ static void on_status_query(struct channel *ch, void *arg, const union ipc_messa
 {
         struct skeleton *s = arg;
         struct buffer b = BUFFER_INIT(STATUS_SIZE_MAX);
-        struct ipc_items items = {0};
+        struct buffer more = BUFFER_INIT(STATUS_SIZE_MAX);
+        struct ipc_items items = {0}, limited = {0};
         struct rusage usage;
 
         (void) fd;
@@ -476,8 +477,12 @@ static void on_status_query(struct channel *ch, void *arg, const union ipc_messa
         }
         if (s->role->status && s->phase >= RUNNING)
                 s->role->status(&s->p, &b, &items);
-        CHANNEL_SEND(ch, status, -1, .query = m->status_query.query, .metrics = items);
+        if (s->role->limited && s->phase >= RUNNING)
+                s->role->limited(&s->p, &more, &limited);
+        CHANNEL_SEND(ch, status, -1, .query = m->status_query.query, .metrics = items,
+                     .limited = limited);
         buffer_done(&b);
+        buffer_done(&more);
 }
 
 /* Without a supervisor nobody would restart, log or stop us: end at once.

@@ -75,6 +75,8 @@ struct process_role {
         void (*stop)(struct process *p, uint64_t drain_ms);
         /* Adds name/value pairs for `hayauma status`. */
         void (*status)(struct process *p, struct buffer *items, struct ipc_items *ret);
+        /* The same: peers that ran into a limit lately. */
+        void (*limited)(struct process *p, struct buffer *items, struct ipc_items *ret);
 };
 
 /* Runs the role and ends the program; returns an exit status (sysexits) only

@@ -62,8 +62,34 @@ static void add_metrics(json_t *row, struct ipc_items metrics)
         }
 }
 
+/* What a peer said of itself may be anything. */
+static json_t *plain(struct span s)
+{
+        char text[321];
+        size_t len = s.len < sizeof text - 1 ? s.len : sizeof text - 1;
+
+        for (size_t i = 0; i < len; i++)
+                text[i] = s.p[i] >= ' ' && s.p[i] < 127 ? s.p[i] : '?';
+        return json_stringn(text, len);
+}
+
+static void add_limited(json_t *row, struct ipc_items limited)
+{
+        struct reader items = ipc_items_read(limited);
+        struct ipc_limited peer;
+        json_t *all = limited.count ? json_array() : NULL;
+
+        while (all && ipc_next_limited(&items, &peer))
+                json_array_append_new(all, json_pack(
+                        "{s:o, s:o, s:o, s:I, s:I}", "who", plain(peer.who), "rule",
+                        plain(peer.rule), "origin", plain(peer.origin), "count",
+                        (json_int_t) peer.count, "last_us", (json_int_t) peer.last_us));
+        if (all)
+                json_object_set_new(row, "limited", all);
+}
+
 static void send_place(const struct round *round, const struct place *p,
-                       const struct ipc_items *metrics)
+                       const struct ipc_status *answer)
 {
         struct status *s = round->status;
         const uint64_t uptime_ms = p->pid ? loop_now_ms(s->loop) - p->started_at_ms : 0;
@@ -72,8 +98,10 @@ static void send_place(const struct round *round, const struct place *p,
                                 (json_int_t) (uptime_ms / 1000), "restarts",
                                 (json_int_t) (p->generation ? p->generation - 1 : 0));
 
-        if (row && metrics)
-                add_metrics(row, *metrics);
+        if (row && answer) {
+                add_metrics(row, answer->metrics);
+                add_limited(row, answer->limited);
+        }
         send_row(s, round->client, row);
 }
 
@@ -149,7 +177,7 @@ void status_answered(struct status *s, const struct place *p, const struct ipc_s
                 if (round->query != answer->query || round->has_answered[i])
                         continue;
                 round->has_answered[i] = true;
-                send_place(round, p, &answer->metrics);
+                send_place(round, p, answer);
                 if (--round->waiting == 0)
                         finish(round);
         }

@@ -72,7 +72,7 @@ static int send_to(struct routing *t, struct span value, struct span part)
 
         if (!text.p)
                 return -ENOMEM;
-        if (next_hop_parse(text, &hop) < 0)
+        if (next_hop_parse(span_first(text, span_find(text, ',')), &hop) < 0)
                 return routing_refuse(t, 550, "5.1.2", "No such host");
         if (span_equal(hop.mailer, SPAN_LITERAL("discard"))) {
                 t->route.kind = ROUTE_DISCARD;

@@ -244,6 +244,13 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
         edge_dnsbl_status(e, items, ret);
 }
 
+static void limited(struct process *p, struct buffer *items, struct ipc_items *ret)
+{
+        const struct edge *e = p->role;
+
+        edge_limited_status(&e->limited, items, ret);
+}
+
 const struct process_role edge_role = {
         .kind = PROCESS_EDGE,
         .prepare = prepare,
@@ -253,4 +260,5 @@ const struct process_role edge_role = {
         .reloaded = reloaded,
         .stop = stop,
         .status = status,
+        .limited = limited,
 };

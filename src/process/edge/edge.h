@@ -28,6 +28,7 @@
 #include "policy/meters.h"
 #include "process/edge/edge_dns.h"
 #include "process/edge/edge_keeper.h"
+#include "process/edge/edge_limited.h"
 #include "process/edge/edge_login.h"
 #include "process/edge/edge_probe.h"
 #include "process/edge/edge_reading.h"
@@ -75,6 +76,7 @@ struct edge {
         bool is_stopping;
         struct timer *drain;
         struct edge_counters counters;
+        struct edge_limited limited; /* edge_limited.h */
 };
 
 /* The most sessions of this process: there are never more of all edges. 0: none. */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_limited.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
@@ -209,6 +210,7 @@ bool edge_guard_count_errors(struct edge_session *s)
                 count = meters_tick(m, meters_event(m, s->client.address, SPAN_LITERAL("errors")),
                                     clock_now_us());
         v = limits_errors(config_of(s), count);
+        edge_limited_note(s, span_from_string(s->client.text), &v);
         if (!verdict_is_refusal(&v) || s->is_ending)
                 return true;
         edge_guard_cut(s, &v);

@@ -144,6 +144,7 @@ void edge_listener_welcome(struct edge_listener *l, int fd, const struct edge_cl
         if (!client->is_unix)
                 v = judge(e, client, &key);
         if (verdict_is_refusal(&v)) {
+                edge_limited_add(&e->limited, span_from_string(client->text), &v);
                 meters_release(&e->meters, key);
                 refuse(l, fd, client, &v);
                 return;

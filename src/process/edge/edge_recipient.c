@@ -12,6 +12,7 @@
 #include "message/xtext.h"
 #include "policy/relay_control.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_limited.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
 #include "route/route.h"
@@ -260,7 +261,7 @@ static struct verdict judge_recipient(struct edge_session *s, struct route_list 
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
 {
         struct edge_transaction *t = s->transaction;
-        struct verdict verdict, asked = {0};
+        struct verdict verdict = {0}, asked = {0};
         struct route_list list;
         bool is_discarded = false, is_held = false;
 
@@ -277,7 +278,10 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
                 return;
         }
         t->routes_tried += (uint32_t) list.count;
-        verdict = judge_recipient(s, &list, &is_discarded);
+        if (!(s->holds & EDGE_HOLD_ANSWER)) /* a recipient that was held has been counted */
+                verdict = edge_limited_rcpt(s, t->mail_from);
+        if (!verdict_is_refusal(&verdict))
+                verdict = judge_recipient(s, &list, &is_discarded);
         if (!verdict_is_refusal(&verdict) && !is_discarded)
                 asked = edge_checks_recipient(s, rcpt, &list, &is_held);
         if (is_held)

@@ -12,6 +12,7 @@
 #include "policy/limits.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_guard.h"
+#include "process/edge/edge_limited.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_trial.h"
@@ -235,8 +236,12 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                                                           : "Say STARTTLS, then log in");
                 return;
         }
-        if (!verdict_is_refusal(&verdict) && edge_guard_watches(s))
+        if (!verdict_is_refusal(&verdict) && edge_guard_watches(s)) {
                 verdict = limits_messages(e->process->config, count_message(s));
+                edge_limited_note(s, span_from_string(s->client.text), &verdict);
+        }
+        if (!verdict_is_refusal(&verdict))
+                verdict = edge_limited_mail(s, mail->path);
         if (!verdict_is_refusal(&verdict) &&
             e->bodies_held > e->process->config->limits.body_memory)
                 verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",

@@ -519,11 +519,24 @@ static void fall_back(struct relay_destination *d, struct relay_job *j)
                 relay_destination_take(r, j);
 }
 
+/* The next of several hosts that a table names. */
+static bool take_next_of_several(struct relay_destination *d, struct relay_job *j)
+{
+        if (!j->next_hops.len)
+                return false;
+        d->fallback_until_ms = now_ms(d->relay) + RELAY_FAILED_MS;
+        j->next_hop = j->next_hops;
+        relay_destination_take(d->relay, j);
+        return true;
+}
+
 void relay_destination_unreachable(struct relay_destination *d, struct relay_job *j,
                                    const char *enhanced, const char *text, const char *host)
 {
         char both[700];
 
+        if (take_next_of_several(d, j))
+                return;
         if (may_fall_back(d, j)) {
                 if (d->fallback_until_ms <= now_ms(d->relay))
                         log_event(LOG_NOTICE, "fallback_used", LOG_TEXT("next_hop", d->text),
@@ -562,6 +575,17 @@ static void connect_with_hosts(struct relay_destination *d, struct relay_job *j)
         connect_job(d, j);
 }
 
+/* "smtp:[a],smtp:[b]": the first, and what stands behind it. */
+static void split_next_hops(struct relay_job *j)
+{
+        struct span rest = j->next_hop;
+
+        if (span_starts_with_nocase(rest, SPAN_LITERAL("error:")))
+                return;
+        span_split(&rest, ',', &j->next_hop);
+        j->next_hops = rest.p ? rest : (struct span) {NULL, 0};
+}
+
 void relay_destination_take(struct relay *r, struct relay_job *j)
 {
         struct relay_destination *d;
@@ -570,8 +594,14 @@ void relay_destination_take(struct relay *r, struct relay_job *j)
                 relay_job_fail(j, 0, "4.3.2", "the relay process is ending", "");
                 return;
         }
+        split_next_hops(j);
         if (destination_get(r, j, &d) < 0)
                 return;
+        if (d->fallback_until_ms > now_ms(r) && j->next_hops.len) {
+                j->next_hop = j->next_hops;
+                relay_destination_take(r, j);
+                return;
+        }
         if (d->fallback_until_ms > now_ms(r) && may_fall_back(d, j))
                 fall_back(d, j);
         else if (j->destination.len)

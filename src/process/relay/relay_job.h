@@ -24,6 +24,7 @@ struct relay_job {
         struct ipc_items hosts;
         bool are_hosts_secure; /* DNSSEC vouches for their names */
         uint64_t hosts_until_ms;
+        struct span next_hops; /* behind it, with commas between: where it is not reached */
         struct smtp_client_mail mail;
         struct smtp_client_rcpt *rcpts;
         uint32_t *indices; /* of each recipient in the decision record */
