@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -75,7 +74,6 @@ struct behind {
         struct level waiting, pushing;
         pthread_mutex_t start_lock;
         pthread_t thread;
-        atomic_bool is_scanned; /* a scan that may block has the lock */
 };
 
 static struct behind *behind_of(struct index *i)
@@ -536,15 +534,6 @@ static int behind_flush(struct index *i)
 
 /* ---- reading ------------------------------------------------------------ */
 
-/* False: a scan that reads the disk has the lock, and the caller cannot wait. */
-static bool lock_to_read(struct behind *b, bool may_block)
-{
-        if (!may_block && atomic_load(&b->is_scanned))
-                return false;
-        pthread_mutex_lock(&b->lock);
-        return true;
-}
-
 static int behind_get(struct index *i, struct span key, bool may_block, struct buffer *ret_value)
 {
         struct behind *b = behind_of(i);
@@ -552,8 +541,7 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
         const struct entry *e;
         int r = 1;
 
-        if (!lock_to_read(b, may_block))
-                return -EAGAIN;
+        pthread_mutex_lock(&b->lock);
         e = level_find(&b->waiting, key, hash);
         if (!e)
                 e = level_find(&b->pushing, key, hash);
@@ -570,8 +558,10 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
 
 struct merge {
         const struct entry **list; /* in the order of the scan */
+        bool are_copies;
         size_t count, next;
         bool is_reverse, has_ended;
+        int result;
         index_visit_fn *visit;
         void *arg;
 };
@@ -618,12 +608,22 @@ static bool is_within(const struct index_range *range, struct span key)
 static void add_entry(struct behind *b, const struct level *level, const struct entry *e,
                       const struct index_range *range, struct merge *m)
 {
+        struct entry *copy = NULL;
+
         if (!is_within(range, key_of(e)))
                 return;
         if (level == &b->pushing &&
             level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
                 return;
-        m->list[m->count++] = e;
+        if (m->are_copies) {
+                copy = malloc(sizeof *e + e->key_len + e->value_len);
+                if (!copy) {
+                        m->result = -ENOMEM;
+                        return;
+                }
+                memcpy(copy, e, sizeof *e + e->key_len + e->value_len);
+        }
+        m->list[m->count++] = copy ? copy : e;
 }
 
 /* Nearly always the range lies in one partition, of which little waits. */
@@ -678,33 +678,45 @@ static int start_merge(struct behind *b, const struct index_range *range, struct
                 m->list[i] = m->list[m->count - 1 - i];
                 m->list[m->count - 1 - i] = swapped;
         }
-        return 0;
+        return m->result;
 }
 
+static void unlock(void *arg)
+{
+        struct behind *b = arg;
+
+        pthread_mutex_unlock(&b->lock);
+}
+
+/* For a scan that may read the disk, what waits is copied and the engine's moment settled
+ * under the lock: then it keeps nobody from writing. Others are over soon. */
 static int behind_scan(struct index *i, const struct index_range *range, bool may_block,
                        index_visit_fn *visit, void *arg)
 {
         struct behind *b = behind_of(i);
-        struct merge m = {.visit = visit, .arg = arg};
+        struct merge m = {.visit = visit, .arg = arg, .are_copies = may_block};
+        struct index_range below = *range;
         int r;
 
-        if (!lock_to_read(b, may_block))
-                return -EAGAIN;
-        if (may_block)
-                atomic_store(&b->is_scanned, true);
+        below.begun = may_block ? unlock : NULL;
+        below.begun_arg = b;
+        pthread_mutex_lock(&b->lock);
         r = start_merge(b, range, &m);
         if (r == 0)
-                r = index_scan(b->below, range, may_block, visit_below, &m);
+                r = index_scan(b->below, &below, may_block, visit_below, &m);
+        else if (may_block)
+                pthread_mutex_unlock(&b->lock);
         while (r == 0 && m.next < m.count && !m.has_ended) {
                 const struct entry *e = m.list[m.next++];
 
                 if (!e->is_removed)
                         give(&m, key_of(e), value_of(e));
         }
+        if (!may_block)
+                pthread_mutex_unlock(&b->lock);
+        for (size_t k = 0; k < m.count && may_block; k++)
+                free((struct entry *) (uintptr_t) m.list[k]);
         free(m.list);
-        if (may_block)
-                atomic_store(&b->is_scanned, false);
-        pthread_mutex_unlock(&b->lock);
         return r;
 }
 
