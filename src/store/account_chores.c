@@ -43,8 +43,8 @@ static void got_fold(void *arg, int result, const struct store_entry *entries, s
         (void) has_more;
         if (b && result == 0 && count < ACCOUNT_RUN) {
                 b->fold_at = b->single_count + FOLD_RETRY; /* they are under way */
-                if (b->single_count > 8 * ACCOUNT_RUN)
-                        b->singles_from = b->folded_to = 0; /* so many cannot be */
+                if (count == 0) /* whatever is counted lies before: look everywhere */
+                        b->singles_from = b->folded_to = 0;
         }
         if (!b || count < ACCOUNT_RUN)
                 result = -ENOENT;

@@ -26,6 +26,8 @@ struct index_range {
         struct span from, to; /* from <= key < to */
         bool is_reverse;      /* greatest key first */
         bool is_once;         /* not worth keeping in memory */
+        void (*begun)(void *arg); /* called once it is settled which moment shows; or NULL */
+        void *begun_arg;
 };
 
 struct index_driver {

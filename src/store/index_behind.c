@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -75,7 +74,6 @@ struct behind {
         struct level waiting, pushing;
         pthread_mutex_t start_lock;
         pthread_t thread;
-        atomic_bool is_scanned; /* a scan that may block has the lock */
 };
 
 static struct behind *behind_of(struct index *i)
@@ -536,15 +534,6 @@ static int behind_flush(struct index *i)
 
 /* ---- reading ------------------------------------------------------------ */
 
-/* False: a scan that reads the disk has the lock, and the caller cannot wait. */
-static bool lock_to_read(struct behind *b, bool may_block)
-{
-        if (!may_block && atomic_load(&b->is_scanned))
-                return false;
-        pthread_mutex_lock(&b->lock);
-        return true;
-}
-
 static int behind_get(struct index *i, struct span key, bool may_block, struct buffer *ret_value)
 {
         struct behind *b = behind_of(i);
@@ -552,8 +541,7 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
         const struct entry *e;
         int r = 1;
 
-        if (!lock_to_read(b, may_block))
-                return -EAGAIN;
+        pthread_mutex_lock(&b->lock);
         e = level_find(&b->waiting, key, hash);
         if (!e)
                 e = level_find(&b->pushing, key, hash);
@@ -571,9 +559,11 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
 /* What waits is a heap, its root the next of the scan: a page takes a few of
  * many, and need not sort them all. */
 struct merge {
-        const struct entry **heap;
-        size_t count;
+        const struct entry **heap; /* count of them; behind those the ones that were taken */
+        size_t count, all;
+        bool are_copies;
         bool is_reverse, has_ended;
+        int result;
         index_visit_fn *visit;
         void *arg;
 };
@@ -614,6 +604,7 @@ static const struct entry *take_next(struct merge *m)
         const struct entry *e = m->heap[0];
 
         m->heap[0] = m->heap[--m->count];
+        m->heap[m->count] = e;
         sift_down(m, 0);
         return e;
 }
@@ -653,12 +644,22 @@ static bool is_within(const struct index_range *range, struct span key)
 static void add_entry(struct behind *b, const struct level *level, const struct entry *e,
                       const struct index_range *range, struct merge *m)
 {
+        struct entry *copy = NULL;
+
         if (!is_within(range, key_of(e)))
                 return;
         if (level == &b->pushing &&
             level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
                 return;
-        m->heap[m->count++] = e;
+        if (m->are_copies) {
+                copy = malloc(sizeof *e + e->key_len + e->value_len);
+                if (!copy) {
+                        m->result = -ENOMEM;
+                        return;
+                }
+                memcpy(copy, e, sizeof *e + e->key_len + e->value_len);
+        }
+        m->heap[m->count++] = copy ? copy : e;
 }
 
 /* Nearly always the range lies in one partition, of which little waits. */
@@ -706,35 +707,48 @@ static int start_merge(struct behind *b, const struct index_range *range, struct
                 return -ENOMEM;
         add_level(b, &b->waiting, range, m);
         add_level(b, &b->pushing, range, m);
+        m->all = m->count;
         for (size_t i = m->count / 2; i-- > 0;)
                 sift_down(m, i);
-        return 0;
+        return m->result;
 }
 
+static void unlock(void *arg)
+{
+        struct behind *b = arg;
+
+        pthread_mutex_unlock(&b->lock);
+}
+
+/* For a scan that may read the disk, what waits is copied and the engine's moment settled
+ * under the lock: then it keeps nobody from writing. Others are over soon. */
 static int behind_scan(struct index *i, const struct index_range *range, bool may_block,
                        index_visit_fn *visit, void *arg)
 {
         struct behind *b = behind_of(i);
-        struct merge m = {.visit = visit, .arg = arg};
+        struct merge m = {.visit = visit, .arg = arg, .are_copies = may_block};
+        struct index_range below = *range;
         int r;
 
-        if (!lock_to_read(b, may_block))
-                return -EAGAIN;
-        if (may_block)
-                atomic_store(&b->is_scanned, true);
+        below.begun = may_block ? unlock : NULL;
+        below.begun_arg = b;
+        pthread_mutex_lock(&b->lock);
         r = start_merge(b, range, &m);
         if (r == 0)
-                r = index_scan(b->below, range, may_block, visit_below, &m);
+                r = index_scan(b->below, &below, may_block, visit_below, &m);
+        else if (may_block)
+                pthread_mutex_unlock(&b->lock);
         while (r == 0 && m.count && !m.has_ended) {
                 const struct entry *e = take_next(&m);
 
                 if (!e->is_removed)
                         give(&m, key_of(e), value_of(e));
         }
+        if (!may_block)
+                pthread_mutex_unlock(&b->lock);
+        for (size_t k = 0; k < m.all && may_block; k++)
+                free((struct entry *) (uintptr_t) m.heap[k]);
         free(m.heap);
-        if (may_block)
-                atomic_store(&b->is_scanned, false);
-        pthread_mutex_unlock(&b->lock);
         return r;
 }
 

@@ -218,6 +218,8 @@ static int mem_scan(struct index *i, const struct index_range *range, bool may_b
 
         (void) may_block;
         pthread_mutex_lock(&m->mutex);
+        if (range->begun)
+                range->begun(range->begun_arg);
         if (range->is_reverse)
                 scan_reverse(m, range, visit, arg);
         else

@@ -137,6 +137,8 @@ static int rdb_scan(struct index *i, const struct index_range *range, bool may_b
         rocksdb_iterator_t *it = rocksdb_create_iterator(rocksdb_of(i)->db, options);
         char *error = NULL;
 
+        if (range->begun)
+                range->begun(range->begun_arg);
         for (seek(it, range); rocksdb_iter_valid(it);
              range->is_reverse ? rocksdb_iter_prev(it) : rocksdb_iter_next(it)) {
                 struct span key, value;
