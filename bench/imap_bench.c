@@ -6,11 +6,13 @@
  *   imap_bench retr PORT USER PASSWORD COUNT           POP3, pipelined
  *   imap_bench idle PORT USER PASSWORD COUNT FIRST     connections that wait in IDLE, from
  *                                                      127.1.x.y, until standard input ends
+ *   imap_bench idle-tls …                              the same over TLS
  *
  * Prints JSON, a line each command or run: seconds, octets, and how it ended. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,10 +237,13 @@ static void retr(int port, const char *user, const char *password, unsigned coun
 
 static void idle(int port, const char *user, const char *password, unsigned count, unsigned first)
 {
-        struct rlimit files = {1024 * 1024, 1024 * 1024};
+        struct rlimit files;
         const char *line;
         char c;
 
+        if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+                fail("getrlimit");
+        files.rlim_cur = files.rlim_max;
         if (setrlimit(RLIMIT_NOFILE, &files) < 0)
                 fail("setrlimit");
         for (unsigned i = 0; i < count; i++) {
@@ -248,6 +253,53 @@ static void idle(int port, const char *user, const char *password, unsigned coun
                 read_until(fd, "s OK", &line);
                 put(fd, "i IDLE\r\n", 8);
                 read_until(fd, "+", &line);
+        }
+        puts("{\"is_ok\": true}");
+        fflush(stdout);
+        while (read(0, &c, 1) > 0)
+                ;
+}
+
+/* One line that begins with `begin`; all before it is thrown away. */
+static void read_tls(SSL *ssl, const char *begin)
+{
+        size_t len = 0;
+
+        while (len < ROOM - 1) {
+                const int n = SSL_read(ssl, answer + len, (int) (ROOM - 1 - len));
+                const char *line;
+
+                if (n <= 0)
+                        fail("SSL_read");
+                len += (size_t) n;
+                answer[len] = '\0';
+                line = len > 1 ? memrchr(answer, '\n', len - 1) : NULL;
+                if (strncmp(line ? line + 1 : answer, begin, strlen(begin)) == 0)
+                        return;
+        }
+}
+
+static void idle_tls(int port, const char *user, const char *password, unsigned count,
+                     unsigned first)
+{
+        SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+        char text[600], c;
+
+        SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+        for (unsigned i = 0; i < count; i++) {
+                SSL *ssl = SSL_new(context);
+
+                SSL_set_fd(ssl, connect_from(port, 1 + (first + i) / PER_ADDRESS));
+                if (SSL_connect(ssl) != 1)
+                        fail("SSL_connect");
+                read_tls(ssl, "* OK");
+                SSL_write(ssl, text, snprintf(text, sizeof text, "l LOGIN %s \"%s\"\r\n", user,
+                                              password));
+                read_tls(ssl, "l OK");
+                SSL_write(ssl, "s SELECT INBOX\r\n", 16);
+                read_tls(ssl, "s OK");
+                SSL_write(ssl, "i IDLE\r\n", 8);
+                read_tls(ssl, "+");
         }
         puts("{\"is_ok\": true}");
         fflush(stdout);
@@ -268,6 +320,9 @@ int main(int argc, char **argv)
         else if (argc == 7 && strcmp(argv[1], "idle") == 0)
                 idle(port, argv[3], argv[4], (unsigned) number(argv[5]),
                      (unsigned) number(argv[6]));
+        else if (argc == 7 && strcmp(argv[1], "idle-tls") == 0)
+                idle_tls(port, argv[3], argv[4], (unsigned) number(argv[5]),
+                         (unsigned) number(argv[6]));
         else
                 return 64;
         return 0;

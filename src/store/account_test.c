@@ -448,4 +448,69 @@ TEST(a_deleted_mailbox_lets_go_of_its_bodies)
         end();
 }
 
+/* `count` messages whose UIDs begin at `first` (0: the next) and grow by `step`. */
+static int import(struct account *a, uint32_t first, uint32_t step, size_t count)
+{
+        static struct delivery list[257];
+        const struct span keyword = S("$Kept");
+        struct store_batch *b = account_batch(a);
+        int r;
+
+        for (size_t i = 0; i < count; i++)
+                list[i] = (struct delivery) {.uid = first ? first + (uint32_t) i * step : 0,
+                                             .keywords = &keyword, .keyword_count = i % 2,
+                                             .entry = {.size = 10, .arrived_us = i}};
+        r = account_import(a, S("In"), list, count, b);
+        if (r == 0)
+                return commit(b);
+        CHECK(commit(b) == 0, "nothing was put");
+        return r;
+}
+
+/* Runs at first, singles once there are any: listed as one row either way. */
+TEST(imported_messages_keep_their_uids)
+{
+        static struct waiting w;
+        struct mailbox_status status;
+        struct store_batch *b;
+        struct account *a;
+
+        begin("");
+        a = open_account("a@example.jp");
+        CHECK(import(a, 1, 1, 1) == -ENOENT, "no mailbox");
+        b = account_batch(a);
+        CHECK(account_create_mailbox(a, S("In"), b) == 0, "create");
+        CHECK(account_set_uid_validity(a, S("In"), 0, 1, b) == -EINVAL, "no UIDVALIDITY");
+        CHECK(account_set_uid_validity(a, S("In"), 77, 1, b) == 0 && commit(b) == 0, "validity");
+        CHECK(import(a, 10, 3, 256) == 0, "a run");
+        CHECK(import(a, 900, 1, 257) == -E2BIG, "too many");
+        CHECK(import(a, 775, 1, 5) == -EINVAL, "used already");
+        CHECK(import(a, 900, 0, 2) == -EINVAL, "does not grow");
+        CHECK(import(a, UINT32_MAX, 1, 1) == -EDQUOT, "used up");
+        CHECK(import(a, 900, 2, 3) == 0, "singles");
+        CHECK(import(a, 0, 0, 200) == 0, "the next, behind singles");
+        b = account_batch(a);
+        CHECK(account_set_uid_validity(a, S("In"), 78, 1, b) == -EEXIST, "it has messages");
+        CHECK(account_set_uid_validity(a, S("In"), 77, 5000, b) == 0 && commit(b) == 0, "next");
+        account_forget(a);
+        account_release(a);
+        a = open_account("a@example.jp");
+        CHECK(account_mailbox(a, S("In"), &status) == 0 && status.uid_validity == 77 &&
+              status.uid_next == 5000 && status.message_count == 459, "status");
+        w = (struct waiting) {0};
+        account_list(a, status.mailbox_id, 1, 1000, listed, &w);
+        wait_for(&w);
+        CHECK(w.result == 0 && w.count == 459 && !w.has_more, "list");
+        for (size_t i = 0; i < w.count; i++) {
+                const size_t at = i < 256 ? i : i < 259 ? i - 256 : i - 259;
+
+                CHECK(w.entries[i].uid == (i < 256 ? 10 + 3 * i : i < 259 ? 900 + 2 * (i - 256)
+                                                                            : 905 + (i - 259)),
+                      "uid");
+                CHECK(w.entries[i].keywords == at % 2, "keyword");
+        }
+        account_release(a);
+        end();
+}
+
 TEST_MAIN()
