@@ -1,43 +1,89 @@
-/* Deliveries into a local: store: rate and latency of a commit.
+/* The store alone: rate and latency of commits, CPU time by thread, memory, room.
  *
- *   store_bench FOLDER [DELIVERIES [OUTSTANDING [MAILBOXES [OCTETS]]]]
+ *   store_bench WORKLOAD FOLDER [COMMITS [OUTSTANDING [MAILBOXES [OCTETS]]]]
  *
- * Each delivery is one commit: a body, and an entry in the INBOX of one of the
- * accounts, with a delivery key. The folder must not exist. */
+ * mail   a commit is a delivery: a body and an entry in the INBOX of one of the accounts,
+ *        with a delivery key
+ * full   the same with a decision record, and a record of the queue that the next commit
+ *        of the same slot deletes
+ * churn  a commit puts a body into the queue and removes one at random, so that MAILBOXES of
+ *        them live: what reclaim makes of that
+ *
+ * Then the store is opened again, and the first mailbox read. The folder must not exist. */
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/codec.h"
 #include "store/mailbox.h"
+
+enum { QUEUE_RECORD = 300, TRACE_RECORD = 400, SHARDS = 16, ROOM_EVERY = 1000 };
+enum workload { MAIL, FULL, CHURN };
 
 struct bench {
         struct loop *loop;
         struct store *store;
         struct mailboxes *mailboxes;
-        unsigned deliveries, accounts, begun, done, failed;
+        enum workload workload;
+        const char *folder;
+        unsigned commits, accounts, begun, done, failed;
         size_t octets;
         char *body;
         uint32_t *latencies;
+        uint64_t *live; /* churn: what lives */
+        double room_max;  /* log for an octet that lives */
         uint64_t random;
 };
 
 struct slot { /* one commit under way */
         struct bench *bench;
         struct account *account;
-        uint64_t begun_us;
+        uint64_t begun_us, queued; /* queued: 0, or a record to delete */
         unsigned number;
         struct deferred again;
 };
 
-static void deliver(struct slot *s);
+static void act(struct slot *s);
 
 static void die(const char *what)
 {
         fprintf(stderr, "store_bench: %s\n", what);
         exit(EXIT_FAILURE);
+}
+
+static unsigned pick(struct bench *b, unsigned n)
+{
+        b->random = b->random * 6364136223846793005ull + 1442695040888963407ull;
+        return (unsigned) (b->random >> 33) % n;
+}
+
+/* ---- what is measured -------------------------------------------------------- */
+
+static uint64_t checkpoint_octets(const struct bench *b)
+{
+        char path[4200];
+        struct stat st;
+
+        snprintf(path, sizeof path, "%s/checkpoint", b->folder);
+        return stat(path, &st) == 0 ? (uint64_t) st.st_size : 0;
+}
+
+static void look_at_room(struct bench *b)
+{
+        struct store_metrics m = {0};
+        double room;
+
+        store_get_metrics(b->store, &m);
+        room = (double) (m.log_bytes + checkpoint_octets(b)) / (double) (m.live_bytes + 1);
+        if (b->done > b->commits / 2 && room > b->room_max)
+                b->room_max = room;
 }
 
 static void committed(void *arg, int result)
@@ -47,54 +93,136 @@ static void committed(void *arg, int result)
 
         b->latencies[b->done++] = (uint32_t) (clock_monotonic_us() - s->begun_us);
         b->failed += result < 0;
-        account_release(s->account);
-        if (b->begun < b->deliveries)
+        if (s->account)
+                account_release(s->account);
+        s->account = NULL;
+        if (b->workload == CHURN && b->done % ROOM_EVERY == 0)
+                look_at_room(b);
+        if (b->begun < b->commits)
                 loop_defer(b->loop, &s->again);
-        else if (b->done == b->deliveries)
+        else if (b->done == b->commits)
                 loop_stop(b->loop);
+}
+
+/* ---- commits ------------------------------------------------------------------ */
+
+static void commit(struct slot *s, struct store_batch **batches, size_t count)
+{
+        s->begun_us = clock_monotonic_us();
+        store_commit(s->bench->store, batches, count, 0, committed, s);
+}
+
+static struct store_batch *queue_batch(struct bench *b, uint64_t id)
+{
+        const struct partition shard = {{PARTITION_QUEUE, (unsigned char) (id % SHARDS)}};
+        struct store_batch *batch = store_batch_new(b->store, &shard, STORE_ANY_SEQUENCE);
+
+        if (!batch)
+                die("no memory");
+        return batch;
+}
+
+static struct span key_of(uint64_t id, char out[9])
+{
+        out[0] = 'e';
+        key_put_u64(out + 1, id);
+        return span_make(out, 9);
+}
+
+static void put_trace(struct store_batch *batch, uint64_t id)
+{
+        static const char record[TRACE_RECORD];
+        const struct span keys[] = {{(const char *) &id, sizeof id}, SPAN("a@example.net"),
+                                    SPAN("user@example.jp")};
+
+        store_trace(batch, keys, 3, span_make(record, sizeof record));
 }
 
 static void opened(void *arg, int result, struct account *a)
 {
+        static const char record[QUEUE_RECORD];
         struct slot *s = arg;
         struct bench *b = s->bench;
-        struct store_batch *batch;
+        struct store_batch *batches[3];
         char key[32];
         const struct span body = {b->body, b->octets};
+        const uint64_t id = s->number + 1;
         struct delivery d = {.mailbox = SPAN("INBOX")};
+        size_t count = 1;
         uint32_t uid;
 
         if (result < 0)
                 die("an account cannot be opened");
         s->account = a;
-        batch = account_batch(a);
+        batches[0] = account_batch(a);
         d.delivery_key = span_make(key, (size_t) snprintf(key, sizeof key, "%u", s->number));
-        d.entry.blob_id = s->number + 1;
+        d.entry.blob_id = id;
         d.entry.size = b->octets;
-        if (!batch || account_deliver(a, &d, batch, &uid) < 0)
+        if (!batches[0] || account_deliver(a, &d, batches[0], &uid) < 0)
                 die("a delivery fails");
-        store_blob_put(batch, s->number + 1, 1, SPAN_LITERAL("account mailbox uid"), &body, 1);
-        s->begun_us = clock_monotonic_us();
-        store_commit(b->store, &batch, 1, 0, committed, s);
+        store_blob_put(batches[0], id, 1, SPAN_LITERAL("account mailbox uid"), &body, 1);
+        if (b->workload == FULL) {
+                put_trace(batches[0], id);
+                batches[count] = queue_batch(b, id);
+                store_put_new(batches[count++], key_of(id, key), span_make(record, sizeof record));
+                if (s->queued) {
+                        batches[count] = queue_batch(b, s->queued);
+                        store_delete(batches[count++], key_of(s->queued, key));
+                }
+                s->queued = id;
+        }
+        commit(s, batches, count);
 }
 
 static void deliver(struct slot *s)
 {
         struct bench *b = s->bench;
         char address[32];
-        int len;
+        const int len = snprintf(address, sizeof address, "user%u@example.jp",
+                                 pick(b, b->accounts));
 
-        b->random = b->random * 6364136223846793005ull + 1442695040888963407ull;
-        len = snprintf(address, sizeof address, "user%u@example.jp",
-                       (unsigned) (b->random >> 33) % b->accounts);
-        s->number = b->begun++;
         account_open(b->mailboxes, span_make(address, (size_t) len), opened, s);
+}
+
+static void churn(struct slot *s)
+{
+        struct bench *b = s->bench;
+        const uint64_t id = s->number + 1;
+        uint64_t *at = &b->live[pick(b, b->accounts)];
+        const struct span body = {b->body, b->octets};
+        struct store_batch *batches[2] = {queue_batch(b, id), NULL};
+        size_t count = 1;
+        char key[9];
+
+        store_blob_put(batches[0], id, 1, SPAN_LITERAL("d"), &body, 1);
+        store_put(batches[0], key_of(id, key), SPAN_LITERAL("value"));
+        if (*at) {
+                batches[count] = queue_batch(b, *at);
+                store_delete(batches[count], key_of(*at, key));
+                store_blob_reference(batches[count++], *at, -1);
+        }
+        *at = id;
+        commit(s, batches, count);
+}
+
+static void act(struct slot *s)
+{
+        s->number = s->bench->begun++;
+        if (s->bench->workload == CHURN)
+                churn(s);
+        else
+                deliver(s);
 }
 
 static void again(struct deferred *d)
 {
-        deliver((struct slot *) (void *) ((char *) d - offsetof(struct slot, again)));
+        struct slot *s = (struct slot *) (void *) ((char *) d - offsetof(struct slot, again));
+
+        if (s->bench->begun < s->bench->commits)
+                act(s);
 }
+
+/* ---- figures -------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -103,74 +231,216 @@ static int compare(const void *a, const void *b)
         return (x > y) - (x < y);
 }
 
-static void print(const struct bench *b, unsigned outstanding, uint64_t took_us)
+/* CPU time of each thread, in µs a commit. */
+static void print_threads(const struct bench *b)
 {
-        struct store_metrics m;
-        struct rusage use;
-        double cpu_us;
+        DIR *tasks = opendir("/proc/self/task");
+        const struct dirent *e;
+
+        printf("CPU us a commit:");
+        while (tasks && (e = readdir(tasks))) {
+                char path[300], name[32] = "";
+                unsigned long user = 0, system = 0;
+                FILE *f;
+
+                snprintf(path, sizeof path, "/proc/self/task/%.20s/stat", e->d_name);
+                f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+                if (f && fscanf(f, "%*d (%31[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu "
+                                   "%lu", name, &user, &system) == 3 && user + system)
+                        printf(" %s %.2f", name, (double) (user + system) * 1e6 /
+                                                         (double) sysconf(_SC_CLK_TCK) /
+                                                         (double) b->commits);
+                if (f)
+                        fclose(f);
+        }
+        if (tasks)
+                closedir(tasks);
+        putchar('\n');
+}
+
+static long resident_kib(void)
+{
+        long size = 0, resident = 0;
+        FILE *f = fopen("/proc/self/statm", "r");
+
+        if (f && fscanf(f, "%ld %ld", &size, &resident) != 2)
+                resident = 0;
+        if (f)
+                fclose(f);
+        return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
+{
+        struct store_metrics m = {0};
 
         qsort(b->latencies, b->done, sizeof b->latencies[0], compare);
         store_get_metrics(b->store, &m);
-        getrusage(RUSAGE_SELF, &use);
-        cpu_us = (double) (use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
-                 (double) (use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-        printf("%u deliveries of %zu octets into %u mailboxes, %u outstanding\n", b->deliveries,
-               b->octets, b->accounts, outstanding);
+        printf("%u commits of %zu octets, %u %s, %u outstanding\n", b->commits, b->octets,
+               b->accounts, b->workload == CHURN ? "bodies live" : "mailboxes", outstanding);
         printf("rate %.0f/s, failed %u, commit p50 %u p99 %u p99.9 %u max %u us\n",
-               (double) b->deliveries * 1e6 / (double) took_us, b->failed,
+               (double) b->commits * 1e6 / (double) took_us, b->failed,
                b->latencies[b->done / 2], b->latencies[(size_t) b->done * 99 / 100],
                b->latencies[(size_t) b->done * 999 / 1000], b->latencies[b->done - 1]);
         printf("%" PRIu64 " groups of %.1f, sync mean %" PRIu64 " max %" PRIu64
-               " us, CPU %.1f us a delivery, %ld KiB resident\n",
-               m.groups, (double) m.commits / (double) m.groups,
-               m.sync_us_total / (m.syncs + !m.syncs), m.sync_us_max,
-               cpu_us / (double) b->deliveries, use.ru_maxrss);
+               " us, %ld KiB resident\n", m.groups, (double) m.commits / (double) m.groups,
+               m.sync_us_total / (m.syncs + !m.syncs), m.sync_us_max, resident_kib());
+        print_threads(b);
+        printf("log %.1f MiB, checkpoint %.1f MiB for %.1f MiB that live", (double) m.log_bytes /
+               1048576, (double) checkpoint_octets(b) / 1048576, (double) m.live_bytes / 1048576);
+        if (b->room_max > 0)
+                printf(": %.2f times at most in the second half", b->room_max);
+        putchar('\n');
 }
+
+/* ---- opened again ----------------------------------------------------------------- */
+
+struct view {
+        struct bench *bench;
+        struct account *account;
+        uint64_t mailbox_id;
+        size_t count;
+        uint32_t next;
+        bool is_done;
+};
+
+static void listed(void *arg, int result, const struct message_entry *entries, size_t count,
+                   bool has_more)
+{
+        struct view *v = arg;
+
+        v->count += count;
+        if (result < 0 || !has_more) {
+                v->is_done = true;
+                return;
+        }
+        v->next = entries[count - 1].uid + 1;
+        account_list(v->account, v->mailbox_id, v->next, 1000, listed, v);
+}
+
+static void open_view(void *arg, int result, struct account *a)
+{
+        struct view *v = arg;
+        struct mailbox_status status;
+
+        v->account = a;
+        v->is_done = result < 0 || account_mailbox(a, SPAN_LITERAL("INBOX"), &status) < 0;
+        if (v->is_done)
+                return;
+        v->mailbox_id = status.mailbox_id;
+        account_list(a, v->mailbox_id, 1, 1000, listed, v);
+}
+
+static void open_again(struct bench *b, const char *uri, const struct store_options *options)
+{
+        struct view v = {.bench = b};
+        char error[256];
+        uint64_t begun_us = clock_monotonic_us();
+
+        if (store_open(uri, options, b->loop, &b->store, error) < 0 ||
+            mailboxes_new(b->store, &b->mailboxes) < 0)
+                die(error);
+        printf("opened again in %.1f ms, ", (double) (clock_monotonic_us() - begun_us) / 1000);
+        begun_us = clock_monotonic_us();
+        if (b->workload != CHURN) {
+                account_open(b->mailboxes, SPAN_LITERAL("user0@example.jp"), open_view, &v);
+                while (!v.is_done)
+                        loop_run_once(b->loop, 1000);
+                printf("first mailbox of %zu messages read in %.1f ms, ", v.count,
+                       (double) (clock_monotonic_us() - begun_us) / 1000);
+                if (v.account)
+                        account_release(v.account);
+        }
+        mailboxes_free(b->mailboxes);
+        store_close(b->store);
+}
+
+static int at_rest(const char *uri, const struct store_options *options)
+{
+        struct loop *loop = loop_new();
+        const uint64_t until_us = clock_monotonic_us() + 1500 * 1000;
+        struct store *s;
+        char error[256];
+        const long before = resident_kib();
+
+        if (!loop || store_open(uri, options, loop, &s, error) < 0)
+                die(error);
+        while (clock_monotonic_us() < until_us)
+                loop_run_once(loop, 100);
+        printf("at rest %ld KiB resident, %ld of them before it was opened\n", resident_kib(),
+               before);
+        store_close(s);
+        loop_free(loop);
+        return EXIT_SUCCESS;
+}
+
+/* ---- all of it ------------------------------------------------------------------------ */
 
 static unsigned number(int argc, char **argv, int i, unsigned or_else)
 {
         return argc > i ? (unsigned) strtoul(argv[i], NULL, 10) : or_else;
 }
 
+static enum workload workload_of(const char *name)
+{
+        if (strcmp(name, "full") != 0 && strcmp(name, "mail") != 0 && strcmp(name, "churn") != 0)
+                die("the workload is mail, full, churn or rest");
+        return name[0] == 'm' ? MAIL : name[0] == 'f' ? FULL : CHURN;
+}
+
+static void run(struct bench *b, unsigned outstanding)
+{
+        struct slot *slots = calloc(outstanding, sizeof(struct slot));
+        const uint64_t begun_us = clock_monotonic_us();
+
+        if (!slots)
+                die("no memory");
+        for (unsigned i = 0; i < outstanding && b->begun < b->commits; i++) {
+                slots[i] = (struct slot) {.bench = b, .again = {.run = again}};
+                act(&slots[i]);
+        }
+        loop_run(b->loop);
+        print(b, outstanding, clock_monotonic_us() - begun_us);
+        free(slots);
+}
+
 int main(int argc, char **argv)
 {
         static const struct store_options options = {.directory_fd = -1, .reserve_bytes = 1 << 20};
-        const unsigned outstanding = number(argc, argv, 3, 50);
         struct bench b = {
-                .deliveries = number(argc, argv, 2, 100000),
-                .accounts = number(argc, argv, 4, 10000),
-                .octets = number(argc, argv, 5, 4096),
+                .commits = number(argc, argv, 3, 100000),
+                .accounts = number(argc, argv, 5, 10000),
+                .octets = number(argc, argv, 6, 4096),
                 .random = 1,
         };
-        struct slot *slots = calloc(outstanding, sizeof(struct slot));
         char uri[4096], error[256];
-        uint64_t begun_us;
 
-        if (argc < 2)
-                die("give a folder that does not exist");
-        snprintf(uri, sizeof uri, "local:%s", argv[1]);
+        if (argc < 3)
+                die("WORKLOAD FOLDER [COMMITS [OUTSTANDING [MAILBOXES [OCTETS]]]]");
+        snprintf(uri, sizeof uri, "local:%s", argv[2]);
+        if (strcmp(argv[1], "rest") == 0) /* one that is there */
+                return at_rest(uri, &options);
+        b.workload = workload_of(argv[1]);
+        b.folder = argv[2];
         b.loop = loop_new();
         b.body = malloc(b.octets);
-        b.latencies = calloc(b.deliveries, sizeof b.latencies[0]);
-        if (!b.loop || !b.body || !b.latencies || !slots)
+        b.latencies = calloc(b.commits, sizeof b.latencies[0]);
+        b.live = calloc(b.accounts, sizeof b.live[0]);
+        if (!b.loop || !b.body || !b.latencies || !b.live)
                 die("no memory");
         memset(b.body, 'x', b.octets);
         if (store_open(uri, &options, b.loop, &b.store, error) < 0)
                 die(error);
         if (mailboxes_new(b.store, &b.mailboxes) < 0)
                 die("no memory");
-        begun_us = clock_monotonic_us();
-        for (unsigned i = 0; i < outstanding && b.begun < b.deliveries; i++) {
-                slots[i] = (struct slot) {.bench = &b, .again = {.run = again}};
-                deliver(&slots[i]);
-        }
-        loop_run(b.loop);
-        print(&b, outstanding, clock_monotonic_us() - begun_us);
-        store_close(b.store);
+        run(&b, number(argc, argv, 4, 50));
         mailboxes_free(b.mailboxes);
+        store_close(b.store);
+        open_again(&b, uri, &options);
+        printf("%ld KiB resident after it\n", resident_kib());
         loop_free(b.loop);
         free(b.body);
         free(b.latencies);
-        free(slots);
+        free(b.live);
         return 0;
 }

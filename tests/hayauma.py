@@ -143,7 +143,7 @@ class Hayauma:
         done = self.run("mailbox", "export", address, mailbox, "--maildir", str(maildir),
                         check=False)
         found = [p.read_bytes().replace(b"\r\n", b"\n")
-                 for p in sorted(maildir.rglob("*")) if p.is_file()]
+                 for part in ("cur", "new") for p in sorted((maildir / part).glob("*"))]
         shutil.rmtree(folder)
         if done.returncode != 0 and found:
             raise AssertionError(f"mailbox export: {done.stderr}")

@@ -14,9 +14,11 @@ import hayauma
 import ports
 from hayauma import Hayauma
 from load import Load, Sink
+from reader import Reader, reconcile_reader, wait_until_busy
 from reconcile import reconcile
 
 USERS = [f"user{n}@example.jp" for n in range(4)]
+READER = "reader@example.jp"  # changes what comes
 REMOTE, REFUSED = "b@remote.example.net", "refused@other.example.net"
 
 # The nth fdatasync() of a process, and all behind it, fail.
@@ -48,8 +50,8 @@ int fdatasync(int fd)
 def recipients(n):
     """Mailboxes, elsewhere, both; now and then one whose server refuses him."""
     local = USERS[n % len(USERS)]
-    return [[local], [local, USERS[(n + 1) % len(USERS)]], [REMOTE], [local, REMOTE],
-            [REFUSED]][n % 5]
+    return [[local, READER], [local, USERS[(n + 1) % len(USERS)]], [REMOTE], [local, REMOTE],
+            [REFUSED], [READER]][n % 6]
 
 
 def kill_some(server, kind):
@@ -80,7 +82,8 @@ def reconcile_all(load, server, sink):
         for address in to:
             passed_on[address.rpartition("@")[2]].append(text)
     sent = types.SimpleNamespace(attempted=load.attempted, acknowledged={
-        i: ["a@example.net" if address == REFUSED else address for address in to]
+        i: ["a@example.net" if address == REFUSED else address for address in to
+            if address != READER]
         for i, to in load.acknowledged.items()})
     return reconcile(sent, {user: server.messages(user) for user in USERS}, passed_on,
                      may_repeat=True)
@@ -92,21 +95,31 @@ def run_rounds(kinds, seconds):
         sink.refused.add(REFUSED)
         options = (f'smart_host = "smtp:[127.0.0.1]:{sink.port}"\n'
                    'relay_networks = { "127.0.0.0/8" }\n'
+                   'auth { plaintext_without_tls = { "127.0.0.0/8" } }\n'
                    'queue { retry_min = "1s" retry_max = "2s" }\n')
-        with Hayauma(users=USERS, options=options) as server:
+        with Hayauma(users=[*USERS, READER], listen={"smtp": 0, "imap": 0},
+                     options=options) as server:
             load = Load(server, recipients, connections=6, messages_per_connection=5).start()
+            reader = Reader(server, READER)
+            reader.start()
             for kind in kinds:
                 begun = load.count()
+                wait_until_busy(reader)
                 time.sleep(random.uniform(0.1, seconds))
                 kill_some(server, kind)
                 ports.wait_until(lambda: load.count() > begun + 5, "mail is accepted again", 40)
+            wait_until_busy(reader)
             load.stop()
+            reader.stop()
             ports.wait_until(lambda: not server.queue(), "the queue empties", 60, 0.5)
             counts = reconcile_all(load, server, sink)
+            read = reconcile_reader(reader, load)
+            assert "the store is good" in server.run("check", "--store").stdout
             server.stop()
             assert "the store is good" in server.run("check", "--store").stdout
             server.start()
             assert reconcile_all(load, server, sink) == counts
+            assert reconcile_reader(reader, load) == read and read["changes"] > 5 * len(kinds)
     assert counts["acknowledged"] > 5 * len(kinds) and counts["passed_on"]
 
 

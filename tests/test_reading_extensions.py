@@ -1,6 +1,7 @@
 """Extensions of IMAP and POP3 over the wire, against a whole server."""
 import imaplib
 import poplib
+import re
 import smtplib
 import socket
 import time
@@ -11,6 +12,7 @@ import pytest
 import ports
 import test_reading
 from hayauma import PASSWORD, Hayauma
+from imap_mirror import Mirror
 from test_reading import HANAKO, TARO, fresh, imap, message, ok, pop3
 
 
@@ -229,3 +231,156 @@ def test_mail_comes_in_while_the_edges_of_readers_die(server):
         client.logout()
     again = ports.wait_until(lambda: may_connect(server), "edge/2 is there again")
     again.logout()
+
+
+# ---- change push
+
+
+def test_changes_are_pushed_within_100_ms(server):
+    """From the tagged OK, or the 250, to the line in another session's IDLE. A busy
+    machine may be late for some: most must be in time."""
+    writer = imap(server)
+    fresh(writer, "Pushed")
+    watcher = Mirror(server.ports["imap"], HANAKO, PASSWORD)
+    watcher.select("Pushed")
+    inbox = Mirror(server.ports["imap"], HANAKO, PASSWORD)
+    inbox.select("INBOX")
+    late = []
+
+    def timed(mirror, change, wanted):
+        mirror.send(b"i IDLE\r\n")
+        assert mirror.line().startswith(b"+")
+        change()
+        done = time.monotonic()
+        while wanted not in (line := mirror.line()):
+            mirror.take(line)
+        mirror.take(line)
+        late.append(time.monotonic() - done)
+        mirror.send(b"DONE\r\n")
+        mirror.wait(b"i")
+
+    for i in range(12):
+        timed(watcher, lambda: ok(writer.append("Pushed", None, None, message(0))), b"EXISTS")
+        timed(watcher, lambda: ok(writer.store("1", "FLAGS", "()" if i % 2 else r"(\Seen)")),
+              b"FLAGS")
+        timed(inbox, lambda: server.send("a@example.net", [HANAKO], message(1).decode()),
+              b"EXISTS")
+        ok(writer.noop())
+    timed(watcher, lambda: (writer.store("2:5", "+FLAGS", r"(\Deleted)"), ok(writer.expunge())),
+          b"EXPUNGE")
+    late.sort()
+    assert late[len(late) * 3 // 4] < 0.1, late
+    watcher.close()
+    inbox.close()
+    writer.logout()
+
+
+# ---- what CAPABILITY announces, command by command
+
+
+class Raw:
+    """Commands as they go over the wire, and all that comes back."""
+
+    def __init__(self, server, account=HANAKO):
+        self.socket = socket.create_connection(("127.0.0.1", server.ports["imap"]), timeout=20)
+        self.octets = b""
+        self.until(b"\r\n")
+        self.capabilities = self(f'LOGIN {account} "{PASSWORD}"').decode()
+
+    def until(self, end):
+        while end not in self.octets:
+            octets = self.socket.recv(65536)
+            assert octets, self.octets
+            self.octets += octets
+        at = self.octets.index(end) + len(end)
+        answer, self.octets = self.octets[:at], self.octets[at:]
+        return answer
+
+    def __call__(self, text, wanted=b"OK"):
+        self.socket.sendall(b"x " + (text if isinstance(text, bytes) else text.encode()) + b"\r\n")
+        answer = self.before_tag()
+        last = self.until(b"\r\n")
+        assert last.startswith(wanted), (text, answer, last)
+        return answer + last
+
+    def before_tag(self):
+        answer = b""
+        while True:
+            while len(self.octets) < 2:
+                octets = self.socket.recv(65536)
+                assert octets, answer
+                self.octets += octets
+            if self.octets.startswith(b"x "):
+                self.octets = self.octets[2:]
+                return answer
+            answer += self.until(b"\r\n")
+
+
+MIXED = (b"From: a@example.net\r\nSubject: parts\r\nMIME-Version: 1.0\r\n"
+         b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n'
+         b"--b\r\nContent-Type: text/plain\r\n\r\nfirst  lines\r\nof it\r\n"
+         b"--b\r\nContent-Type: application/x; name=x\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+         b"aGVsbG8=\r\n--b--\r\n")
+
+EXTENSIONS = [
+    ("SPECIAL-USE", "CREATE Ext/Sent (USE (\\Sent))", rb"^OK \[MAILBOXID \(\S+\)\]"),
+    ("SPECIAL-USE", 'LIST (SPECIAL-USE) "" *', rb'\* LIST \([^)]*\\Sent\) "/" Ext/Sent'),
+    ("LIST-EXTENDED", 'LIST "" (Ext %) RETURN (CHILDREN SUBSCRIBED)', rb"\\HasChildren"),
+    ("LIST-STATUS", 'LIST "" Ext RETURN (STATUS (MESSAGES UIDNEXT))',
+     rb"\* STATUS Ext \(MESSAGES 3 UIDNEXT 4\)"),
+    ("STATUS=SIZE", "STATUS Ext (SIZE APPENDLIMIT DELETED)",
+     rb"\(DELETED 0 SIZE \d{3,} APPENDLIMIT \d+\)"),
+    ("NAMESPACE", "NAMESPACE", rb'\* NAMESPACE \(\("" "/"\)\) NIL NIL'),
+    ("ID", 'ID ("name" "test")', rb'\* ID \("name" "Hayauma"\)'),
+    ("ENABLE", "ENABLE CONDSTORE X-NONE", rb"\* ENABLED CONDSTORE\r"),
+    ("CONDSTORE", "SELECT Ext (CONDSTORE)", rb"\[HIGHESTMODSEQ \d+\]"),
+    ("CONDSTORE", "STORE 1 (UNCHANGEDSINCE 1) +FLAGS (\\Seen)", rb"^OK \[MODIFIED 1\]"),
+    ("CONDSTORE", "FETCH 1:* (FLAGS) (CHANGEDSINCE 1)", rb"\* 1 FETCH .*MODSEQ \(\d+\)"),
+    ("ESEARCH", "SEARCH RETURN (MIN MAX COUNT ALL) ALL", rb"MIN 1 MAX 3 COUNT 3 ALL 1:3"),
+    ("SEARCHRES", "SEARCH RETURN (SAVE) SUBJECT parts", rb"^OK"),
+    ("SEARCHRES", "FETCH $ (UID)", rb"\* 3 FETCH \(UID 3\)\r\nOK"),
+    ("WITHIN", "SEARCH YOUNGER 3600 NOT OLDER 3600", rb"\* SEARCH 1 2 3\r"),
+    ("SORT", "SORT (REVERSE SIZE SUBJECT) UTF-8 ALL", rb"\* SORT 3 \d \d\r"),
+    ("SORT=DISPLAY", "SORT (DISPLAYFROM) UTF-8 ALL", rb"\* SORT 3 1 2\r"),
+    ("BINARY", "FETCH 3 (BINARY.PEEK[2] BINARY.SIZE[2])",
+     rb"BINARY\[2\] \{5\}\r\nhello BINARY.SIZE\[2\] 5"),
+    ("PREVIEW", "FETCH 3 (PREVIEW)", rb'PREVIEW "first lines of it"'),
+    ("SAVEDATE", "FETCH 1 (SAVEDATE)", rb'SAVEDATE "[ \d]\d-\w{3}-\d{4} '),
+    ("SAVEDATE", "SEARCH SAVEDSINCE 1-Jan-2020 SAVEDATESUPPORTED", rb"\* SEARCH 1 2 3\r"),
+    ("OBJECTID", "FETCH 1 (EMAILID THREADID)", rb"EMAILID \(M\d+\) THREADID NIL"),
+    ("UIDPLUS", "UID EXPUNGE 1", rb"^OK"),
+    ("MOVE", "MOVE 1 Ext/Sent", rb"\[COPYUID \d+ \d+ 1\]"),
+    ("MOVE", "FETCH 1:* (UID)", rb"\* \d FETCH"),
+    ("UNSELECT", "UNSELECT", rb"^OK"),
+    ("CHILDREN", 'LIST "" Ext*', rb"\\HasNoChildren"),
+    ("QUOTA=RES-STORAGE", "GETQUOTAROOT Ext", rb'\* QUOTAROOT Ext ""'),
+    ("UTF8=ACCEPT", "ENABLE UTF8=ACCEPT", rb"\* ENABLED UTF8=ACCEPT"),
+    ("UTF8=ACCEPT", "CREATE \"\xe5\x8f\x97\xe4\xbf\xa1\"".encode("latin-1"), rb"^OK"),
+    ("UTF8=ACCEPT", 'LIST "" \"\xe5%\"'.encode("latin-1"), None),
+    ("UTF8=ACCEPT", 'LIST "" %', "\u53d7\u4fe1".encode()),
+    ("QRESYNC", "ENABLE QRESYNC", rb"\* ENABLED QRESYNC"),
+]
+
+
+def test_what_is_announced_is_there(server):
+    """One session; each row with its capability."""
+
+    raw = Raw(server)
+    raw("CREATE Ext")
+    plain = b"From: b@example.net\r\nSubject: plain\r\n\r\nhello\r\n"
+    answer = raw(b"APPEND Ext {%d+}\r\n%s (\\Flagged) {%d+}\r\n%s" % (len(plain), plain, len(plain),
+                                                                  plain))
+    assert b"[APPENDUID" in answer and b" 1:2]" in answer  # MULTIAPPEND
+    raw(b"APPEND Ext {%d+}\r\n%s" % (len(MIXED), MIXED))
+    for capability, command, wanted in EXTENSIONS:
+        assert f" {capability} " in raw.capabilities.replace("]", " ") \
+            or capability in ("LIST-EXTENDED",), capability
+        if wanted is None:
+            raw(command, wanted=b"BAD")
+        else:
+            answer = raw(command)
+            assert re.search(wanted, answer, re.M), (command, answer)
+    raw("LOGOUT")
+    for name in ("MULTIAPPEND", "SASL-IR", "LITERAL+", "IDLE", "CREATE-SPECIAL-USE", "APPENDLIMIT=",
+                 "COMPRESS=DEFLATE", "THREAD=REFS", "IMAP4rev1", "IMAP4rev2"):
+        assert name in raw.capabilities, name

@@ -147,7 +147,7 @@ def crowded_server():
 
 def test_many_sessions_agree_on_one_mailbox():
     with crowded_server() as server:
-        assert stress(server, 15) > 100
+        assert stress(server, 20) > 100
 
 
 @pytest.mark.long

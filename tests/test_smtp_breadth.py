@@ -1,5 +1,6 @@
 """Extensions of SMTP from one end to the other: what MAIL and RCPT ask for is
 done, and real clients and servers are understood."""
+import email
 import re
 import shutil
 import socket
@@ -12,7 +13,7 @@ import pytest
 import ports
 from hayauma import Hayauma
 from postfix import Postfix
-from test_edge import STRANGERS, dial, talk
+from test_edge import STRANGERS, any_certificate, dial, talk
 
 HANAKO, TARO = "hanako@example.jp", "taro@example.jp"
 MESSAGE = b"From: <hanako@example.jp>\r\nSubject: hello\r\n\r\n\xe6\x97\xa9\xe9\xa6\xac\r\n"
@@ -229,3 +230,99 @@ def test_postfix_takes_utf8_from_us():
             chunk(client, "Subject: 早馬\r\n\r\n早馬\r\n".encode())
             messages = ports.wait_until(taker.messages, "the message arrives:\n" + taker.log())
             assert messages[0].get_payload(decode=True).decode().strip() == "早馬"
+
+
+# BINARYMIME (RFC 3030)
+
+BINARY = (b"From: <hanako@example.jp>\r\nSubject: binary\r\nMIME-Version: 1.0\r\n"
+          b"Content-Type: multipart/%s; boundary=b\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+          b"--b\r\nContent-Type: text/plain\r\n\r\nlines\r\n"
+          b"--b\r\nContent-Type: application/octet-stream\r\n"
+          b"Content-Transfer-Encoding: binary\r\n\r\n%s\r\n--b--\r\n")
+NO_LINES = bytes(range(256)) * 3 + b"\r\n.\r\n\r\n.\n\r.\r"
+
+
+def send_binary(client, rcpt_to, message):
+    """The replies to MAIL, RCPT and the last of three chunks."""
+    replies = say(client, "EHLO client.example.net",
+                  f"MAIL FROM:<{HANAKO}> BODY=BINARYMIME", f"RCPT TO:<{rcpt_to}>")[1:]
+    for piece in (message[:100], message[100:101]):
+        assert talk(client, b"BDAT %d\r\n%s" % (len(piece), piece), rb"\r\n").startswith(b"250")
+    return [*replies, chunk(client, message[101:])]
+
+
+def leaf(message, number):
+    return message.get_payload()[number].get_payload(decode=True)
+
+
+@pytest.mark.parametrize("size", [1, 2000])
+def test_a_binary_message_in_a_mailbox(size):
+    """Octets that are no lines, small and through a lent file."""
+    with Hayauma(users=[TARO]) as server, dial(server) as client:
+        assert b"250-BINARYMIME\r\n" in talk(client, b"EHLO x\r\n", rb"250 .*\r\n")
+        replies = send_binary(client, TARO, BINARY % (b"mixed", NO_LINES * size))
+        assert [r[:3] for r in replies] == ["250"] * 3, replies
+        raw = server.wait_for_messages(TARO, 1)[0]
+        message = email.message_from_bytes(raw)
+        assert leaf(message, 0) in (b"lines", b"lines\n", b"lines\r\n")
+        assert leaf(message, 1) == NO_LINES * size
+        assert message["Content-Transfer-Encoding"] == "8bit"
+        assert b"\0" not in raw and b"\r" not in raw.replace(b"\r\n", b"")
+        told = server.why(replies[2].split()[2])
+        assert "parts_converted=1" in told and "flag=binarymime" in told, told
+
+
+def test_a_signed_binary_message():
+    for options, code in (("", "554 5.6.1"), ("downgrade_signed = yes\n", "250 2.0.0")):
+        with Hayauma(users=[TARO], options=options) as server, dial(server) as client:
+            replies = send_binary(client, TARO, BINARY % (b"signed", NO_LINES))
+            assert replies[2].startswith(code), replies
+
+
+def test_what_claims_to_be_lines_must_be():
+    with Hayauma(users=[TARO]) as server, dial(server) as client:
+        bad = BINARY.replace(b"lines", b"li\nnes") % (b"mixed", NO_LINES)
+        replies = send_binary(client, TARO, bad)
+        assert replies[2].startswith("554 5.6.0"), replies
+        assert server.messages(TARO) == []
+
+
+# DELIVERBY (RFC 2852)
+
+def test_a_message_that_is_not_in_time():
+    """R: it comes back when the time is over; N: its sender is told and it waits on."""
+    hop = (f'smart_host = "[127.0.0.1]:{ports.free_port()}"\nsmtp {{ deliver_by_min = 1s }}\n'
+           'queue { retry_min = 1h retry_max = 2h }\n')
+    for mode, action in (("R", "failed"), ("N", "delayed")):
+        with Hayauma(users=[HANAKO], options=hop) as server, dial(server) as client:
+            replies = say(client, "EHLO client.example.net", f"MAIL FROM:<{HANAKO}> BY=2;{mode}",
+                          "RCPT TO:<x@far.example>")
+            assert [r[:3] for r in replies] == ["250"] * 3, replies
+            message_id = chunk(client, b"Subject: x\r\n\r\nx\r\n").split()[2]
+            fields = report_of(server.wait_for_messages(HANAKO, 1)[0])
+            assert fields["action"] == action, fields
+            assert "deliver_by=" in server.why(message_id)
+            ports.wait_until(lambda: len(server.queue()) == (mode == "N"), "it went or stayed")
+
+
+def test_requiretls_is_kept():
+    """No host can promise it: the message comes back, without its text."""
+    with Sink(0) as sink:
+        hop = f'smart_host = "[127.0.0.1]:{sink.server_address[1]}"\n'
+        with Hayauma(users=[HANAKO], options=hop, tls=True) as server:
+            with dial(server) as clear:
+                said = talk(clear, b"EHLO x\r\n", rb"250 .*\r\n")
+                assert b"REQUIRETLS" not in said
+                assert say(clear, f"MAIL FROM:<{HANAKO}> REQUIRETLS")[0].startswith("555")
+                talk(clear, b"STARTTLS\r\n", rb"220 .*\r\n")
+                with any_certificate().wrap_socket(clear) as client:
+                    said = talk(client, b"EHLO x\r\n", rb"250 .*\r\n")
+                    assert b"250-REQUIRETLS\r\n" in said
+                    replies = say(client, f"MAIL FROM:<{HANAKO}> REQUIRETLS RET=FULL",
+                                  "RCPT TO:<x@far.example>")
+                    assert [r[:3] for r in replies] == ["250"] * 2, replies
+                    message_id = chunk(client, b"Subject: x\r\n\r\nsecret\r\n").split()[2]
+            report = server.wait_for_messages(HANAKO, 1)[0]
+            assert report_of(report)["action"] == "failed" and b"secret" not in report
+            assert "flag=requiretls" in server.why(message_id)
+            assert sink.messages == 0

@@ -54,7 +54,8 @@ def keys(tmp_path_factory):
 
 
 def zone(keys, port):
-    tlsa = {"good": f"3 1 1 {keys.key}", "wrong": f"3 1 1 {'0' * 64}", "bogus": f"3 1 1 {keys.key}",
+    tlsa = {"good": f"3 1 1 {keys.key}", "wrong": f"3 1 1 {'0' * 64}",
+            "bogus": f"3 1 1 {keys.key}",
             "unusable": f"1 1 1 {keys.key}", "clear": f"3 1 1 {keys.key}",
             "ta": f"2 0 1 {keys.authority}", "othername": f"2 0 1 {keys.authority}"}
     lines = []
@@ -64,8 +65,8 @@ def zone(keys, port):
         if host in tlsa:
             lines.append(f"_{port}._tcp.{host}.h.example. TLSA {tlsa[host]}")
     # Below an unsigned zone TLSA records mean nothing.
-    lines += ["plain.unsigned. NS ns.",
-              "verify.example. A 127.0.0.21", "pinned.example. A 127.0.0.21",
+    plain = (f"plain.unsigned. A 127.0.0.21\n"
+             f"_{port}._tcp.plain.unsigned. TLSA 3 1 1 {'0' * 64}\n")
               "badpin.example. A 127.0.0.21", "none.example. A 127.0.0.21",
               "encrypt.example. A 127.0.0.25", "only.example. A 127.0.0.21",
               "stranger.example. A 127.0.0.21"]
@@ -78,8 +79,8 @@ class SignedThenForged(Nsd):
         super()._sign()
         path = self.folder / "zone-root"
         text = path.read_text()
-        forged = re.sub(r"(_tcp\.bogus\.h\.example\.\s+\d+\s+IN\s+TLSA\s+3 1 1 )\S\S", r"\1aa",
-                        text)
+        forged = re.sub(r"(_tcp\.bogus\.h\.example\.\s+\d+\s+IN\s+TLSA\s+3 1 1 )\S\S",
+                        r"\1aa", text)
         assert forged != text
         path.write_text(forged)
 

@@ -385,14 +385,40 @@ static int print_text(const struct option *o, struct span text, struct buffer *b
         return r;
 }
 
+static int print_origin(const struct config *c, size_t i, size_t start, struct buffer *b)
+{
+        const size_t width = b->len - start;
+
+        return buffer_printf(b, "%*s# %s\n", width < 46 ? (int) (48 - width) : 2, "",
+                             c->private->origins[i]);
+}
+
+/* A line for each section with a title. */
+static int print_dnsbls(const struct config *c, size_t i, struct buffer *b)
+{
+        int r = 0;
+
+        for (size_t j = 0; r == 0 && j < c->dnsbl.count; j++) {
+                const size_t start = b->len;
+
+                r = option_dnsbl_print(c->dnsbl.items[j].text, b);
+                if (r == 0)
+                        r = print_origin(c, i, start, b);
+        }
+        return r;
+}
+
 static int print_option(const struct config *c, size_t i, struct arena *arena, struct buffer *b)
 {
         const struct option *o = &options[i];
         const bool is_list = option_is_list(o);
         const size_t start = b->len;
         struct config_list texts;
-        int r = option_format(o, c, arena, &texts);
+        int r;
 
+        if (o->type == OPTION_DNSBLS)
+                return print_dnsbls(c, i, b);
+        r = option_format(o, c, arena, &texts);
         if (r == 0)
                 r = buffer_printf(b, "%s = %s", o->name,
                                   is_list ? (texts.count ? "{ " : "{}") : "");
@@ -406,13 +432,7 @@ static int print_option(const struct config *c, size_t i, struct arena *arena, s
                 r = buffer_append_string(b, "\"\"");
         if (r == 0 && is_list && texts.count)
                 r = buffer_append_string(b, " }");
-        if (r == 0) {
-                const size_t width = b->len - start;
-
-                r = buffer_printf(b, "%*s# %s\n", width < 46 ? (int) (48 - width) : 2, "",
-                                  c->private->origins[i]);
-        }
-        return r;
+        return r < 0 ? r : print_origin(c, i, start, b);
 }
 
 int config_print_effective(const struct config *c, struct buffer *b)

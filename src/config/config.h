@@ -49,6 +49,21 @@ struct config_listens {
         size_t count;
 };
 
+/* One section dnsbl "zone": a list of client addresses, kept in DNS (RFC 5782). */
+struct config_dnsbl {
+        struct span text; /* the section as one line, as it travels between processes */
+        struct span zone;
+        struct config_networks answers; /* what counts; empty: 127.0.0.0/8 */
+        struct span message;            /* empty: the usual one */
+        bool is_allow;                  /* whoever is on it is asked by no other list */
+        bool is_tempfail;               /* on_outage */
+        unsigned line;                  /* in the file; 0: unknown */
+};
+struct config_dnsbls {
+        struct config_dnsbl *items;
+        size_t count;
+};
+
 struct config {
         /* who we are */
         struct span hostname;
@@ -62,6 +77,12 @@ struct config {
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
         struct config_list tls_policy; /* rows, see config/tls_policy.h */
+        struct config_dnsbls dnsbl;
+        bool accept_unresolvable_domains;
+        struct {
+                bool recipients;
+                uint64_t good_ms, bad_ms, timeout_ms;
+        } probe;
         struct config_listens listen;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
@@ -107,13 +128,16 @@ struct config {
                 uint64_t header_size;
                 unsigned header_fields;
                 unsigned messages_per_minute, errors_per_minute; /* of one client */
+                unsigned recipients_per_minute;  /* the same */
+                unsigned sender_messages_per_minute, sender_recipients_per_minute;
                 unsigned data_rate;     /* octets a second at least, in a message */
                 uint64_t tls_timeout_ms, connection_time_ms;
                 uint64_t body_memory;   /* of one edge */
         } limits;
         struct {
                 bool vrfy, expn, etrn, nul, strict_turns;
-                uint64_t future_release_ms, greet_delay_ms;
+                bool binary_mime;
+                uint64_t future_release_ms, greet_delay_ms, deliver_by_min_ms;
         } smtp;
         struct {
                 uint64_t lifetime_ms, warn_after_ms, retry_min_ms, retry_max_ms;
@@ -122,6 +146,7 @@ struct config {
                 bool notices_in_japanese;
         } queue;
         struct config_list source_addresses; /* that connections to other hosts come from */
+        bool downgrade_signed;
         uint64_t trace_days, trace_size;
         uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;

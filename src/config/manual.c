@@ -28,6 +28,7 @@ static const char *const type_texts[] = {
         [OPTION_PATHS] = "A list of whole paths",
         [OPTION_NETWORKS] = "A list of networks",
         [OPTION_LISTENS] = "A list of listeners",
+        [OPTION_DNSBLS] = "Any number of sections",
 };
 
 /* Appends words, breaking lines before COLUMNS, each line behind `prefix`. With
@@ -135,13 +136,19 @@ static const char *last_word(const struct option *o)
         return dot ? dot + 1 : o->name;
 }
 
+/* Between the name and the example: a section with a title has no "=". */
+static const char *equals(const struct option *o)
+{
+        return o->type == OPTION_DNSBLS ? "" : "= ";
+}
+
 static int write_option(struct buffer *b, const struct option *o)
 {
         struct span rest = span_from_string(o->text), paragraph;
         char text[PARAGRAPH_MAX];
         int r;
 
-        snprintf(text, sizeof text, "%s = %s", last_word(o), o->example);
+        snprintf(text, sizeof text, "%s %s%s", last_word(o), equals(o), o->example);
         r = buffer_append_string(b, "*");
         if (r == 0)
                 r = write_wrapped(b, "", text, true);
@@ -216,7 +223,8 @@ static int write_sample_option(struct buffer *b, const struct option *o, const c
         } else {
                 default_text(o, o->value, value, sizeof value);
         }
-        return r < 0 ? r : buffer_printf(b, "%s#%s = %s\n\n", indent, last_word(o), value);
+        return r < 0 ? r : buffer_printf(b, "%s#%s %s%s\n\n", indent, last_word(o),
+                                                equals(o), value);
 }
 
 static int write_sample_section(struct buffer *b, const char *section, const char *indent)

@@ -84,6 +84,8 @@ size_t option_size(enum option_type type)
                 return sizeof(struct config_networks);
         case OPTION_LISTENS:
                 return sizeof(struct config_listens);
+        case OPTION_DNSBLS:
+                return sizeof(struct config_dnsbls);
         default:
                 return sizeof(struct span);
         }
@@ -551,6 +553,29 @@ static int parse_listens(struct config_list texts, struct arena *arena,
         return r;
 }
 
+static int parse_dnsbls(struct config_list texts, struct arena *arena,
+                        struct config_dnsbls *field, struct buffer *why)
+{
+        struct config_dnsbls d = { .count = texts.count };
+        int r = 0;
+
+        if (texts.count && !(d.items = arena_alloc(arena, texts.count * sizeof *d.items)))
+                return -ENOMEM;
+        for (size_t i = 0; r == 0 && i < texts.count; i++) {
+                const struct span text = arena_copy(arena, texts.items[i]);
+
+                r = text.p ? option_dnsbl_parse(text, arena, &d.items[i], why) : -ENOMEM;
+        }
+        if (r == 0)
+                *field = d;
+        return r;
+}
+
+int option_parse_network(struct span s, struct config_network *ret_n, struct buffer *why)
+{
+        return parse_network(s, ret_n, why);
+}
+
 static int check_characters(struct config_list texts, struct buffer *why)
 {
         for (size_t i = 0; i < texts.count; i++) {
@@ -615,6 +640,8 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
                 return parse_networks(texts, arena, field, why);
         case OPTION_LISTENS:
                 return parse_listens(texts, arena, field, why);
+        case OPTION_DNSBLS:
+                return parse_dnsbls(texts, arena, field, why);
         default:
                 if (texts.count != 1)
                         return REFUSE(why, "there must be one value");
@@ -667,6 +694,8 @@ static size_t field_count(const struct option *o, const void *field)
                 return ((const struct config_networks *) field)->count;
         case OPTION_LISTENS:
                 return ((const struct config_listens *) field)->count;
+        case OPTION_DNSBLS:
+                return ((const struct config_dnsbls *) field)->count;
         case OPTION_HOSTNAME:
         case OPTION_USER:
         case OPTION_PATH:
@@ -713,6 +742,9 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
                                            arena, ret_text);
         case OPTION_LISTENS:
                 *ret_text = ((const struct config_listens *) field)->items[i].text;
+                return 0;
+        case OPTION_DNSBLS:
+                *ret_text = ((const struct config_dnsbls *) field)->items[i].text;
                 return 0;
         default:
                 *ret_text = *(const struct span *) field;

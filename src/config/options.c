@@ -11,6 +11,7 @@ const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
         { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
         { "masquerade", "How senders are shown, in mail that our users and networks send" },
+        { "probe", "Whether the next hop knows a recipient" },
         { "dns", "How names are looked up" },
         { "tls", "The certificate we show" },
         { "auth", "How clients log in, and what they may then do" },
@@ -264,6 +265,20 @@ const struct option options[] = {
                 .example = "{ \"bank.example verify\", \".example.net encrypt\", \"* dane\" }",
         },
         {
+                .name = "downgrade_signed",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(downgrade_signed),
+                .value = "no",
+                .brief = "Whether signed mail is re-encoded for hosts that take no 8-bit text",
+                .text = "Mail with 8-bit text or binary parts gets a transfer encoding where the "
+                        "next host takes it only so. That breaks a DKIM signature, and what "
+                        "is within multipart/signed: such mail goes back to its sender "
+                        "instead, with status 5.6.2. To a mailbox here only lines go: binary "
+                        "parts become base64, and a message that is signed is refused with 5.6.1.",
+                .example = "yes",
+        },
+        {
                 .name = "local_relay",
                 .type = OPTION_NEXT_HOP,
                 .change = OPTION_RELOAD,
@@ -272,6 +287,7 @@ const struct option options[] = {
                 .text = "Without it, that mail goes where the MX records of its domain say.",
                 .example = "\"[mail.example.jp]\"",
         },
+#include "config/options_policy.inc"
         {
                 .name = "listen",
                 .type = OPTION_LISTENS,

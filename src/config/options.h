@@ -37,6 +37,7 @@ enum option_type {
         OPTION_PATHS,     /* struct config_list of paths that begin with "/" */
         OPTION_NETWORKS,  /* struct config_networks */
         OPTION_LISTENS,   /* struct config_listens */
+        OPTION_DNSBLS,    /* struct config_dnsbls: sections with a title, each one text */
 };
 
 enum option_change { OPTION_RELOAD, OPTION_RESTART };
@@ -102,6 +103,23 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
 /* The field as texts that option_parse() reads to an equal field. 0, -ENOMEM. */
 int option_format(const struct option *o, const struct config *c, struct arena *arena,
                   struct config_list *ret_texts);
+
+/* A network as it stands in the file. 0, or -EINVAL as option_parse(). */
+int option_parse_network(struct span s, struct config_network *ret_n, struct buffer *why);
+
+/* A section dnsbl "zone" { … } as one text, and back (option_dnsbl.c):
+ *
+ *     zone line=12 answers=127.0.0.2,127.0.0.3 allow=yes on_outage=tempfail message=…
+ *
+ * The spans of `*ret_d` point into `s`. As option_parse(). */
+int option_dnsbl_parse(struct span s, struct arena *arena, struct config_dnsbl *ret_d,
+                       struct buffer *why);
+
+/* The same as it stands in the file. 0 or as buffer_append(). */
+int option_dnsbl_print(struct span text, struct buffer *b);
+
+/* What may be set in such a section; the names, ended by NULL. The first is a list. */
+extern const char *const option_dnsbl_names[];
 
 /* A default as texts: cut at blanks. */
 int option_default_texts(const struct option *o, const char *value, struct arena *arena,

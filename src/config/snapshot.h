@@ -26,6 +26,7 @@ enum snapshot_table {
         SNAPSHOT_VIRTUSERTABLE = 7,
         SNAPSHOT_GENERICSTABLE = 8,
         SNAPSHOT_TABLE_END,
+        SNAPSHOT_RELAY_LOGINS = 100, /* in no snapshot: directory alone reads that file */
 };
 
 /* Maps and checks (seals, magic, format, size, checksum) what is in `fd`; the

@@ -21,6 +21,7 @@
 enum {
         UNKNOWN_MAX = 20,  /* different unknown names; then we give up */
         SECTION_MAX = 16,
+        TITLED_MAX = 64,   /* sections with a title */
         ERROR_TEXT_MAX = 1024,
 };
 
@@ -31,12 +32,21 @@ struct unknown {
         bool is_section;
 };
 
+/* A section with a title, while libconfuse is in it. */
+struct titled {
+        const cfg_t *cfg;
+        unsigned line; /* of its first value */
+        unsigned set;  /* a bit for each of option_dnsbl_names */
+};
+
 struct reading {
         struct arena *arena;
         struct syntax_setting *settings;
         struct syntax_errors *errors;
         struct unknown unknown[UNKNOWN_MAX];
         size_t unknown_count;
+        struct titled titled[TITLED_MAX];
+        size_t titled_count;
         bool again;  /* the table of rows changed: parse once more */
         bool failed; /* libconfuse gave up for another reason */
         bool no_memory;
@@ -298,6 +308,106 @@ no_memory:
         return -1;
 }
 
+static struct titled *find_titled(struct reading *r, const cfg_t *cfg)
+{
+        for (size_t i = 0; i < r->titled_count; i++)
+                if (r->titled[i].cfg == cfg)
+                        return &r->titled[i];
+        if (r->titled_count == TITLED_MAX)
+                return NULL;
+        r->titled[r->titled_count] = (struct titled) {.cfg = cfg, .line = (unsigned) cfg->line};
+        return &r->titled[r->titled_count++];
+}
+
+/* Within a section with a title: libconfuse keeps the value. */
+static int note_titled(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+        struct reading *r = reading;
+        struct titled *t = find_titled(r, cfg);
+
+        *(const char **) result = value;
+        for (unsigned i = 0; t && option_dnsbl_names[i]; i++) {
+                if (strcmp(option_dnsbl_names[i], opt->name) != 0)
+                        continue;
+                if (opt->nvalues <= 1 && (t->set & 1u << i))
+                        syntax_error_add(r->errors, r->arena, (unsigned) cfg->line,
+                                         "dnsbl \"%s\": %s is set a second time; remove one",
+                                         cfg_title(cfg), opt->name);
+                t->set |= 1u << i;
+        }
+        return 0;
+}
+
+/* The options of dnsbl "zone" { … }; all of them texts. */
+static size_t titled_rows(const struct reading *r, cfg_opt_t *out)
+{
+        size_t n = 0;
+
+        for (; option_dnsbl_names[n]; n++)
+                out[n] = (cfg_opt_t) {.name = option_dnsbl_names[n], .type = CFGT_STR,
+                                      .parsecb = note_titled,
+                                      .flags = CFGF_NODEFAULT | (n == 0 ? CFGF_LIST : 0)};
+        for (size_t i = 0; i < r->unknown_count; i++)
+                if (!r->unknown[i].is_section && r->unknown[i].section &&
+                    strcmp(r->unknown[i].section, "dnsbl") == 0)
+                        out[n++] = (cfg_opt_t) {.name = r->unknown[i].name, .type = CFGT_STR,
+                                                .flags = CFGF_NODEFAULT | CFGF_LIST};
+        out[n] = (cfg_opt_t) {.type = CFGT_NONE};
+        return n;
+}
+
+/* One section as one text: options.h says how it looks. */
+static int titled_text(struct reading *r, cfg_t *cfg, unsigned line, struct span *ret_text)
+{
+        struct buffer b = BUFFER_INIT(8192);
+        int result = buffer_printf(&b, "%s line=%u", cfg_title(cfg), line);
+
+        for (unsigned i = 0; result == 0 && option_dnsbl_names[i]; i++) {
+                const char *name = option_dnsbl_names[i];
+                const unsigned count = cfg_size(cfg, name);
+
+                for (unsigned j = 0; result == 0 && j < count; j++) {
+                        if (j == 0)
+                                result = buffer_printf(&b, " %s=", name);
+                        else
+                                result = buffer_append_string(&b, ",");
+                        if (result == 0)
+                                result = buffer_append_string(&b, cfg_getnstr(cfg, name, j));
+                }
+        }
+        if (result == -EMSGSIZE) { /* refused with the row, where its limits are known */
+                b.len = b.len < 5000 ? b.len : 5000;
+                result = 0;
+        }
+        *ret_text = arena_copy(r->arena, buffer_span(&b));
+        buffer_done(&b);
+        return result < 0 || !ret_text->p ? -ENOMEM : 0;
+}
+
+static int note_sections(struct reading *r, cfg_t *cfg)
+{
+        struct syntax_setting *s = &r->settings[option_find(SPAN_LITERAL("dnsbl")) - options];
+        const unsigned count = cfg_size(cfg, "dnsbl");
+        int result = 0;
+
+        if (count == 0)
+                return 0;
+        s->texts.items = arena_alloc(r->arena, count * sizeof *s->texts.items);
+        if (!s->texts.items)
+                return -ENOMEM;
+        s->is_set = true;
+        for (unsigned i = 0; result == 0 && i < count; i++) {
+                cfg_t *section = cfg_getnsec(cfg, "dnsbl", i);
+                const struct titled *t = find_titled(r, section);
+                const unsigned line = t ? t->line : (unsigned) section->line;
+
+                if (i == 0)
+                        s->line = line;
+                result = titled_text(r, section, line, &s->texts.items[s->texts.count++]);
+        }
+        return result;
+}
+
 /* The rows of one section (NULL: top level), written to `out`. */
 static size_t section_rows(const struct reading *r, const char *section, cfg_opt_t *out)
 {
@@ -309,7 +419,7 @@ static size_t section_rows(const struct reading *r, const char *section, cfg_opt
 
                 if (section ? !dot || (size_t) (dot - name) + 1 != prefix ||
                                       strncmp(name, section, prefix - 1) != 0
-                            : dot != NULL)
+                            : dot != NULL || options[i].type == OPTION_DNSBLS)
                         continue;
                 out[n++] = (cfg_opt_t) {
                         .name = name + prefix, .type = CFGT_STR, .parsecb = note_value,
@@ -335,7 +445,7 @@ struct rows {
 static int make_rows(const struct reading *r, struct rows *ret_rows)
 {
         const size_t section_max = option_section_count + r->unknown_count;
-        const size_t row_max = option_count + r->unknown_count + section_max + 1;
+        const size_t row_max = option_count + 2 * r->unknown_count + section_max + 16;
         struct rows rows;
         cfg_opt_t *at;
         size_t n;
@@ -359,6 +469,9 @@ static int make_rows(const struct reading *r, struct rows *ret_rows)
                 rows.top[n++] = (cfg_opt_t) {.name = name, .type = CFGT_SEC, .subopts = at};
                 at += section_rows(r, name, at) + 1;
         }
+        rows.top[n++] = (cfg_opt_t) {.name = "dnsbl", .type = CFGT_SEC, .subopts = at,
+                                     .flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES};
+        titled_rows(r, at);
         *ret_rows = rows;
         return 0;
 }
@@ -371,7 +484,9 @@ static void note_empty_lists(struct reading *r, cfg_t *cfg, const char *section)
                 char name[256];
                 const struct option *o;
 
-                if (opt->type == CFGT_SEC && opt->nvalues && !section) {
+                if (opt->flags & CFGF_MULTI) {
+                        continue; /* note_sections() */
+                } else if (opt->type == CFGT_SEC && opt->nvalues && !section) {
                         note_empty_lists(r, opt->values[0]->section, opt->name);
                 } else if (opt->nvalues == 0 && (opt->flags & CFGF_MODIFIED)) {
                         o = option_find(full_name(section, opt->name, name, sizeof name));
@@ -391,13 +506,17 @@ static int read_pass(struct reading *r, const char *text)
                 return result;
         memset(r->settings, 0, option_count * sizeof *r->settings);
         r->again = false;
+        r->titled_count = 0;
         cfg = cfg_init(rows.top, CFGF_NONE);
         if (cfg) {
                 cfg_set_error_function(cfg, confuse_error);
-                if (cfg_parse_buf(cfg, text) == CFG_SUCCESS)
+                if (cfg_parse_buf(cfg, text) == CFG_SUCCESS) {
                         note_empty_lists(r, cfg, NULL);
-                else if (!r->again && !r->failed && !r->no_memory)
+                        if (note_sections(r, cfg) < 0)
+                                r->no_memory = true;
+                } else if (!r->again && !r->failed && !r->no_memory) {
                         r->failed = true;
+                }
                 cfg_free(cfg);
         }
         free(rows.top);

@@ -15,6 +15,7 @@
 #include "ctl/send.h"
 #include "ctl/status.h"
 #include "ctl/tls.h"
+#include "ctl/try.h"
 #include "ctl/user.h"
 #include "ctl/why.h"
 
@@ -36,6 +37,8 @@ const struct command commands[] = {
           queue_run, queue_help },
         { "why", "why ID|MESSAGE-ID|ADDRESS", "What became of a message, and by which rules.",
           why_run, why_help },
+        { "try", "try --client IP --mail-from ADDRESS --rcpt ADDRESS …",
+          "What would happen to a message, by which rules; sends nothing.", try_run, try_help },
         { "mailbox", "mailbox list|show|export|import ADDRESS …", "Mailboxes and their messages.",
           mailbox_run, mailbox_help },
         { "tls", "tls self-signed|csr|ca …", "Certificates.", tls_run, tls_help },

@@ -19,6 +19,7 @@ struct control_client {
         char daemon[32];
         const struct control_client_request *request; /* at work */
         int status;                                   /* of it; -1: not yet */
+        int sending;                                  /* what became of sending it */
         bool is_closed, is_silent, is_bad;
         bool is_there; /* something came: it runs */
 };
@@ -222,7 +223,7 @@ static int send_input(struct control_client *client, struct span input)
         return r;
 }
 
-int control_client_call(struct control_client *client, const struct control_client_request *q)
+void control_client_begin(struct control_client *client, const struct control_client_request *q)
 {
         int r;
 
@@ -233,11 +234,14 @@ int control_client_call(struct control_client *client, const struct control_clie
         r = client->is_closed ? -EPIPE : send_request(client, q);
         if (r == 0 && q->input)
                 r = send_input(client, *q->input);
-        while (r == 0 && !is_over(client))
-                loop_run_once(client->loop, -1);
-        timer_stop(client->silence);
-        client->request = NULL;
-        if (r == -EMSGSIZE)
+        if (r == 0 && q->input)
+                channel_flush(client->channel, CONTROL_CLIENT_FIRST_MS); /* finish() waits on */
+        client->sending = r;
+}
+
+static int explain(struct control_client *client, const struct control_client_request *q)
+{
+        if (client->sending == -EMSGSIZE)
                 return console_fail(EX_USAGE, "an argument is too long");
         if (client->is_bad)
                 return console_fail(EX_PROTOCOL, "the %s's answer makes no sense: is the server of "
@@ -255,6 +259,26 @@ int control_client_call(struct control_client *client, const struct control_clie
                 return EX_OK;
         return console_fail(EX_TEMPFAIL, "the %s closed the connection: it was stopped just now, "
                             "or you are neither root nor in the group hayauma", client->daemon);
+}
+
+int control_client_finish(struct control_client *client)
+{
+        const struct control_client_request *q = client->request;
+
+        /* What the caller did meanwhile was no silence of the server's. */
+        timer_set(client->silence,
+                  client->is_there ? CONTROL_CLIENT_SILENCE_MS : CONTROL_CLIENT_FIRST_MS);
+        while (client->sending == 0 && !is_over(client))
+                loop_run_once(client->loop, -1);
+        timer_stop(client->silence);
+        client->request = NULL;
+        return explain(client, q);
+}
+
+int control_client_call(struct control_client *client, const struct control_client_request *q)
+{
+        control_client_begin(client, q);
+        return control_client_finish(client);
 }
 
 int control_client_ask(const struct config *c, const char *daemon,

@@ -46,6 +46,12 @@ struct control_client_request {
  * silent, EX_PROTOCOL: it is of another release; further calls then fail too. */
 int control_client_call(struct control_client *client, const struct control_client_request *q);
 
+/* The same in two halves, so that the caller can prepare the next while the
+ * server works: the first sends, the second waits and tells. `q` and what it
+ * points to live until then. Each begin has one finish, before the next call. */
+void control_client_begin(struct control_client *client, const struct control_client_request *q);
+int control_client_finish(struct control_client *client);
+
 /* Opens, calls once, closes. */
 int control_client_ask(const struct config *c, const char *daemon,
                        const struct control_client_request *q);

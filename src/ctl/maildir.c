@@ -11,22 +11,28 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "ctl/maildir_uids.h"
 #include "store/mailbox.h"
 
+enum { ROWS_MAX = 512 * 1024 * 1024, TEXT_KEPT = 1024 * 1024 };
 enum { FOLDER_TMP, FOLDER_NEW, FOLDER_CUR, FOLDER_COUNT };
 static const char *const folder_names[FOLDER_COUNT] = { "tmp", "new", "cur" };
 
 struct entry {
+        uint32_t uid;
         uint64_t second; /* at the front of the name */
         char *name;
         int folder;
 };
 
 struct maildir {
-        int fds[FOLDER_COUNT];
+        int fd, fds[FOLDER_COUNT];
         struct entry *entries;
         size_t count, room;
         unsigned written;
+        struct maildir_uids uids;
+        bool is_uidlist_ours;
+        struct buffer rows, text; /* of the uidlist to be written; one message with LF */
         char hostname[256];
 };
 
@@ -94,9 +100,8 @@ static int open_folders(struct maildir *m, int fd, bool may_create)
 
 int maildir_open(const char *path, bool may_create, struct span hostname, struct maildir **ret_m)
 {
-        _cleanup_(close_fd) int fd = -1;
         struct maildir *m;
-        int r;
+        int fd, r;
 
         if (may_create && mkdir(path, 0700) < 0 && errno != EEXIST)
                 return -errno;
@@ -104,17 +109,34 @@ int maildir_open(const char *path, bool may_create, struct span hostname, struct
         if (fd < 0)
                 return -errno;
         m = calloc(1, sizeof *m);
-        if (!m)
+        if (!m) {
+                close(fd);
                 return -ENOMEM;
+        }
+        m->fd = fd;
+        m->rows = BUFFER_INIT(ROWS_MAX);
+        m->text = BUFFER_INIT(TRANSFER_MESSAGE_MAX);
         for (int i = 0; i < FOLDER_COUNT; i++)
                 m->fds[i] = -1;
         set_hostname(m, hostname);
         r = open_folders(m, fd, may_create);
+        if (r == 0)
+                r = maildir_uids_read(fd, &m->uids);
         if (r < 0)
                 maildir_close(m);
         else
                 *ret_m = m;
         return r;
+}
+
+uint32_t maildir_uid_validity(const struct maildir *m)
+{
+        return m->uids.uid_validity;
+}
+
+uint32_t maildir_uid_next(const struct maildir *m)
+{
+        return m->uids.uid_next;
 }
 
 static void clear_entries(struct maildir *m)
@@ -131,6 +153,10 @@ struct maildir *maildir_close(struct maildir *m)
                 free(m->entries);
                 for (int i = 0; i < FOLDER_COUNT; i++)
                         close_fd(&m->fds[i]);
+                close_fd(&m->fd);
+                maildir_uids_done(&m->uids);
+                buffer_done(&m->rows);
+                buffer_done(&m->text);
                 free(m);
         }
         return NULL;
@@ -149,7 +175,12 @@ static int add_entry(struct maildir *m, const char *name, int folder)
                 m->entries = entries;
                 m->room = room;
         }
-        m->entries[m->count] = (struct entry) {strtoull(name, NULL, 10), strdup(name), folder};
+        m->entries[m->count] = (struct entry) {
+                .uid = maildir_uids_find(&m->uids, name),
+                .second = strtoull(name, NULL, 10),
+                .name = strdup(name),
+                .folder = folder,
+        };
         if (!m->entries[m->count].name)
                 return -ENOMEM;
         m->count++;
@@ -186,6 +217,8 @@ static int compare_entries(const void *a, const void *b)
 {
         const struct entry *x = a, *y = b;
 
+        if (x->uid != y->uid) /* what has none comes last */
+                return x->uid - 1 < y->uid - 1 ? -1 : 1;
         if (x->second != y->second)
                 return x->second < y->second ? -1 : 1;
         return strcmp(x->name, y->name);
@@ -227,88 +260,156 @@ static int append_lines(struct buffer *message, struct span text)
         return r;
 }
 
-int maildir_read(struct maildir *m, size_t i, struct buffer *message, uint64_t *ret_at_us,
-                 uint32_t *ret_flags)
+static void add_keywords(const struct maildir *m, const char *name,
+                         struct transfer_message *message)
+{
+        const char *info = strstr(name, ":2,");
+
+        for (info = info ? info + 3 : ""; *info; info++)
+                if (*info >= 'a' && *info <= 'z' && m->uids.keywords[*info - 'a'])
+                        transfer_message_add_keyword(
+                                message, span_from_string(m->uids.keywords[*info - 'a']));
+}
+
+int maildir_read(struct maildir *m, size_t i, struct transfer_message *message)
 {
         const struct entry *e = &m->entries[i];
         /* A link in a Maildir would make us read what its owner may not. */
         _cleanup_(close_fd) int fd = openat(m->fds[e->folder], e->name,
                                             O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        struct buffer text = BUFFER_INIT(message->size_max);
         struct stat st;
         int r;
 
+        transfer_message_clear(message);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
-        r = file_read_fd(fd, &text);
-        buffer_clear(message);
+        m->text.size_max = message->octets.size_max;
+        buffer_shrink(&m->text, TEXT_KEPT);
+        r = file_read_fd(fd, &m->text);
         if (r == 0)
-                r = append_lines(message, buffer_span(&text));
-        buffer_done(&text);
+                r = append_lines(&message->octets, buffer_span(&m->text));
         if (r < 0)
                 return r;
-        *ret_at_us = st.st_mtim.tv_sec > 0 ? (uint64_t) st.st_mtim.tv_sec * 1000000 : 0;
-        *ret_flags = e->folder == FOLDER_CUR ? maildir_flags_parse(e->name) : 0;
+        message->uid = e->uid;
+        message->arrived_us = st.st_mtim.tv_sec > 0 ? (uint64_t) st.st_mtim.tv_sec * 1000000 : 0;
+        if (e->folder == FOLDER_CUR) {
+                message->flags = maildir_flags_parse(e->name);
+                add_keywords(m, e->name, message);
+        }
         return 0;
 }
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* CRLF becomes LF, as every program that reads Maildirs expects. */
-static int write_text(int fd, struct span message)
+int maildir_set_uids(struct maildir *m, uint32_t uid_validity, uint32_t uid_next)
 {
-        struct buffer text = BUFFER_INIT(message.len + 1);
+        size_t count;
+        int r = maildir_list(m, &count);
+
+        if (r < 0)
+                return r;
+        if (count)
+                return -EEXIST;
+        m->uids.uid_validity = uid_validity;
+        m->uids.uid_next = uid_next;
+        m->is_uidlist_ours = true;
+        return 0;
+}
+
+/* The letters of keywords, behind those of flags; new keywords get one. */
+static size_t add_letters(struct maildir *m, struct span keywords, char *out)
+{
+        struct span word;
+        size_t len = 0;
+
+        while (keywords.len && span_split(&keywords, '\0', &word)) {
+                int i = 0;
+
+                while (i < MAILDIR_KEYWORDS_MAX && m->uids.keywords[i] &&
+                       !span_equal_nocase(span_from_string(m->uids.keywords[i]), word))
+                        i++;
+                if (!word.len || i == MAILDIR_KEYWORDS_MAX)
+                        continue;
+                if (!m->uids.keywords[i])
+                        m->uids.keywords[i] = strndup(word.p, word.len);
+                if (!memchr(out, 'a' + i, len))
+                        out[len++] = (char) ('a' + i);
+        }
+        out[len] = '\0';
+        return len;
+}
+
+/* CRLF becomes LF, as every program that reads Maildirs expects. */
+static int write_text(struct maildir *m, int fd, struct span message)
+{
         struct span rest = message, line;
         int r = 0;
 
+        m->text.size_max = message.len + 1;
+        buffer_shrink(&m->text, TEXT_KEPT);
         while (r == 0 && rest.len && span_split(&rest, '\n', &line)) {
                 if (line.len && line.p[line.len - 1] == '\r')
                         line.len--;
-                r = buffer_append_span(&text, line);
+                r = buffer_append_span(&m->text, line);
                 if (r == 0)
-                        r = buffer_append(&text, "\n", 1);
+                        r = buffer_append(&m->text, "\n", 1);
         }
-        if (r == 0)
-                r = file_write_all(fd, buffer_span(&text).p, text.len);
-        buffer_done(&text);
-        return r;
+        return r < 0 ? r : file_write_all(fd, buffer_span(&m->text).p, m->text.len);
 }
 
-int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32_t flags)
+/* The count in front of the rest keeps the order within a second. */
+static void make_names(struct maildir *m, const struct transfer_message *message, char *name,
+                       char *final)
 {
-        const uint64_t now_us = clock_now_us();
-        const int folder = flags ? FOLDER_CUR : FOLDER_NEW;
+        char letters_text[MAILDIR_FLAGS_MAX], keywords[MAILDIR_KEYWORDS_MAX + 1];
+        const size_t len = add_letters(m, buffer_span(&message->keywords), keywords);
+
+        snprintf(name, NAME_MAX + 1, "%llu.Q%08uM%06uP%d.%.150s",
+                 (unsigned long long) (message->arrived_us / 1000000), m->written++,
+                 (unsigned) (clock_now_us() % 1000000), (int) getpid(), m->hostname);
+        snprintf(final, NAME_MAX + 1, "%.205s%s%s%s", name, message->flags || len ? ":2," : "",
+                 maildir_flags_format(message->flags, letters_text), keywords);
+}
+
+int maildir_write(struct maildir *m, const struct transfer_message *message)
+{
         const struct timespec times[2] = {
                 { .tv_nsec = UTIME_NOW },
-                { .tv_sec = (time_t) (at_us / 1000000) },
+                { .tv_sec = (time_t) (message->arrived_us / 1000000) },
         };
-        char name[NAME_MAX + 1], final[NAME_MAX + 1], letters_text[MAILDIR_FLAGS_MAX];
+        char name[NAME_MAX + 1], final[NAME_MAX + 1];
         _cleanup_(close_fd) int fd = -1;
-        int r, len;
+        int r, folder;
 
-        /* The count in front of the rest keeps the order within a second. */
-        len = snprintf(name, sizeof name, "%llu.Q%08uM%06uP%d.%.150s",
-                       (unsigned long long) (at_us / 1000000), m->written++,
-                       (unsigned) (now_us % 1000000), (int) getpid(), m->hostname);
-        snprintf(final, sizeof final, "%.*s%s%s", len < 230 ? len : 230, name, flags ? ":2," : "",
-                 maildir_flags_format(flags, letters_text));
+        make_names(m, message, name, final);
+        folder = strchr(final, ':') ? FOLDER_CUR : FOLDER_NEW;
         fd = openat(m->fds[FOLDER_TMP], name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        r = write_text(fd, message);
-        if (r == 0 && (futimens(fd, times) < 0 || fsync(fd) < 0))
+        r = write_text(m, fd, buffer_span(&message->octets));
+        if (r == 0 && futimens(fd, times) < 0)
                 r = -errno;
-        if (r == 0 &&
-            renameat(m->fds[FOLDER_TMP], name, m->fds[folder], final) < 0)
+        if (r == 0 && renameat(m->fds[FOLDER_TMP], name, m->fds[folder], final) < 0)
                 r = -errno;
         if (r < 0)
                 unlinkat(m->fds[FOLDER_TMP], name, 0);
+        if (r == 0 && m->is_uidlist_ours && message->uid)
+                r = buffer_printf(&m->rows, "%u :%s\n", message->uid, name);
         return r;
 }
 
 int maildir_sync(struct maildir *m)
 {
-        return fsync(m->fds[FOLDER_NEW]) < 0 || fsync(m->fds[FOLDER_CUR]) < 0 ? -errno : 0;
+        struct maildir_uids uids = m->uids;
+        int r;
+
+        if (!m->is_uidlist_ours)
+                uids.uid_validity = 0; /* it stays as it is */
+        r = maildir_uids_write(m->fd, &uids, buffer_span(&m->rows));
+        if (r < 0)
+                return r;
+        /* One flush for the files of all messages, names included. */
+        return syncfs(m->fd) < 0 ? -errno : 0;
 }

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
 #include "base/span.h"
+#include "ctl/transfer.h"
 
 struct maildir;
 
@@ -19,24 +19,33 @@ struct maildir;
 int maildir_open(const char *path, bool may_create, struct span hostname, struct maildir **ret_m);
 struct maildir *maildir_close(struct maildir *m);
 
-/* Lists what is there now, in the order of arrival, for maildir_read() with
- * i = 0 … count - 1. 0 or -errno. */
+/* What dovecot-uidlist says, or 0; known after maildir_open(). */
+uint32_t maildir_uid_validity(const struct maildir *m);
+uint32_t maildir_uid_next(const struct maildir *m);
+
+/* Lists what is there now, for maildir_read() with i = 0 … count - 1: in the
+ * order of the UIDs that Dovecot gave; behind them what has none, in the order
+ * of arrival. 0 or -errno. */
 int maildir_list(struct maildir *m, size_t *ret_count);
 
 /* The i-th message of the list into `message`, which is cleared first; the
- * date is that of the file, flags of enum message_flag. 0; -ENOENT (gone, or
- * renamed by a mail reader meanwhile); -EMSGSIZE; or -errno. */
-int maildir_read(struct maildir *m, size_t i, struct buffer *message, uint64_t *ret_at_us,
-                 uint32_t *ret_flags);
+ * date is that of the file. 0; -ENOENT (gone, or renamed by a mail reader
+ * meanwhile); -EMSGSIZE; or -errno. */
+int maildir_read(struct maildir *m, size_t i, struct transfer_message *message);
 
 /* The file name of the i-th message, for messages to people. */
 const char *maildir_name(const struct maildir *m, size_t i);
 
-/* Delivers a message: written to tmp, synced, renamed to cur, or to new when
- * it has no flags. 0 or -errno. */
-int maildir_write(struct maildir *m, struct span message, uint64_t at_us, uint32_t flags);
+/* In a Maildir that is empty the messages keep their UIDs: to be said before
+ * the first is written. -EEXIST: there are messages, which would get others. */
+int maildir_set_uids(struct maildir *m, uint32_t uid_validity, uint32_t uid_next);
 
-/* Makes the names durable: once behind the last maildir_write(). */
+/* Adds a message: written to tmp, renamed to cur, or to new when it has no
+ * flags. Keywords beyond 26 in a Maildir are left out. 0 or -errno. */
+int maildir_write(struct maildir *m, const struct transfer_message *message);
+
+/* Writes Dovecot's files and makes everything durable: once behind the last
+ * maildir_write(). */
 int maildir_sync(struct maildir *m);
 
 /* Flags of ":2,FS" in a name, and back; `out` holds MAILDIR_FLAGS_MAX. */

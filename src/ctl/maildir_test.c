@@ -70,42 +70,86 @@ TEST(flags_stand_in_names)
 
 TEST(what_is_written_is_read_back_in_order)
 {
-        struct buffer message = BUFFER_INIT(4096);
+        struct transfer_message message = TRANSFER_MESSAGE_INIT(4096);
         struct maildir *m = NULL;
         size_t count;
-        uint64_t at_us;
-        uint32_t flags;
 
         CHECK(mkdtemp(folder) && rmdir(folder) == 0, "folder");
         CHECK(maildir_open(folder, false, SPAN_LITERAL("mx"), &m) == -ENOENT, "not there");
         CHECK(maildir_open(folder, true, SPAN_LITERAL("m/x:1"), &m) == 0, "create");
-        for (uint32_t i = 0; i < 3; i++)
-                CHECK(maildir_write(m, SPAN_LITERAL("A: b\r\n\r\n.c\r\n"), AT_US + i / 2 * 1000000,
-                                    i * MESSAGE_FLAGGED) == 0,
-                      "write");
+        for (uint32_t i = 0; i < 3; i++) {
+                transfer_message_clear(&message);
+                message.arrived_us = AT_US + i / 2 * 1000000;
+                message.flags = i * MESSAGE_FLAGGED;
+                CHECK(buffer_append_string(&message.octets, "A: b\r\n\r\n.c\r\n") == 0, "text");
+                CHECK(maildir_write(m, &message) == 0, "write");
+        }
         CHECK(maildir_sync(m) == 0, "sync");
         CHECK(maildir_list(m, &count) == 0 && count == 3, "list");
         for (uint32_t i = 0; i < 3; i++) {
-                CHECK(maildir_read(m, i, &message, &at_us, &flags) == 0, "read");
-                CHECK(span_equal(buffer_span(&message), SPAN_LITERAL("A: b\r\n\r\n.c\r\n")),
+                CHECK(maildir_read(m, i, &message) == 0, "read");
+                CHECK(span_equal(buffer_span(&message.octets), SPAN_LITERAL("A: b\r\n\r\n.c\r\n")),
                       "text");
-                CHECK(at_us == AT_US + i / 2 * 1000000, "date");
-                CHECK(flags == i * MESSAGE_FLAGGED, "flags");
+                CHECK(message.arrived_us == AT_US + i / 2 * 1000000, "date");
+                CHECK(message.flags == i * MESSAGE_FLAGGED, "flags");
                 CHECK(strstr(maildir_name(m, i), ".m\\057x\\0721"), maildir_name(m, i));
         }
         CHECK(strstr(maildir_name(m, 1), ":2,F") && !strchr(maildir_name(m, 0), ':'), "names");
         maildir_close(m);
         remove_all();
-        buffer_done(&message);
+        transfer_message_done(&message);
+}
+
+/* Dovecot's files, as they are written and read back. */
+TEST(uids_and_keywords_are_kept)
+{
+        struct transfer_message message = TRANSFER_MESSAGE_INIT(4096);
+        struct maildir *m = NULL;
+        size_t count;
+
+        CHECK(maildir_open(folder, true, SPAN_LITERAL("mx"), &m) == 0, "create");
+        CHECK(maildir_set_uids(m, 1700000000, 99) == 0, "uids");
+        for (uint32_t i = 0; i < 3; i++) {
+                transfer_message_clear(&message);
+                message.uid = 40 - i * 10; /* not in the order of arrival */
+                message.arrived_us = AT_US + i * 1000000;
+                if (i)
+                        transfer_message_add_keyword(&message, SPAN_LITERAL("$Forwarded"));
+                if (i == 2)
+                        transfer_message_add_keyword(&message, SPAN_LITERAL("Work"));
+                CHECK(buffer_append_string(&message.octets, "A: b\r\n\r\n") == 0, "text");
+                CHECK(maildir_write(m, &message) == 0, "write");
+        }
+        CHECK(maildir_sync(m) == 0, "sync");
+        m = maildir_close(m);
+        write_file("new/1.none.host", "A: none\n");
+        CHECK(maildir_open(folder, false, SPAN_LITERAL("mx"), &m) == 0, "open");
+        CHECK(maildir_uid_validity(m) == 1700000000 && maildir_uid_next(m) == 99, "numbers");
+        CHECK(maildir_list(m, &count) == 0 && count == 4, "list");
+        CHECK(maildir_read(m, 0, &message) == 0 && message.uid == 20, "first");
+        CHECK(span_equal(buffer_span(&message.keywords), SPAN_LITERAL("$Forwarded\0Work\0")),
+              "keywords");
+        CHECK(maildir_read(m, 2, &message) == 0 && message.uid == 40 && !message.keywords.len,
+              "third");
+        CHECK(maildir_read(m, 3, &message) == 0 && message.uid == 0, "without a UID: last");
+        CHECK(maildir_set_uids(m, 1, 2) == -EEXIST, "not empty");
+        m = maildir_close(m);
+        write_file("dovecot-uidlist", "1 1234567890 8\n5 1.none.host\nx\n6\n7 ");
+        write_file("dovecot-keywords", "0 one\n99 far\n1 two\n-1 x\nnonsense\n1 again");
+        CHECK(maildir_open(folder, false, SPAN_LITERAL("mx"), &m) == 0, "open");
+        CHECK(maildir_uid_validity(m) == 1234567890 && maildir_uid_next(m) == 8, "version 1");
+        CHECK(maildir_list(m, &count) == 0 && count == 4, "list");
+        CHECK(maildir_read(m, 0, &message) == 0 && message.uid == 5, "version 1");
+        maildir_close(m);
+        remove_all();
+        transfer_message_done(&message);
 }
 
 TEST(odd_entries_do_no_harm)
 {
-        struct buffer message = BUFFER_INIT(16);
+        struct transfer_message message = TRANSFER_MESSAGE_INIT(16);
         struct maildir *m = NULL;
         size_t count;
-        uint64_t at_us;
-        uint32_t flags;
 
         CHECK(mkdir(folder, 0700) == 0, "folder");
         CHECK(maildir_open(folder, false, SPAN_LITERAL("mx"), &m) == -ENOTDIR, "no Maildir");
@@ -117,14 +161,14 @@ TEST(odd_entries_do_no_harm)
         CHECK(mkfifo(path_of("cur/3.a.x:2,S"), 0600) == 0, "fifo");
         write_file("cur/4.a.x:2,S", "A: b\n");
         CHECK(maildir_list(m, &count) == 0 && count == 4, "list");
-        CHECK(maildir_read(m, 0, &message, &at_us, &flags) == -EMSGSIZE, "too large");
-        CHECK(maildir_read(m, 1, &message, &at_us, &flags) == -ELOOP, "link");
-        CHECK(maildir_read(m, 2, &message, &at_us, &flags) == -EINVAL, "fifo");
+        CHECK(maildir_read(m, 0, &message) == -EMSGSIZE, "too large");
+        CHECK(maildir_read(m, 1, &message) == -ELOOP, "link");
+        CHECK(maildir_read(m, 2, &message) == -EINVAL, "fifo");
         CHECK(unlink(path_of("cur/4.a.x:2,S")) == 0, "gone");
-        CHECK(maildir_read(m, 3, &message, &at_us, &flags) == -ENOENT, "gone");
+        CHECK(maildir_read(m, 3, &message) == -ENOENT, "gone");
         maildir_close(m);
         remove_all();
-        buffer_done(&message);
+        transfer_message_done(&message);
 }
 
 TEST_MAIN()

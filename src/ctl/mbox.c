@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/number.h"
 #include "store/mailbox.h"
 
 /* ---- the From_ line ----------------------------------------------------- */
@@ -85,15 +86,73 @@ static uint32_t flags_of(struct span letters)
         return flags;
 }
 
-/* Takes the flags out of a header line. False: it is another field. */
-static bool take_status(struct span line, uint32_t *flags)
+static uint32_t number_of(struct span text)
 {
-        static const struct span names[] = { SPAN("Status:"), SPAN("X-Status:") };
+        uint64_t number = 0;
 
-        for (size_t i = 0; i < 2; i++) {
-                if (!span_starts_with_nocase(line, names[i]))
+        return number_parse(span_trim(text), UINT32_MAX, &number) < 0 ? 0 : (uint32_t) number;
+}
+
+static void take_flags(struct mbox_reader *r, struct span value, struct transfer_message *m)
+{
+        (void) r;
+        m->flags |= flags_of(value);
+}
+
+static void take_uid(struct mbox_reader *r, struct span value, struct transfer_message *m)
+{
+        (void) r;
+        m->uid = number_of(value);
+}
+
+static void take_keywords(struct mbox_reader *r, struct span value, struct transfer_message *m)
+{
+        struct span rest = span_trim(value), word;
+
+        (void) r;
+        while (span_split(&rest, ' ', &word))
+                transfer_message_add_keyword(m, word);
+}
+
+/* "1700000000 0000000042", then names of keywords */
+static void take_base(struct mbox_reader *r, struct span value, struct transfer_message *m)
+{
+        struct span rest = span_trim(value), validity = {0}, last = {0};
+
+        (void) m;
+        if (r->uid_validity || !span_split(&rest, ' ', &validity) ||
+            !span_split(&rest, ' ', &last))
+                return;
+        r->uid_validity = number_of(validity);
+        r->uid_last = number_of(last);
+}
+
+/* The first message of a folder of the University of Washington is none. */
+static void take_folder_data(struct mbox_reader *r, struct span value, struct transfer_message *m)
+{
+        take_base(r, value, m);
+        r->is_folder_data = true;
+}
+
+/* Takes a header line that mail readers have added. False: it is another. */
+static bool take_field(struct mbox_reader *r, struct span line, struct transfer_message *m)
+{
+        static const struct {
+                struct span name;
+                void (*take)(struct mbox_reader *r, struct span value, struct transfer_message *m);
+        } fields[] = {
+                { SPAN("Status:"), take_flags },       { SPAN("X-Status:"), take_flags },
+                { SPAN("X-UID:"), take_uid },          { SPAN("X-Keywords:"), take_keywords },
+                { SPAN("X-IMAPbase:"), take_base },    { SPAN("X-IMAP:"), take_folder_data },
+        };
+
+        if (!line.len || (line.p[0] != 'S' && line.p[0] != 'X' && line.p[0] != 's' &&
+                          line.p[0] != 'x'))
+                return false;
+        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+                if (!span_starts_with_nocase(line, fields[i].name))
                         continue;
-                *flags |= flags_of(span_skip(line, names[i].len));
+                fields[i].take(r, span_skip(line, fields[i].name.len), m);
                 return true;
         }
         return false;
@@ -132,20 +191,18 @@ static int append_line(struct buffer *message, struct span line)
         return r < 0 ? r : buffer_append(message, "\r\n", 2);
 }
 
-int mbox_read(struct mbox_reader *r, struct buffer *message, uint64_t *ret_at_us,
-              uint32_t *ret_flags)
+int mbox_read(struct mbox_reader *r, struct transfer_message *m)
 {
+        struct buffer *const message = &m->octets;
         bool is_header = true;
         bool has_blank = false, ends_header = false; /* an empty line not yet written */
-        uint32_t flags = 0;
-        uint64_t at_us;
         int got = r->has_from ? 1 : feof(r->in) ? 0 : find_first(r), result = 1;
 
         if (got <= 0)
                 return got;
-        at_us = r->next_at_us;
-        r->has_from = false;
-        buffer_clear(message);
+        transfer_message_clear(m);
+        m->arrived_us = r->next_at_us;
+        r->has_from = r->is_folder_data = false;
         while ((got = next_line(r)) == 1) {
                 const struct span line = span_make(r->line, r->len);
 
@@ -160,7 +217,7 @@ int mbox_read(struct mbox_reader *r, struct buffer *message, uint64_t *ret_at_us
                 ends_header = has_blank && is_header;
                 if (has_blank)
                         is_header = false;
-                else if (!(is_header && take_status(line, &flags)) && result == 1)
+                else if (!(is_header && take_field(r, line, m)) && result == 1)
                         result = append_line(message, unquote(line)) < 0 ? -EMSGSIZE : 1;
         }
         if (got < 0)
@@ -168,8 +225,6 @@ int mbox_read(struct mbox_reader *r, struct buffer *message, uint64_t *ret_at_us
         /* The last empty line belongs to the file, unless it ends the header. */
         if (has_blank && ends_header && result == 1)
                 result = append_line(message, (struct span) {0}) < 0 ? -EMSGSIZE : 1;
-        *ret_at_us = at_us;
-        *ret_flags = flags;
         return result;
 }
 
@@ -202,6 +257,7 @@ static bool is_quoted(struct span line)
         return span_equal(span_first(line, 5), SPAN_LITERAL("From "));
 }
 
+/* Seen, and old: the reader has told of it. */
 static void write_flags(FILE *out, uint32_t flags)
 {
         if (flags & MESSAGE_SEEN)
@@ -212,26 +268,46 @@ static void write_flags(FILE *out, uint32_t flags)
                         flags & MESSAGE_DELETED ? "D" : "");
 }
 
-int mbox_write(FILE *out, struct span message, uint64_t at_us, uint32_t flags)
+static void write_fields(struct mbox_writer *w, const struct transfer_message *m)
 {
-        const struct span path = return_path(message);
-        const time_t at = (time_t) (at_us / 1000000);
-        struct span rest = message, line;
+        struct span keywords = buffer_span(&m->keywords), word;
+
+        if (!w->has_begun && w->uid_validity)
+                fprintf(w->out, "X-IMAPbase: %u %010u\n", w->uid_validity,
+                        w->uid_next ? w->uid_next - 1 : 0);
+        w->has_begun = true;
+        write_flags(w->out, m->flags);
+        if (w->uid_validity && m->uid)
+                fprintf(w->out, "X-UID: %u\n", m->uid);
+        if (!keywords.len)
+                return;
+        fputs("X-Keywords:", w->out);
+        while (keywords.len && span_split(&keywords, '\0', &word))
+                if (word.len)
+                        fprintf(w->out, " %.*s", (int) word.len, word.p);
+        fputc('\n', w->out);
+}
+
+int mbox_write(struct mbox_writer *w, const struct transfer_message *m)
+{
+        const struct span path = return_path(buffer_span(&m->octets));
+        const time_t at = (time_t) (m->arrived_us / 1000000);
+        struct span rest = buffer_span(&m->octets), line;
         struct tm tm;
         char date[64];
 
         if (!gmtime_r(&at, &tm) || !strftime(date, sizeof date, "%a %b %e %H:%M:%S %Y", &tm))
                 return -EIO;
-        fprintf(out, "From %.*s %s\n", (int) path.len, path.p, date);
-        write_flags(out, flags);
+        fprintf(w->out, "From %.*s %s\n", (int) path.len, path.p, date);
+        write_fields(w, m);
         while (rest.len && span_split(&rest, '\n', &line)) {
                 if (line.len && line.p[line.len - 1] == '\r')
                         line.len--;
                 if (is_quoted(line))
-                        fputc('>', out);
-                fwrite(line.p, 1, line.len, out);
-                fputc('\n', out);
+                        fputc('>', w->out);
+                fwrite(line.p, 1, line.len, w->out);
+                fputc('\n', w->out);
         }
-        fputc('\n', out);
-        return ferror(out) ? -EIO : 0;
+        fputc('\n', w->out);
+        return ferror(w->out) ? -EIO : 0;
 }

@@ -45,24 +45,22 @@ TEST(messages_are_read)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
                 FILE *in = tmpfile();
                 struct mbox_reader r = MBOX_READER_INIT(in);
-                struct buffer message = BUFFER_INIT(4096);
-                uint64_t at_us;
-                uint32_t flags;
+                struct transfer_message message = TRANSFER_MESSAGE_INIT(4096);
 
                 CHECK(in && fputs(cases[i].file, in) >= 0, "tmpfile");
                 rewind(in);
                 for (size_t k = 0; cases[i].messages[k]; k++) {
-                        CHECK(mbox_read(&r, &message, &at_us, &flags) == 1, cases[i].name);
-                        CHECK(span_equal(buffer_span(&message),
+                        CHECK(mbox_read(&r, &message) == 1, cases[i].name);
+                        CHECK(span_equal(buffer_span(&message.octets),
                                          span_from_string(cases[i].messages[k])),
                               cases[i].name);
-                        CHECK(at_us == AT_US, cases[i].name);
-                        CHECK(flags == (k ? 0 : cases[i].flags), cases[i].name);
+                        CHECK(message.arrived_us == AT_US, cases[i].name);
+                        CHECK(message.flags == (k ? 0 : cases[i].flags), cases[i].name);
                 }
-                CHECK(mbox_read(&r, &message, &at_us, &flags) == 0, cases[i].name);
-                CHECK(mbox_read(&r, &message, &at_us, &flags) == 0, cases[i].name);
+                CHECK(mbox_read(&r, &message) == 0, cases[i].name);
+                CHECK(mbox_read(&r, &message) == 0, cases[i].name);
                 mbox_reader_done(&r);
-                buffer_done(&message);
+                transfer_message_done(&message);
                 fclose(in);
         }
 }
@@ -77,27 +75,56 @@ TEST(what_is_written_is_read_back)
         };
         FILE *file = tmpfile();
         struct mbox_reader r = MBOX_READER_INIT(file);
-        struct buffer message = BUFFER_INIT(4096);
-        uint64_t at_us;
-        uint32_t flags;
+        struct transfer_message message = TRANSFER_MESSAGE_INIT(4096);
+        struct mbox_writer writer = {.out = file, .uid_validity = 1700000000, .uid_next = 9};
         char line[100];
 
-        for (uint32_t i = 0; i < 4; i++)
-                CHECK(mbox_write(file, span_from_string(messages[i]), AT_US, i * 5) == 0, "write");
+        for (uint32_t i = 0; i < 4; i++) {
+                transfer_message_clear(&message);
+                message.arrived_us = AT_US;
+                message.flags = i * 5;
+                message.uid = 3 + i;
+                transfer_message_add_keyword(&message, SPAN_LITERAL("$Forwarded"));
+                transfer_message_add_keyword(&message, SPAN_LITERAL("Work"));
+                CHECK(buffer_append_string(&message.octets, messages[i]) == 0, "text");
+                CHECK(mbox_write(&writer, &message) == 0, "write");
+        }
         rewind(file);
         CHECK(fgets(line, sizeof line, file) &&
                       strcmp(line, "From b@example.jp Sun Nov 22 04:25:03 2026\n") == 0,
               line);
         rewind(file);
         for (uint32_t i = 0; i < 4; i++) {
-                CHECK(mbox_read(&r, &message, &at_us, &flags) == 1, messages[i]);
-                CHECK(span_equal(buffer_span(&message), span_from_string(messages[i])),
+                CHECK(mbox_read(&r, &message) == 1, messages[i]);
+                CHECK(span_equal(buffer_span(&message.octets), span_from_string(messages[i])),
                       messages[i]);
-                CHECK(at_us == AT_US && flags == i * 5, messages[i]);
+                CHECK(message.arrived_us == AT_US && message.flags == i * 5, messages[i]);
+                CHECK(r.uid_validity == 1700000000 && r.uid_last == 8, "UIDVALIDITY");
+                CHECK(message.uid == 3 + i, "UID");
+                CHECK(span_equal(buffer_span(&message.keywords),
+                                 SPAN_LITERAL("$Forwarded\0Work\0")),
+                      "keywords");
         }
-        CHECK(mbox_read(&r, &message, &at_us, &flags) == 0, "end");
+        CHECK(mbox_read(&r, &message) == 0, "end");
         mbox_reader_done(&r);
-        buffer_done(&message);
+        transfer_message_done(&message);
+        fclose(file);
+}
+
+TEST(what_programs_keep_in_the_file_is_no_message)
+{
+        FILE *file = tmpfile();
+        struct mbox_reader r = MBOX_READER_INIT(file);
+        struct transfer_message message = TRANSFER_MESSAGE_INIT(4096);
+
+        CHECK(fputs(FROM "Subject: FOLDER INTERNAL DATA\nX-IMAP: 1234567890 0000000007\n\nx\n\n"
+                    FROM "X-UID: 5\nA: b\n\nc\n", file) >= 0, "write");
+        rewind(file);
+        CHECK(mbox_read(&r, &message) == 1 && r.is_folder_data, "data");
+        CHECK(r.uid_validity == 1234567890 && r.uid_last == 7, "numbers");
+        CHECK(mbox_read(&r, &message) == 1 && !r.is_folder_data && message.uid == 5, "message");
+        mbox_reader_done(&r);
+        transfer_message_done(&message);
         fclose(file);
 }
 
@@ -105,22 +132,20 @@ TEST(what_is_no_mbox_is_refused_and_what_is_too_large_skipped)
 {
         FILE *file = tmpfile();
         struct mbox_reader r = MBOX_READER_INIT(file);
-        struct buffer message = BUFFER_INIT(19);
-        uint64_t at_us;
-        uint32_t flags;
+        struct transfer_message message = TRANSFER_MESSAGE_INIT(19);
 
         CHECK(fputs("Subject: x\n\ny\n", file) >= 0, "write");
         rewind(file);
-        CHECK(mbox_read(&r, &message, &at_us, &flags) == -EBADMSG && r.line_number == 1, "refused");
+        CHECK(mbox_read(&r, &message) == -EBADMSG && r.line_number == 1, "refused");
         mbox_reader_done(&r);
         rewind(file);
         CHECK(fputs(FROM "A: b\n\n0123456789\n\n" FROM "A: b\n\nc\n", file) >= 0, "write");
         rewind(file);
         r = MBOX_READER_INIT(file);
-        CHECK(mbox_read(&r, &message, &at_us, &flags) == -EMSGSIZE, "too large");
-        CHECK(mbox_read(&r, &message, &at_us, &flags) == 1 && message.len == 11, "the next");
+        CHECK(mbox_read(&r, &message) == -EMSGSIZE, "too large");
+        CHECK(mbox_read(&r, &message) == 1 && message.octets.len == 11, "the next");
         mbox_reader_done(&r);
-        buffer_done(&message);
+        transfer_message_done(&message);
         fclose(file);
 }
 

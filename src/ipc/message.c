@@ -134,7 +134,8 @@ static struct ipc_items get_items(struct reader *in, size_t count_max,
                 one = READER(read_octets(items, IPC_PAYLOAD_MAX));                                 \
                 return !items->failed && get_##name(&one, ret_m);                                  \
         }                                                                                          \
-        static bool is_##name(struct reader *items)                                                \
+        /* Not used for items that are in no message. */                                           \
+        __attribute__((unused)) static bool is_##name(struct reader *items)                        \
         {                                                                                          \
                 struct ipc_##name unused;                                                          \
                 return ipc_next_##name(items, &unused);                                            \

@@ -48,7 +48,7 @@ enum ipc_type {
 #define IPC_ENUM(number, name) IPC_##name = (number),
         IPC_MESSAGES(IPC_ENUM)
 #undef IPC_ENUM
-                IPC_TYPE_END = 100, /* above every number */
+                IPC_TYPE_END = 128, /* above every number */
 };
 
 /* One decoded message. */

@@ -29,6 +29,7 @@ enum {
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
         IPC_RANGES_MAX = 50000,        /* of UIDs */
+        IPC_IMPORT_MESSAGE_MAX = 768 * 1024, /* larger ones go by mailbox.append */
         IPC_KEYWORDS_MAX = 32,         /* of a mailbox */
         IPC_APPENDS_MAX = 200,         /* messages of one MULTIAPPEND */
 };
@@ -66,9 +67,14 @@ enum {
         M(30, job)                                                                                 \
         M(31, outcome)                                                                             \
         M(32, job_cancel)                                                                          \
+        /* edge to relay, and its answers */                                                       \
+        M(33, probe)                                                                               \
+        M(34, probed)                                                                              \
         /* anyone to resolver, and its answers */                                                  \
         M(40, mx_query)                                                                            \
         M(41, mx_answer)                                                                           \
+        M(42, dns_query)                                                                           \
+        M(43, dns_answer)                                                                          \
         /* keeper to worker, and its answers */                                                    \
         M(50, dsn_order)                                                                           \
         M(51, dsn_text)                                                                            \
@@ -103,7 +109,12 @@ enum {
         M(91, change_done)                                                                         \
         M(92, append_order)                                                                        \
         M(93, blob_query)                                                                          \
-        M(94, blob_octets)
+        M(94, blob_octets)                                                                         \
+        /* directory to relay: where we log in ourselves; then relay asks */                       \
+        M(110, relay_hosts)                                                                        \
+        M(111, relay_login_start)                                                                  \
+        M(112, relay_login_step)                                                                   \
+        M(113, relay_login_answer)
 
 /* What you are. +fd: the configuration as text (config_encode), memfd.
  * The state folder follows as a descriptor in `peer` of kind PROCESS_STATE. */
@@ -170,7 +181,15 @@ enum tls_what {
 #define IPC_FIELDS_status_query(F) F(U64, query, 0, _)
 #define IPC_FIELDS_status(F)                                                                       \
         F(U64, query, 0, _)                                                                        \
-        F(ITEMS, metrics, 200, metric)
+        F(ITEMS, metrics, 200, metric)                                                             \
+        F(ITEMS, limited, 100, limited)
+/* A peer that ran into a limit lately. */
+#define IPC_FIELDS_limited(F)                                                                      \
+        F(OCTETS, who, 320, _)  /* "[192.0.2.1]", or a sender */                                   \
+        F(OCTETS, rule, 64, _)  /* "limits.messages_per_minute" */                                 \
+        F(OCTETS, origin, 300, _)                                                                  \
+        F(U64, count, 0, _)     /* how often */                                                    \
+        F(U64, last_us, 0, _)
 #define IPC_FIELDS_metric(F)                                                                       \
         F(OCTETS, name, 64, _)                                                                     \
         F(U64, value, 0, _)
@@ -191,6 +210,7 @@ enum tls_what {
         F(OCTETS, envid, 100, _)                                                                   \
         F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
         F(U64, hold_until_us, 0, _)    /* not delivered before (RFC 4865); 0: at once */           \
+        F(U64, deliver_by_us, 0, _)    /* since 1970 (RFC 2852); 0: no such time */                \
         F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
@@ -263,6 +283,7 @@ enum commit_status {
         F(ITEMS, hosts, 64, mx_host)                                                               \
         F(OCTETS, mail_from, IPC_ADDRESS_MAX, _)                                                   \
         F(OCTETS, envid, 100, _)                                                                   \
+        F(U64, deliver_by_us, 0, _) /* as in commit; may be past where ENVELOPE_BY_NOTIFY is */    \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, target)                                           \
         F(U64, body_offset, 0, _)                                                                  \
         F(U64, body_len, 0, _)                                                                     \
@@ -307,6 +328,34 @@ enum commit_status {
         F(U8, tlsa_state, 0, _) /* enum mx_tlsa */                                                 \
         F(OCTETS, tlsa, 4096, _)
 
+/* One question as DNS has it, and its answer. What is longer than an item may
+ * be is left out. */
+#define IPC_FIELDS_dns_query(F)                                                                    \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, name, 255, _) /* A-labels */                                                     \
+        F(U16, type, 0, _)
+#define IPC_FIELDS_dns_answer(F)                                                                   \
+        F(U64, query, 0, _)                                                                        \
+        F(U8, status, 0, _) /* enum dns_status */                                                  \
+        F(BOOL, is_secure, 0, _)                                                                   \
+        F(U32, ttl_s, 0, _)                                                                        \
+        F(ITEMS, records, 64, dns_record)
+#define IPC_FIELDS_dns_record(F) F(OCTETS, rdata, 1024, _)
+
+/* Would this next hop take the recipient? MAIL and RCPT are said there, and no
+ * message. Answered once; code 0: it could not be asked, text says why. */
+#define IPC_FIELDS_probe(F)                                                                        \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, timeout_ms, 0, _)                                                                   \
+        F(OCTETS, next_hop, 512, _)                                                                \
+        F(OCTETS, rcpt_to, IPC_ADDRESS_MAX, _)
+#define IPC_FIELDS_probed(F)                                                                       \
+        F(U64, query, 0, _)                                                                        \
+        F(U16, code, 0, _)                                                                         \
+        F(OCTETS, enhanced, 16, _)                                                                 \
+        F(OCTETS, text, IPC_TEXT_MAX, _)                                                           \
+        F(OCTETS, host, 300, _)
+
 /* Write a delivery status notification (RFC 3464). +fd where the original's
  * octets exceed one frame. */
 #define IPC_FIELDS_dsn_order(F)                                                                    \
@@ -339,8 +388,15 @@ enum commit_status {
 #define IPC_FIELDS_argument(F)                                                                     \
         F(OCTETS, name, 64, _)                                                                     \
         F(OCTETS, value, 4096, _)
-/* Octets the command reads (a message to import); an empty one ends them. */
+/* Octets the command reads (messages to import); an empty one ends them. */
 #define IPC_FIELDS_control_input(F) F(OCTETS, octets, IPC_BODY_PART_MAX, _)
+/* Of mailbox.import the octets are items, one behind the other. */
+#define IPC_FIELDS_import_message(F)                                                               \
+        F(U32, uid, 0, _) /* 0: the next */                                                        \
+        F(U32, flags, 0, _)                                                                        \
+        F(U64, arrived_us, 0, _)                                                                   \
+        F(OCTETS, keywords, 2200, _) /* each with a NUL behind it */                               \
+        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
 /* Raw octets: a part of a message, or one whole decision record (`why`). Empty:
@@ -384,6 +440,31 @@ enum auth_status {
         F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
         F(OCTETS, account, 320, _) /* canonical address */                                         \
         F(U64, quota, 0, _)        /* octets its mailboxes may hold; 0: no limit */
+
+/* The hosts that a login is known for, all of them; whenever that changes. */
+#define IPC_FIELDS_relay_hosts(F) F(ITEMS, hosts, 1000, relay_host)
+#define IPC_FIELDS_relay_host(F)                                                                   \
+        F(OCTETS, name, 255, _) /* of the next hop, without brackets */                            \
+        F(U16, port, 0, _)      /* 0: all */
+
+/* We log in to another server (auth/sasl_client.h); octets are out of base64.
+ * Every start and step gets one answer; auth_cancel ends the exchange. */
+#define IPC_FIELDS_relay_login_start(F)                                                            \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, host, 255, _)                                                                    \
+        F(U16, port, 0, _)                                                                         \
+        F(OCTETS, mechanisms, 512, _) /* that it offers, blanks between them */                    \
+        F(OCTETS, exporter, 32, _)    /* tls-exporter (RFC 9266), or empty */
+#define IPC_FIELDS_relay_login_step(F)                                                             \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, octets, IPC_SASL_MAX, _)
+#define IPC_FIELDS_relay_login_answer(F)                                                           \
+        F(U64, login, 0, _)                                                                        \
+        F(OCTETS, mechanism, 24, _) /* of the first answer */                                      \
+        F(BOOL, has_octets, 0, _)   /* false: there is no initial response */                      \
+        F(BOOL, is_done, 0, _)      /* the server has proved what it has to */                     \
+        F(OCTETS, octets, IPC_SASL_MAX, _)                                                         \
+        F(OCTETS, trouble, 200, _)  /* not empty: it is over, and why */
 
 /* May this account send to so many recipients more? They are counted if so. */
 #define IPC_FIELDS_quota_ask(F)                                                                    \
@@ -555,10 +636,14 @@ enum folder_verb {
         I(result)                                                                                  \
         I(target)                                                                                  \
         I(mx_host)                                                                                 \
+        I(dns_record)                                                                              \
+        I(limited)                                                                                 \
         I(dsn_recipient)                                                                           \
         I(argument)                                                                                \
         I(keyword)                                                                                 \
         I(message_row)                                                                             \
         I(uid_span)                                                                                \
         I(folder_row)                                                                              \
-        I(append_message)
+        I(append_message)                                                                          \
+        I(import_message)                                                                          \
+        I(relay_host)

@@ -12,7 +12,7 @@ struct list {
         size_t len;
         bool has_gap, has_text;
         struct span comment; /* the last one: "a@b (Name)" */
-        bool is_broken;
+        bool is_broken, in_group;
 };
 
 static bool is_blank(char c)
@@ -20,7 +20,7 @@ static bool is_blank(char c)
         return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\0';
 }
 
-static void add(struct list *l, const struct address_entry *e)
+static void append(struct list *l, const struct address_entry *e)
 {
         if (l->count == l->room) {
                 const size_t room = l->room ? 2 * l->room : 4;
@@ -36,6 +36,25 @@ static void add(struct list *l, const struct address_entry *e)
                 l->room = room;
         }
         l->entries[l->count++] = *e;
+}
+
+static void end_group(struct list *l)
+{
+        if (l->in_group)
+                append(l, &(struct address_entry) {.kind = ADDRESS_GROUP_END});
+        l->in_group = false;
+}
+
+/* Groups lie side by side, whatever was sent: one that begins ends the one
+ * before, and what is not open does not end. */
+static void add(struct list *l, const struct address_entry *e)
+{
+        if (e->kind != ADDRESS_MAILBOX)
+                end_group(l);
+        if (e->kind == ADDRESS_GROUP_END)
+                return;
+        append(l, e);
+        l->in_group = l->in_group || e->kind == ADDRESS_GROUP_BEGIN;
 }
 
 /* Octets up to the mark that closes `open`, nested for comments; the text
@@ -222,6 +241,7 @@ int address_list_parse(struct span value, struct arena *arena, struct address_en
                 return -ENOMEM;
         while (l.rest.len && !l.is_broken && l.count < ADDRESS_LIST_MAX)
                 take_entry(&l);
+        end_group(&l);
         if (l.is_broken)
                 return -ENOMEM;
         *ret = l.entries;

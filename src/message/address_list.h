@@ -21,7 +21,8 @@ struct address_entry {
         struct span domain;
 };
 
-/* More entries than this are left out. */
+/* More entries than this are left out. A group that begins has an end behind it,
+ * and none lies within another. */
 enum { ADDRESS_LIST_MAX = 10000 };
 
 /* 0 or -ENOMEM. Anything is an address list: what makes no sense gives entries

@@ -22,6 +22,10 @@ static const struct {
           "(NIL NIL NIL NIL NIL NIL ((NIL NIL \"g\" NIL)(NIL NIL \"a\" \"b\")(NIL NIL \"c\" \"d\")"
           "(NIL NIL NIL NIL)(NIL NIL \"e\" \"f\")) "
           "((NIL NIL \"undisclosed\" NIL)(NIL NIL NIL NIL)) NIL NIL)" },
+        { "groups that do not end, or never began", "To: g: a@b, h: c@d\r\nCc: a@b; c@d;\r\n",
+          "(NIL NIL NIL NIL NIL ((NIL NIL \"g\" NIL)(NIL NIL \"a\" \"b\")(NIL NIL NIL NIL)"
+          "(NIL NIL \"h\" NIL)(NIL NIL \"c\" \"d\")(NIL NIL NIL NIL)) "
+          "((NIL NIL \"a\" \"b\")(NIL NIL \"c\" \"d\")) NIL NIL NIL)" },
         { "8-bit text is a literal", "Subject: caf\xE9\r\n x\r\n",
           "(NIL {6}\r\ncaf\xE9 x NIL NIL NIL NIL NIL NIL NIL NIL)" },
         { "quoted local part", "To: \"a b\"@[1.2.3.4]\r\n",
@@ -143,8 +147,8 @@ static const struct {
         { "no header", "\r\nhello", true },
         { "text", "Content-Type: text/plain; charset=UTF-8\r\n\r\nhello", true },
         { "Japanese in name only", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\nx", true },
-        { "Japanese", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n"
-          "\x1B$B2q\x1B(B", false },
+        { "Japanese", "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n\x1B$B2q\x1B(B",
+          false },
         { "8-bit", "\r\ncaf\xC3\xA9", false },
         { "UTF-7", "Content-Type: text/plain; charset=utf-7\r\n\r\n+AGE-", false },
         { "encoded word", "Subject: =?utf-8?q?a?=\r\n\r\nx", false },

@@ -14,8 +14,7 @@
  * `current` is the innermost open part; its ancestors are open too. */
 
 enum {
-        DELIMITER_MAX = 2 + 70 + 2 + 256, /* dashes, boundary (RFC 2046 section 5.1.1), blanks */
-        BOUNDARY_MAX = 256,               /* longer ones than the RFC's 70 are seen */
+        BOUNDARY_MAX = 256, /* longer ones than the 70 of RFC 2046 section 5.1.1 are seen */
 };
 
 struct mime_parser {
@@ -27,7 +26,7 @@ struct mime_parser {
 
         uint64_t at;            /* octets fed */
         uint64_t line_at;       /* where this line began */
-        char line[DELIMITER_MAX];
+        char line[MIME_DELIMITER_MAX];
         size_t line_len;        /* kept of it */
         uint64_t line_octets;   /* all of it so far */
         bool line_has_cr;       /* its last octet so far is CR */
@@ -180,32 +179,30 @@ static void end_header(struct mime_parser *p, uint64_t body_at)
 
 /* ---- delimiters -------------------------------------------------------- */
 
-enum delimiter { NO_DELIMITER, DELIMITER, CLOSE_DELIMITER };
-
-static enum delimiter match(struct span line, struct span boundary)
+enum mime_delimiter mime_delimiter(struct span line, struct span boundary)
 {
-        enum delimiter found = DELIMITER;
+        enum mime_delimiter found = MIME_DELIMITER;
 
         if (line.len < 2 + boundary.len || memcmp(line.p, "--", 2) != 0 ||
             !span_equal(span_first(span_skip(line, 2), boundary.len), boundary))
-                return NO_DELIMITER;
+                return MIME_NO_DELIMITER;
         line = span_skip(line, 2 + boundary.len);
         if (line.len >= 2 && memcmp(line.p, "--", 2) == 0) {
-                found = CLOSE_DELIMITER;
+                found = MIME_CLOSE_DELIMITER;
                 line = span_skip(line, 2);
         }
-        return span_trim(line).len == 0 ? found : NO_DELIMITER;
+        return span_trim(line).len == 0 ? found : MIME_NO_DELIMITER;
 }
 
 /* The innermost open multipart whose delimiter this line is. */
 static struct mime_part *find_delimited(struct mime_parser *p, struct span line,
-                                        enum delimiter *ret)
+                                        enum mime_delimiter *ret)
 {
         for (struct mime_part *part = p->current; part; part = part->parent) {
                 if (part->kind != MIME_MULTIPART || part->is_closed)
                         continue;
-                *ret = match(line, part->boundary);
-                if (*ret != NO_DELIMITER)
+                *ret = mime_delimiter(line, part->boundary);
+                if (*ret != MIME_NO_DELIMITER)
                         return part;
         }
         return NULL;
@@ -241,17 +238,17 @@ static void count_line(struct mime_parser *p)
 /* True when the line was a delimiter. */
 static bool take_delimiter(struct mime_parser *p)
 {
-        enum delimiter found;
+        enum mime_delimiter found;
         struct mime_part *multipart, *child;
 
-        if (p->line_octets > DELIMITER_MAX || p->line_len < 2 || p->line[0] != '-')
+        if (p->line_octets > MIME_DELIMITER_MAX || p->line_len < 2 || p->line[0] != '-')
                 return false;
         multipart = find_delimited(p, span_make(p->line, p->line_len), &found);
         if (!multipart)
                 return false;
         close_inner(p, multipart);
         count_line(p);
-        if (found == CLOSE_DELIMITER) {
+        if (found == MIME_CLOSE_DELIMITER) {
                 multipart->is_closed = true;
                 return true;
         }
@@ -307,7 +304,7 @@ static void end_line(struct mime_parser *p)
 /* A part of a line, its LF with it where it has come. */
 static void take_piece(struct mime_parser *p, struct span piece)
 {
-        const struct span kept = span_first(piece, DELIMITER_MAX - p->line_len);
+        const struct span kept = span_first(piece, MIME_DELIMITER_MAX - p->line_len);
         const bool has_lf = piece.p[piece.len - 1] == '\n';
         const size_t text = piece.len - has_lf;
 

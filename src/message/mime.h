@@ -49,6 +49,12 @@ struct mime_part {
         struct span boundary;
 };
 
+/* Whether a line, without its CRLF, is a delimiter with that boundary (RFC 2046
+ * section 5.1.1). A line longer than MIME_DELIMITER_MAX with its CRLF is none. */
+enum mime_delimiter { MIME_NO_DELIMITER, MIME_DELIMITER, MIME_CLOSE_DELIMITER };
+enum { MIME_DELIMITER_MAX = 2 + 70 + 2 + 256 }; /* dashes, boundary, dashes, blanks */
+enum mime_delimiter mime_delimiter(struct span line, struct span boundary);
+
 struct mime_parser;
 
 /* Memory from `arena`, which must outlive the tree. NULL without memory. */

@@ -17,7 +17,7 @@ static void check_words(struct span text, struct span raw)
 {
         size_t begin = 0;
 
-        for (size_t i = 0; i <= text.len; i++) {
+        for (size_t i = 0; text.len && i <= text.len; i++) {
                 const struct span word = span_make(text.p + begin, i - begin);
 
                 if (i < text.len && search_text_is_word(span_make(text.p + i, 1)))

@@ -56,6 +56,37 @@ struct verdict limits_messages(const struct config *c, unsigned count)
         return (struct verdict) {0};
 }
 
+struct verdict limits_recipients(const struct config *c, unsigned count)
+{
+        if (c->limits.recipients_per_minute && count > c->limits.recipients_per_minute)
+                return refuse(c, 451,
+                              SPAN_LITERAL("4.7.1 Too many recipients from your network, try "
+                                           "again in a minute"),
+                              "limits.recipients_per_minute");
+        return (struct verdict) {0};
+}
+
+struct verdict limits_sender_messages(const struct config *c, unsigned count)
+{
+        if (c->limits.sender_messages_per_minute && count > c->limits.sender_messages_per_minute)
+                return refuse(c, 451,
+                              SPAN_LITERAL("4.7.1 Too many messages of this sender, try again "
+                                           "in a minute"),
+                              "limits.sender_messages_per_minute");
+        return (struct verdict) {0};
+}
+
+struct verdict limits_sender_recipients(const struct config *c, unsigned count)
+{
+        if (c->limits.sender_recipients_per_minute &&
+            count > c->limits.sender_recipients_per_minute)
+                return refuse(c, 451,
+                              SPAN_LITERAL("4.7.1 Too many recipients of this sender, try again "
+                                           "in a minute"),
+                              "limits.sender_recipients_per_minute");
+        return (struct verdict) {0};
+}
+
 struct verdict limits_errors(const struct config *c, unsigned count)
 {
         if (c->limits.errors_per_minute && count > c->limits.errors_per_minute)

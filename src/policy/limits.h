@@ -26,6 +26,14 @@ struct verdict limits_header_fields(const struct config *c);
 /* Messages of a client in the running minute, this one included. 451 4.7.1. */
 struct verdict limits_messages(const struct config *c, unsigned count);
 
+/* Recipients of a client in the running minute. 451 4.7.1. */
+struct verdict limits_recipients(const struct config *c, unsigned count);
+
+/* Messages, or recipients, of one envelope sender in the running minute. 451
+ * 4.7.1. */
+struct verdict limits_sender_messages(const struct config *c, unsigned count);
+struct verdict limits_sender_recipients(const struct config *c, unsigned count);
+
 /* Refused commands of a client in the running minute. 421 4.7.0. */
 struct verdict limits_errors(const struct config *c, unsigned count);
 

@@ -248,7 +248,8 @@ int settings_refresh_tls(struct settings *s, struct buffer *error)
 size_t settings_tls_files(const struct config *c, struct span *ret_paths, size_t max)
 {
         const struct span fixed[] = {c->tls.certificate, c->tls.key, c->tls.client_ca,
-                                     wants_ca(c) ? c->tls.ca : (struct span) {0}};
+                                     wants_ca(c) ? c->tls.ca : (struct span) {0},
+                                     c->auth.relay_logins};
         size_t count = 0;
 
         for (size_t i = 0; i < sizeof fixed / sizeof fixed[0] && count < max; i++)

@@ -32,7 +32,8 @@ int settings_read(const char *path, struct settings *ret_settings, struct buffer
  * ones stay. As settings_read(). */
 int settings_refresh_tls(struct settings *s, struct buffer *error);
 
-/* The files they are read from: for the watch. At most `max`; returns how many. */
+/* The files they are read from, and that of relay_logins: for the watch. At most
+ * `max`; returns how many. */
 size_t settings_tls_files(const struct config *c, struct span *ret_paths, size_t max);
 
 void settings_done(struct settings *s);

@@ -24,6 +24,7 @@
 #include "process/meters_area.h"
 #include "process/place.h"
 #include "process/sealed.h"
+#include "process/secrets.h"
 #include "process/settings.h"
 #include "process/status.h"
 #include "process/watch.h"
@@ -68,6 +69,7 @@ static const struct {
         { PROCESS_KEEPER, PROCESS_WORKER },  { PROCESS_KEEPER, PROCESS_RESOLVER },
         { PROCESS_EDGE, PROCESS_ACCESS },    { PROCESS_KEEPER, PROCESS_ACCESS },
         { PROCESS_RELAY, PROCESS_RESOLVER }, { PROCESS_RELAY, PROCESS_DIRECTORY },
+        { PROCESS_EDGE, PROCESS_RELAY },
 };
 
 struct supervisor {
@@ -114,27 +116,6 @@ static bool wants_tables(const struct place *p)
         return p->kind == PROCESS_EDGE || p->kind == PROCESS_KEEPER;
 }
 
-/* Who checks passwords gets the users file itself, opened here: it may be
- * root's alone, and directory opens nothing. */
-static void send_users(const struct supervisor *s, struct place *p)
-{
-        const struct span path = s->settings.config->users.file;
-        char name[4096];
-        int fd;
-
-        snprintf(name, sizeof name, "%.*s", (int) path.len, path.p);
-        fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0 && errno == ENOENT && sealed_new("hayauma-users", (struct span) {0}, &fd) < 0)
-                fd = -1; /* no user yet is an empty file */
-        if (fd < 0) {
-                log_event(LOG_ERROR, "users_not_opened", LOG_TEXT("path", name),
-                          LOG_ERRNO("error", -errno));
-                return;
-        }
-        CHANNEL_SEND(p->channel, table, fd, .table = SNAPSHOT_USERS, .name = SPAN("users"));
-        close(fd);
-}
-
 static void send_tls(const struct supervisor *s, struct place *p)
 {
         const struct settings *set = &s->settings;
@@ -155,7 +136,7 @@ static void send_tls(const struct supervisor *s, struct place *p)
 static void send_tables(const struct supervisor *s, struct place *p)
 {
         if (p->kind == PROCESS_DIRECTORY)
-                send_users(s, p);
+                secrets_send(s->settings.config, p);
         if (p->kind == PROCESS_EDGE && s->settings.tls_fd >= 0)
                 send_tls(s, p);
         if (p->kind == PROCESS_RELAY && s->settings.ca_fd >= 0)
@@ -501,7 +482,7 @@ static void tell_all(struct supervisor *s)
                 struct place *p = &s->places[i];
 
                 if (p->channel && !s->is_reload && p->kind == PROCESS_DIRECTORY)
-                        send_users(s, p);
+                        secrets_send(s->settings.config, p);
                 if (!p->channel || (!s->is_reload && !wants_news(s, p)))
                         continue;
                 send_tables(s, p);

@@ -6,8 +6,8 @@
 #include "base/codec.h"
 #include "base/hash.h"
 
-enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, WAITS_FOR_HOST = 8, HAS_HOP_HASH = 16,
-       RECIPIENTS_MAX = 1000 };
+enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, WAITS_FOR_HOST = 8,
+       HAS_HOP_HASH = 16, HAS_DELIVER_BY = 32, MARKS = 63, RECIPIENTS_MAX = 1000 };
 
 static void put_id(char *out, uint64_t message_id, uint16_t group)
 {
@@ -119,6 +119,7 @@ int queue_entry_encode(const struct queue_entry *e, struct buffer *b)
         const unsigned marks = (e->is_held ? HELD : 0) | (e->delay_told ? DELAY_TOLD : 0) |
                                (e->delay_owed ? DELAY_OWED : 0) |
                                (e->waits_for_host ? WAITS_FOR_HOST : 0) |
+                               (e->deliver_by_us ? HAS_DELIVER_BY : 0) |
                                (e->waits_for_host && e->hop_hash ? HAS_HOP_HASH : 0);
         const size_t len = b->len;
         const uint64_t numbers[] = {e->message_id, e->arrived_us, e->due_us, e->blob_id,
@@ -137,6 +138,8 @@ int queue_entry_encode(const struct queue_entry *e, struct buffer *b)
                 r = write_u32(b, e->local_prefix_len);
         for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && r == 0; i++)
                 r = write_u64(b, numbers[i]);
+        if (r == 0 && e->deliver_by_us)
+                r = write_u64(b, e->deliver_by_us);
         if (r == 0)
                 r = encode_envelope(e, b);
         for (size_t i = 0; i < e->recipient_count && r == 0; i++)
@@ -182,6 +185,7 @@ static void decode_head(struct reader *in, struct queue_entry *e)
         e->due_us = read_u64(in);
         e->blob_id = read_u64(in);
         e->body_len = read_u64(in);
+        e->deliver_by_us = marks & HAS_DELIVER_BY ? read_u64(in) : 0;
         e->mail_from = read_octets(in, QUEUE_ENTRY_MAX);
         e->envid = read_octets(in, QUEUE_ENTRY_MAX);
         e->header_message_id = read_octets(in, QUEUE_ENTRY_MAX);
@@ -190,7 +194,7 @@ static void decode_head(struct reader *in, struct queue_entry *e)
                 e->hop_hash = read_u64(in);
         e->recipient_count = read_u32(in);
         if (e->recipient_count > RECIPIENTS_MAX || e->local_prefix_len > e->body_len ||
-            marks > (HELD | DELAY_TOLD | DELAY_OWED | WAITS_FOR_HOST | HAS_HOP_HASH))
+            marks > MARKS)
                 in->failed = true;
 }
 

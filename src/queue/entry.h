@@ -49,6 +49,7 @@ struct queue_entry {
         uint32_t flags;  /* enum envelope_flag */
         uint32_t attempts;
         uint64_t arrived_us;
+        uint64_t deliver_by_us; /* RFC 2852, with flags ENVELOPE_BY_…; 0: no such time */
         uint64_t due_us; /* of the next attempt; 0: fresh, never tried */
         uint64_t blob_id, body_len;
         uint32_t local_prefix_len; /* octets of the body that are not relayed */

@@ -20,7 +20,7 @@ static struct queue_entry sample(void)
                 .message_id = 0x0102030405060708, .group = 3, .is_held = true, .flags = 5,
                 .attempts = 2, .arrived_us = 1700000000000000, .due_us = 1700000900000000,
                 .blob_id = 77, .body_len = 4096, .local_prefix_len = 30,
-                .mail_from = SPAN("s@example.jp"), .envid = SPAN("e1"),
+                .mail_from = SPAN("s@example.jp"), .envid = SPAN("e1"), .deliver_by_us = 777,
                 .header_message_id = SPAN("<x@y>"), .next_hop = SPAN("smtp:[192.0.2.1]"),
                 .recipients = recipients, .recipient_count = 3,
         };

@@ -31,6 +31,9 @@ enum envelope_flag {
         ENVELOPE_BOUNCE = 128,  /* made here: no trace of a client */
         ENVELOPE_EACH = 256,    /* LMTP: every recipient is answered by itself */
         ENVELOPE_PRIORITY_SHIFT = 16, /* five bits: MT-PRIORITY + 10, 0: not given (RFC 6710) */
+        ENVELOPE_BY_NOTIFY = 1024, /* RFC 2852: tell of it when the time is over, and go on; */
+        ENVELOPE_BY_RETURN = 2048, /* or return it; neither: no time was given */
+        ENVELOPE_BY_TRACE = 4096,  /* and tell where it was handed on */
         ENVELOPE_POSTMASTER = 512, /* about a notification: the last, nothing follows it */
 };
 
@@ -139,6 +142,10 @@ bool route_literal_is(struct span literal, const unsigned char address[16]);
  * root's dot. `out` holds ROUTE_DOMAIN_ROOM octets. False: no domain name. */
 enum { ROUTE_DOMAIN_ROOM = 256 };
 bool route_normalise_domain(struct span domain, char *out, size_t *ret_len);
+
+/* Whether mail for this domain, as it is compared, is for us: one of domains,
+ * relay_domains, or our own name. */
+bool route_is_own_domain(const struct config *c, const struct snapshot *s, struct span domain);
 
 /* Before confinement: loads what IDN conversion needs. 0 or -EIO. */
 int route_warm_up(void);

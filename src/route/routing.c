@@ -216,6 +216,15 @@ bool routing_is_local_domain(const struct routing *t)
                !routing_is_relay_domain(t->snapshot, t->address.domain);
 }
 
+bool route_is_own_domain(const struct config *c, const struct snapshot *s, struct span domain)
+{
+        struct span value;
+
+        return span_equal_nocase(domain, c->hostname) ||
+               (s && (snapshot_get(s, SNAPSHOT_DOMAINS, domain, &value, NULL) ||
+                      routing_is_relay_domain(s, domain)));
+}
+
 int routing_add_step(struct routing *t, struct span rule, struct span origin, struct span next)
 {
         struct route_step *step = arena_alloc(t->arena, sizeof *step);

@@ -4,6 +4,7 @@
  *   account_names.c   mailboxes by name
  *   account_folders.c subscriptions, special uses, keywords
  *   account_list.c    messages, page by page
+ *   account_import.c  many messages at once, with UIDs from elsewhere
  *   account_change.c  flags, expunge, copy, move
  *   account_watch.c   who is told of changes once they are durable
  *   account_chores.c  work that later batches take along

@@ -31,13 +31,24 @@ enum {
         WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
         OVERRUN = 4,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
+        HEAD_OCTETS = 17,                /* of a key: its letter and partition */
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
 
+/* What waits for one partition: a scan of it need not look at the others. */
+struct head {
+        struct table_node by_octets;
+        struct list_node entries;
+        size_t count;
+        char octets[HEAD_OCTETS];
+};
+
 struct entry {
         struct table_node by_key;
         struct list_node node; /* in order of arrival */
+        struct list_node by_head;
+        struct head *head; /* NULL: a short key */
         bool is_new;           /* below has no such key */
         bool is_removed;
         uint32_t key_len, value_len;
@@ -45,7 +56,7 @@ struct entry {
 };
 
 struct level {
-        struct table entries;
+        struct table entries, heads;
         struct list_node order;
         size_t bytes;
         uint64_t since_us; /* of the oldest */
@@ -97,20 +108,73 @@ static struct entry *level_find(const struct level *level, struct span key, uint
         return NULL;
 }
 
+static struct head *find_head(const struct level *level, struct span key, uint64_t hash)
+{
+        struct table_node *n = table_first(&level->heads, hash);
+
+        while (n && memcmp(TABLE_OBJECT(n, struct head, by_octets)->octets, key.p,
+                           HEAD_OCTETS) != 0)
+                n = table_next(n);
+        return n ? TABLE_OBJECT(n, struct head, by_octets) : NULL;
+}
+
+static uint64_t head_hash(const struct behind *b, struct span key)
+{
+        return hash_span(span_first(key, HEAD_OCTETS), b->seed);
+}
+
+/* Lists the entry below its head, which is made when it is the first. */
+static int add_to_head(struct behind *b, struct level *level, struct entry *e, struct span key)
+{
+        const uint64_t hash = key.len < HEAD_OCTETS ? 0 : head_hash(b, key);
+
+        e->head = NULL;
+        if (key.len < HEAD_OCTETS)
+                return 0;
+        e->head = find_head(level, key, hash);
+        if (!e->head) {
+                e->head = malloc(sizeof *e->head);
+                if (!e->head || table_add(&level->heads, &e->head->by_octets, hash) < 0) {
+                        free(e->head);
+                        return -ENOMEM;
+                }
+                list_init(&e->head->entries);
+                e->head->count = 0;
+                memcpy(e->head->octets, key.p, HEAD_OCTETS);
+        }
+        list_append(&e->head->entries, &e->by_head);
+        e->head->count++;
+        return 0;
+}
+
+static void leave_head(struct entry *e)
+{
+        if (!e->head)
+                return;
+        list_remove(&e->by_head);
+        e->head->count--;
+}
+
 static void level_drop(struct level *level, struct entry *e)
 {
+        leave_head(e);
         table_remove(&level->entries, &e->by_key);
         list_remove(&e->node);
         level->bytes -= sizeof *e + e->key_len + e->value_len;
         free(e);
 }
 
-static int level_add(struct level *level, struct span key, struct span value, uint64_t hash,
+static int level_add(struct behind *b, struct level *level, struct span key, struct span value,
                      struct entry **ret)
 {
         struct entry *e = malloc(sizeof *e + key.len + value.len);
 
-        if (!e || table_add(&level->entries, &e->by_key, hash) < 0) {
+        if (!e || add_to_head(b, level, e, key) < 0) {
+                free(e);
+                return -ENOMEM;
+        }
+        if (table_add(&level->entries, &e->by_key, hash_span(key, b->seed)) < 0) {
+                leave_head(e);
                 free(e);
                 return -ENOMEM;
         }
@@ -128,6 +192,12 @@ static int level_add(struct level *level, struct span key, struct span value, ui
         return 0;
 }
 
+static void free_head(struct table_node *node, void *arg)
+{
+        (void) arg;
+        free(TABLE_OBJECT(node, struct head, by_octets));
+}
+
 static void level_clear(struct level *level)
 {
         struct list_node *node;
@@ -135,6 +205,8 @@ static void level_clear(struct level *level)
         while ((node = list_take_first(&level->order)))
                 free(LIST_OBJECT(node, struct entry, node));
         table_done(&level->entries);
+        table_visit(&level->heads, free_head, NULL);
+        table_done(&level->heads);
         level->bytes = 0;
 }
 
@@ -153,7 +225,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
                 is_new = old->is_new;
                 level_drop(&b->waiting, old);
         }
-        r = level_add(&b->waiting, key, value, hash, &e);
+        r = level_add(b, &b->waiting, key, value, &e);
         if (r == 0)
                 e->is_new = is_new;
         return r;
@@ -171,7 +243,7 @@ static int wait_remove(struct behind *b, struct span key)
         }
         if (e)
                 level_drop(&b->waiting, e);
-        r = level_add(&b->waiting, key, span_make(NULL, 0), hash, &e);
+        r = level_add(b, &b->waiting, key, span_make(NULL, 0), &e);
         if (r == 0)
                 e->is_removed = true;
         return r;
@@ -225,9 +297,10 @@ static void swap_levels(struct behind *b)
                 b->pushing.order.previous->next = &b->pushing.order;
         }
         b->pushing.entries = taken.entries;
+        b->pushing.heads = taken.heads;
         b->pushing.bytes = taken.bytes;
         list_init(&b->waiting.order);
-        b->waiting.entries = TABLE_INIT;
+        b->waiting.entries = b->waiting.heads = TABLE_INIT;
         b->waiting.bytes = 0;
 }
 
@@ -542,24 +615,55 @@ static bool is_within(const struct index_range *range, struct span key)
         return compare_keys(key, range->from) >= 0 && compare_keys(key, range->to) < 0;
 }
 
+static void add_entry(struct behind *b, const struct level *level, const struct entry *e,
+                      const struct index_range *range, struct merge *m)
+{
+        if (!is_within(range, key_of(e)))
+                return;
+        if (level == &b->pushing &&
+            level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
+                return;
+        m->list[m->count++] = e;
+}
+
+/* Nearly always the range lies in one partition, of which little waits. */
+static bool is_of_one_head(const struct index_range *range)
+{
+        return range->from.len >= HEAD_OCTETS && range->to.len >= HEAD_OCTETS &&
+               memcmp(range->from.p, range->to.p, HEAD_OCTETS) == 0;
+}
+
+static size_t count_in(const struct behind *b, const struct level *level,
+                       const struct index_range *range)
+{
+        const struct head *head;
+
+        if (!is_of_one_head(range))
+                return level->entries.count;
+        head = find_head(level, range->from, head_hash(b, range->from));
+        return head ? head->count : 0;
+}
+
 static void add_level(struct behind *b, const struct level *level, const struct index_range *range,
                       struct merge *m)
 {
-        LIST_FOR_EACH (node, &level->order) {
-                const struct entry *e = LIST_OBJECT(node, struct entry, node);
+        const struct head *head;
 
-                if (!is_within(range, key_of(e)))
-                        continue;
-                if (level == &b->pushing &&
-                    level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
-                        continue;
-                m->list[m->count++] = e;
+        if (!is_of_one_head(range)) {
+                LIST_FOR_EACH (node, &level->order)
+                        add_entry(b, level, LIST_OBJECT(node, struct entry, node), range, m);
+                return;
         }
+        head = find_head(level, range->from, head_hash(b, range->from));
+        if (!head)
+                return;
+        LIST_FOR_EACH (node, &head->entries)
+                add_entry(b, level, LIST_OBJECT(node, struct entry, by_head), range, m);
 }
 
 static int start_merge(struct behind *b, const struct index_range *range, struct merge *m)
 {
-        const size_t most = b->waiting.entries.count + b->pushing.entries.count;
+        const size_t most = count_in(b, &b->waiting, range) + count_in(b, &b->pushing, range);
 
         m->is_reverse = range->is_reverse;
         m->list = malloc((most + 1) * sizeof *m->list);

@@ -8,6 +8,7 @@ enum {
         CHORES_EVERY_US = 1000 * 1000,
         RECLAIM_EVERY_US = 10 * 1000 * 1000,
         RECLAIM_PAUSE_US = 1000, /* between two pieces of moving */
+        READ_AT_ONCE = 8, /* questions a reader takes: they come in rows, and wake the loop once */
 };
 
 /* ---- chores ---------------------------------------------------------------- */
@@ -194,18 +195,22 @@ void *local_reader_run(void *local)
         struct local *l = local;
 
         for (;;) {
-                struct list_node *node;
+                struct list_node mine;
 
+                list_init(&mine);
                 pthread_mutex_lock(&l->mutex);
                 while (!l->is_closing && list_is_empty(&l->queries))
                         pthread_cond_wait(&l->has_queries, &l->mutex);
-                node = list_take_first(&l->queries);
+                for (unsigned i = 0; i < READ_AT_ONCE && !list_is_empty(&l->queries); i++)
+                        list_append(&mine, list_take_first(&l->queries));
                 pthread_mutex_unlock(&l->mutex);
-                if (!node)
+                if (list_is_empty(&mine))
                         return NULL;
-                local_answer(l, LIST_OBJECT(node, struct query, node));
+                LIST_FOR_EACH(node, &mine)
+                        local_answer(l, LIST_OBJECT(node, struct query, node));
                 pthread_mutex_lock(&l->mutex);
-                list_append(&l->answered, node);
+                while (!list_is_empty(&mine))
+                        list_append(&l->answered, list_take_first(&mine));
                 pthread_mutex_unlock(&l->mutex);
                 waker_wake(l->waker);
         }

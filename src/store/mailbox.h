@@ -78,9 +78,24 @@ struct delivery {
         const struct span *keywords; /* by name; of more than 32 in a mailbox the last are lost */
         size_t keyword_count;
         bool may_create;
+        uint32_t uid; /* account_import(): the one it had elsewhere; 0: the next */
 };
 int account_deliver(struct account *a, const struct delivery *d, struct store_batch *batch,
                     uint32_t *ret_uid);
+
+/* Adds messages, at most 256, to a mailbox that is there, as account_deliver()
+ * does each; delivery keys and `mailbox` of the list are not looked at. 0;
+ * -ENOENT; -EINVAL (the UIDs do not grow, or one was given already); -EDQUOT;
+ * -E2BIG; with nothing put. -ENOMEM shows at the commit. */
+int account_import(struct account *a, struct span mailbox, const struct delivery *list,
+                   size_t count, struct store_batch *batch);
+
+/* Makes a mailbox that comes from elsewhere the one its readers know: its
+ * UIDVALIDITY, and the UID that the next message has at least. -ENOENT; -EINVAL
+ * (0); -EEXIST (another UIDVALIDITY, and there are messages, or there were and
+ * it does not grow): nothing was put. */
+int account_set_uid_validity(struct account *a, struct span name, uint32_t uid_validity,
+                             uint32_t uid_next, struct store_batch *batch);
 
 /* A batch for this account's partition, with the sequence it must have.
  * Everything put into it is part of the account's state at once. Batches must

@@ -34,6 +34,7 @@ enum {
         DNS_NAME_MAX = 253, /* in text, without the last dot */
         DNS_TYPE_A = 1,
         DNS_TYPE_MX = 15,
+        DNS_TYPE_TXT = 16,
         DNS_TYPE_AAAA = 28,
         DNS_TYPE_TLSA = 52,
         DNS_CLASS_IN = 1,

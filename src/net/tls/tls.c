@@ -313,7 +313,8 @@ int tls_warm_up(void)
         return 0;
 }
 
-static int set_server_name(struct tls_session *t, struct span server_name)
+/* `is_checked`: somebody else says which names the certificate must have. */
+static int set_server_name(struct tls_session *t, struct span server_name, bool is_checked)
 {
         X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
         unsigned char raw[16];
@@ -326,12 +327,13 @@ static int set_server_name(struct tls_session *t, struct span server_name)
         memcpy(name, server_name.p, server_name.len);
         name[server_name.len] = 0;
         if (inet_pton(AF_INET, name, raw) == 1 || inet_pton(AF_INET6, name, raw) == 1) {
-                X509_VERIFY_PARAM_set1_ip_asc(param, name);
+                if (!is_checked)
+                        X509_VERIFY_PARAM_set1_ip_asc(param, name);
                 return 0;
         }
         if (SSL_set_tlsext_host_name(t->ssl, name) != 1)
                 return -EINVAL;
-        if (t->context->is_verifying && SSL_set1_host(t->ssl, name) != 1)
+        if (t->context->is_verifying && !is_checked && SSL_set1_host(t->ssl, name) != 1)
                 return -EINVAL;
         return 0;
 }
@@ -360,7 +362,7 @@ int tls_session_new_checked(struct tls_context *c, int fd, struct span server_na
                 SSL_set_accept_state(t->ssl);
         } else {
                 SSL_set_connect_state(t->ssl);
-                r = set_server_name(t, server_name);
+                r = set_server_name(t, server_name, check != NULL);
                 if (r == 0 && check)
                         r = tls_check_set(t, check);
                 if (r < 0) {

@@ -164,6 +164,10 @@ static int directory_table(struct process *p, enum snapshot_table table, struct 
         (void) name;
         if (!d)
                 return -ENOMEM;
+        if (table == SNAPSHOT_RELAY_LOGINS) {
+                directory_relay_read(d, fd);
+                return 0;
+        }
         if (table != SNAPSHOT_USERS)
                 return -EPROTO;
         if (d->checks) {
@@ -196,6 +200,7 @@ static int first_load(struct directory *d)
 static void asker_free(struct asker *a)
 {
         directory_login_forget(a);
+        directory_relay_forget(a);
         a->directory->asker_count--;
         list_remove(&a->node);
         channel_free(a->channel);
@@ -220,13 +225,25 @@ static const struct channel_handler server_handler = {
         .closed = on_closed,
 };
 
+/* Of those who log in to other servers. */
+static const struct channel_handler relay_handler = {
+        .on = {
+                [IPC_relay_login_start] = directory_relay_start,
+                [IPC_relay_login_step] = directory_relay_step,
+                [IPC_auth_cancel] = directory_relay_cancel,
+        },
+        .closed = on_closed,
+};
+
 /* Of those who have nothing to ask: whoever asks all the same is cut off. */
 static const struct channel_handler other_handler = {.closed = on_closed};
 
 static void directory_peer(struct process *p, enum process_kind kind, unsigned number,
                            uint64_t generation, int fd)
 {
-        const bool is_server = kind == PROCESS_EDGE || kind == PROCESS_ACCESS;
+        const struct channel_handler *handler =
+                kind == PROCESS_EDGE || kind == PROCESS_ACCESS ? &server_handler
+                : kind == PROCESS_RELAY ? &relay_handler : &other_handler;
         struct directory *d = p->role;
         struct asker *a;
 
@@ -238,8 +255,7 @@ static void directory_peer(struct process *p, enum process_kind kind, unsigned n
                         asker_free(old);
         }
         a = calloc(1, sizeof *a);
-        if (!a || channel_new(p->loop, fd, is_server ? &server_handler : &other_handler, a,
-                              &a->channel) < 0) {
+        if (!a || channel_new(p->loop, fd, handler, a, &a->channel) < 0) {
                 log_event(LOG_ERROR, "no_channel", LOG_TEXT("peer", process_kind_name(kind)));
                 close(fd);
                 free(a);
@@ -249,8 +265,11 @@ static void directory_peer(struct process *p, enum process_kind kind, unsigned n
         a->kind = kind;
         a->number = number;
         list_init(&a->logins);
+        list_init(&a->relay_logins);
         list_append(&d->askers, &a->node);
         d->asker_count++;
+        if (kind == PROCESS_RELAY)
+                directory_relay_tell(a);
 }
 
 /* ---- the role ---- */
@@ -268,10 +287,11 @@ static int directory_prepare(struct process *p)
         if (!d)
                 return -ENOMEM;
         d->sasl = sasl_engine_new(find, d);
+        d->sasl_client = sasl_client_engine_new();
         d->cache = password_cache_new();
         d->throttle = throttle_new();
         d->threads = checks_threads_wanted();
-        if (!d->sasl || !d->cache || !d->throttle)
+        if (!d->sasl || !d->sasl_client || !d->cache || !d->throttle)
                 return -ENOMEM;
         return password_hash_of_nobody(d->false_hash);
 }

@@ -4,6 +4,7 @@
  *   directory.c            the role: start, peers, users file, status
  *   directory_login.c      logins of clients: SASL, passwords, throttling
  *   directory_quota.c      recipients an hour and a day of each account
+ *   directory_relay.c      logins of ours to other servers
  *   checks.c               the threads that compare passwords */
 #pragma once
 
@@ -12,7 +13,9 @@
 
 #include "auth/password.h"
 #include "auth/password_cache.h"
+#include "auth/relay_logins.h"
 #include "auth/sasl.h"
+#include "auth/sasl_client.h"
 #include "auth/throttle.h"
 #include "auth/users.h"
 #include "base/list.h"
@@ -31,6 +34,8 @@ struct asker {
         struct channel *channel;
         struct list_node logins; /* struct login */
         size_t login_count;
+        struct list_node relay_logins; /* struct relay_exchange */
+        size_t relay_login_count;
 };
 
 struct directory_counters {
@@ -46,6 +51,8 @@ struct directory {
         bool is_loading;
         int next_users_fd;   /* came while another was being read; else -1 */
         struct sasl_engine *sasl;
+        struct sasl_client_engine *sasl_client;
+        struct relay_logins *relay_logins; /* NULL: none were read yet */
         struct password_cache *cache;
         struct throttle *throttle;
         struct checks *checks;
@@ -67,6 +74,14 @@ void directory_login_step(struct channel *ch, void *arg, const union ipc_message
 void directory_login_cancel(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
 /* The asker goes away: so do its logins. */
 void directory_login_forget(struct asker *a);
+
+/* directory_relay.c */
+void directory_relay_read(struct directory *d, int fd); /* takes `fd` over */
+void directory_relay_tell(struct asker *a);
+void directory_relay_start(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+void directory_relay_step(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+void directory_relay_cancel(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
+void directory_relay_forget(struct asker *a);
 
 /* directory_quota.c */
 void directory_quota_ask(struct channel *ch, void *arg, const union ipc_message *m, int *fd);

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "process/control_access.h"
+#include "process/edge/edge_dnsbl.h"
 #include "process/edge/edge_front.h"
 #include "process/edge/edge_listener.h"
 #include "process/edge/edge_session.h"
@@ -34,6 +36,7 @@ static int prepare(struct process *p)
 {
         int r = route_warm_up();
 
+        control_access_init();
         if (r == 0 && p->meters_fd > 0) {
                 r = meters_area_map(p->meters_fd, &shared_meters, &shared_meters_size);
                 close(p->meters_fd);
@@ -91,9 +94,12 @@ static int start(struct process *p)
         list_init(&e->starved);
         list_init(&e->warm);
         list_init(&e->spare);
+        list_init(&e->dnsbls);
         p->role = e;
         edge_login_init(&e->directory, e);
         edge_reading_init(&e->readings, e);
+        edge_dns_init(&e->dns, e);
+        edge_probe_init(&e->probe, e);
         r = open_meters(e);
         if (r == 0)
                 r = edge_keeper_init(&e->keeper, e);
@@ -114,6 +120,9 @@ void edge_free(struct edge *e)
         edge_front_close_all(e);
         while (!list_is_empty(&e->sessions))
                 edge_session_free(LIST_OBJECT(e->sessions.next, struct edge_session, node));
+        edge_dnsbl_free_all(e);
+        edge_probe_done(&e->probe);
+        edge_dns_done(&e->dns);
         edge_reading_done(&e->readings);
         edge_keeper_done(&e->keeper);
         edge_login_done(&e->directory);
@@ -157,6 +166,10 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
                 edge_login_peer(&e->directory, fd);
         else if (kind == PROCESS_ACCESS)
                 edge_reading_peer(&e->readings, number, fd);
+        else if (kind == PROCESS_RESOLVER)
+                edge_dns_peer(&e->dns, fd);
+        else if (kind == PROCESS_RELAY)
+                edge_probe_peer(&e->probe, number, fd);
         else
                 close(fd);
 }
@@ -228,6 +241,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
 
                 (void) ipc_add_metric(items, ret, &metric); /* full: it is left out */
         }
+        edge_dnsbl_status(e, items, ret);
 }
 
 const struct process_role edge_role = {

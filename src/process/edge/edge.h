@@ -7,6 +7,11 @@
  *   edge_ask.c          VRFY, EXPN, ETRN
  *   edge_front.c        PROXY and XCLIENT: front ends that speak for others
  *   edge_transaction.c  one message: envelope, recipients, decision record
+ *   edge_checks.c       what is asked of DNS and of next hops before a recipient
+ *   edge_dnsbl.c        the lists in DNS, and whether they are in order
+ *   edge_probe.c        what next hops know, remembered
+ *   edge_dns.c          the channel to the resolver
+ *   edge_trial.c        sessions of `hayauma try`, of which nothing is kept
  *   edge_body.c         its text: in memory or in a file the keeper lent
  *   edge_login.c        logins, by the channel to the directory
  *   edge_reading*.c     IMAP and POP3 up to the login, and the hand-over
@@ -21,8 +26,10 @@
 #include "base/id.h"
 #include "base/list.h"
 #include "policy/meters.h"
+#include "process/edge/edge_dns.h"
 #include "process/edge/edge_keeper.h"
 #include "process/edge/edge_login.h"
+#include "process/edge/edge_probe.h"
 #include "process/edge/edge_reading.h"
 #include "process/process.h"
 
@@ -48,6 +55,9 @@ struct edge {
         struct edge_keeper keeper;
         struct edge_directory directory;
         struct edge_readings readings;
+        struct edge_dns dns;
+        struct edge_probe probe;
+        struct list_node dnsbls; /* struct edge_dnsbl */
         struct list_node listeners;
         bool are_listeners_paused;
         struct timer *listeners_timer; /* accept() failed for want of descriptors */

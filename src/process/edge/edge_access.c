@@ -38,6 +38,8 @@ static int take(struct edge_transaction *t, const struct access_judgement *j, bo
 
         if (j->verdict.code && !verdict_is_refusal(&a->refusal))
                 return keep_verdict(t, &j->verdict);
+        if (j->letter == ACCESS_OK || j->letter == ACCESS_RELAY)
+                *(is_client ? &a->is_client_ok : &a->is_sender_ok) = true;
         if (j->letter == ACCESS_DISCARD && a->discard.len == 0)
                 where = &a->discard;
         else if (j->letter == ACCESS_RELAY && is_client)

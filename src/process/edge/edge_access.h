@@ -18,6 +18,8 @@ struct edge_access {
         struct verdict refusal; /* of every recipient; code 0: none */
         struct span discard;    /* where it says to throw the message away; else empty */
         struct span relay;      /* where it lets this client relay; else empty */
+        bool is_client_ok;      /* it says OK or RELAY: nobody else is asked about the client */
+        bool is_sender_ok;      /* the same of the sender */
 };
 
 /* Asks about client and sender. 0, -ENOMEM. */

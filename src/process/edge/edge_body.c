@@ -12,9 +12,10 @@
 
 enum {
         HEADER_MESSAGE_ID_MAX = 1000, /* of the message to the keeper */
-        HELD_MAX = 2 * EDGE_BODY_MEMORY, /* one piece of input comes on top of the limit */
+        HELD_MAX = 3 * EDGE_BODY_MEMORY, /* a converted piece of input comes on top of the limit */
         HELD_KEPT = 16 * 1024,           /* memory that a transaction keeps for the next one */
         FILE_PIECE = 64 * 1024,          /* octets of one write() */
+        CONVERTED_MAX = HEADER_SIZE_MAX + EDGE_BODY_MEMORY, /* of one piece of input */
 };
 
 void edge_body_init(struct edge_body *b)
@@ -40,6 +41,7 @@ void edge_body_clear(struct edge_body *b, struct edge *e)
         const size_t room = b->held.room;
         struct buffer held;
 
+        b->convert = mime_convert_free(b->convert);
         buffer_shrink(&b->held, HELD_KEPT);
         buffer_clear(&b->held);
         account(b, e, room);
@@ -52,6 +54,7 @@ void edge_body_done(struct edge_body *b, struct edge *e)
 {
         const size_t room = b->held.room;
 
+        b->convert = mime_convert_free(b->convert);
         buffer_done(&b->held);
         account(b, e, room);
         close_file(b);
@@ -243,6 +246,37 @@ bool edge_body_add(struct edge_body *b, struct edge *e, struct span octets)
         return false;
 }
 
+int edge_body_convert(struct edge_body *b, bool may_have_nul)
+{
+        b->convert = mime_convert_new(may_have_nul);
+        return b->convert ? 0 : -ENOMEM;
+}
+
+/* Octets, or the end of them. */
+static bool convert(struct edge_body *b, struct edge *e, struct span octets, bool is_end)
+{
+        struct buffer out = BUFFER_INIT(CONVERTED_MAX);
+        bool wants_file = false;
+        const int r = is_end ? mime_convert_end(b->convert, &out)
+                             : mime_convert_feed(b->convert, octets, &out);
+
+        if (r == -EMSGSIZE)
+                b->is_header_too_large = true; /* that of a part */
+        if (r < 0)
+                give_up(b, e, r);
+        else
+                wants_file = edge_body_add(b, e, buffer_span(&out));
+        buffer_done(&out);
+        return wants_file;
+}
+
+bool edge_body_take(struct edge_body *b, struct edge *e, struct span octets)
+{
+        if (!b->convert || b->error)
+                return edge_body_add(b, e, octets);
+        return convert(b, e, octets, false);
+}
+
 void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,
                     uint64_t generation)
 {
@@ -259,6 +293,11 @@ void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, in
 
 void edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena)
 {
+        if (b->convert && !b->error) {
+                (void) convert(b, e, (struct span) {0}, true);
+                b->parts_converted = mime_convert_parts(b->convert);
+                b->breaks_signature = mime_convert_breaks_signature(b->convert);
+        }
         if (b->error)
                 return;
         if (!b->is_scanned)

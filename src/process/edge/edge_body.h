@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 
+#include "message/mime_convert.h"
 #include "process/edge/edge_complete.h"
 
 struct edge;
@@ -31,7 +32,10 @@ struct edge_body {
         int fd;             /* the lent file until all is written, or -1 */
         bool is_lent;       /* the text is in a file */
         uint64_t lender;    /* the keeper's generation: its successor knows nothing of it */
-        int error;          /* negative errno: the text cannot be kept */
+        int error;          /* negative errno: the text cannot be kept; -EBADMSG: it is no text */
+        struct mime_convert *convert; /* what the client sends goes through it; NULL: as it is */
+        unsigned parts_converted;
+        bool breaks_signature;        /* and one of them was signed */
 };
 
 void edge_body_init(struct edge_body *b);
@@ -40,13 +44,19 @@ void edge_body_init(struct edge_body *b);
 void edge_body_clear(struct edge_body *b, struct edge *e);
 void edge_body_done(struct edge_body *b, struct edge *e);
 
-/* Adds octets. True when a file must be borrowed before more are added. On
+/* Adds octets of ours. True when a file must be borrowed before more are added. On
  * failure `b->error` is set, and the rest of the text is swallowed. */
 bool edge_body_add(struct edge_body *b, struct edge *e, struct span octets);
 
 /* Where a message with one recipient, a mailbox of ours, is to go; lives as long
  * as the body. Set before the text comes. */
 void edge_body_expect(struct edge_body *b, struct span account);
+
+/* Binary parts of what the client sends become base64 from now on. 0, -ENOMEM. */
+int edge_body_convert(struct edge_body *b, bool may_have_nul);
+
+/* Adds octets of the client's. As edge_body_add(). */
+bool edge_body_take(struct edge_body *b, struct edge *e, struct span octets);
 
 /* The file that was asked for (taken over), or a negative errno in `fd`. */
 void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,

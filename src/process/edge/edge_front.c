@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_trial.h"
 #include "wire/smtp/proxy_header.h"
 #include "wire/smtp/xclient.h"
 
@@ -166,7 +167,8 @@ bool edge_front_may_xclient(const struct edge_session *s)
 {
         const struct config_networks *n = &s->edge->process->config->xclient_networks;
 
-        return !s->client.is_unix && config_networks_contain(n, s->peer_address);
+        return s->client.may_try ||
+               (!s->client.is_unix && config_networks_contain(n, s->peer_address));
 }
 
 /* The meters count the client that is named from now on. */
@@ -193,6 +195,10 @@ void edge_front_xclient(struct edge_session *s, struct span argument)
 
         arena_clear(&s->edge->scratch);
         r = edge_front_may_xclient(s) ? xclient_parse(argument, &s->edge->scratch, &x) : -EPERM;
+        if (r == 0 && x.is_trial != s->client.may_try)
+                r = -EPERM;
+        if (r == 0 && (x.is_trial ? !x.has_address : x.login.len > 0))
+                r = -EINVAL;
         if (r == -EPERM) {
                 edge_session_say(s, 550, "5.7.0", "Not for you");
                 return;
@@ -210,8 +216,12 @@ void edge_front_xclient(struct edge_session *s, struct span argument)
                 edge_session_say(s, 421, "4.3.0", "Out of memory");
                 return;
         }
-        if (x.has_address)
+        if (x.is_trial) {
+                v = edge_trial_begin(s, &x);
+        } else if (x.has_address) {
+                edge_checks_forget(s);
                 v = change_client(s, &x);
+        }
         if (verdict_is_refusal(&v)) {
                 edge_session_reply(s, v.code, v.enhanced, "%.*s", (int) v.text.len, v.text.p);
                 return;

@@ -11,6 +11,7 @@
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
+#include "process/edge/edge_trial.h"
 
 enum {
         DATA_WINDOW_MS = 60 * 1000,
@@ -47,6 +48,7 @@ void edge_guard_cut(struct edge_session *s, const struct verdict *why)
         (void) stream_write(s->stream, span_make(reply, (size_t) len));
         buffer_clear(out);
         edge_transaction_abandon(s);
+        edge_trial_tell(s);
         stream_finish(s->stream, FINISH_MS);
 }
 
@@ -200,7 +202,7 @@ bool edge_guard_count_errors(struct edge_session *s)
         if (left == 0)
                 return true;
         s->refusals_counted = refusals;
-        if (!edge_guard_watches(s))
+        if (!edge_guard_watches(s) || s->is_trial)
                 return true;
         left = left < ERRORS_AT_ONCE ? left : ERRORS_AT_ONCE;
         while (left--)

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "policy/limits.h"
+#include "process/control_access.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_front.h"
 #include "process/edge/edge_session.h"
@@ -80,6 +81,7 @@ static int describe(const struct edge_listener *l, int fd, const union peer_addr
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
                 return -errno;
         c->is_local_user = true;
+        c->may_try = control_access_may(fd);
         c->uid = peer.uid;
         return 0;
 }

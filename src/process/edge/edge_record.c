@@ -11,6 +11,7 @@
 #include "process/edge/edge.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
+#include "process/edge/edge_trial.h"
 #include "route/route.h"
 
 enum { EXPLAINED_RECIPIENTS = 100 };
@@ -156,7 +157,7 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
         const struct edge_session *s = t->session;
         const uint64_t now = clock_now_us();
         const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
-        const unsigned count = meters_tick(&e->meters, key, now);
+        const unsigned count = s->is_trial ? 0 : meters_tick(&e->meters, key, now);
         const struct decision_step step = {
                 .at_us = now,
                 .recipient = index,
@@ -170,6 +171,10 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
         };
         char id[ID_TEXT_LEN + 1];
 
+        if (s->is_trial) {
+                t->refusals += decision_add(&t->steps, &step) == 0;
+                return;
+        }
         if (index == DECISION_MESSAGE)
                 e->counters.messages_refused++;
         else
@@ -205,18 +210,32 @@ static void describe_session(const struct edge_session *s, struct buffer *detail
 
 static void describe(const struct edge_transaction *t, struct buffer *detail)
 {
-        static const char *const names[] = {"8bitmime", "smtputf8"};
+        static const struct {
+                uint32_t flag;
+                const char *name;
+        } flags[] = {
+                {ENVELOPE_8BIT, "8bitmime"}, {ENVELOPE_SMTPUTF8, "smtputf8"},
+                {ENVELOPE_BINARY, "binarymime"}, {ENVELOPE_REQUIRETLS, "requiretls"},
+        };
 
         describe_session(t->session, detail);
         put_pair(detail, "mail_from", t->mail_from);
         put_number(detail, "size", t->body.len);
-        for (unsigned i = 0; i < 2; i++)
-                if (t->flags & (1u << i))
-                        put_pair(detail, "flag", span_from_string(names[i]));
+        for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+                if (t->flags & flags[i].flag)
+                        put_pair(detail, "flag", span_from_string(flags[i].name));
+        if (t->body.parts_converted)
+                put_number(detail, "parts_converted", t->body.parts_converted);
         if (t->envid.len)
                 put_pair(detail, "envid", t->envid);
         if (t->hold_until_us)
                 put_number(detail, "hold_until", t->hold_until_us / 1000000);
+        if (t->deliver_by_us) {
+                put_number(detail, "deliver_by", t->deliver_by_us / 1000000);
+                put_pair(detail, "deliver_by_mode", t->flags & ENVELOPE_BY_RETURN
+                                                            ? SPAN_LITERAL("return")
+                                                            : SPAN_LITERAL("notify"));
+        }
         if (envelope_has_priority(t->flags))
                 put_pair(detail, "priority",
                          span_from_string(priority_names[envelope_priority(t->flags) + 9]));
@@ -276,7 +295,9 @@ static void send_session_record(struct edge_session *s, const struct verdict *wh
                 .enhanced = why->enhanced, .text = why->text};
         if (r == 0)
                 r = decision_add(&record, &step);
-        if (r == 0)
+        if (r == 0 && s->is_trial)
+                edge_trial_keep(s, buffer_span(&record));
+        else if (r == 0)
                 edge_keeper_refused(&e->keeper, message_id, buffer_span(&record));
         buffer_done(&record);
 }
@@ -286,9 +307,13 @@ void edge_record_session_refused(struct edge_session *s, const struct verdict *w
         struct edge *e = s->edge;
         const uint64_t now_us = clock_now_us(), message_id = id_next(&e->ids, now_us);
         const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
-        const unsigned count = meters_tick(&e->meters, key, now_us);
+        const unsigned count = s->is_trial ? 0 : meters_tick(&e->meters, key, now_us);
 
         id_format(message_id, id);
+        if (s->is_trial) {
+                send_session_record(s, why, message_id, now_us);
+                return;
+        }
         e->counters.sessions_refused++;
         if (count > EDGE_REFUSALS_RECORDED) {
                 e->counters.refusals_unrecorded++;

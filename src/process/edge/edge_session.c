@@ -14,6 +14,7 @@
 #include "process/edge/edge_front.h"
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_transaction.h"
+#include "process/edge/edge_trial.h"
 
 enum {
         INPUT_MAX = 64 * 1024,
@@ -155,6 +156,7 @@ static void end(struct edge_session *s)
         s->is_ending = true;
         (void) write_output(s);
         edge_transaction_abandon(s);
+        edge_trial_tell(s);
         stream_finish(s->stream, FINISH_MS);
 }
 
@@ -411,6 +413,12 @@ static unsigned offers(const struct edge_session *s, const struct config *c)
         if (s->edge->process->tls && !s->client.is_unix &&
             s->listener->protocol != LISTEN_SUBMISSIONS)
                 offers |= SMTP_OFFER_STARTTLS;
+        if (c->smtp.binary_mime)
+                offers |= SMTP_OFFER_BINARYMIME;
+        if (s->edge->process->tls) /* the engine says it under TLS alone */
+                offers |= SMTP_OFFER_REQUIRETLS;
+        if (c->smtp.deliver_by_min_ms)
+                offers |= SMTP_OFFER_DELIVERBY;
         if (is_submission && c->smtp.future_release_ms)
                 offers |= SMTP_OFFER_FUTURERELEASE;
         if (c->smtp.etrn && s->listener->protocol == LISTEN_SMTP)
@@ -440,6 +448,7 @@ static struct smtp_server *new_server(struct edge_session *s, const struct confi
                 .may_lack_domain = s->client.is_local_user,
                 .may_have_nul = c->smtp.nul,
                 .hold_max_s = (uint32_t) hold_s,
+                .by_min_s = (uint32_t) (c->smtp.deliver_by_min_ms / 1000),
                 .hold_until_max_us = clock_now_us() + hold_s * 1000000,
         };
 
@@ -521,6 +530,7 @@ void edge_session_free(struct edge_session *s)
         list_remove(&s->starved);
         list_remove(&s->warm);
         edge_transaction_abandon(s);
+        edge_checks_forget(s);
         edge_login_cancel(s);
         free(s->login.account);
         s->server = smtp_server_free(s->server);
@@ -531,6 +541,7 @@ void edge_session_free(struct edge_session *s)
         edge_listener_unref(s->listener);
         free(s->helo_name);
         free(s->client_name);
+        buffer_done(&s->trial);
         free(s);
         e->session_count--;
         edge_session_ended(e);

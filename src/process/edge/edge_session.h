@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "net/stream.h"
+#include "process/edge/edge_checks.h"
 #include "process/edge/edge_login.h"
 #include "process/edge/edge_listener.h"
 #include "wire/smtp/smtp_server.h"
@@ -30,6 +31,7 @@ struct edge_client {
         uint16_t port;
         bool is_unix;
         bool is_local_user; /* on the submission socket: uid is set */
+        bool may_try;       /* the same, and may control us: see edge_trial.h */
         uid_t uid;
         char text[56]; /* "[192.0.2.1]", "[IPv6:2001:db8::1]", "local" */
 };
@@ -54,7 +56,10 @@ struct edge_session {
         struct edge_client client;
         unsigned char peer_address[16]; /* of the connection itself */
         struct edge_login login;
+        struct edge_checks checks;
         uint32_t messages;
+        bool is_trial;       /* edge_trial.h */
+        struct buffer trial; /* the records that would have been kept */
         char *helo_name;   /* own copy, or NULL */
         char *client_name; /* the same; told by a front end */
         char hostname[]; /* ours when it began: the engine refers to it */

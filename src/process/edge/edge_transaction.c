@@ -1,31 +1,26 @@
 #include "process/edge/edge_transaction.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "message/trace.h"
-#include "message/xtext.h"
 #include "policy/decision.h"
 #include "policy/limits.h"
-#include "policy/relay_control.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_record.h"
 #include "process/edge/edge_session.h"
+#include "process/edge/edge_trial.h"
 #include "route/route.h"
 
 enum {
         ARENA_MAX = 64 * 1024,
         STEPS_MAX = IPC_RECORD_MAX - 8 * 1024, /* the session and a refusal of the whole fit too */
         RECIPIENT_OCTETS_MAX = 512 * 1024,
-        ROUTES_TRIED_MAX = 10 * 1000, /* of one transaction: an alias named again is work again */
         KEPT = 4096, /* memory of each buffer that a transaction keeps for the next one */
 };
 
@@ -75,8 +70,10 @@ static void give_back(struct edge_transaction *t)
 {
         struct edge *e = t->edge;
 
-        if (t->session)
+        if (t->session) {
+                edge_checks_end_transaction(t->session);
                 t->session->transaction = NULL;
+        }
         t->session = NULL;
         if (e->spare_count == EDGE_SPARE_TRANSACTIONS) {
                 destroy(t);
@@ -96,7 +93,7 @@ static void give_back(struct edge_transaction *t)
         t->access = (struct edge_access) {0};
         t->rcpt_count = 0;
         t->rcpt_commands = t->routes_tried = t->next_index = t->refusals = t->flags = 0;
-        t->size_announced = t->hold_until_us = 0;
+        t->size_announced = t->hold_until_us = t->deliver_by_us = 0;
         t->order = (struct edge_order) {0};
         t->state = EDGE_IDLE;
         list_prepend(&e->spare, &t->node);
@@ -116,7 +113,10 @@ void edge_transaction_free_spares(struct edge *e)
 static void end_refused(struct edge_transaction *t)
 {
         edge_keeper_forget(&t->edge->keeper, t);
-        if (t->refusals && edge_record_finish(t) == 0)
+        if (t->session->is_trial) {
+                if (edge_record_finish(t) == 0)
+                        edge_trial_keep(t->session, buffer_span(&t->record));
+        } else if (t->refusals && edge_record_finish(t) == 0)
                 edge_keeper_refused(&t->edge->keeper, t->message_id, buffer_span(&t->record));
         give_back(t);
 }
@@ -160,6 +160,19 @@ static uint64_t hold_until(const struct edge_transaction *t, const struct smtp_m
         return at_us > t->arrived_us ? at_us : 0;
 }
 
+/* RFC 2852: sets the time and what happens then. One that is over still counts,
+ * where a notice is asked for. */
+static void keep_deliver_by(struct edge_transaction *t, const struct smtp_mail *mail)
+{
+        const int64_t at_us = (int64_t) t->arrived_us + (int64_t) mail->by_s * 1000000;
+
+        if (mail->by == SMTP_BY_NONE)
+                return;
+        t->deliver_by_us = at_us > 0 ? (uint64_t) at_us : 1;
+        t->flags |= mail->by == SMTP_BY_RETURN ? ENVELOPE_BY_RETURN : ENVELOPE_BY_NOTIFY;
+        t->flags |= mail->by_trace ? ENVELOPE_BY_TRACE : 0;
+}
+
 /* Whether a client may ask to be served before others (RFC 6710 section 7). */
 static bool may_be_urgent(const struct edge_session *s)
 {
@@ -185,6 +198,8 @@ static int keep_mail(struct edge_transaction *t, const struct smtp_mail *mail)
         t->flags |= mail->smtputf8 ? ENVELOPE_SMTPUTF8 : 0;
         t->flags |= mail->ret == SMTP_RET_FULL ? ENVELOPE_RET_FULL : 0;
         t->flags |= mail->ret == SMTP_RET_HDRS ? ENVELOPE_RET_HDRS : 0;
+        t->flags |= mail->requiretls ? ENVELOPE_REQUIRETLS : 0;
+        keep_deliver_by(t, mail);
         t->hold_until_us = hold_until(t, mail);
         t->flags |= priority_flag(t->session, mail);
         t->envid = arena_copy(&t->arena, mail->envid);
@@ -203,6 +218,8 @@ static unsigned count_message(struct edge_session *s)
         struct meters *m = &s->edge->meters;
         const uint64_t key = meters_event(m, s->client.address, SPAN_LITERAL("messages"));
 
+        if (s->is_trial)
+                return meters_ticks(m, key, clock_now_us()) + 1;
         return meters_tick(m, key, clock_now_us());
 }
 
@@ -247,292 +264,19 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 end_refused(t);
                 return;
         }
+        edge_checks_begin(s);
         if (mail->has_priority && envelope_priority(t->flags) != mail->priority)
                 edge_session_say(s, 250, "2.3.6", "Sender ok, but your priority is 0");
         else
                 edge_session_say(s, 250, "2.1.0", "Sender ok");
 }
 
-/* ---- RCPT ---- */
-
-/* The address of ours that the client reached. False on a local socket. */
-static bool own_address(const struct edge_session *s, unsigned char *out)
-{
-        static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-        union {
-                struct sockaddr any;
-                struct sockaddr_in v4;
-                struct sockaddr_in6 v6;
-                struct sockaddr_storage storage;
-        } a;
-        socklen_t len = sizeof a;
-
-        if (getsockname(stream_fd(s->stream), &a.any, &len) < 0)
-                return false;
-        if (a.any.sa_family == AF_INET6) {
-                memcpy(out, &a.v6.sin6_addr, 16);
-                return true;
-        }
-        memcpy(out, mapped, sizeof mapped);
-        memcpy(out + 12, &a.v4.sin_addr, 4);
-        return a.any.sa_family == AF_INET;
-}
-
-static int route(struct edge_session *s, const struct smtp_rcpt *rcpt, struct route_list *ret)
-{
-        struct process *p = s->edge->process;
-        struct span path = rcpt->path;
-        unsigned char address[16];
-
-        if (rcpt->address.is_literal && own_address(s, address) &&
-            route_literal_is(rcpt->address.domain, address))
-                path = rcpt->address.local;
-        arena_clear(&s->edge->scratch);
-        return route_expand(p->config, p->snapshot, path, &s->edge->scratch, ret);
-}
-
-static uint64_t place_hash(const struct route *r)
-{
-        uint64_t h = hash_seed() + (uint64_t) r->kind;
-
-        if (r->kind == ROUTE_LOCAL)
-                return hash_span(r->account, hash_span(r->mailbox, h));
-        return hash_span(r->rcpt_to, hash_span(r->next_hop, h));
-}
-
-/* Whether an accepted recipient, whose place has the same hash, is the same. */
-static bool is_same_place(const struct edge_transaction *t, uint32_t index, const struct route *r)
-{
-        struct reader items = ipc_items_read(t->recipients);
-        struct ipc_recipient got;
-
-        while (ipc_next_recipient(&items, &got)) {
-                if (got.index != index)
-                        continue;
-                if (got.kind != r->kind)
-                        return false;
-                if (r->kind == ROUTE_LOCAL)
-                        return span_equal(got.account, r->account) &&
-                               span_equal(got.mailbox, r->mailbox);
-                return span_equal(got.next_hop, r->next_hop) &&
-                       span_equal(got.rcpt_to, r->rcpt_to);
-        }
-        return false;
-}
-
-/* The recipient among those for the keeper that goes to the same place, else
- * UINT32_MAX. */
-static uint32_t find_place(const struct edge_transaction *t, uint64_t hash, const struct route *r)
-{
-        for (size_t i = 0; i < t->rcpt_count; i++)
-                if (t->rcpts[i].hash == hash && is_same_place(t, t->rcpts[i].index, r))
-                        return t->rcpts[i].index;
-        return UINT32_MAX;
-}
-
-static int make_room(struct edge_transaction *t)
-{
-        const size_t room = t->rcpt_room ? 2 * t->rcpt_room : 4;
-        struct edge_rcpt *rcpts;
-
-        if (t->rcpt_count < t->rcpt_room)
-                return 0;
-        rcpts = realloc(t->rcpts, room * sizeof *rcpts);
-        if (!rcpts)
-                return -ENOMEM;
-        t->rcpts = rcpts;
-        t->rcpt_room = room;
-        return 0;
-}
-
-/* What the sender called it, for reports about an address that an alias led to
- * (RFC 3461 section 5.2.7.1). */
-static struct span original_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
-                                      const struct route *r)
-{
-        enum { ORCPT_MAX = 500 };
-        const struct route_step *first = r->steps;
-        struct arena *scratch = &s->edge->scratch;
-        struct span text, whole;
-        char *p;
-
-        if (rcpt->orcpt.len || !first)
-                return rcpt->orcpt;
-        while (first->earlier)
-                first = first->earlier;
-        text = xtext_encode(first->rcpt_to, scratch);
-        p = text.p ? arena_alloc(scratch, text.len + 7) : NULL;
-        if (!p || rcpt->address.has_utf8 || text.len + 7 > ORCPT_MAX)
-                return rcpt->orcpt;
-        memcpy(p, "rfc822;", 7);
-        memcpy(p + 7, text.p, text.len);
-        whole = span_make(p, text.len + 7);
-        return whole;
-}
-
-/* 0, -EMSGSIZE (more than a message may carry), -ENOMEM. */
-static int add_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
-                         const struct route *r, const struct verdict *rule, bool is_more)
-{
-        struct edge_transaction *t = s->transaction;
-        const uint64_t hash = place_hash(r);
-        const uint32_t same = find_place(t, hash, r);
-        const struct ipc_recipient recipient = {
-                .index = t->next_index,
-                .kind = (uint8_t) r->kind,
-                .notify = rcpt->notify,
-                .rcpt_to = r->rcpt_to,
-                .orcpt = original_recipient(s, rcpt, r),
-                .account = r->account,
-                .mailbox = r->mailbox,
-                .next_hop = r->next_hop,
-        };
-        int error = make_room(t);
-
-        if (error == 0 && same == UINT32_MAX && r->kind != ROUTE_DISCARD)
-                error = ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
-        if (error == 0)
-                error = edge_record_accepted(t, t->next_index, same, r, rule);
-        if (error < 0)
-                return error;
-        t->rcpts[t->rcpt_count++] = (struct edge_rcpt) {
-                .hash = hash,
-                .index = same == UINT32_MAX ? t->next_index : same,
-                .is_more = is_more,
-        };
-        if (t->rcpt_count == 1 && r->kind == ROUTE_LOCAL)
-                t->first_account = arena_copy(&t->arena, r->account);
-        t->next_index++;
-        return 0;
-}
-
-/* All of it or nothing. As add_recipient(). */
-static int add_recipients(struct edge_session *s, const struct smtp_rcpt *rcpt,
-                          const struct route_list *list, const struct verdict *rule)
-{
-        struct edge_transaction *t = s->transaction;
-        const struct ipc_items items_before = t->recipients;
-        const size_t octets_before = t->recipient_octets.len, steps_before = t->steps.len;
-        const size_t rcpts_before = t->rcpt_count;
-        const uint32_t index_before = t->next_index;
-        int error = 0;
-
-        for (size_t i = 0; error == 0 && i < list->count; i++)
-                error = add_recipient(s, rcpt, &list->items[i], rule, i > 0);
-        if (error < 0) {
-                t->recipients = items_before;
-                t->recipient_octets.len = octets_before;
-                t->recipients.octets = buffer_span(&t->recipient_octets);
-                t->steps.len = steps_before;
-                t->rcpt_count = rcpts_before;
-                t->next_index = index_before;
-                return error;
-        }
-        if (t->rcpt_commands++ == 0)
-                t->first_rcpt_to = arena_copy(&t->arena, list->rcpt_to);
-        return 0;
-}
-
-/* "owner-…" of an alias takes the sender's place as who is told of failures. A
- * message has one such address: recipients with another need a message of
- * their own, which a server sends by itself after 452 (RFC 5321 section
- * 4.5.3.1.10). A user's program would not; there the sender stays. False: 452. */
-static bool settle_return_path(struct edge_session *s, const struct route_list *list)
-{
-        struct edge_transaction *t = s->transaction;
-        const bool is_server = s->listener->protocol == LISTEN_SMTP ||
-                               s->listener->protocol == LISTEN_LMTP;
-
-        if (t->mail_from.len == 0)
-                return true; /* a report stays one */
-        if (t->rcpt_count == 0)
-                t->return_path = arena_copy(&t->arena, list->return_path);
-        else if (is_server)
-                return span_equal(t->return_path, list->return_path);
-        else if (!span_equal(t->return_path, list->return_path))
-                t->return_path = (struct span) {NULL, 0};
-        return true;
-}
+/* ---- DATA ---- */
 
 static struct span return_path(const struct edge_transaction *t)
 {
         return t->return_path.len ? t->return_path : t->mail_from;
 }
-
-/* The id in the reply lets the sender's postmaster quote it to ours, whom
- * `hayauma why` then tells the rest. */
-static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const struct verdict *why)
-{
-        struct edge_transaction *t = s->transaction;
-        char id[ID_TEXT_LEN + 1];
-
-        edge_record_refused(t, t->next_index++, rcpt_to, why);
-        edge_session_reply(s, why->code, why->enhanced, "%.*s (%s)", (int) why->text.len,
-                           why->text.p, id_format(t->message_id, id));
-}
-
-/* Who may send there, and what the tables say about it. */
-static struct verdict judge_recipient(struct edge_session *s, struct route_list *list,
-                                      bool *ret_is_discarded)
-{
-        const struct edge_transaction *t = s->transaction;
-        struct relay_client client = {.is_local_user = s->client.is_local_user,
-                                      .is_logged_in = s->login.account != NULL,
-                                      .has_read_mail = edge_reading_was_here(s->edge, &s->client),
-                                      .access_relay = t->access.relay,
-                                      .mail_from = t->mail_from};
-        const struct route *r = &list->items[0];
-        struct verdict access, relay;
-
-        if (edge_access_recipient(s, list, &access, ret_is_discarded) < 0)
-                return make_verdict(451, "4.3.0", "Out of memory", "memory");
-        if (verdict_is_refusal(&access))
-                return access;
-        memcpy(client.address, s->client.address, sizeof client.address);
-        relay = relay_control_judge(s->edge->process->config, &client, r);
-        if (!verdict_is_refusal(&relay) && r->kind == ROUTE_ERROR)
-                return (struct verdict) {r->code, r->enhanced, r->text, r->rule, r->origin};
-        return *ret_is_discarded && !verdict_is_refusal(&relay) ? access : relay;
-}
-
-void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
-{
-        struct edge_transaction *t = s->transaction;
-        struct verdict verdict;
-        struct route_list list;
-        bool is_discarded = false;
-
-        if (!t) {
-                edge_session_say(s, 503, "5.5.1", "MAIL first");
-                return;
-        }
-        if (t->routes_tried > ROUTES_TRIED_MAX) {
-                edge_session_say(s, 452, "4.5.3", "Too many recipients");
-                return;
-        }
-        if (route(s, rcpt, &list) < 0) {
-                edge_session_say(s, 451, "4.3.0", "Out of memory");
-                return;
-        }
-        t->routes_tried += (uint32_t) list.count;
-        verdict = judge_recipient(s, &list, &is_discarded);
-        if (verdict_is_refusal(&verdict)) {
-                refuse_recipient(s, list.rcpt_to, &verdict);
-                return;
-        }
-        if (is_discarded) {
-                list.count = 1;
-                list.items[0].kind = ROUTE_DISCARD;
-        }
-        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0) {
-                edge_session_say(s, 452, "4.5.3", "Too many recipients");
-                return;
-        }
-        s->edge->counters.recipients_accepted++;
-        edge_session_say(s, 250, "2.1.5", "Recipient ok");
-}
-
-/* ---- DATA ---- */
 
 /* "192.0.2.1" of "[192.0.2.1]", "2001:db8::1" of "[IPv6:2001:db8::1]" */
 static struct span bare_address(const struct edge_client *c)
@@ -590,10 +334,24 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
+/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
+ * One text serves all recipients, so that it is made so for all of them. */
+static bool needs_lines(const struct edge_transaction *t)
+{
+        struct reader items = ipc_items_read(t->recipients);
+        struct ipc_recipient got;
+
+        while (t->flags & ENVELOPE_BINARY && ipc_next_recipient(&items, &got))
+                if (got.kind == ROUTE_LOCAL)
+                        return true;
+        return false;
+}
+
 /* Whoever submits a message here has it completed (RFC 6409 section 8). */
 static void begin_body(struct edge_transaction *t)
 {
         struct edge_session *s = t->session;
+        int r;
 
         t->body.is_ours = edge_access_is_ours(s, t);
         t->body.complete = (struct edge_complete) {
@@ -603,7 +361,10 @@ static void begin_body(struct edge_transaction *t)
                 .hostname = span_from_string(s->hostname),
                 .mail_from = t->mail_from,
         };
-        if (put_trace(t) < 0) {
+        r = put_trace(t);
+        if (r == 0 && needs_lines(t))
+                r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);
+        if (r < 0) {
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
@@ -620,7 +381,7 @@ void edge_transaction_data(struct edge_session *s)
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
                 return;
         }
-        if (edge_login_ask_quota(s, t->rcpt_count))
+        if (!s->is_trial && edge_login_ask_quota(s, t->rcpt_count))
                 edge_session_hold(s, EDGE_HOLD_ANSWER);
         else
                 begin_body(t);
@@ -650,7 +411,7 @@ void edge_transaction_octets(struct edge_session *s, struct span octets)
 
         if (!t || t->state != EDGE_BODY)
                 return;
-        if (edge_body_add(&t->body, e, octets)) {
+        if (edge_body_take(&t->body, e, octets)) {
                 r = edge_keeper_order(&e->keeper, t, EDGE_ORDER_LEND);
                 if (r < 0) {
                         edge_body_lent(&t->body, e, &t->arena, r, 0);
@@ -713,6 +474,15 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
 
         if (body_error)
                 return parse_reply(body_error);
+        if (b->error == -EBADMSG)
+                return make_verdict(554, "5.6.0",
+                                    "A part that is not binary has a bare CR or LF, or a NUL",
+                                    "syntax of the message");
+        if (b->breaks_signature && !c->downgrade_signed)
+                return make_verdict(554, "5.6.1", "Binary parts are signed: they cannot be made "
+                                                  "what a mailbox takes", "downgrade_signed");
+        if (b->error == -EMSGSIZE && b->is_header_too_large)
+                return limits_header(c);
         if (b->error == -ENOSPC || b->error == -EDQUOT || b->error == -EFBIG)
                 return make_verdict(452, "4.3.1", "Not enough room, try again later", "disk");
         if (b->error)
@@ -726,6 +496,17 @@ static struct verdict judge(const struct edge_transaction *t, const char *body_e
 }
 
 static void discard(struct edge_transaction *t);
+
+/* It would be accepted. */
+static void end_trial(struct edge_transaction *t)
+{
+        const struct verdict v = make_verdict(250, "2.0.0", "It would be accepted", "trial");
+
+        answer(t, &v);
+        edge_keeper_forget(&t->edge->keeper, t);
+        edge_trial_keep(t->session, buffer_span(&t->record));
+        give_back(t);
+}
 
 void edge_transaction_end(struct edge_session *s, const char *body_error)
 {
@@ -743,6 +524,10 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
                 v = edge_keeper_judge(&s->edge->keeper);
         if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
                 v = make_verdict(451, "4.3.0", "Out of memory", "memory");
+        if (!verdict_is_refusal(&v) && s->is_trial) {
+                end_trial(t);
+                return;
+        }
         if (!verdict_is_refusal(&v) && t->recipients.count == 0) {
                 discard(t);
                 return;
@@ -767,7 +552,9 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .message_id = t->message_id,
                 .arrived_us = t->arrived_us,
                 .hold_until_us = t->hold_until_us,
-                .flags = t->flags | (is_lent ? ENVELOPE_LENT : 0),
+                .deliver_by_us = t->deliver_by_us,
+                .flags = (t->body.convert ? t->flags & ~(uint32_t) ENVELOPE_BINARY : t->flags) |
+                         (is_lent ? ENVELOPE_LENT : 0),
                 .mail_from = return_path(t),
                 .envid = t->envid,
                 .header_message_id = t->body.header_message_id,

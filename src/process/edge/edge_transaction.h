@@ -39,7 +39,7 @@ struct edge_transaction {
         struct edge_session *session; /* NULL: the client went away */
         enum edge_state state;
         struct edge_order order;
-        uint64_t message_id, arrived_us, hold_until_us;
+        uint64_t message_id, arrived_us, hold_until_us, deliver_by_us;
         uint32_t flags; /* enum envelope_flag */
         uint64_t size_announced;
         struct arena arena;

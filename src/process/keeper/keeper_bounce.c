@@ -135,10 +135,13 @@ static void send_order(struct order *o, struct span original)
 {
         const struct queue_entry *e = o->entry;
         const uint64_t lifetime_us = o->keeper->process->config->queue.lifetime_ms * 1000;
+        const uint64_t end_us = lifetime_us ? e->arrived_us + lifetime_us : UINT64_MAX;
+        const uint64_t by_us = e->flags & ENVELOPE_BY_RETURN ? e->deliver_by_us : UINT64_MAX;
+        const uint64_t until_us = by_us < end_us ? by_us : end_us;
         struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
         union ipc_message m = {.dsn_order = {
                 .order = o->number, .message_id = e->message_id, .arrived_us = e->arrived_us,
-                .retry_until_us = lifetime_us ? e->arrived_us + lifetime_us : 0,
+                .retry_until_us = until_us == UINT64_MAX ? 0 : until_us,
                 .flags = e->flags, .action = (uint8_t) o->action, .mail_from = reader_of(o),
                 .envid = e->envid, .original = span_first(original, ORIGINAL_MAX),
         }};

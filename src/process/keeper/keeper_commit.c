@@ -47,6 +47,7 @@ struct commit {
         struct arena arena; /* everything below */
         uint64_t message_id, arrived_us, body_len;
         uint64_t hold_until_us; /* 0: delivered at once */
+        uint64_t deliver_by_us; /* 0: no such time */
         uint32_t flags, local_prefix_len;
         struct span mail_from, envid, header_message_id, record;
         struct buffer body; /* empty where it is in a lent file */
@@ -356,7 +357,7 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                 .arrived_us = c->arrived_us, .blob_id = c->message_id, .body_len = c->body_len,
                 .local_prefix_len = c->local_prefix_len, .mail_from = c->mail_from,
                 .envid = c->envid, .header_message_id = c->header_message_id,
-                .next_hop = next_hop, .due_us = c->hold_until_us,
+                .next_hop = next_hop, .due_us = c->hold_until_us, .deliver_by_us = c->deliver_by_us,
         };
         int r;
 
@@ -755,6 +756,7 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         c->arrived_us = m->arrived_us;
         if (m->hold_until_us > clock_now_us())
                 c->hold_until_us = m->hold_until_us;
+        c->deliver_by_us = m->deliver_by_us;
         c->body_len = m->body_len;
         c->flags = m->flags;
         c->local_prefix_len = m->local_prefix_len;

@@ -12,7 +12,7 @@
 enum {
         SESSIONS_MAX = 100,
         ARGUMENTS_MEMORY_MAX = 256 * 1024,
-        INPUT_MAX = 256 * 1024 * 1024, /* octets of one message that is imported */
+        INPUT_MAX = 3 * 1024 * 1024, /* in memory: fits a batch of the store */
         GROUPS_MAX = 256,
 };
 
@@ -26,25 +26,39 @@ static const struct {
         const char *name;
         void (*start)(struct control_session *s);
         bool has_input;
+        int (*part)(struct control_session *s, struct span part); /* NULL: gathered in memory */
 } verbs[] = {
-        { "queue.list",       control_queue_list,       false },
-        { "queue.show",       control_queue_show,       false },
-        { "queue.retry",      control_queue_change,     false },
-        { "queue.drop",       control_queue_change,     false },
-        { "queue.move",       control_queue_change,     false },
-        { "queue.hold",       control_queue_change,     false },
-        { "queue.release",    control_queue_change,     false },
-        { "why",              control_why,              false },
-        { "mailbox.list",     control_mailbox_list,     false },
-        { "mailbox.messages", control_mailbox_messages, false },
-        { "mailbox.fetch",    control_mailbox_fetch,    false },
-        { "mailbox.append",   control_mailbox_append,   true },
-        { "mailbox.create",   control_mailbox_create,   false },
-        { "backup.begin",     control_store_backup_begin, false },
-        { "backup.end",       control_store_backup_end, false },
+        { "queue.list",       control_queue_list,       false, NULL },
+        { "queue.show",       control_queue_show,       false, NULL },
+        { "queue.retry",      control_queue_change,     false, NULL },
+        { "queue.drop",       control_queue_change,     false, NULL },
+        { "queue.move",       control_queue_change,     false, NULL },
+        { "queue.hold",       control_queue_change,     false, NULL },
+        { "queue.release",    control_queue_change,     false, NULL },
+        { "why",              control_why,              false, NULL },
+        { "mailbox.list",     control_mailbox_list,     false, NULL },
+        { "mailbox.messages", control_mailbox_messages, false, NULL },
+        { "mailbox.fetch",    control_mailbox_fetch,    false, NULL },
+        { "mailbox.append",   control_mailbox_append,   true,
+          control_mailbox_append_part },
+        { "mailbox.import",   control_mailbox_import,   true, NULL },
+        { "mailbox.export",   control_mailbox_export,   false, NULL },
+        { "mailbox.create",   control_mailbox_create,   false, NULL },
+        { "backup.begin",     control_store_backup_begin, false, NULL },
+        { "backup.end",       control_store_backup_end, false, NULL },
 };
 
 /* ---- sessions ---------------------------------------------------------- */
+
+static void end_lent(struct control_session *s)
+{
+        if (s->lent_fd >= 0)
+                close(s->lent_fd);
+        if (s->lent_id && s->keeper->store)
+                store_blob_return(s->keeper->store, s->lent_id);
+        s->lent_fd = -1;
+        s->lent_id = 0;
+}
 
 static void session_free(struct control_session *s)
 {
@@ -56,6 +70,7 @@ static void session_free(struct control_session *s)
         channel_free(s->channel);
         buffer_done(&s->input);
         arena_done(&s->arena);
+        end_lent(s);
         free(s->verb);
         free(s);
 }
@@ -75,7 +90,9 @@ void control_end(struct control_session *s, int status, const char *text)
                              .text = span_first(span_from_string(text), IPC_TEXT_MAX));
         s->is_busy = false;
         s->on_input_end = NULL;
+        s->on_input_part = NULL;
         s->on_turn = NULL;
+        end_lent(s);
         free(s->verb);
         s->verb = NULL;
         buffer_shrink(&s->input, 0);
@@ -149,6 +166,7 @@ static void on_control(struct channel *ch, void *arg, const union ipc_message *m
                 if (!span_equal(m->control.verb, span_from_string(verbs[i].name)))
                         continue;
                 s->verb_name = verbs[i].name;
+                s->on_input_part = verbs[i].part;
                 if (verbs[i].has_input)
                         s->on_input_end = verbs[i].start;
                 else
@@ -163,14 +181,19 @@ static void on_input(struct channel *ch, void *arg, const union ipc_message *m, 
 {
         struct control_session *s = arg;
         void (*start)(struct control_session *) = s->on_input_end;
+        int r;
 
         (void) ch;
         (void) fd;
         if (!s->is_busy || !start)
                 return; /* of a command that was refused */
         if (m->control_input.octets.len) {
-                if (buffer_append_span(&s->input, m->control_input.octets) < 0)
+                r = s->on_input_part ? s->on_input_part(s, m->control_input.octets)
+                                     : buffer_append_span(&s->input, m->control_input.octets);
+                if (r == -EMSGSIZE)
                         control_end(s, EX_DATAERR, "the message is too large");
+                else if (r < 0)
+                        control_end_errno(s, r, "taking the message");
                 return;
         }
         s->on_input_end = NULL;
@@ -272,6 +295,7 @@ static void session_new(struct keeper *k, int fd)
                 return;
         }
         s->keeper = k;
+        s->lent_fd = -1;
         s->input = BUFFER_INIT(INPUT_MAX);
         s->arena = ARENA_INIT(ARGUMENTS_MEMORY_MAX);
         list_append(&k->control_sessions, &s->in_keeper);

@@ -20,8 +20,11 @@ struct control_session {
         bool is_busy;            /* a verb is at work */
         bool has_backup;         /* store_backup_end() is owed */
         struct buffer input;     /* octets the command read, for mailbox.append */
+        int lent_fd;             /* where they go instead when they are many, or -1 */
+        uint64_t lent_id, lent_size; /* the body that this file may become; 0: none */
         void (*on_input_end)(struct control_session *s); /* who waits for them */
-        void (*on_turn)(struct control_session *s);      /* who has more to send */
+        int (*on_input_part)(struct control_session *s, struct span part);
+        void (*on_turn)(struct control_session *s); /* who has more to send */
         struct timer *turn;
         const char *verb_name; /* "queue.drop" */
         void *verb; /* what the verb at work needs; freed with free() when it ends */
@@ -44,6 +47,10 @@ void control_end(struct control_session *s, int status, const char *text);
 /* Ends it with what a negative errno means; 0 is success. */
 void control_end_errno(struct control_session *s, int result, const char *what);
 
+/* Takes a part of the message that mailbox.append gets. 0 or -errno. */
+enum { CONTROL_MESSAGE_MAX = 256 * 1024 * 1024 };
+int control_mailbox_append_part(struct control_session *s, struct span part);
+
 /* Each starts a verb. */
 void control_queue_list(struct control_session *s);
 void control_queue_show(struct control_session *s);
@@ -53,6 +60,8 @@ void control_mailbox_list(struct control_session *s);
 void control_mailbox_messages(struct control_session *s);
 void control_mailbox_fetch(struct control_session *s);
 void control_mailbox_append(struct control_session *s);
+void control_mailbox_import(struct control_session *s);
+void control_mailbox_export(struct control_session *s);
 void control_mailbox_create(struct control_session *s);
 void control_store_backup_begin(struct control_session *s);
 void control_store_backup_end(struct control_session *s);

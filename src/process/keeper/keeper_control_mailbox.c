@@ -1,40 +1,32 @@
-/* mailbox.list, mailbox.messages, mailbox.fetch, mailbox.append, mailbox.create */
+/* mailbox.list, mailbox.messages, mailbox.fetch, mailbox.export */
+#include "process/keeper/keeper_control_mailbox.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
-#include <jansson.h>
-
-#include "base/clock.h"
 #include "base/number.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_control.h"
 #include "route/route.h"
 
-enum { MAILBOXES_MAX = 1000, MESSAGES_PAGE = 500, FETCH_PART = IPC_BODY_PART_MAX };
+enum { MAILBOXES_MAX = 1000, MESSAGES_PAGE = 500, FETCH_PART = IPC_BODY_PART_MAX,
+       EXPORTED_AT_ONCE = 32 };
 
-/* What a mailbox verb is at. */
-struct work {
-        struct control_session *session;
-        struct account *account;
-        struct mailbox_status mailbox;
-        uint32_t uid;
-        uint64_t blob_id, offset, size;
-        char row[512];
-};
-
-static void end_work(struct control_session *s, int result, const char *what)
+void control_mailbox_end(struct control_session *s, int result, const char *what)
 {
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         if (w && w->account)
                 account_release(w->account);
+        if (w)
+                free(w->page);
         control_end_errno(s, result, what);
 }
 
-static void send_json(struct control_session *s, json_t *row)
+void control_mailbox_row(struct control_session *s, json_t *row)
 {
         char *text = json_dumps(row, JSON_COMPACT);
 
@@ -44,11 +36,10 @@ static void send_json(struct control_session *s, json_t *row)
         json_decref(row);
 }
 
-/* Opens the account that the arguments name, then goes on with `next`. */
-static void open_account(struct control_session *s, account_open_fn *next)
+void control_mailbox_open(struct control_session *s, account_open_fn *next)
 {
         const struct span address = control_argument(s, "address");
-        struct work *w = calloc(1, sizeof *w);
+        struct mailbox_work *w = calloc(1, sizeof *w);
         char lower[IPC_ADDRESS_MAX];
 
         if (!w || !address.len || address.len > sizeof lower) {
@@ -56,38 +47,36 @@ static void open_account(struct control_session *s, account_open_fn *next)
                 control_end(s, EX_USAGE, "whose mailbox? give an address");
                 return;
         }
-        w->session = s;
         s->verb = w;
         ascii_lower_copy(lower, address);
         account_open(s->keeper->mailboxes, span_make(lower, address.len), next, s);
 }
 
-/* Keeps what account_open() gave; false when the verb has ended. */
-static bool has_account(struct control_session *s, int result, struct account *a)
+bool control_mailbox_has_account(struct control_session *s, int result, struct account *a)
 {
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         if (result < 0) {
-                end_work(s, result, "opening the account");
+                control_mailbox_end(s, result, "opening the account");
                 return false;
         }
         w->account = a;
         return true;
 }
 
-static bool has_mailbox(struct control_session *s, int result, struct account *a)
+bool control_mailbox_has(struct control_session *s, int result, struct account *a)
 {
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
-        if (!has_account(s, result, a))
+        if (!control_mailbox_has_account(s, result, a))
                 return false;
         result = account_mailbox(a, control_argument(s, "mailbox"), &w->mailbox);
         if (result < 0)
-                end_work(s, result, "this mailbox");
+                control_mailbox_end(s, result, "this mailbox");
         return result == 0;
 }
 
-/* ---- list, create ------------------------------------------------------ */
+/* ---- list -------------------------------------------------------------- */
 
 static json_t *mailbox_row(const struct mailbox_status *m)
 {
@@ -99,6 +88,7 @@ static json_t *mailbox_row(const struct mailbox_status *m)
         json_object_set_new(row, "messages", json_integer(m->message_count));
         json_object_set_new(row, "unseen", json_integer(m->unseen_count));
         json_object_set_new(row, "size", json_integer((json_int_t) m->size));
+        json_object_set_new(row, "special_use", json_integer(m->special_use));
         return row;
 }
 
@@ -108,60 +98,45 @@ static void list_mailboxes(void *arg, int result, struct account *a)
         struct mailbox_status *list;
         size_t count;
 
-        if (!has_account(s, result, a))
+        if (!control_mailbox_has_account(s, result, a))
                 return;
         list = calloc(MAILBOXES_MAX, sizeof *list);
         if (!list) {
-                end_work(s, -ENOMEM, "listing mailboxes");
+                control_mailbox_end(s, -ENOMEM, "listing mailboxes");
                 return;
         }
         count = account_mailboxes(a, list, MAILBOXES_MAX);
-        for (size_t i = 0; i < count && i < MAILBOXES_MAX; i++)
-                send_json(s, mailbox_row(&list[i]));
+        for (size_t i = 0; i < count && i < MAILBOXES_MAX; i++) {
+                json_t *row = mailbox_row(&list[i]);
+
+                json_object_set_new(row, "subscribed",
+                                    json_boolean(account_is_subscribed(a, list[i].name)));
+                control_mailbox_row(s, row);
+        }
         free(list);
-        end_work(s, count ? 0 : -ENOENT, "mail for this address");
+        control_mailbox_end(s, count ? 0 : -ENOENT, "mail for this address");
 }
 
 void control_mailbox_list(struct control_session *s)
 {
-        open_account(s, list_mailboxes);
-}
-
-static void was_created(void *arg, int result)
-{
-        struct control_session *s = arg;
-        struct work *w = s->verb;
-
-        if (result < 0)
-                account_forget(w->account);
-        end_work(s, result, "creating the mailbox");
-}
-
-static void create_mailbox(void *arg, int result, struct account *a)
-{
-        struct control_session *s = arg;
-        struct store_batch *batch;
-
-        if (!has_account(s, result, a))
-                return;
-        batch = account_batch(a);
-        result = batch ? account_create_mailbox(a, control_argument(s, "mailbox"), batch) : -ENOMEM;
-        if (result < 0) {
-                store_batch_free(batch);
-                end_work(s, result == -EEXIST ? 0 : result, "creating the mailbox");
-                return;
-        }
-        store_commit(s->keeper->store, &batch, 1, 0, was_created, s);
-}
-
-void control_mailbox_create(struct control_session *s)
-{
-        open_account(s, create_mailbox);
+        control_mailbox_open(s, list_mailboxes);
 }
 
 /* ---- messages ---------------------------------------------------------- */
 
 static void next_messages(struct control_session *s);
+
+static json_t *keyword_list(const struct mailbox_work *w, uint32_t bits)
+{
+        struct span names[MAILBOX_KEYWORDS_MAX];
+        const unsigned count = account_keywords(w->account, w->mailbox.mailbox_id, names);
+        json_t *list = json_array();
+
+        for (unsigned i = 0; i < count; i++)
+                if (bits & UINT32_C(1) << i)
+                        json_array_append_new(list, json_stringn(names[i].p, names[i].len));
+        return list;
+}
 
 static void send_message_row(struct control_session *s, const struct message_entry *e)
 {
@@ -171,19 +146,21 @@ static void send_message_row(struct control_session *s, const struct message_ent
         json_object_set_new(row, "flags", json_integer(e->flags));
         json_object_set_new(row, "size", json_integer((json_int_t) e->size));
         json_object_set_new(row, "arrived", json_integer((json_int_t) e->arrived_us));
-        send_json(s, row);
+        if (e->keywords)
+                json_object_set_new(row, "keywords", keyword_list(s->verb, e->keywords));
+        control_mailbox_row(s, row);
 }
 
 static void got_messages(void *arg, int result, const struct message_entry *entries, size_t count,
                          bool has_more)
 {
         struct control_session *s = arg;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         for (size_t i = 0; i < count; i++)
                 send_message_row(s, &entries[i]);
         if (result < 0 || !has_more || !s->channel) {
-                end_work(s, result, "listing messages");
+                control_mailbox_end(s, result, "listing messages");
                 return;
         }
         w->uid = entries[count - 1].uid + 1;
@@ -192,7 +169,7 @@ static void got_messages(void *arg, int result, const struct message_entry *entr
 
 static void next_messages(struct control_session *s)
 {
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         account_list(w->account, w->mailbox.mailbox_id, w->uid, MESSAGES_PAGE, got_messages, s);
 }
@@ -200,10 +177,10 @@ static void next_messages(struct control_session *s)
 static void list_messages(void *arg, int result, struct account *a)
 {
         struct control_session *s = arg;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
         uint64_t uid_from = 1;
 
-        if (!has_mailbox(s, result, a))
+        if (!control_mailbox_has(s, result, a))
                 return;
         number_parse(control_argument(s, "uid_from"), UINT32_MAX, &uid_from);
         w->uid = (uint32_t) uid_from;
@@ -212,7 +189,7 @@ static void list_messages(void *arg, int result, struct account *a)
 
 void control_mailbox_messages(struct control_session *s)
 {
-        open_account(s, list_messages);
+        control_mailbox_open(s, list_messages);
 }
 
 /* ---- fetch ------------------------------------------------------------- */
@@ -222,13 +199,13 @@ static void next_part(struct control_session *s);
 static void got_part(void *arg, int result, struct span octets, uint64_t blob_size)
 {
         struct control_session *s = arg;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         if (result == 0 && s->channel && octets.len)
                 CHANNEL_SEND(s->channel, control_octets, -1, .octets = octets);
         w->offset += octets.len;
         if (result < 0 || w->offset >= blob_size || !octets.len || !s->channel) {
-                end_work(s, result, "reading the message");
+                control_mailbox_end(s, result, "reading the message");
                 return;
         }
         control_go_on(s, next_part);
@@ -236,7 +213,7 @@ static void got_part(void *arg, int result, struct span octets, uint64_t blob_si
 
 static void next_part(struct control_session *s)
 {
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         store_blob_read(s->keeper->store, w->blob_id, w->offset, FETCH_PART, got_part, s);
 }
@@ -245,13 +222,13 @@ static void got_one(void *arg, int result, const struct message_entry *entries, 
                     bool has_more)
 {
         struct control_session *s = arg;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
         (void) has_more;
         if (result == 0 && (count == 0 || entries[0].uid != w->uid))
                 result = -ENOENT;
         if (result < 0) {
-                end_work(s, result, "a message with this UID");
+                control_mailbox_end(s, result, "a message with this UID");
                 return;
         }
         w->blob_id = entries[0].blob_id;
@@ -261,13 +238,13 @@ static void got_one(void *arg, int result, const struct message_entry *entries, 
 static void fetch_message(void *arg, int result, struct account *a)
 {
         struct control_session *s = arg;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
         uint64_t uid;
 
-        if (!has_mailbox(s, result, a))
+        if (!control_mailbox_has(s, result, a))
                 return;
         if (number_parse(control_argument(s, "uid"), UINT32_MAX, &uid) < 0) {
-                end_work(s, -EINVAL, "the UID");
+                control_mailbox_end(s, -EINVAL, "the UID");
                 return;
         }
         w->uid = (uint32_t) uid;
@@ -276,59 +253,109 @@ static void fetch_message(void *arg, int result, struct account *a)
 
 void control_mailbox_fetch(struct control_session *s)
 {
-        open_account(s, fetch_message);
+        control_mailbox_open(s, fetch_message);
 }
 
-/* ---- append ------------------------------------------------------------ */
+/* ---- export ------------------------------------------------------------ */
 
-static void was_appended(void *arg, int result)
+static void next_exported_part(struct control_session *s);
+
+static void next_exported(struct control_session *s)
 {
-        struct control_session *s = arg;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
-        if (result < 0)
-                account_forget(w->account);
-        if (result == 0) {
-                json_t *row = json_object();
-
-                json_object_set_new(row, "uid", json_integer(w->uid));
-                send_json(s, row);
+        if (!s->channel) {
+                control_mailbox_end(s, -EPIPE, "");
+        } else if (w->page_at < w->page_count) {
+                send_message_row(s, &w->page[w->page_at]);
+                w->offset = 0;
+                next_exported_part(s);
+        } else if (w->has_more) {
+                account_list(w->account, w->mailbox.mailbox_id, w->uid, MESSAGES_PAGE,
+                             w->got_page, s);
+        } else {
+                control_mailbox_end(s, 0, "");
         }
-        end_work(s, result, "storing the message");
 }
 
-static void append_message(void *arg, int result, struct account *a)
+/* The message's row has gone out; one that was expunged since is told of by
+ * another row. */
+static void got_exported_part(void *arg, int result, struct span octets, uint64_t blob_size)
 {
         struct control_session *s = arg;
-        struct keeper *k = s->keeper;
-        const struct span body = buffer_span(&s->input);
-        struct delivery d = {.mailbox = control_argument(s, "mailbox"), .may_create = true};
-        uint64_t arrived_us = clock_now_us(), flags = 0;
-        struct store_batch *batch;
-        struct work *w = s->verb;
+        struct mailbox_work *w = s->verb;
 
-        if (!has_account(s, result, a))
-                return;
-        number_parse(control_argument(s, "arrived"), UINT64_MAX, &arrived_us);
-        number_parse(control_argument(s, "flags"), 31, &flags);
-        d.entry = (struct message_entry) {.arrived_us = arrived_us, .flags = (uint32_t) flags,
-                                          .blob_id = id_next(&k->ids, clock_now_us()),
-                                          .size = body.len};
-        batch = account_batch(a);
-        result = batch ? account_deliver(a, &d, batch, &w->uid) : -ENOMEM;
+        if (result == -ENOENT) {
+                control_mailbox_row(s, json_pack("{s:b}", "gone", 1));
+                result = 0;
+        } else if (result == 0 && s->channel && octets.len) {
+                CHANNEL_SEND(s->channel, control_octets, -1, .octets = octets);
+        }
         if (result < 0) {
-                store_batch_free(batch);
-                end_work(s, result, "storing the message");
+                control_mailbox_end(s, result, "reading a message");
                 return;
         }
-        store_blob_put(batch, d.entry.blob_id, 1, control_argument(s, "address"), &body, 1);
-        store_commit(k->store, &batch, 1, 0, was_appended, s);
+        w->offset += octets.len;
+        if (octets.len && w->offset < blob_size) {
+                control_go_on(s, next_exported_part);
+                return;
+        }
+        w->page_at++;
+        /* Some in one turn, as long as the client takes them. */
+        if (++w->turn % EXPORTED_AT_ONCE && s->channel && channel_has_credit(s->channel))
+                next_exported(s);
+        else
+                control_go_on(s, next_exported);
 }
 
-void control_mailbox_append(struct control_session *s)
+static void next_exported_part(struct control_session *s)
 {
-        if (!s->input.len)
-                control_end(s, EX_DATAERR, "the message is empty");
-        else
-                open_account(s, append_message);
+        struct mailbox_work *w = s->verb;
+
+        store_blob_read(s->keeper->store, w->page[w->page_at].blob_id, w->offset, FETCH_PART,
+                        got_exported_part, s);
+}
+
+static void got_export_page(void *arg, int result, const struct message_entry *entries,
+                            size_t count, bool has_more)
+{
+        struct control_session *s = arg;
+        struct mailbox_work *w = s->verb;
+
+        if (result < 0) {
+                control_mailbox_end(s, result, "listing messages");
+                return;
+        }
+        if (count)
+                memcpy(w->page, entries, count * sizeof *entries);
+        w->page_at = 0;
+        w->page_count = count;
+        w->has_more = has_more && count;
+        if (count)
+                w->uid = entries[count - 1].uid + 1;
+        control_go_on(s, next_exported);
+}
+
+static void export_messages(void *arg, int result, struct account *a)
+{
+        struct control_session *s = arg;
+        struct mailbox_work *w = s->verb;
+
+        if (!control_mailbox_has(s, result, a))
+                return;
+        w->page = calloc(MESSAGES_PAGE, sizeof *w->page);
+        if (!w->page) {
+                control_mailbox_end(s, -ENOMEM, "listing messages");
+                return;
+        }
+        w->got_page = got_export_page;
+        w->has_more = true;
+        w->uid = 1;
+        control_mailbox_row(s, mailbox_row(&w->mailbox));
+        next_exported(s);
+}
+
+void control_mailbox_export(struct control_session *s)
+{
+        control_mailbox_open(s, export_messages);
 }

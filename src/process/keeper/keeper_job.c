@@ -195,6 +195,7 @@ static int send_head(struct job *j, struct span first, int file)
         union ipc_message m = {.job = {
                 .job = j->number, .message_id = e->message_id, .flags = e->flags,
                 .next_hop = e->next_hop, .mail_from = e->mail_from, .envid = e->envid,
+                .deliver_by_us = e->deliver_by_us,
                 .body_offset = file >= 0 ? e->local_prefix_len : 0,
                 .body_len = e->body_len - e->local_prefix_len, .octets = first,
         }};

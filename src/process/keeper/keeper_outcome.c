@@ -155,11 +155,21 @@ static void give_up(struct conclusion *c, struct queue_recipient *q)
                                 : SPAN_LITERAL("a notification is not returned to anybody")});
 }
 
-/* Told once an entry, when it has waited for queue.warn_after. */
+/* The time that the sender gave is over (RFC 2852): it wants to be told of that
+ * by the flag ENVELOPE_BY_NOTIFY, or to have the message back. */
+static bool is_overdue(const struct conclusion *c, uint32_t flag)
+{
+        return c->before->flags & flag && c->now_us >= c->before->deliver_by_us;
+}
+
+/* Told once an entry: when the sender's time is over, if it gave one, else when
+ * it has waited for queue.warn_after. */
 static bool is_late(const struct conclusion *c)
 {
         const uint64_t warn_after_ms = c->keeper->process->config->queue.warn_after_ms;
 
+        if (c->before->flags & ENVELOPE_BY_NOTIFY)
+                return !c->before->delay_told && is_overdue(c, ENVELOPE_BY_NOTIFY);
         return warn_after_ms && !c->before->delay_told &&
                c->now_us > c->before->arrived_us + warn_after_ms * 1000;
 }
@@ -251,12 +261,20 @@ static struct conclusion *conclusion_new(struct keeper *k, struct queue_entry *e
         c->record = BUFFER_INIT(IPC_RECORD_MAX);
         c->is_expired = k->process->config->queue.lifetime_ms &&
                         c->now_us > e->arrived_us + k->process->config->queue.lifetime_ms * 1000;
+        c->is_expired |= is_overdue(c, ENVELOPE_BY_RETURN);
         if (decision_begin(&c->record, e->message_id) < 0) {
                 free(c);
                 return NULL;
         }
         c->empty_len = c->record.len;
         return c;
+}
+
+/* No attempt waits beyond the time that the sender gave: then it is told. */
+static void hurry(struct conclusion *c)
+{
+        if (c->before->deliver_by_us > c->now_us && c->due_us > c->before->deliver_by_us)
+                c->due_us = c->before->deliver_by_us;
 }
 
 static void store_conclusion(struct conclusion *c)
@@ -330,6 +348,7 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                                     ? c->now_us + RELAY_GONE_RETRY_US
                                     : schedule_retry_us(&k->retry, e->attempts + 1, c->now_us,
                                                         random_number());
+                hurry(c);
                 c->waits_for_host = health == QUEUE_HOST_FAILED;
                 memcpy(recipients, e->recipients, e->recipient_count * sizeof *recipients);
                 for (size_t i = 0; i < e->recipient_count; i++)
@@ -376,6 +395,7 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                                  outcome_is_told(e, &recipients[i], NOTIFY_DELAY))
                                 c->is_late = is_late(c);
                 c->due_us = spread_us(k, c->now_us, blocked_until_us);
+                hurry(c);
                 c->waits_for_host = true;
                 r = make_after(c, recipients, false);
         }

@@ -33,3 +33,6 @@ struct channel *keeper_asker_channel(const struct keeper_asker *a);
 /* Keywords of a mailbox as items; `b` is empty and holds them. */
 struct ipc_items keeper_view_keywords(const struct account *a, uint64_t mailbox_id,
                                       struct buffer *b);
+
+/* "a NUL b NUL": at most IPC_KEYWORDS_MAX words, into room for as many. */
+size_t keeper_split_keywords(struct span text, struct span *ret);

@@ -228,8 +228,7 @@ static void was_appended(void *arg, int result)
                                                 .uid_count = 1});
 }
 
-/* "a NUL b NUL" */
-static size_t split_keywords(struct span text, struct span *ret)
+size_t keeper_split_keywords(struct span text, struct span *ret)
 {
         struct span word;
         size_t count = 0;
@@ -249,7 +248,7 @@ static int append_one(struct order *o, const struct ipc_append_message *m, size_
                 .entry = {.arrived_us = m->arrived_us ? m->arrived_us : clock_now_us(),
                           .flags = m->flags & 31, .blob_id = m->message_id, .size = m->size},
                 .keywords = keywords,
-                .keyword_count = split_keywords(m->keywords, keywords),
+                .keyword_count = keeper_split_keywords(m->keywords, keywords),
         };
         uint32_t uid;
         int r = account_deliver(o->account, &d, batch, &uid);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
+#include "process/relay/relay_probe.h"
 
 /* One relay a process; it lives until the process ends. */
 static struct tls_context *client_tls;
@@ -67,7 +68,9 @@ static int start(struct process *p)
         r->process = p;
         r->loop = p->loop;
         r->tls = client_tls;
+        r->login_hosts = BUFFER_INIT(IPC_PAYLOAD_MAX);
         list_init(&r->jobs);
+        list_init(&r->probers);
         r->file_buffer = malloc(RELAY_FILE_STEP);
         if (!r->file_buffer || set_hostname(r) < 0 || timer_new(p->loop, sweep, r, &r->sweep) < 0) {
                 free(r->hostname);
@@ -137,9 +140,10 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
         struct relay *r = p->role;
         int s = 0;
 
-        (void) number;
         (void) generation;
-        if (kind == PROCESS_KEEPER) {
+        if (kind == PROCESS_EDGE) {
+                relay_probe_peer(r, number, fd);
+        } else if (kind == PROCESS_KEEPER) {
                 if (r->keeper)
                         keeper_closed(r->keeper, r, 0);
                 s = channel_new(r->loop, fd, &keeper_handler, r, &r->keeper);
@@ -147,6 +151,8 @@ static void peer(struct process *p, enum process_kind kind, unsigned number, uin
                 if (r->resolver)
                         resolver_closed(r->resolver, r, 0);
                 s = channel_new(r->loop, fd, &resolver_handler, r, &r->resolver);
+        } else if (kind == PROCESS_DIRECTORY) {
+                relay_login_peer(r, fd);
         } else {
                 close(fd);
         }

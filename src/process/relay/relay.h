@@ -40,6 +40,12 @@ struct relay {
         char *hostname;          /* what we say in EHLO */
         struct channel *keeper;
         struct channel *resolver;
+        struct channel *directory;
+        struct table logins;         /* under way, by number */
+        uint64_t login_last;
+        bool knows_login_hosts;      /* the directory has said */
+        uint32_t login_host_count;
+        struct buffer login_hosts;   /* items of relay_host */
         struct list_node jobs;       /* all */
         struct table jobs_by_number;
         struct table destinations;   /* by the text of the next hop */
@@ -48,6 +54,8 @@ struct relay {
         size_t connection_count, idle_count, job_count;
         uint64_t delivered, refused, failed; /* recipients */
         uint64_t connections_made;
+        struct list_node probers; /* relay_probe.h */
+        uint64_t prober_last, probe_last;
         bool is_stopping;
         struct timer *drain, *sweep;
         char *file_buffer; /* RELAY_FILE_STEP octets, for whoever reads a file now */

@@ -73,6 +73,7 @@ static void set_idle(struct relay_connection *c, bool is_idle)
 
 static void end_session(struct relay_connection *c)
 {
+        relay_login_end(c);
         c->stream = stream_free(c->stream);
         c->client = smtp_client_free(c->client);
         c->is_ready = c->is_tls_starting = false;
@@ -110,6 +111,7 @@ static uint64_t stage_ms(const struct relay_connection *c)
         case SMTP_CLIENT_AT_HELLO:
         case SMTP_CLIENT_AT_MAIL:
         case SMTP_CLIENT_AT_RCPT:
+        case SMTP_CLIENT_AT_LOGIN:
                 return RELAY_COMMAND_MS;
         case SMTP_CLIENT_AT_STARTTLS:
                 return RELAY_TLS_MS;
@@ -236,14 +238,36 @@ static bool flush(struct relay_connection *c)
         struct buffer *out = smtp_client_output(c->client);
         int r = out->len ? stream_write(c->stream, buffer_span(out)) : 0;
 
+        relay_login_wipe(c, out);
         buffer_clear(out);
         if (r < 0)
                 smtp_client_lost(c->client, "there is no room for what we had to say");
         return r == 0;
 }
 
+/* What its outcome is where it cannot be made fit for the host. */
+static void fail_unfit(struct relay_connection *c, struct relay_job *j, int error)
+{
+        take_job_off(j);
+        if (error == -EPERM)
+                relay_job_fail(j, 554, "5.6.2", "not sent: the host takes no 8-bit text, and "
+                               "re-encoding would break the message's signature", c->host);
+        else if (error == -ENOTSUP)
+                relay_job_fail(j, 554, "5.6.3", "not sent: the host takes no 8-bit text, and "
+                               "the message cannot be re-encoded", c->host);
+        else
+                relay_job_fail(j, 0, "4.3.0", "the message could not be re-encoded here: out of "
+                               "memory, or its file could not be read", c->host);
+}
+
 static bool send_job(struct relay_connection *c, struct relay_job *j)
 {
+        const int r = relay_job_make_fit(j, smtp_client_offers(c->client));
+
+        if (r < 0) {
+                fail_unfit(c, j, r);
+                return false;
+        }
         if (smtp_client_send(c->client, &j->mail) == 0)
                 return true;
         take_job_off(j);
@@ -308,6 +332,10 @@ static bool on_event(struct relay_connection *c, const struct smtp_client_event 
         switch (e->kind) {
         case SMTP_CLIENT_STARTTLS:
                 return start_tls(c);
+        case SMTP_CLIENT_LOGIN:
+        case SMTP_CLIENT_CHALLENGE:
+        case SMTP_CLIENT_LOGGED_IN:
+                return relay_login_event(c, e);
         case SMTP_CLIENT_READY:
                 on_ready(c);
                 break;
@@ -395,6 +423,7 @@ static void begin_session(struct relay_connection *c)
                 .helo_name = span_from_string(r->hostname),
                 .is_lmtp = c->destination->is_lmtp,
                 .tls = relay_tls_mode(c),
+                .wants_login = c->login.is_wanted,
         };
 
         c->client = smtp_client_new(&o);
@@ -609,6 +638,11 @@ void relay_connection_take(struct relay_connection *c, struct relay_job *j)
                 drive(c, (struct span) {NULL, 0});
         else if (list_is_empty(&c->jobs))
                 set_idle(c, true);
+}
+
+void relay_connection_go_on(struct relay_connection *c)
+{
+        drive(c, (struct span) {NULL, 0});
 }
 
 void relay_connection_pump(struct relay_connection *c)

@@ -4,6 +4,7 @@
 
 #include "net/stream.h"
 #include "process/relay/relay_destination.h"
+#include "process/relay/relay_login.h"
 #include "process/relay/relay_tls.h"
 
 enum { RELAY_HOST_TEXT_MAX = 300 }; /* as ipc_outcome.host */
@@ -22,6 +23,7 @@ struct relay_connection {
         bool is_plain;               /* this attempt goes without TLS */
         bool is_policy_failure;      /* the last address was not what tls_policy wants */
         struct relay_tls tls;        /* what it wants of this one */
+        struct relay_login_state login;
         uint64_t connect_until_ms;
         uint64_t dot_sent_ms;
         struct relay_job *cancelled; /* why it is given up; NULL: it is not */
@@ -39,6 +41,9 @@ void relay_connection_take(struct relay_connection *c, struct relay_job *j);
 
 /* More of the body has come. */
 void relay_connection_pump(struct relay_connection *c);
+
+/* Something was said to the session: it goes on. */
+void relay_connection_go_on(struct relay_connection *c);
 
 /* Gives the connection up: what is open is answered with `text`. */
 void relay_connection_abort(struct relay_connection *c, const char *text);

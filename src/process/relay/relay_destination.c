@@ -500,7 +500,8 @@ static bool may_fall_back(const struct relay_destination *d, const struct relay_
 {
         const struct span fallback = d->relay->process->config->fallback_mx;
 
-        return fallback.len && d->name && !d->is_host && !d->is_lmtp && !j->fallback_for.len
+        return fallback.len && !j->prober
+               && d->name && !d->is_host && !d->is_lmtp && !j->fallback_for.len
                && !span_equal_nocase(fallback, j->next_hop);
 }
 

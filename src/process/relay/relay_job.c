@@ -9,13 +9,16 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "message/downgrade.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_destination.h"
+#include "process/relay/relay_probe.h"
 #include "route/route.h"
 
 enum {
         JOB_SIZE_MAX = 4 * 1024 * 1024, /* envelope and first part, with what the arena wastes */
         RESULTS_FLUSH = 128 * 1024,     /* results in one frame: half of what may be in it */
+        CONVERT_MAX = 32 * 1024 * 1024, /* octets that are re-encoded: the loop waits so long */
 };
 
 /* Octets of a body that came in one frame. */
@@ -196,6 +199,28 @@ static struct relay_job *job_new(struct relay *r, const struct ipc_job *m)
         return j;
 }
 
+struct relay_job *relay_job_new_probe(struct relay *r, const struct ipc_probe *probe,
+                                      uint64_t prober)
+{
+        enum { PROBE_BIT = 63 }; /* the keeper's numbers never get so far */
+        struct buffer octets = BUFFER_INIT(4 * IPC_ADDRESS_MAX);
+        struct ipc_items items = {0};
+        struct relay_job *j = NULL;
+
+        if (ipc_add_target(&octets, &items, &(struct ipc_target) {.rcpt_to = probe->rcpt_to}) == 0)
+                j = job_new(r, &(struct ipc_job) {
+                        .job = UINT64_C(1) << PROBE_BIT | ++r->probe_last,
+                        .next_hop = probe->next_hop, .recipients = items});
+        buffer_done(&octets);
+        if (!j)
+                return NULL;
+        j->mail.flags |= SMTP_CLIENT_PROBE;
+        j->prober = prober;
+        j->probe = probe->query;
+        j->deadline_ms = loop_now_ms(r->loop) + probe->timeout_ms;
+        return j;
+}
+
 static void refuse_frame(struct relay *r, const struct ipc_job *m, const char *text)
 {
         struct reader each = ipc_items_read(m->recipients);
@@ -209,6 +234,12 @@ static void refuse_frame(struct relay *r, const struct ipc_job *m, const char *t
         CHANNEL_SEND(r->keeper, outcome, -1, .job = m->job, .message_id = m->message_id,
                      .results = items);
         buffer_done(&results);
+}
+
+/* Mail that may have to be re-encoded starts when it is whole. */
+static bool waits_for_body(const struct relay_job *j)
+{
+        return j->body_missing && j->mail.flags & (SMTP_CLIENT_8BIT | SMTP_CLIENT_BINARY);
 }
 
 void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -243,7 +274,8 @@ void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int
                                "");
                 return;
         }
-        relay_destination_take(r, j);
+        if (!waits_for_body(j))
+                relay_destination_take(r, j);
 }
 
 /* The newest job of this message that still waits for octets: the keeper sends
@@ -264,11 +296,13 @@ void relay_on_body(struct channel *ch, void *arg, const union ipc_message *m, in
         struct relay *r = arg;
         struct relay_job *j = find_receiving(r, m->body.message_id);
         struct span octets = m->body.octets;
+        bool is_waiting;
 
         (void) fd;
         if (!j || octets.len == 0)
                 return; /* of a job that ended while they were under way */
         octets = span_first(octets, j->body_missing);
+        is_waiting = waits_for_body(j);
         j->body_missing -= octets.len;
         if (add_part(j, octets, channel_hold(ch)) < 0) {
                 if (j->connection)
@@ -277,7 +311,9 @@ void relay_on_body(struct channel *ch, void *arg, const union ipc_message *m, in
                         relay_job_fail(j, 0, "4.3.0", "there is no memory for the message", "");
                 return;
         }
-        if (j->connection)
+        if (is_waiting && !j->body_missing)
+                relay_destination_take(r, j);
+        else if (j->connection)
                 relay_connection_pump(j->connection);
 }
 
@@ -290,10 +326,12 @@ void relay_on_job_cancel(struct channel *ch, void *arg, const union ipc_message 
         (void) fd;
         if (!j)
                 return; /* its outcome is on its way */
-        if (!j->connection)
+        if (!j->connection) {
+                list_remove(&j->in_connection);
                 relay_job_fail(j, 0, "4.0.0", "the attempt was cancelled here", "");
-        else
+        } else {
                 relay_connection_cancel(j->connection, j);
+        }
 }
 
 /* Body. */
@@ -337,6 +375,92 @@ int relay_job_body(struct relay_job *j, struct span *ret_octets)
         return 1;
 }
 
+/* Re-encoding. */
+
+static int read_whole(struct relay_job *j, struct buffer *whole)
+{
+        char *out;
+        int r = buffer_reserve(whole, (size_t) j->body_unsent, &out);
+        size_t done = 0;
+
+        if (r < 0)
+                return r;
+        LIST_FOR_EACH(node, &j->parts) {
+                const struct relay_part *p = LIST_OBJECT(node, struct relay_part, node);
+
+                memcpy(out + done, p->octets, p->len);
+                done += p->len;
+        }
+        while (j->file_fd >= 0 && done < j->body_unsent) {
+                const ssize_t n = pread(j->file_fd, out + done, (size_t) j->body_unsent - done,
+                                        (off_t) (j->file_at + done));
+
+                if (n == 0 || (n < 0 && errno != EINTR))
+                        return n < 0 ? -errno : -EIO;
+                done += n > 0 ? (size_t) n : 0;
+        }
+        buffer_commit(whole, done);
+        return done == j->body_unsent ? 0 : -EIO;
+}
+
+/* These octets are the body now. */
+static int replace_body(struct relay_job *j, struct span octets)
+{
+        struct list_node old;
+        int r;
+
+        list_init(&old);
+        for (struct list_node *node; (node = list_take_first(&j->parts)) != NULL;)
+                list_append(&old, node);
+        r = add_part(j, octets, 0);
+        LIST_FOR_EACH(node, r < 0 ? &j->parts : &old)
+                part_free(j, LIST_OBJECT(node, struct relay_part, node));
+        for (struct list_node *node; r < 0 && (node = list_take_first(&old)) != NULL;)
+                list_append(&j->parts, node);
+        if (r < 0)
+                return r;
+        if (j->file_fd >= 0)
+                close(j->file_fd);
+        j->file_fd = -1;
+        j->body_unsent = j->mail.size = octets.len;
+        return 0;
+}
+
+static int convert(struct relay_job *j, enum downgrade_target target)
+{
+        struct buffer whole = BUFFER_INIT(CONVERT_MAX), fit = BUFFER_INIT(3ULL * CONVERT_MAX);
+        int r = j->body_unsent > CONVERT_MAX ? -ENOTSUP : read_whole(j, &whole);
+
+        if (r == 0)
+                r = downgrade(buffer_span(&whole), target,
+                              j->relay->process->config->downgrade_signed, &fit);
+        if (r == 0)
+                r = replace_body(j, buffer_span(&fit));
+        if (r == 0) {
+                j->is_converted = true;
+                j->mail.flags &= ~(unsigned) SMTP_CLIENT_BINARY;
+                if (target == DOWNGRADE_TO_7BIT)
+                        j->mail.flags &= ~(unsigned) SMTP_CLIENT_8BIT;
+                else
+                        j->mail.flags |= SMTP_CLIENT_8BIT;
+        }
+        buffer_done(&whole);
+        buffer_done(&fit);
+        return r;
+}
+
+int relay_job_make_fit(struct relay_job *j, unsigned offers)
+{
+        const unsigned binary = SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_BINARYMIME;
+        const bool takes_8bit = offers & SMTP_CLIENT_OFFER_8BITMIME;
+        const bool is_binary = j->mail.flags & SMTP_CLIENT_BINARY &&
+                               (offers & binary) != binary;
+
+        if (!is_binary && (takes_8bit || !(j->mail.flags & SMTP_CLIENT_8BIT)))
+                return 0;
+        return convert(j, takes_8bit ? DOWNGRADE_TO_8BIT : DOWNGRADE_TO_7BIT);
+}
+
 /* Outcomes. */
 
 static void send_results(struct relay_job *j, const char *host, bool is_host_failure)
@@ -375,6 +499,10 @@ static void add_result(struct relay_job *j, size_t rcpt, const struct smtp_reply
         assert(!j->is_answered[rcpt]);
         j->is_answered[rcpt] = true;
         j->open_count--;
+        if (j->prober) {
+                relay_probe_answer(j, reply, host);
+                return;
+        }
         count_result(j->relay, reply->code);
         if (j->results.len > RESULTS_FLUSH)
                 send_results(j, host, false);
@@ -401,10 +529,10 @@ void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls
         const struct span failed = span_first(j->fallback_for, 600);
 
         j->sends_dsn = sends_dsn;
-        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%.*s",
+        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
-                 tls_cipher ? tls_cipher : "", more, failed.len ? " fallback_for=" : "",
-                 (int) failed.len, failed.p ? failed.p : "");
+                 tls_cipher ? tls_cipher : "", j->is_converted ? " converted" : "", more,
+                 failed.len ? " fallback_for=" : "", (int) failed.len, failed.p ? failed.p : "");
 }
 
 void relay_job_done(struct relay_job *j, const char *host, bool is_host_failure)

@@ -31,6 +31,7 @@ struct relay_job {
         unsigned tries;    /* connections that gave it back */
         bool is_host_failure;
         struct span fallback_for; /* the next hop that failed; empty: this is it */
+        bool is_converted;        /* by relay_job_make_fit() */
         bool sends_dsn;           /* the host that answers, as in the outcome */
         char detail[1000];
 
@@ -43,6 +44,8 @@ struct relay_job {
         int file_fd;           /* -1: none */
         uint64_t file_at;
 
+        uint64_t prober, probe; /* not 0: no message, a question of that edge (relay_probe.h) */
+
         struct buffer results; /* of the outcome being built */
         struct ipc_items items;
 };
@@ -52,10 +55,21 @@ void relay_on_job(struct channel *ch, void *arg, const union ipc_message *m, int
 void relay_on_body(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
 void relay_on_job_cancel(struct channel *ch, void *arg, const union ipc_message *m, int *fd);
 
+/* A job without a message that asks whether one recipient would be taken. NULL:
+ * no memory. To be given to relay_destination_take(). */
+struct relay_job *relay_job_new_probe(struct relay *r, const struct ipc_probe *probe,
+                                      uint64_t prober);
+
 /* The next octets of the body, at most 64 KiB; they live until the next call.
  * 1; 0: they have not come yet, or all are given (body_unsent says which);
  * negative: the file cannot be read. */
 int relay_job_body(struct relay_job *j, struct span *ret_octets);
+
+/* Gives the body a transfer encoding where a host with these offers (enum
+ * smtp_client_offer) takes it only so; before the first relay_job_body(). 0;
+ * -EPERM: it is signed; -ENOTSUP: it cannot be done, and the host will not have
+ * it as it is; or what reading the file or memory gives. */
+int relay_job_make_fit(struct relay_job *j, unsigned offers);
 
 /* The answer for one recipient. Enough of them together go to the keeper. */
 void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,

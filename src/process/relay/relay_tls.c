@@ -58,16 +58,22 @@ static int decide_dane(struct relay_connection *c, const struct relay_address *a
         }
 }
 
-int relay_tls_decide(struct relay_connection *c, const struct relay_address *a)
+static int decide(struct relay_connection *c, const struct relay_address *a)
 {
         const struct relay_destination *d = c->destination;
         struct span host;
-        const struct tls_policy p = policy_of(d, &host);
+        struct tls_policy p = policy_of(d, &host);
+        const int wanted = relay_login_is_wanted(d->relay, host, d->port);
 
+        c->login.is_wanted = wanted > 0;
+        if (c->login.is_wanted && (!p.host.len || span_equal(p.host, SPAN_LITERAL("*"))))
+                p.level = TLS_LEVEL_VERIFY;
         c->tls = (struct relay_tls) {
                 .level = p.level, .is_first = !d->is_lmtp && d->port == PORT_TLS_FIRST,
                 .is_mandatory = !d->is_lmtp && d->port == PORT_TLS_FIRST,
         };
+        if (wanted < 0)
+                return refuse(c, "the directory process has not said yet where we log in");
         switch (c->tls.level) {
         case TLS_LEVEL_NONE:
                 c->tls.is_first = c->tls.is_mandatory = false;
@@ -92,6 +98,22 @@ int relay_tls_decide(struct relay_connection *c, const struct relay_address *a)
                 return decide_dane(c, a);
         }
         return 0;
+}
+
+/* A password goes only where the host is known to be the right one. */
+static int decide_login(struct relay_connection *c)
+{
+        if (c->login.is_wanted && c->tls.check == TLS_CHECK_NOTHING)
+                return refuse(c, "we log in there, and so must be sure of it: tls_policy must say "
+                                 "verify, fingerprint or dane-only");
+        return 0;
+}
+
+int relay_tls_decide(struct relay_connection *c, const struct relay_address *a)
+{
+        const int r = decide(c, a);
+
+        return r < 0 ? r : decide_login(c);
 }
 
 enum smtp_client_tls relay_tls_mode(const struct relay_connection *c)
@@ -183,6 +205,7 @@ void relay_tls_describe(const struct relay_connection *c, char out[RELAY_TLS_TEX
         const struct tls_session *tls = c->stream ? stream_tls(c->stream) : NULL;
         const char *verified = tls ? tls_session_verified(tls) : NULL;
 
-        snprintf(out, RELAY_TLS_TEXT_MAX, " policy=%s%s%s", tls_level_name(c->tls.level),
-                 verified ? " verified=" : "", verified ? verified : "");
+        snprintf(out, RELAY_TLS_TEXT_MAX, " policy=%s%s%s%s%s", tls_level_name(c->tls.level),
+                 verified ? " verified=" : "", verified ? verified : "",
+                 c->login.mechanism[0] ? " login=" : "", c->login.mechanism);
 }

@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "process/process.h"
+#include "process/resolver/lookup.h"
 #include "process/resolver/mx.h"
 
 enum {
@@ -31,7 +32,8 @@ struct question {
         struct list_node node;
         struct asker *asker;
         uint64_t query;
-        struct mx *mx;
+        struct mx *mx;         /* one of the two */
+        struct lookup *lookup;
 };
 
 struct resolver {
@@ -56,6 +58,7 @@ static void asker_free(struct asker *asker)
                 struct question *q = LIST_OBJECT(node, struct question, node);
 
                 mx_cancel(q->mx);
+                lookup_cancel(q->lookup);
                 question_free(q);
         }
         list_remove(&asker->node);
@@ -148,6 +151,68 @@ static void on_mx_query(struct channel *ch, void *arg, const union ipc_message *
                 refuse(asker, m->mx_query.query, DNS_SERVFAIL);
 }
 
+/* ---- single questions ---- */
+
+static void send_records(struct asker *asker, uint64_t query, const struct lookup_answer *answer)
+{
+        struct buffer records = BUFFER_INIT(ANSWER_MAX);
+        struct ipc_items items = {0};
+
+        for (size_t i = 0; i < answer->count; i++)
+                (void) ipc_add_dns_record(&records, &items, &(struct ipc_dns_record) {
+                        .rdata = span_make(answer->rdata[i], (size_t) answer->rdata_len[i])});
+        if (CHANNEL_SEND(asker->channel, dns_answer, -1, .query = query,
+                         .status = (uint8_t) answer->status, .is_secure = answer->is_secure,
+                         .ttl_s = answer->ttl_s, .records = items) < 0)
+                log_event(LOG_ERROR, "answer_lost",
+                          LOG_TEXT("process", process_kind_name(asker->kind)));
+        buffer_done(&records);
+}
+
+static void on_lookup(void *arg, const struct lookup_answer *answer)
+{
+        struct question *q = arg;
+
+        q->asker->resolver->answers[answer->status]++;
+        send_records(q->asker, q->query, answer);
+        question_free(q);
+}
+
+static int ask_dns(struct asker *asker, const struct ipc_dns_query *query)
+{
+        struct resolver *r = asker->resolver;
+        struct question *q = calloc(1, sizeof *q);
+
+        if (!q)
+                return -ENOMEM;
+        q->asker = asker;
+        q->query = query->query;
+        if (lookup_new(r->lookups, query->name, query->type, on_lookup, q, &q->lookup) < 0) {
+                free(q);
+                return -ENOMEM;
+        }
+        list_append(&asker->questions, &q->node);
+        r->question_count++;
+        return 0;
+}
+
+static void on_dns_query(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct asker *asker = arg;
+        struct resolver *r = asker->resolver;
+        struct lookup_answer answer = {.status = DNS_SERVFAIL};
+
+        (void) ch;
+        (void) fd;
+        r->questions++;
+        if (!dns_name_is_valid(m->dns_query.name))
+                answer.status = DNS_NXDOMAIN;
+        else if (r->question_count < QUESTIONS_MAX && ask_dns(asker, &m->dns_query) == 0)
+                return;
+        r->refused++;
+        send_records(asker, m->dns_query.query, &answer);
+}
+
 static void on_closed(struct channel *ch, void *arg, int reason)
 {
         (void) ch;
@@ -156,7 +221,7 @@ static void on_closed(struct channel *ch, void *arg, int reason)
 }
 
 static const struct channel_handler asker_handler = {
-        .on = {[IPC_mx_query] = on_mx_query},
+        .on = {[IPC_mx_query] = on_mx_query, [IPC_dns_query] = on_dns_query},
         .closed = on_closed,
 };
 

@@ -9,7 +9,12 @@
 #include "message/header.h"
 #include "route/route.h"
 
-enum { RECIPIENTS_MAX = 100 }; /* of one order, as the schema says */
+enum {
+        RECIPIENTS_MAX = 100, /* of one order, as the schema says */
+        /* Whose text does not go back: a report is lines, and travels without a
+         * promise of TLS (RFC 8689 section 5). */
+        NO_TEXT = ENVELOPE_BINARY | ENVELOPE_REQUIRETLS,
+};
 
 /* How much is told; tried from the first on until it fits. */
 static const struct {
@@ -58,7 +63,8 @@ int notification_format(const struct ipc_dsn_order *order, struct span hostname,
                 .envid = order->envid,
                 .recipients = recipients,
                 /* RFC 3461 section 4.3: RET is about failures alone. */
-                .returns_full = order->action == DSN_FAILED && order->flags & ENVELOPE_RET_FULL,
+                .returns_full = order->action == DSN_FAILED &&
+                                order->flags & ENVELOPE_RET_FULL && !(order->flags & NO_TEXT),
                 .is_smtputf8 = !utf8_is_ascii(order->mail_from),
                 .may_be_8bit = true,
                 .language = language,

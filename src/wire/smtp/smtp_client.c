@@ -45,6 +45,7 @@ void smtp_client_fail(struct smtp_client *c, const struct smtp_reply *reply)
         c->is_failed = true;
         c->failure = *reply;
         c->tell_ready = c->tell_starttls = false;
+        c->tell_login = SMTP_CLIENT_NONE;
         c->tell_over = true;
 }
 
@@ -199,6 +200,7 @@ void smtp_client_secured(struct smtp_client *c)
         c->parser = (struct smtp_reply_parser) {0};
         buffer_clear(&c->output);
         c->offers = 0;
+        c->mechanisms[0] = '\0';
         c->is_secured = true;
         smtp_client_hello(c);
 }
@@ -298,6 +300,10 @@ static bool session_event(struct smtp_client *c, struct smtp_client_event *ret)
         if (c->tell_starttls) {
                 c->tell_starttls = false;
                 ret->kind = SMTP_CLIENT_STARTTLS;
+        } else if (c->tell_login != SMTP_CLIENT_NONE) {
+                ret->kind = c->tell_login;
+                ret->reply.text = c->login_text;
+                c->tell_login = SMTP_CLIENT_NONE;
         } else if (c->tell_ready) {
                 c->tell_ready = false;
                 ret->kind = SMTP_CLIENT_READY;
@@ -408,6 +414,9 @@ enum smtp_client_stage smtp_client_stage(const struct smtp_client *c)
         case SESSION_STARTTLS:
         case SESSION_TLS:
                 return SMTP_CLIENT_AT_STARTTLS;
+        case SESSION_LOGIN:
+        case SESSION_AUTH:
+                return SMTP_CLIENT_AT_LOGIN;
         case SESSION_OPEN:
                 return c->count ? transaction_stage(&c->transactions[c->first])
                                 : SMTP_CLIENT_AT_IDLE;
@@ -425,6 +434,7 @@ const char *smtp_client_stage_text(enum smtp_client_stage stage)
                 [SMTP_CLIENT_AT_GREETING] = "the greeting",
                 [SMTP_CLIENT_AT_HELLO] = "the reply to EHLO",
                 [SMTP_CLIENT_AT_STARTTLS] = "the reply to STARTTLS",
+                [SMTP_CLIENT_AT_LOGIN] = "the end of the login",
                 [SMTP_CLIENT_AT_IDLE] = "the next message",
                 [SMTP_CLIENT_AT_MAIL] = "the reply to MAIL",
                 [SMTP_CLIENT_AT_RCPT] = "the reply to RCPT",

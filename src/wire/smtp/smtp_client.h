@@ -43,6 +43,7 @@ struct smtp_client_options {
         struct span helo_name;    /* outlives the client */
         bool is_lmtp;             /* LHLO, a reply a recipient */
         enum smtp_client_tls tls; /* STARTTLS where it is offered, or no mail */
+        bool wants_login;         /* AUTH (RFC 4954) before READY, or no mail */
 };
 
 enum smtp_client_flag { /* of a message */
@@ -51,6 +52,7 @@ enum smtp_client_flag { /* of a message */
         SMTP_CLIENT_RET_FULL = 4, /* RFC 3461 section 4.3 */
         SMTP_CLIENT_RET_HDRS = 8,
         SMTP_CLIENT_BINARY = 16, /* lines may have any length and end: RFC 3030 section 3 */
+        SMTP_CLIENT_PROBE = 32, /* no message: each recipient's answer is that to its RCPT */
 };
 
 enum smtp_client_offer { /* what EHLO was answered with */
@@ -87,6 +89,9 @@ struct smtp_client_mail {
 enum smtp_client_event_kind {
         SMTP_CLIENT_NONE,
         SMTP_CLIENT_STARTTLS, /* start TLS, then smtp_client_secured() */
+        SMTP_CLIENT_LOGIN,    /* log in: the mechanisms offered stand in `reply.text` */
+        SMTP_CLIENT_CHALLENGE, /* `reply.text` is the challenge, in base64 */
+        SMTP_CLIENT_LOGGED_IN, /* the peer is content: then smtp_client_logged_in() */
         SMTP_CLIENT_READY,    /* once: the session takes transactions */
         SMTP_CLIENT_BODY,     /* `tag`: its octets are wanted */
         SMTP_CLIENT_RESULT,   /* `tag`, `rcpt`: the final answer, `reply` */
@@ -107,6 +112,7 @@ enum smtp_client_stage {
         SMTP_CLIENT_AT_GREETING,
         SMTP_CLIENT_AT_HELLO,
         SMTP_CLIENT_AT_STARTTLS,
+        SMTP_CLIENT_AT_LOGIN,
         SMTP_CLIENT_AT_IDLE, /* nothing: no transaction */
         SMTP_CLIENT_AT_MAIL,
         SMTP_CLIENT_AT_RCPT,
@@ -129,6 +135,17 @@ size_t smtp_client_feed(struct smtp_client *c, struct span in, struct smtp_clien
 /* TLS stands: forgets all that was said before (RFC 3207 section 4.2) and says
  * EHLO again. */
 void smtp_client_secured(struct smtp_client *c);
+
+/* After LOGIN: AUTH with this mechanism; `base64` is the initial response, its
+ * `p` NULL where there is none. After CHALLENGE: the response. Either is wiped
+ * from the output by who consumes it. A login that is refused ends the session:
+ * that says nothing about any message. */
+void smtp_client_auth(struct smtp_client *c, struct span mechanism, struct span base64);
+void smtp_client_auth_response(struct smtp_client *c, struct span base64);
+
+/* After LOGGED_IN, once it is known that the peer is who it should be: READY
+ * follows. */
+void smtp_client_logged_in(struct smtp_client *c);
 
 /* Whether smtp_client_send() may be called now. */
 bool smtp_client_may_send(const struct smtp_client *c);

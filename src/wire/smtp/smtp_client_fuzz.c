@@ -28,6 +28,15 @@ static void on_event(struct smtp_client *c, const struct smtp_client_event *e)
         case SMTP_CLIENT_STARTTLS:
                 smtp_client_secured(c);
                 break;
+        case SMTP_CLIENT_LOGIN:
+                smtp_client_auth(c, SPAN_LITERAL("PLAIN"), SPAN_LITERAL("AGEAYg=="));
+                break;
+        case SMTP_CLIENT_CHALLENGE:
+                smtp_client_auth_response(c, e->reply.text);
+                break;
+        case SMTP_CLIENT_LOGGED_IN:
+                smtp_client_logged_in(c);
+                break;
         case SMTP_CLIENT_BODY:
                 assert(smtp_client_wants_body(c));
                 assert(smtp_client_body(c, SPAN_LITERAL(".x\n.\n")) == 0);
@@ -60,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 return 0;
         o.is_lmtp = data[0] & 1;
         o.tls = (enum smtp_client_tls) ((data[0] >> 1) % 3);
+        o.wants_login = data[0] & 64;
         c = smtp_client_new(&o);
         in = (struct span) {(const char *) data + 1, size - 1};
         for (;;) {

@@ -46,6 +46,11 @@ static void refuse(struct transaction *t, unsigned code, const char *enhanced, c
 
 #define BINARY_OFFERS (SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_BINARYMIME)
 
+static bool is_probe(const struct transaction *t)
+{
+        return t->mail.flags & SMTP_CLIENT_PROBE;
+}
+
 void smtp_client_mail_check(const struct smtp_client *c, struct transaction *t)
 {
         const struct smtp_client_mail *m = &t->mail;
@@ -72,7 +77,7 @@ void smtp_client_mail_choose_bdat(const struct smtp_client *c, struct transactio
 {
         const unsigned quick = SMTP_CLIENT_OFFER_CHUNKING | SMTP_CLIENT_OFFER_PIPELINING;
 
-        t->is_bdat_first = (c->offers & quick) == quick && !c->options.is_lmtp &&
+        t->is_bdat_first = (c->offers & quick) == quick && !c->options.is_lmtp && !is_probe(t) &&
                            !c->had_transaction && t->mail.size <= BDAT_FIRST_MAX;
         t->is_bdat = t->is_bdat_first || t->mail.flags & SMTP_CLIENT_BINARY;
 }
@@ -176,7 +181,7 @@ static void end_envelope(struct smtp_client *c, struct transaction *t)
 
 void smtp_client_mail_commands(struct smtp_client *c, struct transaction *t)
 {
-        size_t all = t->mail.rcpt_count + (t->is_bdat ? 1 : 2);
+        size_t all = t->mail.rcpt_count + (t->is_bdat || is_probe(t) ? 1 : 2);
         bool is_pipelining = c->offers & SMTP_CLIENT_OFFER_PIPELINING;
 
         if (t->phase == PHASE_WAITING) {
@@ -229,7 +234,7 @@ static void on_rcpt(struct smtp_client *c, struct transaction *t, size_t rcpt,
 {
         if (t->status[rcpt] != RCPT_OPEN)
                 return; /* MAIL was refused, and answered for all */
-        if (!is_refusal(reply)) {
+        if (!is_refusal(reply) && !is_probe(t)) {
                 t->status[rcpt] = RCPT_ACCEPTED;
                 t->accepted++;
                 return;
@@ -294,6 +299,11 @@ static void on_command(struct smtp_client *c, struct transaction *t,
                 on_data(c, t, reply);
         if (c->is_failed || t->phase != PHASE_COMMANDS)
                 return;
+        if (is_probe(t) && t->replied == data) {
+                c->needs_rset = t->is_mail_accepted;
+                t->phase = PHASE_FINISHED;
+                return;
+        }
         if (t->is_bdat && t->replied == data) {
                 end_envelope(c, t);
                 return;

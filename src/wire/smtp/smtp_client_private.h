@@ -4,13 +4,16 @@
 #include "wire/smtp/dot_encode.h"
 #include "wire/smtp/smtp_client.h"
 
-/* Session: GREETING ──► HELLO ──► [STARTTLS ──► TLS ──► HELLO] ──► OPEN ──► QUIT ──► END */
+/* Session: GREETING ──► HELLO ──► [STARTTLS ──► TLS ──► HELLO] ──► [LOGIN ◄──► AUTH] ──► OPEN
+ * ──► QUIT ──► END */
 enum session_state {
         SESSION_GREETING,
         SESSION_EHLO,
         SESSION_HELO, /* EHLO was refused */
         SESSION_STARTTLS,
         SESSION_TLS, /* waiting for smtp_client_secured() */
+        SESSION_LOGIN, /* the role is to say something */
+        SESSION_AUTH,  /* the peer is */
         SESSION_OPEN,
         SESSION_QUIT,
         SESSION_END,
@@ -22,6 +25,8 @@ enum session_state {
  * is to: number 0 is MAIL, 1 … n the recipients, n + 1 DATA. BDAT is none of
  * them: its reply is the one in DOT, as if the final dot had been sent. */
 enum transaction_phase { PHASE_WAITING, PHASE_COMMANDS, PHASE_BODY, PHASE_DOT, PHASE_FINISHED };
+
+enum { SMTP_CLIENT_MECHANISMS_MAX = 512 };
 
 enum rcpt_status { RCPT_OPEN, RCPT_ACCEPTED, RCPT_ANSWERED };
 
@@ -59,6 +64,9 @@ struct smtp_client {
         bool had_transaction; /* in this session */
         bool is_secured;
         bool tell_ready, tell_starttls, tell_over;
+        enum smtp_client_event_kind tell_login; /* LOGIN, CHALLENGE, LOGGED_IN; NONE */
+        struct span login_text; /* for it; lives until the next feed */
+        char mechanisms[SMTP_CLIENT_MECHANISMS_MAX];
         unsigned rsets; /* replies to RSET that are still to come */
         bool needs_rset;
         enum emit emit;
@@ -90,6 +98,11 @@ void smtp_client_fail_reply(struct smtp_client *c, const struct smtp_reply *repl
 /* smtp_client_session.c: greeting, EHLO, STARTTLS. */
 void smtp_client_session_reply(struct smtp_client *c, const struct smtp_reply *reply);
 void smtp_client_hello(struct smtp_client *c);
+
+/* smtp_client_auth.c: the login. */
+void smtp_client_read_mechanisms(struct smtp_client *c, struct span text);
+void smtp_client_begin_login(struct smtp_client *c);
+void smtp_client_auth_reply(struct smtp_client *c, const struct smtp_reply *reply);
 
 /* smtp_client_mail.c: commands and replies of transactions. */
 void smtp_client_mail_reply(struct smtp_client *c, struct transaction *t,

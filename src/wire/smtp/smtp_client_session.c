@@ -34,6 +34,8 @@ static void read_offers(struct smtp_client *c, struct span text)
                 for (size_t i = 0; i < sizeof offers / sizeof offers[0]; i++)
                         if (span_equal_nocase(keyword, offers[i].keyword))
                                 c->offers |= offers[i].offer;
+                if (span_equal_nocase(keyword, SPAN_LITERAL("AUTH")))
+                        smtp_client_read_mechanisms(c, rest);
                 if (span_equal_nocase(keyword, SPAN_LITERAL("SIZE"))
                     && number_parse(span_trim(rest), UINT64_MAX, &size) == 0)
                         c->size_max = size;
@@ -53,6 +55,16 @@ void smtp_client_hello(struct smtp_client *c)
         say_hello(c, c->options.is_lmtp ? "LHLO " : "EHLO ", SESSION_EHLO);
 }
 
+static void begin_open(struct smtp_client *c)
+{
+        if (c->options.wants_login) {
+                smtp_client_begin_login(c);
+                return;
+        }
+        c->state = SESSION_OPEN;
+        c->tell_ready = true;
+}
+
 static void open_session(struct smtp_client *c)
 {
         if (!c->is_secured && c->options.tls != SMTP_CLIENT_TLS_NONE) {
@@ -67,8 +79,7 @@ static void open_session(struct smtp_client *c)
                         return;
                 }
         }
-        c->state = SESSION_OPEN;
-        c->tell_ready = true;
+        begin_open(c);
 }
 
 static void on_ehlo(struct smtp_client *c, const struct smtp_reply *reply)
@@ -92,8 +103,7 @@ static void on_starttls(struct smtp_client *c, const struct smtp_reply *reply)
         } else if (c->options.tls == SMTP_CLIENT_TLS_MUST || reply->code / 100 < 4) {
                 smtp_client_fail_reply(c, reply);
         } else {
-                c->state = SESSION_OPEN; /* opportunistic: RFC 7435 */
-                c->tell_ready = true;
+                begin_open(c); /* opportunistic: RFC 7435 */
         }
 }
 
@@ -123,6 +133,10 @@ void smtp_client_session_reply(struct smtp_client *c, const struct smtp_reply *r
                 break;
         case SESSION_STARTTLS:
                 on_starttls(c, reply);
+                break;
+        case SESSION_LOGIN:
+        case SESSION_AUTH:
+                smtp_client_auth_reply(c, reply);
                 break;
         case SESSION_QUIT:
                 smtp_client_fail(c, reply); /* no failure: the end we asked for */

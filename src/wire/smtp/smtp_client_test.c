@@ -324,6 +324,9 @@ static void on_event(struct run *r, const struct smtp_client_event *e)
                 r->over++;
                 CHECK(e->reply.text.len || e->reply.code, "a reason");
                 break;
+        case SMTP_CLIENT_LOGIN:
+        case SMTP_CLIENT_CHALLENGE:
+        case SMTP_CLIENT_LOGGED_IN:
         case SMTP_CLIENT_NONE:
                 break;
         }
@@ -479,6 +482,73 @@ TEST(the_next_transaction_rides_on_the_body)
         said = buffer_span(out);
         CHECK(span_equal(said, SPAN_LITERAL("x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<r2@y>\r\n"
                                             "DATA\r\n")), "one write");
+        smtp_client_free(c);
+}
+
+static void feed_text(struct smtp_client *c, const char *text, enum smtp_client_event_kind want,
+                      const char *name)
+{
+        struct span in = span_from_string(text);
+        struct smtp_client_event e = {0};
+
+        while (in.len && e.kind == SMTP_CLIENT_NONE)
+                in = span_skip(in, smtp_client_feed(c, in, &e));
+        CHECK(e.kind == want, name);
+}
+
+static bool said(struct smtp_client *c, const char *want)
+{
+        struct buffer *out = smtp_client_output(c);
+        const bool good = span_equal(buffer_span(out), span_from_string(want));
+
+        buffer_clear(out);
+        return good;
+}
+
+TEST(login)
+{
+        static const struct {
+                const char *name, *reply;
+                enum smtp_client_event_kind want;
+        } ends[] = {
+                { "accepted", "235 2.7.0 welcome\r\n", SMTP_CLIENT_LOGGED_IN },
+                { "wrong", "535 5.7.8 no\r\n", SMTP_CLIENT_OVER },
+                { "later", "454 4.7.0 later\r\n", SMTP_CLIENT_OVER },
+                { "nonsense", "250 what\r\n", SMTP_CLIENT_OVER },
+        };
+        const struct smtp_client_options o = {.helo_name = SPAN("us"), .wants_login = true};
+
+        for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+                const char *name = ends[i].name;
+                struct smtp_client *c = smtp_client_new(&o);
+                struct smtp_client_event e;
+
+                feed_text(c, "220 x\r\n", SMTP_CLIENT_NONE, name);
+                feed_text(c, "250-x\r\n250 AUTH SCRAM-SHA-1 PLAIN\r\n", SMTP_CLIENT_LOGIN, name);
+                CHECK(!smtp_client_may_send(c) && said(c, "EHLO us\r\n"), name);
+                smtp_client_auth(c, SPAN_LITERAL("PLAIN"), (struct span) {0});
+                CHECK(said(c, "AUTH PLAIN\r\n"), name);
+                feed_text(c, "334 eA==\r\n", SMTP_CLIENT_CHALLENGE, name);
+                smtp_client_auth_response(c, SPAN_LITERAL("YQ=="));
+                CHECK(said(c, "YQ==\r\n"), name);
+                feed_text(c, ends[i].reply, ends[i].want, name);
+                if (ends[i].want == SMTP_CLIENT_LOGGED_IN) {
+                        CHECK(!smtp_client_may_send(c), name);
+                        smtp_client_logged_in(c);
+                        smtp_client_feed(c, (struct span) {0}, &e);
+                        CHECK(e.kind == SMTP_CLIENT_READY && smtp_client_may_send(c), name);
+                }
+                smtp_client_free(c);
+        }
+}
+
+TEST(no_login_is_offered)
+{
+        const struct smtp_client_options o = {.helo_name = SPAN("us"), .wants_login = true};
+        struct smtp_client *c = smtp_client_new(&o);
+
+        feed_text(c, "220 x\r\n", SMTP_CLIENT_NONE, "greeting");
+        feed_text(c, "250-x\r\n250 DSN\r\n", SMTP_CLIENT_OVER, "no mail without a login");
         smtp_client_free(c);
 }
 

@@ -50,6 +50,7 @@ enum smtp_offer {
         SMTP_OFFER_ETRN = 512,         /* RFC 1985 */
         SMTP_OFFER_EXPN = 1024,
         SMTP_OFFER_XCLIENT = 2048,     /* Postfix's: another client is spoken for */
+        SMTP_OFFER_DELIVERBY = 4096,   /* RFC 2852; `by_min_s` */
 };
 
 struct smtp_server_options {
@@ -70,6 +71,7 @@ struct smtp_server_options {
         struct span auth_mechanisms; /* "PLAIN LOGIN"; outlives the engine */
         uint32_t hold_max_s;        /* FUTURERELEASE: the longest time, */
         uint64_t hold_until_max_us; /* and the last date, since 1970 */
+        uint32_t by_min_s;          /* DELIVERBY: the shortest time with mode R; 0: any */
 };
 
 enum smtp_event_kind {
@@ -105,6 +107,7 @@ enum smtp_event_kind {
 };
 
 enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
+enum smtp_by { SMTP_BY_NONE, SMTP_BY_NOTIFY, SMTP_BY_RETURN };
 enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
 
 struct smtp_mail {
@@ -120,6 +123,9 @@ struct smtp_mail {
         int8_t priority;        /* RFC 6710, -9 to 9; 0 where it was not given */
         bool has_priority;
         bool requiretls;        /* RFC 8689 */
+        enum smtp_by by;        /* RFC 2852 section 4: what happens */
+        int32_t by_s;           /* after so many seconds; negative: that was before it came here */
+        bool by_trace;
 };
 
 struct smtp_rcpt {

@@ -13,8 +13,8 @@ const struct smtp_command smtp_server_commands[] = {
         { SPAN("RCPT"), IN_MAIL, 0, smtp_server_rcpt,
           "RCPT TO:<address> [NOTIFY=...] [ORCPT=...]" },
         { SPAN("MAIL"), HELO | OUTSIDE, 0, smtp_server_mail,
-          "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] "
-          "[ENVID=id] [HOLDFOR=s|HOLDUNTIL=date] [MT-PRIORITY=n] [REQUIRETLS]" },
+          "MAIL FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME|BINARYMIME] [SMTPUTF8] [RET=FULL|HDRS] "
+          "[ENVID=id] [HOLDFOR=s|HOLDUNTIL=date] [MT-PRIORITY=n] [REQUIRETLS] [BY=s;N|R[T]]" },
         { SPAN("DATA"), IN_MAIL | BARE, 0, smtp_server_data,
           "DATA, then the message, then a dot alone" },
         { SPAN("BDAT"), 0, SMTP_OFFER_CHUNKING, smtp_server_bdat, "BDAT octets [LAST]" },

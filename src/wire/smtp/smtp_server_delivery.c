@@ -1,5 +1,5 @@
 /* Parameters of MAIL about how the message is to be delivered: when (RFC 4865),
- * how urgently (RFC 6710), how safely (RFC 8689). */
+ * until when (RFC 2852), how urgently (RFC 6710), how safely (RFC 8689). */
 #include "base/number.h"
 #include "wire/smtp/smtp_server_engine.h"
 
@@ -108,5 +108,36 @@ SMTP_PARAMETER_FUNCTION(requiretls)
         if (p->has_value)
                 return refuse_value(s, "REQUIRETLS has no value");
         ev->mail.requiretls = true;
+        return true;
+}
+
+/* RFC 2852 section 4: ["-"] 1*9DIGIT ";" ("R" / "N") ["T"]. */
+SMTP_PARAMETER_FUNCTION(deliver_by)
+{
+        static const char text[] = "BY= wants seconds;N or seconds;R, perhaps with a T behind";
+        struct span mode = p->value, digits = {NULL, 0};
+        bool is_negative, is_return;
+        uint64_t seconds;
+
+        if (span_find(mode, ';') == SIZE_MAX || !span_split(&mode, ';', &digits))
+                return refuse_value(s, text);
+        is_negative = digits.len && digits.p[0] == '-';
+        digits = span_skip(digits, is_negative);
+        is_return = mode.len && ascii_lower(mode.p[0]) == 'r';
+        if (digits.len > 9 || number_parse(digits, INT32_MAX, &seconds) < 0 || mode.len < 1
+            || mode.len > 2 || (!is_return && ascii_lower(mode.p[0]) != 'n')
+            || (mode.len == 2 && ascii_lower(mode.p[1]) != 't'))
+                return refuse_value(s, text);
+        /* Sections 4.1.2.1 and 3: only a notice may be due already, and nobody
+         * promises to be faster than was offered. */
+        if (is_return && (is_negative || seconds == 0))
+                return refuse_value(s, "BY= with R wants a time that is not over");
+        if (is_return && seconds < s->options.by_min_s) {
+                smtp_server_refuse(s, 555, "5.5.4", "BY= is less than was offered");
+                return false;
+        }
+        ev->mail.by = is_return ? SMTP_BY_RETURN : SMTP_BY_NOTIFY;
+        ev->mail.by_s = is_negative ? -(int32_t) seconds : (int32_t) seconds;
+        ev->mail.by_trace = mode.len == 2;
         return true;
 }

@@ -176,6 +176,7 @@ SMTP_PARAMETER_FUNCTION(hold_for);
 SMTP_PARAMETER_FUNCTION(hold_until);
 SMTP_PARAMETER_FUNCTION(priority);
 SMTP_PARAMETER_FUNCTION(requiretls);
+SMTP_PARAMETER_FUNCTION(deliver_by);
 
 /* smtp_server_data.c and smtp_server_bdat.c: message octets; return how many
  * were taken. */

@@ -72,6 +72,18 @@ static void say_future_release(struct smtp_server *s)
         smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
 }
 
+/* RFC 2852 section 3. */
+static void say_deliver_by(struct smtp_server *s)
+{
+        char line[64];
+        const int len = s->options.by_min_s
+                                ? snprintf(line, sizeof line, "DELIVERBY %u",
+                                           (unsigned) s->options.by_min_s)
+                                : snprintf(line, sizeof line, "DELIVERBY");
+
+        smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+}
+
 static void say_offers(struct smtp_server *s)
 {
         static const struct {
@@ -105,6 +117,8 @@ static void say_offers(struct smtp_server *s)
         }
         if (smtp_server_has_offer(s, SMTP_OFFER_FUTURERELEASE))
                 say_future_release(s);
+        if (smtp_server_has_offer(s, SMTP_OFFER_DELIVERBY))
+                say_deliver_by(s);
         say_limits(s);
         /* "SIZE 0" means no fixed limit (RFC 1870 section 3). */
         len = snprintf(line, sizeof line, "SIZE %llu",

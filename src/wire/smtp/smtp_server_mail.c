@@ -94,6 +94,7 @@ static const struct smtp_parameter_row rows[] = {
         { SPAN("HOLDUNTIL"), SMTP_OFFER_FUTURERELEASE, smtp_server_take_hold_until },
         { SPAN("MT-PRIORITY"), SMTP_OFFER_MT_PRIORITY, smtp_server_take_priority },
         { SPAN("REQUIRETLS"), SMTP_OFFER_REQUIRETLS, smtp_server_take_requiretls },
+        { SPAN("BY"), SMTP_OFFER_DELIVERBY, smtp_server_take_deliver_by },
         { SPAN("AUTH"), 0, take_auth },
 };
 

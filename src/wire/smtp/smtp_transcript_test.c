@@ -102,6 +102,8 @@ static void set_option(struct transcript *t, struct span text)
                 o->may_lack_domain = value;
         else if (span_equal(name, SPAN_LITERAL("nul")))
                 o->may_have_nul = value;
+        else if (span_equal(name, SPAN_LITERAL("by")))
+                o->by_min_s = (uint32_t) value;
         else if (span_equal(name, SPAN_LITERAL("hold")))
                 o->hold_max_s = (uint32_t) value;
         else
@@ -229,6 +231,10 @@ static void log_mail(struct buffer *b, const struct smtp_mail *m)
                 buffer_printf(b, " priority=%d", m->priority);
         if (m->requiretls)
                 buffer_append_string(b, " requiretls");
+        if (m->by)
+                buffer_printf(b, " by=%d;%s%s", (int) m->by_s,
+                              m->by == SMTP_BY_RETURN ? "return" : "notify",
+                              m->by_trace ? ",trace" : "");
 }
 
 static void log_rcpt(struct buffer *b, const struct smtp_rcpt *r)

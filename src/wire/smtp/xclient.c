@@ -58,6 +58,16 @@ static int take(struct span name, struct span value, struct arena *arena, struct
                 x->port = (uint16_t) port;
                 return r < 0 ? -EINVAL : 0;
         }
+        if (span_equal_nocase(name, SPAN_LITERAL("TRIAL"))) {
+                x->is_trial = span_equal_nocase(value, SPAN_LITERAL("YES"));
+                return x->is_trial ? 0 : -EINVAL;
+        }
+        if (span_equal_nocase(name, SPAN_LITERAL("LOGIN"))) {
+                if (is_unavailable(value) || value.len == 0)
+                        return 0;
+                x->login = arena_copy(arena, value);
+                return x->login.p ? 0 : -ENOMEM;
+        }
         if (span_equal_nocase(name, SPAN_LITERAL("HELO")) ||
             span_equal_nocase(name, SPAN_LITERAL("PROTO")))
                 return xtext_is_valid(value) ? 0 : -EINVAL;

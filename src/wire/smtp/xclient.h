@@ -15,6 +15,8 @@ struct xclient {
         unsigned char address[16]; /* IPv4 mapped */
         uint16_t port;             /* 0: not given */
         struct span name;          /* of the arena; empty: there is none */
+        bool is_trial;             /* ours: nothing is kept of what is said from now on */
+        struct span login;         /* of the arena: in a trial, as whom; empty: nobody */
 };
 
 /* Reads "NAME=value …". HELO and PROTO are looked at and left to the EHLO that
