@@ -134,7 +134,7 @@ def measure(server, row, messages, sinks):
     arrived = sinks.recipients() if sinks else 0
     before, sink_before = servers.spent(server), sinks.cpu_seconds() if sinks else 0
     started = time.monotonic()
-    said = row.send(server.port, messages)
+    said = row.send(server.port, messages, is_lmtp=row.is_lmtp or server.name == "dovecot")
     sent = time.monotonic()
     if row.purpose == "relay":
         wait_for(sinks, server, arrived + counted, 300)

@@ -341,7 +341,8 @@ static void on_closed(struct stream *stream, void *arg, int reason)
              span_from_string(reason ? stream_error(stream) : "the server closed the connection"));
 }
 
-static const struct stream_handler handler = {on_input, on_drained, on_secured, on_closed};
+static const struct stream_handler handler = {
+        .input = on_input, .drained = on_drained, .secured = on_secured, .closed = on_closed};
 
 static void connect_slot(struct slot *s)
 {

@@ -125,6 +125,9 @@ static inline void index_close(struct index *i)
 /* RocksDB in the folder `path`, made when it is missing; `error` has 256
  * bytes. Starts the engine's threads. */
 int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
+/* Loads RocksDB's library, which index_rocksdb_open() else does itself: for who is
+ * confined before it opens an index. 0; -ELIBACC, said in `error` (256 octets). */
+int index_rocksdb_load(char *error);
 
 /* Makes a copy of the durable state in the folder `path`, which must not be
  * there but its parent must; of RocksDB's only, -EOPNOTSUPP else. It shares files

@@ -17,6 +17,7 @@
 #include "process/keeper/keeper_retry.h"
 #include "process/keeper/keeper_view.h"
 #include "route/route.h"
+#include "store/index.h"
 
 enum { INTAKE_CHECK_MS = 2000 };
 
@@ -195,8 +196,16 @@ static int prepare(struct process *p)
         struct keeper *k = calloc(1, sizeof *k);
         const struct group *g = getgrnam("hayauma");
 
+        char error[256];
+
         if (!k || route_warm_up() < 0)
                 return -ENOMEM;
+        if (index_rocksdb_load(error) < 0) {
+                log_event(LOG_ERROR, "index_not_loaded",
+                          LOG_TEXT("reason", error));
+                free(k);
+                return -ELIBACC;
+        }
         p->role = k;
         k->process = p;
         k->privileged_gid = g ? g->gr_gid : UINT64_MAX;
