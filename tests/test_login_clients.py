@@ -90,6 +90,42 @@ def test_renegotiation_is_refused(server):
     assert server.greets("submission")
 
 
+HOSTILE = [
+    ("a line far too long", b"A" * 200000 + b"\r\n", b"5"),
+    ("a blob without end", b"AUTH PLAIN " + b"A" * 200000 + b"\r\n", b"5"),
+    ("a response without end", b"AUTH LOGIN\r\n" + b"A" * 200000 + b"\r\n", b"5"),
+    ("NUL in a mechanism", b"AUTH PL\0AIN AAAA\r\n", b"5"),
+    ("a mechanism that is not offered", b"AUTH GSSAPI AAAA\r\n", b"504"),
+    ("one that only others know", b"AUTH DIGEST-MD5\r\n", b"504"),
+    ("downgraded", b"AUTH SCRAM-SHA-256 eSwsbj1hLHI9Yg==\r\n", b"5"),
+]
+
+
+@pytest.mark.parametrize("name, octets, reply", HOSTILE, ids=[row[0] for row in HOSTILE])
+def test_hostile_logins(server, name, octets, reply):
+    """Answered, or hung up on, at a bounded cost; and others are served meanwhile."""
+    made = ssl.create_default_context()
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    wire = socket.create_connection(("127.0.0.1", server.ports["submissions"]), 30)
+    with made.wrap_socket(wire) as tls:
+        assert tls.recv(1000).startswith(b"220")
+        tls.sendall(b"EHLO client.example.net\r\n")
+        assert b"AUTH" in tls.recv(4000)
+        try:
+            tls.sendall(octets)
+            answers = b""
+            while not any(line.startswith(reply) for line in answers.split(b"\r\n")):
+                got = tls.recv(4000)
+                if not got:
+                    break
+                answers += got
+        except (ConnectionError, ssl.SSLError):
+            answers = reply
+        lines = answers.split(b"\r\n")
+        assert any(line.startswith(reply) for line in lines), (name, answers[:300])
+    assert server.greets("submission")
+
+
 def private_kib(server):
     """What the edges hold for themselves."""
     total = 0
