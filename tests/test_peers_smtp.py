@@ -103,8 +103,8 @@ def test_through(server):
 
 
 def test_msmtp():
-    with Hayauma(users=[TARO], tls=True, listen={"smtp": 0, "submission": 0}) as server:
-        server.add_user(HANAKO)
+    with Hayauma(users=[HANAKO, TARO], tls=True,
+                 listen={"smtp": 0, "submission": 0}) as server:
         done = subprocess.run(
             ["msmtp", "--host=127.0.0.1", f"--port={server.ports['submission']}", "--tls=on",
              "--tls-certcheck=off", "--tls-trust-file=", "--auth=plain", f"--user={HANAKO}",

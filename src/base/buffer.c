@@ -57,7 +57,7 @@ int buffer_reserve(struct buffer *b, size_t n, char **ret_p)
                                 return r;
                 }
         }
-        *ret_p = b->data + b->start + b->len;
+        *ret_p = b->data ? b->data + b->start + b->len : NULL; /* no octets, no memory yet */
         return 0;
 }
 
