@@ -45,7 +45,7 @@ static struct snapshot *finish(struct snapshot_build *b, uint64_t begin_us, cons
                                unsigned rows)
 {
         struct buffer error = BUFFER_INIT(1 << 16);
-        struct snapshot *s;
+        struct snapshot *s = NULL;
         struct rusage usage;
         int fd;
 
