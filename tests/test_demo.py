@@ -10,9 +10,9 @@ import ports
 from hayauma import ROOT
 
 
-def start(folder, smtp, lmtp, submission):
-    words = ["--folder", folder, "--smtp", str(smtp), "--lmtp", str(lmtp), "--submission",
-             str(submission)]
+def start(folder, numbers):
+    names = ["--smtp", "--lmtp", "--submission", "--imap", "--pop3"]
+    words = ["--folder", folder, *(str(word) for pair in zip(names, numbers) for word in pair)]
     return subprocess.Popen([sys.executable, ROOT / "tools" / "demo", *words], text=True, cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -29,20 +29,23 @@ def read_until(process, wanted, timeout=40):
 
 def test_the_commands_it_prints_work(tmp_path):
     tmp_path.parent.chmod(0o755)
-    folder, numbers = tmp_path / "demo", [ports.free_port() for _ in range(3)]
+    folder, numbers = tmp_path / "demo", [ports.free_port() for _ in range(5)]
     for count in (1, 2):  # the second start finds the mail of the first
-        demo = start(folder, *numbers)
+        demo = start(folder, numbers)
         try:
             text = read_until(demo, "Ctrl-C ends it").replace("\\\n        ", "")
             commands = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
-            assert len(commands) == 10
+            assert len(commands) == 12
             for command in commands:
                 done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT,
                                       timeout=60)
                 assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-                if "mailbox show" in command:
+                if "mailbox show" in command or "pop3:" in command:
                     assert "Subject: test" in done.stdout
-            listed = subprocess.run(commands[5], shell=True, capture_output=True, text=True,
+                if "imap:" in command:
+                    assert '"test' in done.stdout and "hanako" in done.stdout
+            listing = next(command for command in commands if "mailbox list" in command)
+            listed = subprocess.run(listing, shell=True, capture_output=True, text=True,
                                     cwd=ROOT).stdout
             assert len(listed.splitlines()) >= 2 * count
         finally:
