@@ -14,7 +14,7 @@ enum {
         SPREAD_US = 200,     /* between two of the others */
 };
 
-/* An entry that is being changed stands in the active queue as a stand_in: nobody
+/* An entry that is being changed stands in the active queue as a stand-in: nobody
  * takes it up, and what the scan then reads of it is what is stored. */
 struct change {
         struct keeper *keeper;
