@@ -104,7 +104,7 @@ TRICKS = {
     "x@日本語.example": 550, "x@xn--wgv71a119e.example": 550, "x@example。jp.outside.example": 550,
     "user\0@outside.example": 501, "user@outside.example\0@example.jp": 501,
     "user@outside.example\0.example.jp": 501,
-    "hanako@example.jp": 250, "HANAKO@EXAMPLE.JP": 250, "hanako@example.jp.": 250,
+    "hanako@example.jp": 250, "HANAKO@EXAMPLE.JP": 250, "hanako@example.jp.": 501,
     "hanako@[127.0.0.1]": 250, "@relay.example:hanako@example.jp": 250, '"hanako"@example.jp': 250,
     f"postmaster@{NIHON}": 250, "postmaster@XN--WGV71A.example": 250, "postmaster": 250,
 }
@@ -112,13 +112,16 @@ TRICKS = {
 
 def test_tricks_open_nothing():
     with Server("relay_networks = { }\n") as server:
+        malformed = set()  # refused before anything is decided
         for client in FAR[0], FAR[1], LOCAL[0]:
             for rcpt_to, wanted in TRICKS.items():
                 code, words = server.rcpt(client, rcpt_to)
+                if code in (500, 501):
+                    malformed.add(rcpt_to)
                 assert code == wanted or (wanted > 499 and code in (500, 501, 550, 553)), \
                     (rcpt_to, code, words)
-        for rcpt_to, wanted in TRICKS.items():
-            if "\0" not in rcpt_to and rcpt_to.isascii() and "127.0.0.1" not in rcpt_to \
+        for rcpt_to in TRICKS.keys() - malformed:
+            if rcpt_to.isascii() and "127.0.0.1" not in rcpt_to \
                     and "@" in rcpt_to:
                 server.agrees(FAR[0], rcpt_to)
 
@@ -142,5 +145,5 @@ def test_try_leaves_no_trace():
         assert server.messages(HANAKO) == [] and row["id"] not in server.log_path.read_text()
         assert server.run("why", row["id"], check=False).returncode != 0
         told = server.run("try", "--client", FAR[0], "--mail-from", HANAKO, "--login", HANAKO,
-                          "x@outside.example").stdout
+                          "--rcpt", "x@outside.example").stdout
         assert "accepted" in told and "login" in told

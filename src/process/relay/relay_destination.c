@@ -519,14 +519,23 @@ static void fall_back(struct relay_destination *d, struct relay_job *j)
                 relay_destination_take(r, j);
 }
 
+static void take_rest(struct relay *r, struct relay_job *j)
+{
+        j->next_hop = j->next_hops;
+        j->next_hops = (struct span) {NULL, 0};
+        if (relay_job_set_key(j) < 0)
+                relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
+        else
+                relay_destination_take(r, j);
+}
+
 /* The next of several hosts that a table names. */
 static bool take_next_of_several(struct relay_destination *d, struct relay_job *j)
 {
         if (!j->next_hops.len)
                 return false;
         d->fallback_until_ms = now_ms(d->relay) + RELAY_FAILED_MS;
-        j->next_hop = j->next_hops;
-        relay_destination_take(d->relay, j);
+        take_rest(d->relay, j);
         return true;
 }
 
@@ -575,15 +584,17 @@ static void connect_with_hosts(struct relay_destination *d, struct relay_job *j)
         connect_job(d, j);
 }
 
-/* "smtp:[a],smtp:[b]": the first, and what stands behind it. */
-static void split_next_hops(struct relay_job *j)
+/* "smtp:[a],smtp:[b]": the first, and what stands behind it. 0 or -ENOMEM. */
+static int split_next_hops(struct relay_job *j)
 {
         struct span rest = j->next_hop;
 
-        if (span_starts_with_nocase(rest, SPAN_LITERAL("error:")))
-                return;
+        if (span_find(rest, ',') == SIZE_MAX ||
+            span_starts_with_nocase(rest, SPAN_LITERAL("error:")))
+                return 0;
         span_split(&rest, ',', &j->next_hop);
-        j->next_hops = rest.p ? rest : (struct span) {NULL, 0};
+        j->next_hops = rest;
+        return relay_job_set_key(j);
 }
 
 void relay_destination_take(struct relay *r, struct relay_job *j)
@@ -594,12 +605,14 @@ void relay_destination_take(struct relay *r, struct relay_job *j)
                 relay_job_fail(j, 0, "4.3.2", "the relay process is ending", "");
                 return;
         }
-        split_next_hops(j);
+        if (split_next_hops(j) < 0) {
+                relay_job_fail(j, 0, "4.3.0", strerror(ENOMEM), "");
+                return;
+        }
         if (destination_get(r, j, &d) < 0)
                 return;
         if (d->fallback_until_ms > now_ms(r) && j->next_hops.len) {
-                j->next_hop = j->next_hops;
-                relay_destination_take(r, j);
+                take_rest(r, j);
                 return;
         }
         if (d->fallback_until_ms > now_ms(r) && may_fall_back(d, j))

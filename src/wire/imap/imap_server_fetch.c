@@ -24,7 +24,7 @@ struct fetching {
 
         /* This message: */
         bool is_open, is_asked;
-        const struct imap_message *message;
+        struct imap_message message; /* a copy: views change while its octets are fetched */
         size_t index, item;
         struct span octets;
         bool is_digest, has_digest;
@@ -172,7 +172,7 @@ static void put_id(struct imap_server *s, char letter, uint64_t id)
 
 static void put_item(struct imap_server *s, struct fetching *f, const struct imap_fetch_item *item)
 {
-        const struct imap_message *m = f->message;
+        const struct imap_message *m = &f->message;
 
         put_name(s, f, item);
         switch (item->kind) {
@@ -237,8 +237,8 @@ static void open_message(struct imap_server *s, struct fetching *f, const struct
         /* What it is now counts, the number is the one the client knows. */
         const struct imap_message *now = s->newest ? imap_view_message(s->newest, m->uid, NULL) : m;
 
-        f->message = now ? now : m;
-        if (f->fetch.has_changed_since && f->message->modseq <= f->fetch.changed_since)
+        f->message = now ? *now : *m;
+        if (f->fetch.has_changed_since && f->message.modseq <= f->fetch.changed_since)
                 return;
         f->is_open = true;
         f->is_asked = false;
@@ -316,7 +316,7 @@ static void work(struct imap_server *s, struct imap_event *ev)
                         open_message(s, f, m);
                 } else if (f->need >= 0 && !f->is_asked) {
                         f->is_asked = true;
-                        ev->message = *f->message;
+                        ev->message = f->message;
                         ev->need = (enum imap_need) f->need;
                         imap_server_wait(s, ev, IMAP_EVENT_BODY, answered_body);
                         return;
