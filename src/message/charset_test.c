@@ -167,16 +167,19 @@ static size_t count_differences(const char *folder, const char *charset, const c
 TEST(tables_of_the_whatwg_are_read_alike)
 {
         const char *folder = getenv("HAYAUMA_OUTSIDE_DATA");
-        size_t jis, sjis;
+        size_t jis, sjis, euc;
 
         if (!folder)
                 return;
         jis = count_differences(folder, "iso-2022-jp", "iso_2022_jp_in.txt",
                                 "iso_2022_jp_in_ref.txt");
         sjis = count_differences(folder, "shift_jis", "shift_jis_in.txt", "shift_jis_in_ref.txt");
-        printf("lines read otherwise: ISO-2022-JP %zu, Shift_JIS %zu\n", jis, sjis);
+        euc = count_differences(folder, "euc-jp", "jis0208_in.txt", "jis0208_in_ref.txt");
+        printf("lines read otherwise: ISO-2022-JP %zu, Shift_JIS %zu, EUC-JP %zu\n", jis, sjis,
+               euc);
         CHECK(jis == 0, "ISO-2022-JP");
         CHECK(sjis == 0, "Shift_JIS");
+        CHECK(euc == 0, "EUC-JP");
 }
 
 TEST_MAIN()
