@@ -14,12 +14,12 @@ enum {
         SPREAD_US = 200,     /* between two of the others */
 };
 
-/* An entry that is being changed stands in the active queue as a stub: nobody
+/* An entry that is being changed stands in the active queue as a stand-in: nobody
  * takes it up, and what the scan then reads of it is what is stored. */
 struct change {
         struct keeper *keeper;
         struct keeper_change_page page; /* its next_hop lies behind the struct */
-        struct queue_entry *stubs[KEEPER_CHANGE_MAX]; /* NULL: being delivered */
+        struct queue_entry *stand_ins[KEEPER_CHANGE_MAX]; /* NULL: being delivered */
         size_t changed, busy;
         uint64_t now_us;
         keeper_change_fn *done;
@@ -31,10 +31,10 @@ static void end_change(struct change *c, int result)
         struct keeper *k = c->keeper;
 
         for (size_t i = 0; i < c->page.count; i++) {
-                if (!c->stubs[i])
+                if (!c->stand_ins[i])
                         continue;
-                queue_remove(&k->queue, c->stubs[i]);
-                free(c->stubs[i]);
+                queue_remove(&k->queue, c->stand_ins[i]);
+                free(c->stand_ins[i]);
         }
         if (c->changed) {
                 keeper_queue_expect(k, c->now_us);
@@ -98,7 +98,7 @@ static bool is_wanted(const struct change *c, size_t *at, struct span key)
                                           ? memcmp(c->page.keys[*at], key.p, QUEUE_KEY_LEN) : 1;
 
                 if (order >= 0)
-                        return order == 0 && c->stubs[*at];
+                        return order == 0 && c->stand_ins[*at];
                 ++*at;
         }
         return false;
@@ -143,28 +143,28 @@ static int park(struct change *c, size_t i)
         const uint64_t message_id = key_get_u64(c->page.keys[i] + 1);
         const unsigned char *group = (const unsigned char *) c->page.keys[i] + 9;
         const uint16_t number = (uint16_t) (group[0] << 8 | group[1]);
-        struct queue_entry *active = queue_find(&k->queue, message_id, number), *stub;
+        struct queue_entry *active = queue_find(&k->queue, message_id, number), *stand_in;
         int r;
 
         if (active && !list_is_linked(&active->in_destination)) {
                 c->busy++;
                 return 0;
         }
-        stub = calloc(1, sizeof *stub);
-        if (!stub)
+        stand_in = calloc(1, sizeof *stand_in);
+        if (!stand_in)
                 return -ENOMEM;
         if (active) {
                 queue_remove(&k->queue, active);
                 keeper_body_unref(active->body);
                 queue_entry_free(active);
         }
-        stub->message_id = message_id;
-        stub->group = number;
-        r = queue_park(&k->queue, stub);
+        stand_in->message_id = message_id;
+        stand_in->group = number;
+        r = queue_park(&k->queue, stand_in);
         if (r < 0)
-                free(stub);
+                free(stand_in);
         else
-                c->stubs[i] = stub;
+                c->stand_ins[i] = stand_in;
         return r;
 }
 
