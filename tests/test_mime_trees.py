@@ -204,7 +204,10 @@ def differences(ours, theirs, message):
         return ["half a type"]
     if ours.kind == "application/octet-stream" and major in ("multipart", "message"):
         if "NoBoundaryInMultipartDefect" in theirs.defects:
-            return ["no boundary"] if ours.text.startswith(theirs.text) else [""]
+            same = ours.text in (theirs.text, theirs.text.removesuffix(b"\r\n"))
+            return ["no boundary"] if same else [""]  # Python keeps the delimiter's CRLF
+        if re.search(rb"boundary=?\"?$", message) and not theirs.text:
+            return ["no boundary"]
         if encoding not in (b"", b"7bit", b"8bit", b"binary"):
             return ["encoded"]
         return [""]
