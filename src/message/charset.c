@@ -31,7 +31,7 @@ static const struct {
         { SPAN("gb2312"), "gb18030" },               { SPAN("gbk"), "gb18030" },
         { SPAN("ks_c_5601-1987"), "windows-949" },   { SPAN("euc-kr"), "windows-949" },
         { SPAN("iso-8859-8-i"), "ISO-8859-8" },      { SPAN("tis-620"), "windows-874" },
-        { SPAN("big5"), "windows-950" },
+        { SPAN("big5"), "Big5-HKSCS" },
 };
 
 enum kind { KIND_UTF8, KIND_ASCII, KIND_OTHER };

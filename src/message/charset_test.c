@@ -27,6 +27,8 @@ static const struct {
         { "wave dash as Windows has it", "Shift_JIS", "\x81\x60", "～" },
         { "EUC-JP", "euc-jp", "\xB2\xF1\xB5\xC4", "会議" },
         { "ISO-8859-1 is windows-1252", "iso-8859-1", "\x80\xE9", "€é" },
+        { "Big5 with the letters of ETEN", "Big5", "\xC6\xE7\xC7\xF3\xA4\xA4", "ぁА中" },
+        { "Big5 with those of Hong Kong", "big5", "\x94\xDC\x9D\xEF", "啫嘅" },
         { "UTF-8 with rubbish", "utf-8", "a\xFF\xE4\xBC\x9A\xE4", "a\xEF\xBF\xBD会\xEF\xBF\xBD" },
         { "nothing said, ISO-2022-JP", "", ESC "$B2q5D" ESC "(B", "会議" },
         { "nothing said, EUC-JP", "us-ascii", "\xB2\xF1\xB5\xC4", "会議" },
@@ -167,16 +169,19 @@ static size_t count_differences(const char *folder, const char *charset, const c
 TEST(tables_of_the_whatwg_are_read_alike)
 {
         const char *folder = getenv("HAYAUMA_OUTSIDE_DATA");
-        size_t jis, sjis;
+        size_t jis, sjis, euc;
 
         if (!folder)
                 return;
         jis = count_differences(folder, "iso-2022-jp", "iso_2022_jp_in.txt",
                                 "iso_2022_jp_in_ref.txt");
         sjis = count_differences(folder, "shift_jis", "shift_jis_in.txt", "shift_jis_in_ref.txt");
-        printf("lines read otherwise: ISO-2022-JP %zu, Shift_JIS %zu\n", jis, sjis);
+        euc = count_differences(folder, "euc-jp", "jis0208_in.txt", "jis0208_in_ref.txt");
+        printf("lines read otherwise: ISO-2022-JP %zu, Shift_JIS %zu, EUC-JP %zu\n", jis, sjis,
+               euc);
         CHECK(jis == 0, "ISO-2022-JP");
         CHECK(sjis == 0, "Shift_JIS");
+        CHECK(euc == 0, "EUC-JP");
 }
 
 TEST_MAIN()
