@@ -50,6 +50,7 @@ struct role {
         struct buffer log, output, appended;
         unsigned login_tries;
         bool is_closed;
+        bool is_busy; /* others change the mailbox while octets are fetched */
 };
 
 static void renew(struct role *r)
@@ -228,6 +229,8 @@ static void answer(struct role *r, const struct imap_event *e)
                 expunge(r, e, true);
                 break;
         case IMAP_EVENT_BODY:
+                if (r->is_busy)
+                        renew(r);
                 give_body(r, e);
                 return;
         case IMAP_EVENT_LIST:
@@ -867,6 +870,22 @@ TEST(changes_of_others_are_told_in_idle)
         buffer_append(&r.output, "", 1);
         assert_string_equal(r.output.data,
                             "* 2 EXPUNGE\r\n* 2 EXPUNGE\r\ni OK Done\r\n");
+        role_done(&r);
+}
+
+TEST(a_mailbox_may_change_under_a_fetch)
+{
+        struct role r;
+
+        role_init(&r);
+        r.is_busy = true;
+        feed(&r, SPAN_LITERAL("l LOGIN a secret\r\ns SELECT INBOX\r\n"));
+        buffer_clear(&r.output);
+        feed(&r, SPAN_LITERAL("f FETCH 1:* (BODY.PEEK[TEXT] UID RFC822.SIZE)\r\n"));
+        buffer_append(&r.output, "", 1);
+        assert_non_null(strstr(r.output.data, "* 3 FETCH ("));
+        assert_non_null(strstr(r.output.data, " UID "));
+        assert_non_null(strstr(r.output.data, "f OK "));
         role_done(&r);
 }
 
