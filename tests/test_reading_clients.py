@@ -27,7 +27,7 @@ def filled_server():
 
 
 def run(*words, home, status=(0,), **options):
-    done = subprocess.run(words, cwd=home, capture_output=True, timeout=60,
+    done = subprocess.run(words, cwd=home, capture_output=True, timeout=200,
                           env={**os.environ, "HOME": str(home)}, **options)
     assert done.returncode in status, done.stdout + done.stderr
     return done.stdout
