@@ -22,7 +22,7 @@ static bool is_ip(struct span host)
         char text[INET6_ADDRSTRLEN];
         unsigned char raw[16];
 
-        if (host.len >= sizeof text || span_find(host, '\0') != SIZE_MAX)
+        if (host.len == 0 || host.len >= sizeof text || span_find(host, '\0') != SIZE_MAX)
                 return false;
         memcpy(text, host.p, host.len);
         text[host.len] = '\0';
