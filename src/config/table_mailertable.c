@@ -101,9 +101,11 @@ static bool hops_are_good(struct table_lines *t, struct span key, struct span te
                         break;
                 if (next_hop_parse(buffer_span(&hop), &parsed) < 0) /* "%1" in its host */
                         parsed.mailer = SPAN_LITERAL("smtp");
-                if (i && (span_equal(parsed.mailer, SPAN_LITERAL("local")) ||
-                          span_equal(parsed.mailer, SPAN_LITERAL("discard")))) {
-                        table_error(t, "\"%.*s\" cannot stand behind another host",
+                /* "error:" alone was read before; its words may have commas. */
+                if (span_equal(parsed.mailer, SPAN_LITERAL("error")) ||
+                    (i && (span_equal(parsed.mailer, SPAN_LITERAL("local")) ||
+                           span_equal(parsed.mailer, SPAN_LITERAL("discard"))))) {
+                        table_error(t, "\"%.*s\" cannot stand beside another host",
                                     TABLE_TEXT(word));
                         good = false;
                 }
