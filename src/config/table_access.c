@@ -24,12 +24,6 @@ struct prefixes {
         bool v4[V4_BITS + 1], v6[V6_BITS + 1];
 };
 
-struct parse {
-        struct table_lines lines;
-        struct snapshot_build *b;
-        struct prefixes prefixes;
-};
-
 struct network {
         unsigned char address[16];
         unsigned prefix;
@@ -220,9 +214,9 @@ static bool put_value(struct table_lines *t, struct span key, struct span value,
 }
 
 /* The key as it is looked up: tag and network or name. False, with an error said. */
-static bool put_key(struct parse *p, struct span key, struct buffer *out)
+static bool put_key(struct table_lines *t, struct span key, struct buffer *out)
 {
-        struct table_lines *t = &p->lines;
+        struct prefixes *prefixes = t->arg;
         char text[ACCESS_NETWORK_KEY_MAX];
         struct network n;
         struct span tag;
@@ -235,7 +229,7 @@ static bool put_key(struct parse *p, struct span key, struct buffer *out)
         if (r < 0)
                 return false;
         if (r > 0) {
-                (n.is_v4 ? p->prefixes.v4 : p->prefixes.v6)[n.prefix] = true;
+                (n.is_v4 ? prefixes->v4 : prefixes->v6)[n.prefix] = true;
                 return buffer_append(out, text, access_network_key(n.address, n.is_v4, n.prefix,
                                                                    text)) == 0;
         }
@@ -246,17 +240,16 @@ static bool put_key(struct parse *p, struct span key, struct buffer *out)
         return false;
 }
 
-static int parse_entry(struct parse *p, struct span entry)
+static int parse_entry(struct table_lines *t, struct span entry, struct snapshot_build *b)
 {
-        struct table_lines *t = &p->lines;
         struct buffer key = BUFFER_INIT(TABLE_LINE_MAX + TAG_MAX);
         struct buffer value = BUFFER_INIT(TABLE_LINE_MAX);
         struct span left, right;
         int r = 0;
 
-        if (table_split_entry(t, entry, &left, &right) && put_key(p, left, &key) &&
+        if (table_split_entry(t, entry, &left, &right) && put_key(t, left, &key) &&
             put_value(t, left, right, &value))
-                r = snapshot_build_add(p->b, SNAPSHOT_ACCESS, buffer_span(&key),
+                r = snapshot_build_add(b, SNAPSHOT_ACCESS, buffer_span(&key),
                                        buffer_span(&value), t->line);
         buffer_done(&key);
         buffer_done(&value);
@@ -277,18 +270,15 @@ static int add_prefixes(struct snapshot_build *b, struct span key, const bool *h
 int table_access_parse(struct span text, struct span name, struct snapshot_build *b,
                        struct buffer *error)
 {
-        struct parse p = {.lines = TABLE_LINES(text, name, error), .b = b};
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_ACCESS, name);
+        struct prefixes prefixes = {.v4 = {false}};
+        struct table_lines t = TABLE_LINES(text, name, error);
+        int r;
 
-        while (r == 0 && table_next_entry(&p.lines, &entry))
-                r = parse_entry(&p, entry);
+        t.arg = &prefixes;
+        r = table_each_entry(&t, SNAPSHOT_ACCESS, b, parse_entry);
         if (r == 0)
-                r = add_prefixes(b, SPAN_LITERAL("4/"), p.prefixes.v4, V4_BITS);
+                r = add_prefixes(b, SPAN_LITERAL("4/"), prefixes.v4, V4_BITS);
         if (r == 0)
-                r = add_prefixes(b, SPAN_LITERAL("6/"), p.prefixes.v6, V6_BITS);
-        buffer_done(&p.lines.joined);
-        if (r < 0)
-                return r;
-        return p.lines.errors ? -EINVAL : 0;
+                r = add_prefixes(b, SPAN_LITERAL("6/"), prefixes.v6, V6_BITS);
+        return r;
 }
