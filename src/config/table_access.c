@@ -15,7 +15,7 @@
 #include "config/table.h"
 #include "message/address.h"
 
-enum { TAG_MAX = 8, V4_BITS = 32, V6_BITS = 128 };
+enum { TAG_MAX = 8, V4_BITS = 32, V6_BITS = 128, REASON_MAX = 200 };
 
 static const struct span tags[] = {SPAN("connect:"), SPAN("from:"), SPAN("to:")};
 
@@ -177,6 +177,21 @@ static int cut_tag(struct table_lines *t, struct span *key, struct span *ret_tag
         return -EINVAL;
 }
 
+/* What mail is held for: a line for the administrator. */
+static bool put_reason(struct table_lines *t, struct span reason, struct buffer *out)
+{
+        bool good = reason.len > 0 && reason.len <= REASON_MAX;
+
+        for (size_t i = 0; i < reason.len; i++)
+                good &= (unsigned char) reason.p[i] >= ' ' && reason.p[i] != 127;
+        if (!good) {
+                table_error(t, "behind QUARANTINE: there must be a reason of at most %d octets",
+                            REASON_MAX);
+                return false;
+        }
+        return buffer_append(out, "Q", 1) == 0 && buffer_append_span(out, reason) == 0;
+}
+
 static bool put_value(struct table_lines *t, struct span key, struct span value, struct buffer *out)
 {
         static const struct {
@@ -197,16 +212,13 @@ static bool put_value(struct table_lines *t, struct span key, struct span value,
                 }
                 return buffer_append(out, &words[i].letter, 1) == 0;
         }
-        if (span_starts_with_nocase(value, quarantine)) {
-                table_error(t, "mail cannot be held by QUARANTINE: in this version; write REJECT "
-                            "or DISCARD, or take the line out");
-                return false;
-        }
+        if (span_starts_with_nocase(value, quarantine))
+                return put_reason(t, span_trim(span_skip(value, quarantine.len)), out);
         if (span_starts_with_nocase(value, error))
                 value = span_skip(value, error.len);
         else if (value.p[0] < '0' || value.p[0] > '9') {
-                table_error(t, "\"%.*s\" is no action; write OK, RELAY, REJECT, DISCARD, SKIP or "
-                            "ERROR:5.7.1:550 text", TABLE_TEXT(value));
+                table_error(t, "\"%.*s\" is no action; write OK, RELAY, REJECT, DISCARD, SKIP, "
+                            "QUARANTINE:reason or ERROR:5.7.1:550 text", TABLE_TEXT(value));
                 return false;
         }
         return buffer_append(out, "E", 1) == 0 &&

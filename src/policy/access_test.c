@@ -30,7 +30,8 @@ static const char table[] =
         "198.51.100.0/25             ERROR:450 4.7.1 Later\n"           /* 19 */
         "look.example                OK\n"                              /* 20 */
         "xn--wgv71a.example          REJECT\n"                          /* 21 */
-        "Connect:mail.friend.example RELAY\n";                          /* 22 */
+        "Connect:mail.friend.example RELAY\n"                           /* 22 */
+        "From:odd.example            QUARANTINE:looks  odd\n";          /* 23 */
 
 static struct snapshot *site;
 
@@ -68,8 +69,10 @@ static void check(const char *name, const struct access_judgement *j, const char
                          (int) j->verdict.text.len, j->verdict.text.p,
                          (int) j->verdict.origin.len, j->verdict.origin.p);
         else if (j->letter)
-                snprintf(got, sizeof got, "%c %.*s", j->letter, (int) j->verdict.origin.len,
-                         j->verdict.origin.p);
+                snprintf(got, sizeof got, "%c %.*s%s%.*s", j->letter, (int) j->verdict.origin.len,
+                         j->verdict.origin.p, j->verdict.text.len ? " " : "",
+                         (int) j->verdict.text.len,
+                         j->verdict.text.len ? j->verdict.text.p : "");
         if (strcmp(got, want) != 0)
                 print_error("got: %s\n", got);
         CHECK(strcmp(got, want) == 0, name);
@@ -132,6 +135,8 @@ static const struct {
         { ACCESS_FROM, "x@\xe6\x97\xa5\xe6\x9c\xac.example", "550 5.7.1 Access denied access:21" },
         { ACCESS_FROM, "x@XN--WGV71A.example", "550 5.7.1 Access denied access:21" },
         { ACCESS_FROM, "x@[203.0.113.8]", "" },
+        { ACCESS_FROM, "x@odd.example", "Q access:23 looks  odd" },
+        { ACCESS_TO, "x@odd.example", "" },
         { ACCESS_FROM, "taro", "" },
         { ACCESS_TO, "bogus_user@example.jp", "550 5.7.1 Recipient refused access:7" },
         { ACCESS_TO, "bogus_user+x@example.jp", "550 5.7.1 Recipient refused access:7" },

@@ -89,7 +89,8 @@ static void give_back(struct edge_transaction *t)
         buffer_clear(&t->steps);
         buffer_clear(&t->record);
         t->recipients = (struct ipc_items) {0};
-        t->mail_from = t->envid = t->first_rcpt_to = t->return_path = (struct span) {0};
+        t->mail_from = t->envid = t->first_rcpt_to = t->return_path = t->held_for =
+                (struct span) {0};
         t->first_account = (struct span) {0};
         t->access = (struct edge_access) {0};
         t->rcpt_count = 0;
@@ -558,6 +559,7 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .arrived_us = t->arrived_us,
                 .hold_until_us = t->hold_until_us,
                 .deliver_by_us = t->deliver_by_us,
+                .held_for = t->held_for,
                 .flags = (t->body.convert ? t->flags & ~(uint32_t) ENVELOPE_BINARY : t->flags) |
                          (is_lent ? ENVELOPE_LENT : 0),
                 .mail_from = return_path(t),
