@@ -101,6 +101,21 @@ def test_a_list_that_is_not_in_order_is_switched_off(answer, reason):
         assert server.tries(LISTED)[0] == 250
 
 
+def test_what_one_edge_finds_out_about_a_list_all_know():
+    with dns({"bl.example": "*.bl.example. A 127.0.0.2\n"}) as nsd, \
+            Asking('dnsbl "bl.example" { }\nprocesses { edge = 4 }\n'
+                   + nsd.options() % 25) as server:
+        assert server.rcpt(LISTED)[0] == 250
+        server.wait_for_log("dnsbl_switched_off.*it lists everything")
+        for _ in range(40):
+            assert server.rcpt(LISTED)[0] == 250
+        off = [row["name"] for row in server.rows("status") if row.get("dnsbl_off_bl.example")]
+        assert len(off) == 4, off
+        log = server.log_path.read_text()
+        assert log.count("it lists everything") == 1, "one asked, and told the others"
+        assert log.count("another edge found it so") == 3
+
+
 def test_a_list_that_lists_nothing_is_told_about():
     with dns({"bl.example": ""}) as nsd, \
             Asking('dnsbl "bl.example" { }\n' + nsd.options() % 25) as server:
@@ -160,6 +175,7 @@ def test_recipients_are_asked_for_at_the_next_hop():
             assert gateway.tries(CLEAN, "nobody@example.com")[0] == 550
             told = gateway.wait_for_why(re.search(r"\((\w+)\)$", words)[1], "refused")
             assert "probe" in told
+            assert any(row.get("probe_asked") for row in gateway.rows("status"))
             asked = mailbox.log_path.read_text().count("recipient_refused")
             assert gateway.rcpt(CLEAN, "nobody@example.com")[0] == 550
             mailbox.stop()
