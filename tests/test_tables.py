@@ -28,6 +28,7 @@ class Tables(Hayauma):
     """A server with tables: a text for each, "{folder}" being its own. What is
     no table is a list that aliases include."""
 
+    compares = True
     KINDS = "mailertable", "access", "aliases", "virtusertable", "genericstable"
 
     def __init__(self, tables, options="", **more):
