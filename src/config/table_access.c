@@ -15,19 +15,13 @@
 #include "config/table.h"
 #include "message/address.h"
 
-enum { TAG_MAX = 8, V4_BITS = 32, V6_BITS = 128 };
+enum { TAG_MAX = 8, V4_BITS = 32, V6_BITS = 128, REASON_MAX = 200 };
 
 static const struct span tags[] = {SPAN("connect:"), SPAN("from:"), SPAN("to:")};
 
 /* Which prefixes are there, to be written at the end. */
 struct prefixes {
         bool v4[V4_BITS + 1], v6[V6_BITS + 1];
-};
-
-struct parse {
-        struct table_lines lines;
-        struct snapshot_build *b;
-        struct prefixes prefixes;
 };
 
 struct network {
@@ -183,6 +177,21 @@ static int cut_tag(struct table_lines *t, struct span *key, struct span *ret_tag
         return -EINVAL;
 }
 
+/* What mail is held for: a line for the administrator. */
+static bool put_reason(struct table_lines *t, struct span reason, struct buffer *out)
+{
+        bool good = reason.len > 0 && reason.len <= REASON_MAX;
+
+        for (size_t i = 0; i < reason.len; i++)
+                good &= (unsigned char) reason.p[i] >= ' ' && reason.p[i] != 127;
+        if (!good) {
+                table_error(t, "behind QUARANTINE: there must be a reason of at most %d octets",
+                            REASON_MAX);
+                return false;
+        }
+        return buffer_append(out, "Q", 1) == 0 && buffer_append_span(out, reason) == 0;
+}
+
 static bool put_value(struct table_lines *t, struct span key, struct span value, struct buffer *out)
 {
         static const struct {
@@ -203,16 +212,13 @@ static bool put_value(struct table_lines *t, struct span key, struct span value,
                 }
                 return buffer_append(out, &words[i].letter, 1) == 0;
         }
-        if (span_starts_with_nocase(value, quarantine)) {
-                table_error(t, "mail cannot be held by QUARANTINE: in this version; write REJECT "
-                            "or DISCARD, or take the line out");
-                return false;
-        }
+        if (span_starts_with_nocase(value, quarantine))
+                return put_reason(t, span_trim(span_skip(value, quarantine.len)), out);
         if (span_starts_with_nocase(value, error))
                 value = span_skip(value, error.len);
         else if (value.p[0] < '0' || value.p[0] > '9') {
-                table_error(t, "\"%.*s\" is no action; write OK, RELAY, REJECT, DISCARD, SKIP or "
-                            "ERROR:5.7.1:550 text", TABLE_TEXT(value));
+                table_error(t, "\"%.*s\" is no action; write OK, RELAY, REJECT, DISCARD, SKIP, "
+                            "QUARANTINE:reason or ERROR:5.7.1:550 text", TABLE_TEXT(value));
                 return false;
         }
         return buffer_append(out, "E", 1) == 0 &&
@@ -220,9 +226,9 @@ static bool put_value(struct table_lines *t, struct span key, struct span value,
 }
 
 /* The key as it is looked up: tag and network or name. False, with an error said. */
-static bool put_key(struct parse *p, struct span key, struct buffer *out)
+static bool put_key(struct table_lines *t, struct span key, struct buffer *out)
 {
-        struct table_lines *t = &p->lines;
+        struct prefixes *prefixes = t->arg;
         char text[ACCESS_NETWORK_KEY_MAX];
         struct network n;
         struct span tag;
@@ -235,7 +241,7 @@ static bool put_key(struct parse *p, struct span key, struct buffer *out)
         if (r < 0)
                 return false;
         if (r > 0) {
-                (n.is_v4 ? p->prefixes.v4 : p->prefixes.v6)[n.prefix] = true;
+                (n.is_v4 ? prefixes->v4 : prefixes->v6)[n.prefix] = true;
                 return buffer_append(out, text, access_network_key(n.address, n.is_v4, n.prefix,
                                                                    text)) == 0;
         }
@@ -246,17 +252,16 @@ static bool put_key(struct parse *p, struct span key, struct buffer *out)
         return false;
 }
 
-static int parse_entry(struct parse *p, struct span entry)
+static int parse_entry(struct table_lines *t, struct span entry, struct snapshot_build *b)
 {
-        struct table_lines *t = &p->lines;
         struct buffer key = BUFFER_INIT(TABLE_LINE_MAX + TAG_MAX);
         struct buffer value = BUFFER_INIT(TABLE_LINE_MAX);
         struct span left, right;
         int r = 0;
 
-        if (table_split_entry(t, entry, &left, &right) && put_key(p, left, &key) &&
+        if (table_split_entry(t, entry, &left, &right) && put_key(t, left, &key) &&
             put_value(t, left, right, &value))
-                r = snapshot_build_add(p->b, SNAPSHOT_ACCESS, buffer_span(&key),
+                r = snapshot_build_add(b, SNAPSHOT_ACCESS, buffer_span(&key),
                                        buffer_span(&value), t->line);
         buffer_done(&key);
         buffer_done(&value);
@@ -277,18 +282,15 @@ static int add_prefixes(struct snapshot_build *b, struct span key, const bool *h
 int table_access_parse(struct span text, struct span name, struct snapshot_build *b,
                        struct buffer *error)
 {
-        struct parse p = {.lines = TABLE_LINES(text, name, error), .b = b};
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_ACCESS, name);
+        struct prefixes prefixes = {.v4 = {false}};
+        struct table_lines t = TABLE_LINES(text, name, error);
+        int r;
 
-        while (r == 0 && table_next_entry(&p.lines, &entry))
-                r = parse_entry(&p, entry);
+        t.arg = &prefixes;
+        r = table_each_entry(&t, SNAPSHOT_ACCESS, b, parse_entry);
         if (r == 0)
-                r = add_prefixes(b, SPAN_LITERAL("4/"), p.prefixes.v4, V4_BITS);
+                r = add_prefixes(b, SPAN_LITERAL("4/"), prefixes.v4, V4_BITS);
         if (r == 0)
-                r = add_prefixes(b, SPAN_LITERAL("6/"), p.prefixes.v6, V6_BITS);
-        buffer_done(&p.lines.joined);
-        if (r < 0)
-                return r;
-        return p.lines.errors ? -EINVAL : 0;
+                r = add_prefixes(b, SPAN_LITERAL("6/"), prefixes.v6, V6_BITS);
+        return r;
 }

@@ -8,7 +8,7 @@
  * octet for each, the longest first.
  *
  * A value is a letter of enum access_letter, behind ACCESS_ERROR a reply
- * ("550 5.7.1 text"). */
+ * ("550 5.7.1 text"), behind ACCESS_QUARANTINE the reason. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +24,7 @@ enum access_letter {
         ACCESS_DISCARD = 'D',
         ACCESS_SKIP = 'S',
         ACCESS_ERROR = 'E',
+        ACCESS_QUARANTINE = 'Q',
 };
 
 enum { ACCESS_NETWORK_KEY_MAX = 48 };

@@ -211,6 +211,7 @@ enum tls_what {
         F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
         F(U64, hold_until_us, 0, _)    /* not delivered before (RFC 4865); 0: at once */           \
         F(U64, deliver_by_us, 0, _)    /* since 1970 (RFC 2852); 0: no such time */                \
+        F(OCTETS, held_for, IPC_TEXT_MAX, _) /* why it stays in the queue till released */         \
         F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \

@@ -125,6 +125,9 @@ static int judge(struct lookup *l, struct arena *arena, struct access_judgement 
                 if (!table_reply_split(span_skip(l->value, 1), &v->code, &v->enhanced, &v->text))
                         return -EBADMSG;
                 break;
+        case ACCESS_QUARANTINE:
+                v->text = span_skip(l->value, 1);
+                break;
         default:
                 break;
         }
