@@ -337,17 +337,6 @@ static int read_keywords(struct account *a, uint64_t id, struct span value)
         return b ? account_read_keywords(b, value) : -ENOMEM;
 }
 
-static int read_purged(struct account *a, uint64_t id)
-{
-        uint64_t *grown = realloc(a->purged, (a->purged_count + 1) * sizeof(uint64_t));
-
-        if (!grown)
-                return -ENOMEM;
-        a->purged = grown;
-        a->purged[a->purged_count++] = id;
-        return 0;
-}
-
 static int read_entry(struct account *a, const struct store_entry *e)
 {
         const char letter = e->key.len ? e->key.p[0] : '\0';
@@ -358,6 +347,8 @@ static int read_entry(struct account *a, const struct store_entry *e)
                 a->next_mailbox_id = key_get_u64(e->value.p + 1);
                 return 0;
         }
+        if (span_equal(e->key, SPAN_LITERAL("ht")))
+                return account_read_kept(a, e->value);
         if (letter == 'j')
                 return account_read_subscription(a, span_skip(e->key, 1));
         if (e->key.len != 9)
@@ -372,7 +363,7 @@ static int read_entry(struct account *a, const struct store_entry *e)
         case 'n':
                 return read_name(a, key_get_u64(e->key.p + 1), e->value);
         case 'l':
-                return read_purged(a, key_get_u64(e->key.p + 1));
+                return account_add_purged(a, key_get_u64(e->key.p + 1), e->value) ? 0 : -ENOMEM;
         default:
                 return 0; /* of a later release */
         }
@@ -492,7 +483,7 @@ struct store_batch *account_batch(struct account *a)
         a->sequence++;
         account_begin_news(a, b);
         account_do_chores(a, b);
-        if (a->purged_count)
+        if (a->purged_count || account_is_kept_due(a))
                 account_look_for_chores(a, NULL);
         return b;
 }
