@@ -23,7 +23,8 @@
  *   e id uid          one message
  *   r id first-uid    a run: up to 256 messages, one behind the other
  *   d/key             delivered; the value says until when to remember
- *   ht                how many expunged messages are kept, their octets, the address
+ *   ht                how many expunged messages are kept, their octets, a time that
+ *                     none of them is older than, the address
  *   t time id uid     expunged messages that are kept, up to 256 that went together:
  *                     length and name of their mailbox, entries; they hold their bodies
  *
@@ -114,8 +115,8 @@ struct account {
         struct purged *purged;
         size_t purged_count;
         uint64_t kept_count, kept_size; /* expunged messages */
-        uint64_t kept_until_us; /* none of them goes for its age before that */
-        uint64_t kept_look_us;  /* and none is looked for */
+        uint64_t kept_from_us;  /* none of them went before that */
+        uint64_t kept_look_us;  /* none is looked for before */
         uint64_t recent_keys[ACCOUNT_RECENT_KEYS];
         unsigned recent_at, deliveries_since_sweep;
         struct chore chore;

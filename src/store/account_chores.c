@@ -144,8 +144,9 @@ static int take_expired(struct account *a, const struct store_entry *entries, si
                 result = account_kept_decode(&entries[i], &key, &name, &r);
                 if (result < 0)
                         return result;
-                a->kept_until_us = key.expunged_us + keep->age_us;
-                if (a->kept_until_us > now_us && !(keep->octets && left > keep->octets))
+                a->kept_from_us = key.expunged_us;
+                if (key.expunged_us + keep->age_us > now_us &&
+                    !(keep->octets && left > keep->octets))
                         break;
                 while (r.rest.len && account_decode_entry(&r, &e) == 0)
                         left -= e.size;

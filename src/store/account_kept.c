@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "store/account.h"
 
-enum { LISTED_AT_ONCE = 16, KEPT_KEY = 21, KEPT_HEAD = 16, ADDRESS_MAX = 512 };
+enum { LISTED_AT_ONCE = 16, KEPT_KEY = 21, KEPT_HEAD = 24, ADDRESS_MAX = 512 };
 
 void mailboxes_keep_expunged(struct mailboxes *m, const struct expunge_keep *keep)
 {
@@ -56,6 +56,7 @@ void account_put_kept(const struct account *a, struct store_batch *batch)
         }
         key_put_u64(value, a->kept_count);
         key_put_u64(value + 8, a->kept_size);
+        key_put_u64(value + 16, a->kept_from_us);
         memcpy(value + KEPT_HEAD, a->address, a->address_len);
         store_put(batch, SPAN_LITERAL("ht"), span_make(value, KEPT_HEAD + a->address_len));
 }
@@ -66,6 +67,7 @@ int account_read_kept(struct account *a, struct span value)
                 return -EBADMSG;
         a->kept_count = key_get_u64(value.p);
         a->kept_size = key_get_u64(value.p + 8);
+        a->kept_from_us = key_get_u64(value.p + 16);
         return 0;
 }
 
@@ -132,7 +134,7 @@ int account_keep(struct account *a, struct kept_page *k, const struct message_en
         if (r < 0)
                 return r;
         if (a->kept_count++ == 0)
-                a->kept_until_us = k->expunged_us + age_us;
+                a->kept_from_us = k->expunged_us;
         a->kept_size += e->size;
         k->has_kept = true;
         if (++k->count == ACCOUNT_RUN)
@@ -149,13 +151,15 @@ void account_keep_end(struct account *a, struct kept_page *k, struct store_batch
         buffer_done(&k->octets);
 }
 
+static bool is_over(const struct expunge_keep *keep, uint64_t from_us, uint64_t size)
+{
+        return clock_now_us() >= from_us + keep->age_us || (keep->octets && size > keep->octets);
+}
+
 bool account_is_kept_due(const struct account *a)
 {
-        const struct expunge_keep *keep = &a->mailboxes->keep;
-        const uint64_t now_us = a->kept_count ? clock_now_us() : 0;
-
-        return a->kept_count && now_us >= a->kept_look_us &&
-               (now_us >= a->kept_until_us || (keep->octets && a->kept_size > keep->octets));
+        return a->kept_count && is_over(&a->mailboxes->keep, a->kept_from_us, a->kept_size) &&
+               clock_now_us() >= a->kept_look_us;
 }
 
 bool account_has_expired(const struct account *a)
@@ -166,6 +170,7 @@ bool account_has_expired(const struct account *a)
 /* ---- telling ------------------------------------------------------------------- */
 
 struct keeps_question {
+        const struct mailboxes *mailboxes;
         account_keeps_fn *done;
         void *arg;
 };
@@ -178,6 +183,9 @@ static void got_keeps(void *arg, int result, struct span value, uint64_t sequenc
         free(arg);
         if (result == 0 && value.len < KEPT_HEAD)
                 result = -EBADMSG;
+        if (result == 0 && !is_over(&q.mailboxes->keep, key_get_u64(value.p + 16),
+                                    key_get_u64(value.p + 8)))
+                result = -EAGAIN;
         q.done(q.arg, result, result == 0 ? span_skip(value, KEPT_HEAD) : span_make(NULL, 0));
 }
 
@@ -190,7 +198,7 @@ void account_keeps(struct mailboxes *m, const struct partition *p, account_keeps
                 done(arg, -ENOMEM, span_make(NULL, 0));
                 return;
         }
-        *q = (struct keeps_question) {done, arg};
+        *q = (struct keeps_question) {m, done, arg};
         store_get(m->store, p, SPAN_LITERAL("ht"), got_keeps, q);
 }
 

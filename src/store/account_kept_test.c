@@ -254,7 +254,10 @@ TEST(they_come_back)
         CHECK(change(ACCOUNT_FLAGS, id, 100, 699, S("")) == 0, "deleted, as one says");
         CHECK(change(ACCOUNT_EXPUNGE, id, 100, 699, S("")) == 0, "expunge");
         CHECK(list_kept() == 600 && account_size(account) == 100 * SIZE, "out of the quota");
+        clock_fake(now_us + 8 * DAY_US);
         CHECK(keeps() == 0 && span_equal(kept_address, S("a@example.jp")), "and whose they are");
+        clock_fake(now_us);
+        CHECK(keeps() == -EAGAIN, "not yet");
         reopen();
         CHECK(list_kept() == 600 && kept[0].mailbox_id == id, "known when opened again");
         CHECK(change(ACCOUNT_UNDELETE, id, 150, 152, S("INBOX")) == 0, "three");

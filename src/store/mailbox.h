@@ -237,8 +237,8 @@ typedef void account_kept_fn(void *arg, int result, const struct kept_messages *
 void account_list_kept(struct account *a, const struct kept_place *behind, account_kept_fn *done,
                        void *arg);
 
-/* Whose partition keeps expunged messages: `address` is its own, or empty (-ENOENT)
- * when there are none. Opens nothing. */
+/* Does this account keep expunged messages too long? 0 with its address; -EAGAIN:
+ * not too long; -ENOENT: none. Opens nothing. */
 typedef void account_keeps_fn(void *arg, int result, struct span address);
 void account_keeps(struct mailboxes *m, const struct partition *p, account_keeps_fn *done,
                    void *arg);

@@ -403,8 +403,8 @@ static void end_account(struct checking *c)
                               key_get_u32((const char *) c->partition.octets), b->uid_last);
         }
         if (c->kept_counted != c->kept_found || c->kept_octets_counted != c->kept_octets)
-                fault(c, "account %08x…: %llu expunged messages of %llu octets are counted, %llu of "
-                      "%llu are kept", key_get_u32((const char *) c->partition.octets),
+                fault(c, "account %08x…: %llu expunged messages of %llu octets are counted, %llu "
+                      "of %llu are kept", key_get_u32((const char *) c->partition.octets),
                       (unsigned long long) c->kept_counted,
                       (unsigned long long) c->kept_octets_counted,
                       (unsigned long long) c->kept_found, (unsigned long long) c->kept_octets);
@@ -463,7 +463,7 @@ static void check_account_entry(struct checking *c, struct span key, struct span
 
         if (letter == 't')
                 check_kept(c, key, value);
-        if (span_equal(key, SPAN_LITERAL("ht")) && value.len >= 16) {
+        if (span_equal(key, SPAN_LITERAL("ht")) && value.len >= 24) {
                 c->kept_counted = key_get_u64(value.p);
                 c->kept_octets_counted = key_get_u64(value.p + 8);
         }
