@@ -26,12 +26,12 @@ const char mailbox_help[] =
         "expunge_keep says, with the UIDs it had; undelete brings it back into its mailbox\n"
         "with new UIDs: all of it, that of one mailbox, or one message. export writes all\n"
         "messages of a mailbox, with flags, keywords, dates and UIDs; the mbox file must\n"
-        "not exist yet, \"-\" is standard output, a Maildir is added to. import adds messages to a mailbox, which it makes\n"
-        "if need be and then gives the UIDVALIDITY and UIDs that the Maildir's\n"
-        "dovecot-uidlist or the mbox file's X-IMAPbase tell; \"-\" is standard input. An\n"
-        "import of UIDs that was broken off goes on when it is said again. Without MAILBOX\n"
-        "all mailboxes of the account: a Maildir++, or a folder of mbox files. Works while\n"
-        "the server runs.\n";
+        "not exist yet, \"-\" is standard output, a Maildir is added to. import adds\n"
+        "messages to a mailbox, which it makes if need be and then gives the UIDVALIDITY\n"
+        "and UIDs that the Maildir's dovecot-uidlist or the mbox file's X-IMAPbase tell;\n"
+        "\"-\" is standard input. An import of UIDs that was broken off goes on when it is\n"
+        "said again. Without MAILBOX all mailboxes of the account: a Maildir++, or a folder\n"
+        "of mbox files. Works while the server runs.\n";
 
 /* ---- list --------------------------------------------------------------- */
 
