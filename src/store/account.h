@@ -8,6 +8,7 @@
  *   account_change.c  flags, expunge, copy, move
  *   account_watch.c   who is told of changes once they are durable
  *   account_chores.c  work that later batches take along
+ *   account_gone.c    which UIDs went at which modseq
  *   account_kept.c    expunged messages that can still be brought back
  *
  * Keys in an account's partition; the letters are stored: add, never change.
@@ -17,11 +18,12 @@
  *   j name            this name is subscribed to
  *   k id              keywords: names, in the order of their bits
  *   l id              a deleted mailbox whose messages are not yet gone: its name
- *   m id              uid_next, counters, modseq (without the deleted ones
- *                     in what the first releases wrote)
+ *   m id              uid_next, counters, modseq; what earlier releases wrote ends
+ *                     before the deleted ones, or before what x needs
  *   n id              uid_validity, name
  *   e id uid          one message
  *   r id first-uid    a run: up to 256 messages, one behind the other
+ *   x id slot         ranges of UIDs that went, each with its modseq
  *   d/key             delivered; the value says until when to remember
  *   ht                how many expunged messages are kept, their octets, a time that
  *                     none of them is older than, the address
@@ -79,6 +81,9 @@ struct mailbox {
                                 * engine passes over what it has not yet forgotten */
         uint32_t folded_to;    /* the same, once the last fold is visible */
         uint64_t highest_modseq, size;
+        uint64_t gone_from;   /* what went at a greater modseq is, or was, among the slots */
+        uint32_t gone_slots;  /* ever begun */
+        struct account_gone *gone; /* the slot at hand; NULL: begin the next */
 };
 
 /* A deleted mailbox, some of whose messages are there. */
@@ -208,6 +213,11 @@ void account_look_for_chores(struct account *a, const struct mailbox *b);
 /* A change begins: what chores have read is stale. */
 void account_drop_chores(struct account *a);
 void account_do_chores(struct account *a, struct store_batch *batch);
+
+/* account_gone.c: the UIDs went at this modseq; account_put_box() must follow. */
+void account_put_gone(struct mailbox *b, uint64_t modseq, const struct uid_range *uids,
+                      size_t count, struct store_batch *batch);
+void account_drop_gone(const struct mailbox *b, struct store_batch *batch);
 
 /* account_kept.c: the entries of one mailbox that go in one batch. */
 struct kept_page {

@@ -57,6 +57,8 @@ struct page {
         uint32_t copies_first;
         size_t copy_count;
         struct kept_page kept; /* EXPUNGE */
+        struct range_list gone;
+        uint64_t gone_modseq; /* of all that go in this page; 0: none */
         int result;
 };
 
@@ -232,6 +234,10 @@ static bool remove_entry(struct page *p, const struct message_entry *e)
                 return false;
         if (c->asked.kind == ACCOUNT_EXPUNGE && p->result == 0)
                 p->result = account_keep(c->account, &p->kept, e, p->batch);
+        if (!p->gone_modseq) /* RFC 7162 section 3.2.4: going is a change, too */
+                p->gone_modseq = ++b->highest_modseq;
+        if (p->result == 0)
+                p->result = add_uid(&p->gone, e->uid);
         b->message_count--;
         b->unseen_count -= !(e->flags & MESSAGE_SEEN);
         b->deleted_count -= !!(e->flags & MESSAGE_DELETED);
@@ -371,6 +377,9 @@ static bool commit_page(struct page *p)
         if (p->result == 0 && p->copy_count)
                 put_copies(p);
         account_keep_end(c->account, &p->kept, p->result == 0 ? p->batch : NULL);
+        if (p->result == 0 && p->gone_modseq)
+                account_put_gone(p->box, p->gone_modseq, p->gone.items, p->gone.count, p->batch);
+        free(p->gone.items);
         buffer_done(&p->copies);
         buffer_done(&p->run);
         if (p->result == 0 && p->batch && c->asked.kind != ACCOUNT_COPY)

@@ -370,4 +370,90 @@ TEST(what_moves_is_not_kept)
         end();
 }
 
+/* ---- which UIDs went ---------------------------------------------------------- */
+
+static struct expunged_range went[16384];
+static size_t went_count;
+static uint64_t went_since;
+
+static void got_went(void *arg, int result, uint64_t since, const struct expunged_range *ranges,
+                     size_t count)
+{
+        (void) arg;
+        CHECK(result == 0 && count <= 16384, "which went");
+        if (count)
+                memcpy(went, ranges, count * sizeof went[0]);
+        went_count = count;
+        went_since = since;
+        is_done = true;
+}
+
+static bool has_gone(uint64_t modseq, uint32_t uid)
+{
+        for (size_t i = 0; i < went_count; i++)
+                if (went[i].modseq > modseq && went[i].first <= uid && uid <= went[i].last)
+                        return true;
+        return false;
+}
+
+/* Expunges message by message, UID n at the nth turn, some of them in a page with
+ * others; what is told for each modseq is what went since. */
+static void check_went(unsigned turns, unsigned reopen_every)
+{
+        static uint64_t modseq_at[2000];
+        const uint64_t id = status_of(S("INBOX")).mailbox_id;
+
+        for (unsigned i = 0; i < turns; i++) {
+                modseq_at[i] = status_of(S("INBOX")).highest_modseq;
+                CHECK(change(ACCOUNT_EXPUNGE, id, i * 2 + 1, i * 2 + 1, S("")) == 0, "expunge");
+                CHECK(status_of(S("INBOX")).highest_modseq > modseq_at[i], "a change as others");
+                if (i % reopen_every == reopen_every - 1)
+                        reopen();
+        }
+        account_expunged(account, id, got_went, NULL);
+        wait();
+        for (unsigned i = 0; i < turns; i++) {
+                if (modseq_at[i] < went_since)
+                        continue;
+                for (unsigned k = 0; k < turns; k++)
+                        CHECK(has_gone(modseq_at[i], k * 2 + 1) == (k >= i) &&
+                                      !has_gone(modseq_at[i], k * 2 + 2),
+                              "exactly what went");
+        }
+}
+
+TEST(it_says_what_went_since_when)
+{
+        begin(0, 0);
+        deliver(S("INBOX"), 200);
+        check_went(100, 1000);
+        CHECK(went_since == 0 && went_count == 100, "all of it");
+        end();
+        begin(0, 0);
+        deliver(S("INBOX"), 700);
+        check_went(350, 1); /* a slot each: the ring goes round */
+        CHECK(went_since > 0 && went_count == 256, "the newest");
+        end();
+}
+
+TEST(a_deleted_mailbox_leaves_no_slots)
+{
+        struct store_batch *b;
+        uint64_t id;
+
+        begin(0, 0);
+        deliver(S("Old"), 3);
+        id = status_of(S("Old")).mailbox_id;
+        CHECK(change(ACCOUNT_EXPUNGE, id, 2, 2, S("")) == 0, "expunge");
+        b = account_batch(account);
+        CHECK(account_delete_mailbox(account, S("Old"), b) == 0 && commit(b) == 0, "delete");
+        do_chores();
+        CHECK(account_create_mailbox(account, S("Old"), b = account_batch(account)) == 0, "again");
+        CHECK(commit(b) == 0, "commit");
+        account_expunged(account, status_of(S("Old")).mailbox_id, got_went, NULL);
+        wait();
+        CHECK(went_count == 0 && went_since == 0, "another one");
+        end();
+}
+
 TEST_MAIN()

@@ -281,6 +281,7 @@ int account_delete_mailbox(struct account *a, struct span name, struct store_bat
                 store_delete(batch, account_key(key, 'k', b->id));
         store_delete(batch, account_key(key, 'm', b->id));
         store_put(batch, account_key(key, 'l', b->id), name);
+        account_drop_gone(b, batch);
         account_note_deleted(a, b);
         account_remove_box(a, b);
         return 0;

@@ -237,6 +237,16 @@ typedef void account_kept_fn(void *arg, int result, const struct kept_messages *
 void account_list_kept(struct account *a, const struct kept_place *behind, account_kept_fn *done,
                        void *arg);
 
+/* Which UIDs went, in the order of their modseq: everything that went at a
+ * greater modseq than `since`, and perhaps some that went before. */
+struct expunged_range {
+        uint64_t modseq;
+        uint32_t first, last;
+};
+typedef void account_expunged_fn(void *arg, int result, uint64_t since,
+                                 const struct expunged_range *list, size_t count);
+void account_expunged(struct account *a, uint64_t mailbox_id, account_expunged_fn *done, void *arg);
+
 /* Does this account keep expunged messages too long? 0 with its address; -EAGAIN:
  * not too long; -ENOENT: none. Opens nothing. */
 typedef void account_keeps_fn(void *arg, int result, struct span address);
