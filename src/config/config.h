@@ -149,6 +149,7 @@ struct config {
         struct config_list source_addresses; /* that connections to other hosts come from */
         bool downgrade_signed;
         uint64_t trace_days, trace_size;
+        uint64_t expunge_keep_ms, expunge_keep_size; /* 0: off; 0: no bound */
         uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;
         struct span log_level;

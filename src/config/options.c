@@ -774,6 +774,33 @@ const struct option options[] = {
                 .example = "10G",
         },
         {
+                .name = "expunge_keep",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(expunge_keep_ms),
+                .value = "7d",
+                .min = 0,
+                .max = UINT64_C(3650) * 24 * 3600 * 1000,
+                .brief = "How long deleted messages can be brought back",
+                .text = "By hayauma mailbox undelete: what users expunge, delete over POP3, or "
+                        "delete with a whole mailbox. It does not count for their quota. When the "
+                        "disk is full, it goes at once. 0 keeps none.",
+                .example = "30d",
+        },
+        {
+                .name = "expunge_keep_size",
+                .type = OPTION_SIZE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(expunge_keep_size),
+                .value = "1G",
+                .min = 1024,
+                .max = UINT64_C(1) << 50,
+                .zero_is_none = true,
+                .brief = "How many octets of deleted messages are kept for one account",
+                .text = "Past it the oldest go before their time. 0 sets no bound.",
+                .example = "100M",
+        },
+        {
                 .name = "pop_before_smtp",
                 .type = OPTION_DURATION,
                 .change = OPTION_RELOAD,
