@@ -7,6 +7,7 @@
 #include <unicode/utf8.h>
 
 #include "base/test.h"
+#include "base/utf8.h"
 #include "route/route.h"
 
 enum { LINE_ROOM = 8192, FIELDS = 5 };
@@ -95,7 +96,7 @@ static void add_character(struct text *t, UChar32 c)
 
         if (type == U_SURROGATE || type == U_UNASSIGNED || has_changed(c))
                 t->is_known = false;
-        U8_APPEND_UNSAFE((uint8_t *) t->octets, t->len, c);
+        t->len += utf8_put((uint32_t) c, t->octets + t->len);
 }
 
 /* "\u00DF", "\x{1F600}" and `""` have their meaning. */
