@@ -483,7 +483,8 @@ static struct verdict parse_reply(const char *reply)
         return v;
 }
 
-/* What speaks against the message as it is, if anything. */
+/* What speaks against the message as it is, if anything: said now, in the session,
+ * so that nothing has to be returned later (RFC 5321 section 6.2). */
 static struct verdict judge(const struct edge_transaction *t, const char *body_error)
 {
         const struct config *c = t->edge->process->config;
@@ -709,6 +710,7 @@ static void discard(struct edge_transaction *t)
         give_back(t);
 }
 
+/* From the 250 on it is ours (RFC 5321 section 6.1): none before it is durable. */
 void edge_transaction_committed(struct edge_transaction *t, unsigned status,
                                 struct ipc_items results)
 {

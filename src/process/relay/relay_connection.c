@@ -197,7 +197,7 @@ static void note_session(const struct relay_connection *c, struct relay_job *j)
         char more[RELAY_TLS_TEXT_MAX];
 
         relay_tls_describe(c, more);
-        relay_job_note_session(j, smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN,
+        relay_job_note_session(j, smtp_client_offers(c->client),
                                tls ? tls_session_version(tls) : NULL,
                                tls ? tls_session_cipher(tls) : NULL, more);
 }
