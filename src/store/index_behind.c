@@ -112,9 +112,12 @@ static int put_all_below(struct behind *b)
                         list[count++] = LIST_OBJECT(node, struct level_entry, node);
         if (list)
                 qsort(list, count, sizeof *list, by_key);
-        for (size_t i = 0; i < count && r == 0; i++)
-                r = list[i]->is_removed ? index_remove(b->below, level_key(list[i]))
-                                        : index_put(b->below, level_key(list[i]), level_value(list[i]));
+        for (size_t i = 0; i < count && r == 0; i++) {
+                const struct level_entry *e = list[i];
+
+                r = e->is_removed ? index_remove(b->below, level_key(e))
+                                  : index_put(b->below, level_key(e), level_value(e));
+        }
         free(list);
         return r;
 }
@@ -528,7 +531,8 @@ static int make_list(struct merge *m, struct level_run *waiting, struct level_ru
         int r = 0;
 
         while (r == 0 && (!m->given_max || reached < m->given_max)) {
-                const struct level_entry *w = level_run_peek(waiting), *p = level_run_peek(pushing), *e;
+                const struct level_entry *w = level_run_peek(waiting);
+                const struct level_entry *p = level_run_peek(pushing), *e;
                 const int c = !w || !p ? 0 : level_compare(level_key(w), level_key(p)) *
                                                      (m->is_reverse ? -1 : 1);
 

@@ -22,8 +22,8 @@ static unsigned random_below(unsigned n)
 /* Of two partitions, or a short key of none. */
 static struct span make_key(unsigned number, char out[64])
 {
-        int len = snprintf(out, 64, "k%s%04u", number % 2 ? "1111111111111111k" : "2222222222222222k",
-                           number);
+        int len = snprintf(out, 64, "k%s%04u",
+                           number % 2 ? "1111111111111111k" : "2222222222222222k", number);
 
         if (number % 37 == 0)
                 len = snprintf(out, 64, "b%04u", number);
@@ -50,7 +50,8 @@ static bool visit(void *arg, struct span key, struct span value)
 static void check_scan(struct index *a, struct index *b)
 {
         char one[64], two[64];
-        struct span from = make_key(random_below(KEYS), one), to = make_key(random_below(KEYS), two);
+        struct span from = make_key(random_below(KEYS), one);
+        struct span to = make_key(random_below(KEYS), two);
         const bool may_block = random_below(2);
         struct index_range range = {.is_reverse = random_below(2)};
         struct seen in_a = {.max = 1 + random_below(VISITED_MAX)}, in_b = {.max = in_a.max};

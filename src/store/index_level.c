@@ -224,8 +224,8 @@ static void bury_dead(struct level *level, struct level_head *head)
 
 /* Keys are compared only as often as something new needs its place; the pointers of
  * what is sorted already are moved in pieces. */
-static void sort_in(struct level_entry **sorted, size_t sorted_count, struct level_entry *const *fresh,
-                    size_t fresh_count)
+static void sort_in(struct level_entry **sorted, size_t sorted_count,
+                    struct level_entry *const *fresh, size_t fresh_count)
 {
         size_t rest = sorted_count;
 
