@@ -76,6 +76,7 @@ struct config {
         struct config_list relay_mail_from;
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
+        struct config_list lmtp_sockets;
         struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_dnsbls dnsbl;
         bool accept_unresolvable_domains;

@@ -284,8 +284,21 @@ const struct option options[] = {
                 .change = OPTION_RELOAD,
                 .offset = FIELD(local_relay),
                 .brief = "The server that mail for relay_domains is handed to",
-                .text = "Without it, that mail goes where the MX records of its domain say.",
+                .text = "Without it, that mail goes where the MX records of its domain say. "
+                        "lmtp:unix:/path is the socket of an LMTP server on this machine.",
                 .example = "\"[mail.example.jp]\"",
+        },
+        {
+                .name = "lmtp_sockets",
+                .type = OPTION_PATHS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(lmtp_sockets),
+                .default_text = "none",
+                .brief = "Sockets of LMTP servers on this machine that a mailertable may name",
+                .text = "A row of the mailertable with lmtp:unix:/path works only for a path that "
+                        "stands here; for local_relay and smart_host it need not. hayauma run "
+                        "connects to it, under the user it was started by.",
+                .example = "{ \"/run/dovecot/lmtp\" }",
         },
 #include "config/options_policy.inc"
         {

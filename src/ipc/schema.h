@@ -52,6 +52,8 @@ enum {
         M(11, status)                                                                              \
         M(12, reloaded)                                                                            \
         M(13, users_changed)                                                                       \
+        M(17, socket_query) /* from relay */                                                       \
+        M(18, socket_answer) /* to it */                                                           \
         M(15, compiled) /* from compiler */                                                        \
         /* edge to keeper, and its answers */                                                      \
         M(20, body)                                                                                \
@@ -167,6 +169,16 @@ enum tls_what {
 
 #define IPC_FIELDS_stop(F) F(U32, drain_ms, 0, _)
 #define IPC_FIELDS_users_changed(F) F(U8, reserved, 0, _)
+
+/* A next hop is a Unix socket (config/sockets.h): the relay has no file system, the
+ * supervisor connects for it. */
+#define IPC_FIELDS_socket_query(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, path, 256, _)
+/* +fd where error is 0: the connected socket. */
+#define IPC_FIELDS_socket_answer(F)                                                                \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, error, 0, _) /* a positive errno */
 
 /* supervisor to compiler, after start (+fd configuration), one each, then go.
  * +fd: the table's text, read only. */
