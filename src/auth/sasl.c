@@ -43,6 +43,7 @@ const struct sasl_mechanism sasl_mechanisms[] = {
         { SPAN("SCRAM-SHA-1-PLUS"), SASL_BINDING | SASL_PROOF },
         { SPAN("SCRAM-SHA-1"), SASL_PROOF },
         { SPAN("EXTERNAL"), SASL_EXTERNAL },
+        { SPAN("CRAM-MD5"), SASL_SECRET },
         { SPAN("PLAIN"), SASL_PLAINTEXT },
         { SPAN("LOGIN"), SASL_PLAINTEXT },
         { SPAN("APOP"), SASL_APOP },
@@ -162,6 +163,24 @@ static int set_verifier(struct sasl *s)
         return r;
 }
 
+/* CRAM-MD5 (RFC 2195) compares with the password itself: where an account has
+ * none in the file, and where there is no account, with one nobody knows. */
+static int set_secret(struct sasl *s)
+{
+        const struct users_account *a = identify(s);
+        unsigned char drawn[SECRET_LEN];
+        char text[PASSWORD_OCTETS_MAX + 1];
+        int r;
+
+        if (!a || !apop_read_secret(a->apop, text)) {
+                randombytes_buf(drawn, sizeof drawn);
+                sodium_bin2hex(text, sizeof text, drawn, sizeof drawn);
+        }
+        r = gsasl_property_set(s->session, GSASL_PASSWORD, text);
+        sodium_memzero(text, sizeof text);
+        return r;
+}
+
 /* PLAIN and LOGIN: the comparison is for others, and takes its time. */
 static int keep_password(struct sasl *s)
 {
@@ -206,12 +225,14 @@ static int callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property propert
                 return s->steps && !gsasl_property_fast(session, GSASL_SCRAM_ITER)
                                ? set_verifier(s)
                                : GSASL_NO_CALLBACK;
+        case GSASL_PASSWORD:
+                return s->mechanism->flags & SASL_SECRET ? set_secret(s) : GSASL_NO_CALLBACK;
         case GSASL_VALIDATE_SIMPLE:
                 return keep_password(s);
         case GSASL_VALIDATE_EXTERNAL:
                 return validate_external(s);
         default:
-                return GSASL_NO_CALLBACK; /* passwords in the clear there are none of */
+                return GSASL_NO_CALLBACK;
         }
 }
 
@@ -398,6 +419,8 @@ enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
                 return step_apop(s, text);
         if (is_login(s))
                 return step_login(s, text, out);
+        if ((s->mechanism->flags & SASL_SECRET) && s->steps == 1) /* the server speaks first */
+                return in.p ? SASL_MALFORMED : run(s, text, out);
         if (!in.p && s->steps == 1)
                 return SASL_CHALLENGE;
         /* A channel is bound by the -PLUS mechanisms and by no other (RFC 5802

@@ -32,6 +32,7 @@ enum sasl_mechanism_flag {
         SASL_BINDING = 2,   /* needs channel binding, hence TLS */
         SASL_EXTERNAL = 4,  /* needs a client certificate */
         SASL_PROOF = 8,     /* needs a verifier in the users file */
+        SASL_SECRET = 32,   /* needs the password itself in the users file */
         SASL_APOP = 16,     /* no SASL: POP3's APOP comes this way, and is never offered as one.
                              * One message: name NUL digest NUL stamp, which is the edge's */
 };
