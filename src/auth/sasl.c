@@ -84,10 +84,9 @@ static void keep_text(char out[USERS_ADDRESS_MAX], const char *text)
 
 /* The account of the name the client gave, which is kept. NULL: there is none,
  * or it wants to act as another. */
-static const struct users_account *identify(struct sasl *s)
+static const struct users_account *identify_as(struct sasl *s, const char *authid,
+                                               const char *authzid)
 {
-        const char *authid = gsasl_property_fast(s->session, GSASL_AUTHID);
-        const char *authzid = gsasl_property_fast(s->session, GSASL_AUTHZID);
         const struct users_account *a = NULL, *other;
 
         keep_text(s->login_name, authid);
@@ -102,6 +101,12 @@ static const struct users_account *identify(struct sasl *s)
                 snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len,
                          a->address.p);
         return a;
+}
+
+static const struct users_account *identify(struct sasl *s)
+{
+        return identify_as(s, gsasl_property_fast(s->session, GSASL_AUTHID),
+                           gsasl_property_fast(s->session, GSASL_AUTHZID));
 }
 
 /* Always the same for a name, and known to nobody: whether there is such an
@@ -182,17 +187,14 @@ static int set_secret(struct sasl *s)
 }
 
 /* PLAIN and LOGIN: the comparison is for others, and takes its time. */
-static int keep_password(struct sasl *s)
+static void keep_password(struct sasl *s, const char *password)
 {
-        const char *password = gsasl_property_fast(s->session, GSASL_PASSWORD);
         const size_t len = password ? strlen(password) : 0;
 
-        (void) identify(s);
         s->needs_check = true;
         /* One that is too long is nobody's: it is compared all the same. */
         s->password_len = len < sizeof s->password ? len : sizeof s->password - 1;
         memcpy(s->password, password ? password : "", s->password_len);
-        return GSASL_OK;
 }
 
 static int validate_external(struct sasl *s)
@@ -228,7 +230,9 @@ static int callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property propert
         case GSASL_PASSWORD:
                 return s->mechanism->flags & SASL_SECRET ? set_secret(s) : GSASL_NO_CALLBACK;
         case GSASL_VALIDATE_SIMPLE:
-                return keep_password(s);
+                (void) identify(s);
+                keep_password(s, gsasl_property_fast(session, GSASL_PASSWORD));
+                return GSASL_OK;
         case GSASL_VALIDATE_EXTERNAL:
                 return validate_external(s);
         default:
@@ -405,10 +409,39 @@ static enum sasl_status step_apop(struct sasl *s, struct span in)
                                                                          : SASL_REFUSED;
 }
 
+/* A message of PLAIN in printable ASCII is what SASLprep would make of it (RFC
+ * 4013 section 2: nothing to map, nothing prohibited), whose tables cost more than
+ * all the rest of a login. authzid NUL authcid NUL password: RFC 4616 section 2.
+ * False: any other message, for the library. */
+static bool step_ascii_plain(struct sasl *s, struct span in, enum sasl_status *ret_status)
+{
+        char text[3 * 256];
+        size_t nul[2] = {0}, count = 0;
+
+        if (in.len >= sizeof text || !(s->mechanism->flags & SASL_PLAINTEXT) || is_login(s))
+                return false;
+        for (size_t i = 0; i < in.len; i++) {
+                if (in.p[i] == '\0' && count < 2)
+                        nul[count++] = i;
+                else if (in.p[i] < ' ' || in.p[i] > '~')
+                        return false;
+        }
+        if (count != 2 || nul[1] == nul[0] + 1 || nul[1] + 1 == in.len)
+                return false;
+        memcpy(text, in.p, in.len);
+        text[in.len] = '\0';
+        (void) identify_as(s, text + nul[0] + 1, text);
+        keep_password(s, text + nul[1] + 1);
+        sodium_memzero(text, sizeof text);
+        *ret_status = s->is_mismatched ? SASL_REFUSED : SASL_CHECK;
+        return true;
+}
+
 enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
 {
         /* An initial response that is there and empty is not one that is absent. */
         const struct span text = {in.p && in.len == 0 ? "" : in.p, in.len};
+        enum sasl_status status;
 
         buffer_clear(out);
         if (++s->steps > SASL_STEPS_MAX || in.len > SASL_BLOB_MAX)
@@ -417,6 +450,8 @@ enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
                 return in.len == 0 ? SASL_GRANTED : SASL_MALFORMED;
         if (s->mechanism->flags & SASL_APOP)
                 return step_apop(s, text);
+        if (step_ascii_plain(s, text, &status))
+                return status;
         if (is_login(s))
                 return step_login(s, text, out);
         if ((s->mechanism->flags & SASL_SECRET) && s->steps == 1) /* the server speaks first */
