@@ -10,9 +10,10 @@
 
 #include "auth/apop.h"
 #include "auth/password.h"
+#include "auth/scram.h"
 #include "base/cleanup.h"
 
-enum { SECRET_LEN = 32, KEY_MAX = 32, BASE64_KEY = 48 };
+enum { SECRET_LEN = 32 };
 
 struct sasl_engine {
         Gsasl *gsasl;
@@ -24,12 +25,16 @@ struct sasl_engine {
 struct sasl {
         struct sasl_engine *engine;
         const struct sasl_mechanism *mechanism;
-        Gsasl_session *session;
+        Gsasl_session *session; /* NULL for APOP and SCRAM */
         unsigned steps;
         bool has_begun;     /* the client's first message was seen */
         bool is_proved;     /* all that is left is for the client to see our last message */
         bool is_mismatched; /* wants to act as somebody else */
         bool needs_check;   /* a password was given */
+        struct scram scram;
+        struct password_scram verifier;
+        unsigned char exporter[SASL_EXPORTER_LEN], end_point[SCRAM_BINDING_MAX];
+        size_t exporter_len, end_point_len;
         char external_name[USERS_ADDRESS_MAX];
         char account[USERS_ADDRESS_MAX];
         char login_name[USERS_ADDRESS_MAX];
@@ -131,41 +136,16 @@ static int make_false_verifier(const struct sasl *s, struct password_scram *ret)
         return 0;
 }
 
-static int set_base64(struct sasl *s, Gsasl_property property, const unsigned char *p, size_t len)
+/* What the account proves itself by; where there is none, what nobody can. */
+static int set_verifier(struct sasl *s, const struct users_account *a)
 {
-        char text[2 * PASSWORD_SCRAM_SALT_MAX];
+        const struct span stored = !a ? (struct span) {0}
+                                      : s->scram.is_sha1 ? a->scram_sha1 : a->scram;
+        const size_t key_len = s->scram.is_sha1 ? PASSWORD_SCRAM_SHA1_KEY : PASSWORD_SCRAM_KEY;
 
-        sodium_bin2base64(text, sizeof text, p, len, sodium_base64_VARIANT_ORIGINAL);
-        return gsasl_property_set(s->session, property, text);
-}
-
-static bool is_sha1(const struct sasl *s)
-{
-        return span_starts_with_nocase(s->mechanism->name, SPAN_LITERAL("SCRAM-SHA-1"));
-}
-
-static int set_verifier(struct sasl *s)
-{
-        const struct users_account *a = identify(s);
-        const struct span stored = !a ? (struct span) {0} : is_sha1(s) ? a->scram_sha1 : a->scram;
-        const size_t key_len = is_sha1(s) ? PASSWORD_SCRAM_SHA1_KEY : PASSWORD_SCRAM_KEY;
-        struct password_scram v;
-        char iterations[16];
-        int r;
-
-        if (stored.len == 0 || password_scram_parse_keys(stored, key_len, &v) < 0)
-                if (make_false_verifier(s, &v) < 0)
-                        return GSASL_MALLOC_ERROR;
-        snprintf(iterations, sizeof iterations, "%u", v.iterations);
-        r = gsasl_property_set(s->session, GSASL_SCRAM_ITER, iterations);
-        if (r == GSASL_OK)
-                r = set_base64(s, GSASL_SCRAM_SALT, v.salt, v.salt_len);
-        if (r == GSASL_OK)
-                r = set_base64(s, GSASL_SCRAM_STOREDKEY, v.stored_key, key_len);
-        if (r == GSASL_OK)
-                r = set_base64(s, GSASL_SCRAM_SERVERKEY, v.server_key, key_len);
-        sodium_memzero(&v, sizeof v);
-        return r;
+        if (stored.len && password_scram_parse_keys(stored, key_len, &s->verifier) == 0)
+                return 0;
+        return make_false_verifier(s, &s->verifier);
 }
 
 /* CRAM-MD5 (RFC 2195) compares with the password itself: where an account has
@@ -220,13 +200,6 @@ static int callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property propert
 
         (void) gsasl;
         switch (property) {
-        case GSASL_SCRAM_ITER:
-        case GSASL_SCRAM_SALT:
-        case GSASL_SCRAM_STOREDKEY:
-        case GSASL_SCRAM_SERVERKEY:
-                return s->steps && !gsasl_property_fast(session, GSASL_SCRAM_ITER)
-                               ? set_verifier(s)
-                               : GSASL_NO_CALLBACK;
         case GSASL_PASSWORD:
                 return s->mechanism->flags & SASL_SECRET ? set_secret(s) : GSASL_NO_CALLBACK;
         case GSASL_VALIDATE_SIMPLE:
@@ -270,6 +243,25 @@ struct sasl_engine *sasl_engine_free(struct sasl_engine *e)
 
 /* ---- one exchange ------------------------------------------------------- */
 
+static size_t keep_binding(unsigned char *out, size_t room, struct span value)
+{
+        if (value.len == 0 || value.len > room)
+                return 0;
+        memcpy(out, value.p, value.len);
+        return value.len;
+}
+
+/* Told of a binding, the exchange takes a client that says it was offered none for
+ * one that is being lied to (RFC 5802 section 6). */
+static void begin_scram(struct sasl *s, const struct sasl_facts *facts)
+{
+        s->scram = SCRAM_INIT;
+        s->scram.is_sha1 = span_starts_with_nocase(s->mechanism->name, SPAN_LITERAL("SCRAM-SHA-1"));
+        s->scram.is_bound = s->mechanism->flags & SASL_BINDING;
+        s->exporter_len = keep_binding(s->exporter, sizeof s->exporter, facts->exporter);
+        s->end_point_len = keep_binding(s->end_point, sizeof s->end_point, facts->end_point);
+}
+
 int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_facts *facts,
              struct sasl **ret_s)
 {
@@ -284,7 +276,9 @@ int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_fac
                 return -ENOMEM;
         s->engine = e;
         s->mechanism = m;
-        if (m->flags & SASL_APOP) {
+        if (m->flags & SASL_PROOF)
+                begin_scram(s, facts);
+        if (m->flags & (SASL_APOP | SASL_PROOF)) {
                 *ret_s = s;
                 return 0;
         }
@@ -294,16 +288,6 @@ int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_fac
                 return r == GSASL_MALLOC_ERROR ? -ENOMEM : -ENOENT;
         }
         gsasl_session_hook_set(s->session, s);
-        /* Only where binding was offered too: told of it, the library takes a
-         * client that says it was not for one who is being lied to (RFC 5802
-         * section 6). */
-        if (facts->exporter.len == SASL_EXPORTER_LEN)
-                r = set_base64(s, GSASL_CB_TLS_EXPORTER, (const void *) facts->exporter.p,
-                               facts->exporter.len);
-        if (r != GSASL_OK) {
-                sasl_free(s);
-                return -ENOMEM;
-        }
         if (facts->external_name.len < sizeof s->external_name && facts->external_name.len)
                 memcpy(s->external_name, facts->external_name.p, facts->external_name.len);
         *ret_s = s;
@@ -315,6 +299,7 @@ struct sasl *sasl_free(struct sasl *s)
         if (s) {
                 if (s->session)
                         gsasl_finish(s->session);
+                scram_done(&s->scram);
                 sodium_memzero(s, sizeof *s);
                 free(s);
         }
@@ -326,8 +311,8 @@ static bool is_login(const struct sasl *s)
         return span_equal(s->mechanism->name, SPAN_LITERAL("LOGIN"));
 }
 
-/* What the library's answer means; `out` holds what it had to say. */
-static enum sasl_status judge(struct sasl *s, int r, struct buffer *out)
+/* What the library's answer means. */
+static enum sasl_status judge(struct sasl *s, int r)
 {
         switch (r) {
         case GSASL_NEEDS_MORE:
@@ -337,16 +322,10 @@ static enum sasl_status judge(struct sasl *s, int r, struct buffer *out)
                         return SASL_REFUSED;
                 if (s->needs_check)
                         return SASL_CHECK;
-                if (out->len) { /* the server's proof: the client answers with nothing */
-                        s->is_proved = true;
-                        return SASL_CHALLENGE;
-                }
                 return SASL_GRANTED;
         case GSASL_MALLOC_ERROR:
                 return SASL_TROUBLE;
         case GSASL_AUTHENTICATION_ERROR:
-        case GSASL_NO_CB_TLS_EXPORTER:
-        case GSASL_NO_CB_TLS_UNIQUE:
                 return SASL_REFUSED;
         default:
                 return SASL_MALFORMED;
@@ -366,7 +345,7 @@ static enum sasl_status run(struct sasl *s, struct span in, struct buffer *out)
         gsasl_free(made);
         if (appended < 0)
                 return SASL_TROUBLE;
-        return judge(s, r, out);
+        return judge(s, r);
 }
 
 /* The library's own words are "User Name", which not every client knows. */
@@ -387,6 +366,44 @@ static enum sasl_status step_login(struct sasl *s, struct span in, struct buffer
         if (status == SASL_CHALLENGE)
                 (void) buffer_append_string(out, "Password:");
         return status;
+}
+
+static enum sasl_status scram_status(int r)
+{
+        return r == -EACCES ? SASL_REFUSED : r == -ENOMEM ? SASL_TROUBLE : SASL_MALFORMED;
+}
+
+static enum sasl_status step_scram(struct sasl *s, struct span in, struct buffer *out)
+{
+        const struct scram_bindings bindings = {
+                .exporter = {(const char *) s->exporter, s->exporter_len},
+                .end_point = {(const char *) s->end_point, s->end_point_len},
+        };
+        unsigned char drawn[SCRAM_NONCE_MADE * 3 / 4];
+        char nonce[SCRAM_NONCE_MADE + 1];
+        int r;
+
+        if (s->has_begun) {
+                r = scram_final(&s->scram, in, &s->verifier, out);
+                if (r == 0 && s->is_mismatched)
+                        r = -EACCES;
+                if (r < 0) {
+                        buffer_clear(out);
+                        return scram_status(r);
+                }
+                s->is_proved = true; /* the client answers ours with nothing */
+                return SASL_CHALLENGE;
+        }
+        r = scram_first(&s->scram, in, &bindings);
+        if (r == 0)
+                r = set_verifier(s, identify_as(s, s->scram.name, s->scram.act_as));
+        randombytes_buf(drawn, sizeof drawn);
+        sodium_bin2base64(nonce, sizeof nonce, drawn, sizeof drawn,
+                          sodium_base64_VARIANT_ORIGINAL);
+        if (r == 0)
+                r = scram_challenge(&s->scram, &s->verifier, nonce, out);
+        s->has_begun = true;
+        return r == 0 ? SASL_CHALLENGE : scram_status(r);
 }
 
 /* RFC 1939 section 7. */
@@ -456,14 +473,10 @@ enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
                 return step_login(s, text, out);
         if ((s->mechanism->flags & SASL_SECRET) && s->steps == 1) /* the server speaks first */
                 return in.p ? SASL_MALFORMED : run(s, text, out);
-        if (!in.p && s->steps == 1)
+        if (in.len == 0 && s->steps == 1 && (!in.p || (s->mechanism->flags & SASL_PROOF)))
                 return SASL_CHALLENGE;
-        /* A channel is bound by the -PLUS mechanisms and by no other (RFC 5802
-         * section 6); the library would let both mistakes pass. */
-        if ((s->mechanism->flags & SASL_PROOF) && !s->has_begun &&
-            (in.len && text.p[0] == 'p') != ((s->mechanism->flags & SASL_BINDING) != 0))
-                return SASL_MALFORMED;
-        s->has_begun = s->has_begun || in.len > 0;
+        if (s->mechanism->flags & SASL_PROOF)
+                return step_scram(s, text, out);
         return run(s, text, out);
 }
 
