@@ -544,7 +544,9 @@ const struct option options[] = {
                 .value = "SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL PLAIN LOGIN",
                 .brief = "How clients may prove who they are",
                 .text = "Those of PLUS, EXTERNAL, PLAIN and LOGIN are offered under TLS only. "
-                        "SCRAM-SHA-1 works for accounts that have a verifier for it.",
+                        "SCRAM-SHA-1 works for accounts that have a verifier for it, CRAM-MD5 for "
+                        "those made by \"hayauma user\" with --apop, which keeps the password as "
+                        "it is; MD5 is weak.",
                 .example = "{ \"SCRAM-SHA-256\", \"PLAIN\" }",
         },
         {

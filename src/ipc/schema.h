@@ -432,6 +432,7 @@ enum commit_status {
         F(BOOL, has_initial, 0, _)                                                                 \
         F(OCTETS, octets, IPC_SASL_MAX, _) /* the initial response */                              \
         F(OCTETS, exporter, 32, _)     /* tls-exporter (RFC 9266), where -PLUS is offered */       \
+        F(OCTETS, end_point, 64, _)    /* tls-server-end-point (RFC 5929), likewise */             \
         F(OCTETS, certificate_name, 320, _) /* whom a checked client certificate names */
 #define IPC_FIELDS_auth_step(F)                                                                    \
         F(U64, login, 0, _)                                                                        \
