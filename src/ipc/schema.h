@@ -27,6 +27,7 @@ enum {
         IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
         IPC_SASL_MAX = 9216,           /* what 12288 octets of base64 hold (RFC 4954 section 4) */
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
+        IPC_PLACES_MAX = 256,          /* STORE_PLACES_MAX */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
         IPC_RANGES_MAX = 50000,        /* of UIDs */
         IPC_IMPORT_MESSAGE_MAX = 768 * 1024, /* larger ones go by mailbox.append */
@@ -110,6 +111,10 @@ enum {
         M(92, append_order)                                                                        \
         M(93, blob_query)                                                                          \
         M(94, blob_octets)                                                                         \
+        M(95, place_query)                                                                         \
+        M(96, places)                                                                              \
+        M(97, segment_query)                                                                       \
+        M(98, segment_file)                                                                        \
         /* directory to relay: where we log in ourselves; then relay asks */                       \
         M(110, relay_hosts)                                                                        \
         M(111, relay_login_start)                                                                  \
@@ -629,6 +634,30 @@ enum folder_verb {
         F(U64, size, 0, _)   /* of the whole */                                                    \
         F(OCTETS, octets, IPC_BLOB_PART_MAX, _)
 
+/* Where stored bodies lie, in the order asked for; `segment` 0: ask for the octets.
+ * What is read there is the body if its checksum is right (store/store.h). */
+#define IPC_FIELDS_place_query(F)                                                                  \
+        F(U64, query, 0, _)                                                                        \
+        F(ITEMS, blobs, IPC_PLACES_MAX, blob)
+#define IPC_FIELDS_blob(F) F(U64, blob_id, 0, _)
+#define IPC_FIELDS_places(F)                                                                       \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, status, 0, _) /* 0 or a positive errno */                                           \
+        F(ITEMS, places, IPC_PLACES_MAX, place)
+#define IPC_FIELDS_place(F)                                                                        \
+        F(U64, blob_id, 0, _)                                                                      \
+        F(U64, segment, 0, _)                                                                      \
+        F(U64, offset, 0, _)                                                                       \
+        F(U64, size, 0, _)                                                                         \
+        F(U64, checksum, 0, _)
+/* +fd: a segment of mail, read-only. */
+#define IPC_FIELDS_segment_query(F)                                                                \
+        F(U64, query, 0, _)                                                                        \
+        F(U64, segment, 0, _)
+#define IPC_FIELDS_segment_file(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, status, 0, _)
+
 /* The kinds of items that messages carry. */
 #define IPC_ITEM_KINDS(I)                                                                          \
         I(metric)                                                                                  \
@@ -645,5 +674,7 @@ enum folder_verb {
         I(uid_span)                                                                                \
         I(folder_row)                                                                              \
         I(append_message)                                                                          \
+        I(blob)                                                                                    \
+        I(place)                                                                                   \
         I(import_message)                                                                          \
         I(relay_host)
