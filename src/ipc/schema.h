@@ -29,6 +29,7 @@ enum {
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
         IPC_PLACES_MAX = 256,          /* STORE_PLACES_MAX */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
+        IPC_ROW_OCTETS = 52,           /* of each */
         IPC_RANGES_MAX = 50000,        /* of UIDs */
         IPC_IMPORT_MESSAGE_MAX = 768 * 1024, /* larger ones go by mailbox.append */
         IPC_KEYWORDS_MAX = 32,         /* of a mailbox */
@@ -517,16 +518,7 @@ enum auth_status {
 #define IPC_FIELDS_view_page(F)                                                                    \
         F(U64, view, 0, _)                                                                         \
         F(BOOL, is_last, 0, _)                                                                     \
-        F(ITEMS, rows, IPC_ROWS_MAX, message_row)
-#define IPC_FIELDS_message_row(F)                                                                  \
-        F(U32, uid, 0, _)                                                                          \
-        F(U32, flags, 0, _)    /* enum message_flag */                                             \
-        F(U32, keywords, 0, _) /* bits by the keywords of the view */                              \
-        F(U64, modseq, 0, _)                                                                       \
-        F(U64, arrived_us, 0, _)                                                                   \
-        F(U64, saved_us, 0, _)                                                                     \
-        F(U64, size, 0, _)                                                                         \
-        F(U64, blob_id, 0, _)
+        F(OCTETS, rows, IPC_ROWS_MAX * IPC_ROW_OCTETS, _) /* message_row.h */
 /* What one commit changed, in one or several frames. */
 #define IPC_FIELDS_view_change(F)                                                                  \
         F(U64, view, 0, _)                                                                         \
@@ -534,7 +526,7 @@ enum auth_status {
         F(U32, uid_next, 0, _)                                                                     \
         F(U64, highest_modseq, 0, _)                                                               \
         F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)                                              \
-        F(ITEMS, rows, IPC_ROWS_MAX, message_row)                                                  \
+        F(OCTETS, rows, IPC_ROWS_MAX * IPC_ROW_OCTETS, _)                                          \
         F(ITEMS, gone, IPC_RANGES_MAX, uid_span)
 #define IPC_FIELDS_uid_span(F) F(U32, first, 0, _) F(U32, last, 0, _)
 /* The view has ended: the mailbox was deleted, or there was too much to tell
@@ -670,7 +662,6 @@ enum folder_verb {
         I(dsn_recipient)                                                                           \
         I(argument)                                                                                \
         I(keyword)                                                                                 \
-        I(message_row)                                                                             \
         I(uid_span)                                                                                \
         I(folder_row)                                                                              \
         I(append_message)                                                                          \
