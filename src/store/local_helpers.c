@@ -169,6 +169,25 @@ static void answer_blob(struct local *l, struct query *q)
                 q->result = -EBADMSG;
 }
 
+/* Those that lie in a segment of mail; what is in the queue is not for others. */
+static void answer_places(struct local *l, struct query *q)
+{
+        struct store_place *places = query_places(q);
+
+        for (size_t i = 0; i < q->limit; i++) {
+                struct store_place *p = &places[i];
+                struct blob_place found;
+
+                if (apply_find_blob(l->index, p->blob_id, true, &q->octets, &found) < 0 ||
+                    found.kind != BLOB_IN_SEGMENT || !log_is_mail(&l->log, found.segment))
+                        continue;
+                p->segment = found.segment;
+                p->offset = found.offset;
+                p->size = found.size;
+                p->checksum = found.checksum;
+        }
+}
+
 static bool give(void *arg, struct span text)
 {
         struct query *q = arg;
@@ -186,6 +205,8 @@ void local_answer(struct local *l, struct query *q)
                         q->result = r;
         } else if (q->kind == QUERY_BLOB) {
                 answer_blob(l, q);
+        } else if (q->kind == QUERY_PLACES) {
+                answer_places(l, q);
         } else if (q->kind == QUERY_TRACE) {
                 const int r = q->limit ? trace_find(l->trace, q->number, give, q) : 0;
 
