@@ -458,7 +458,8 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
 {
         static const struct span known[] = {
                 SPAN("SCRAM-SHA-256-PLUS"), SPAN("SCRAM-SHA-256"), SPAN("SCRAM-SHA-1-PLUS"),
-                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("PLAIN"), SPAN("LOGIN"),
+                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("CRAM-MD5"), SPAN("PLAIN"),
+                SPAN("LOGIN"),
         };
 
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -468,7 +469,8 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
                 }
         }
         return REFUSE(why, "\"%.*s\" is no mechanism of ours; there are SCRAM-SHA-256-PLUS, "
-                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, PLAIN and LOGIN",
+                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, CRAM-MD5, PLAIN and "
+                      "LOGIN",
                       TEXT(s));
 }
 

@@ -166,10 +166,13 @@ TEST(plain_messages_are_known)
                       == plains[i].is_plain, plains[i].name);
                 arena_done(&arena);
         }
-        CHECK(search_text_is_word(SPAN_LITERAL("hello")), "word");
-        CHECK(!search_text_is_word(SPAN_LITERAL("hello there")), "two words");
-        CHECK(!search_text_is_word(SPAN_LITERAL("subject:")), "field");
-        CHECK(!search_text_is_word(SPAN_LITERAL("")), "empty");
+        CHECK(span_equal(search_text_word(SPAN_LITERAL("hello")), SPAN_LITERAL("hello")), "word");
+        CHECK(span_equal(search_text_word(SPAN_LITERAL("hi there all")), SPAN_LITERAL("there")),
+              "the longest of three");
+        CHECK(span_equal(search_text_word(SPAN_LITERAL("subject: re")), SPAN_LITERAL("subject")),
+              "field");
+        CHECK(search_text_word(SPAN_LITERAL(" : ")).len == 0, "none");
+        CHECK(search_text_word(SPAN_LITERAL("")).len == 0, "empty");
 }
 
 TEST_MAIN()
