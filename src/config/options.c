@@ -274,7 +274,7 @@ const struct option options[] = {
                 .text = "Mail with 8-bit text or binary parts gets a transfer encoding where the "
                         "next host takes it only so. That breaks a DKIM signature, and what "
                         "is within multipart/signed: such mail goes back to its sender "
-                        "instead, with status 5.6.2. To a mailbox here only lines go: binary "
+                        "instead, with status 5.6.1. To a mailbox here only lines go: binary "
                         "parts become base64, and a message that is signed is refused with 5.6.1.",
                 .example = "yes",
         },

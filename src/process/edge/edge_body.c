@@ -264,7 +264,7 @@ bool edge_body_add(struct edge_body *b, struct edge *e, struct span octets)
 
 int edge_body_convert(struct edge_body *b, bool may_have_nul)
 {
-        b->convert = mime_convert_new(may_have_nul);
+        b->convert = mime_convert_new(MIME_CONVERT_TO_LINES, may_have_nul);
         return b->convert ? 0 : -ENOMEM;
 }
 

@@ -251,9 +251,9 @@ static void fail_unfit(struct relay_connection *c, struct relay_job *j, int erro
 {
         take_job_off(j);
         if (error == -EPERM)
-                relay_job_fail(j, 554, "5.6.2", "not sent: the host takes no 8-bit text, and "
+                relay_job_fail(j, 554, "5.6.1", "not sent: the host takes no 8-bit text, and "
                                "re-encoding would break the message's signature", c->host);
-        else if (error == -ENOTSUP)
+        else if (error == -ENOTSUP || error == -EMSGSIZE)
                 relay_job_fail(j, 554, "5.6.3", "not sent: the host takes no 8-bit text, and "
                                "the message cannot be re-encoded", c->host);
         else
