@@ -498,6 +498,7 @@ enum auth_status {
 #define IPC_FIELDS_quota_answer(F)                                                                 \
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
+        F(BOOL, is_news, 0, _) /* the first refusal of this hour or day: postmaster is told */     \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
