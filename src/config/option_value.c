@@ -440,6 +440,9 @@ static int parse_listen(struct span s, struct config_listen *ret_l, struct buffe
 
                 if (r < 0)
                         return r;
+                if (l.protocol == LISTEN_LMTP && l.port == 25) /* RFC 2033 section 5 */
+                        return REFUSE(why, "\"%.*s\": LMTP has no place on port 25; 24 is usual",
+                                      TEXT(s));
         } else {
                 l.host = span_skip(rest, 5);
                 if (l.host.len == 0 || l.host.p[0] != '/' || l.host.len > SOCKET_PATH_MAX)
@@ -455,7 +458,8 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
 {
         static const struct span known[] = {
                 SPAN("SCRAM-SHA-256-PLUS"), SPAN("SCRAM-SHA-256"), SPAN("SCRAM-SHA-1-PLUS"),
-                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("PLAIN"), SPAN("LOGIN"),
+                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("CRAM-MD5"), SPAN("PLAIN"),
+                SPAN("LOGIN"),
         };
 
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -465,7 +469,8 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
                 }
         }
         return REFUSE(why, "\"%.*s\" is no mechanism of ours; there are SCRAM-SHA-256-PLUS, "
-                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, PLAIN and LOGIN",
+                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, CRAM-MD5, PLAIN and "
+                      "LOGIN",
                       TEXT(s));
 }
 

@@ -54,6 +54,8 @@ enum {
         M(11, status)                                                                              \
         M(12, reloaded)                                                                            \
         M(13, users_changed)                                                                       \
+        M(17, socket_query) /* from relay */                                                       \
+        M(18, socket_answer) /* to it */                                                           \
         M(15, compiled) /* from compiler */                                                        \
         /* edge to keeper, and its answers */                                                      \
         M(20, body)                                                                                \
@@ -174,6 +176,16 @@ enum tls_what {
 #define IPC_FIELDS_stop(F) F(U32, drain_ms, 0, _)
 #define IPC_FIELDS_users_changed(F) F(U8, reserved, 0, _)
 
+/* A next hop is a Unix socket (config/sockets.h): the relay has no file system, the
+ * supervisor connects for it. */
+#define IPC_FIELDS_socket_query(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, path, 256, _)
+/* +fd where error is 0: the connected socket. */
+#define IPC_FIELDS_socket_answer(F)                                                                \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, error, 0, _) /* a positive errno */
+
 /* supervisor to compiler, after start (+fd configuration), one each, then go.
  * +fd: the table's text, read only. */
 #define IPC_FIELDS_table(F)                                                                        \
@@ -217,6 +229,7 @@ enum tls_what {
         F(OCTETS, header_message_id, 1000, _) /* RFC5322.Message-ID, a key of `why` */             \
         F(U64, hold_until_us, 0, _)    /* not delivered before (RFC 4865); 0: at once */           \
         F(U64, deliver_by_us, 0, _)    /* since 1970 (RFC 2852); 0: no such time */                \
+        F(OCTETS, held_for, IPC_TEXT_MAX, _) /* why it stays in the queue till released */         \
         F(U32, local_prefix_len, 0, _) /* first octets of the body: for mailboxes only */          \
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
@@ -308,6 +321,7 @@ enum commit_status {
         F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
         F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
         F(BOOL, sends_dsn, 0, _) /* the host took over who is to be notified (RFC 3461) */         \
+        F(BOOL, keeps_time, 0, _) /* the host knows DELIVERBY (RFC 2852) */                        \
         F(OCTETS, detail, 1000, _) /* of the session, for the record: "tls=TLSv1.3 cipher=…" */    \
         F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
 
@@ -424,6 +438,7 @@ enum commit_status {
         F(BOOL, has_initial, 0, _)                                                                 \
         F(OCTETS, octets, IPC_SASL_MAX, _) /* the initial response */                              \
         F(OCTETS, exporter, 32, _)     /* tls-exporter (RFC 9266), where -PLUS is offered */       \
+        F(OCTETS, end_point, 64, _)    /* tls-server-end-point (RFC 5929), likewise */             \
         F(OCTETS, certificate_name, 320, _) /* whom a checked client certificate names */
 #define IPC_FIELDS_auth_step(F)                                                                    \
         F(U64, login, 0, _)                                                                        \

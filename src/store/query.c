@@ -140,7 +140,9 @@ static int run_get(struct query *q, struct index *index, bool may_block)
 
 int query_run(struct query *q, struct index *index, bool may_block)
 {
-        const struct index_range range = {q->from, q->to, q->is_reverse};
+        const struct index_range range = {.from = q->from, .to = q->to,
+                                          .is_reverse = q->is_reverse,
+                                          .limit = q->kind == QUERY_SCAN ? q->limit + 1 : 0};
         int r;
 
         q->result = 0;

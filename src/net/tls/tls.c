@@ -504,6 +504,24 @@ bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len)
         return done;
 }
 
+size_t tls_session_end_point(struct tls_session *t, unsigned char *out)
+{
+        const X509 *shown = SSL_get_certificate(t->ssl);
+        int hash = NID_undef;
+        unsigned len = 0;
+
+        if (!shown || OBJ_find_sigid_algs(X509_get_signature_nid(shown), &hash, NULL) != 1 ||
+            hash == NID_undef)
+                return 0;
+        if (hash == NID_md5 || hash == NID_sha1)
+                hash = NID_sha256;
+        if (X509_digest(shown, EVP_get_digestbynid(hash), out, &len) != 1 ||
+            len > TLS_END_POINT_MAX)
+                len = 0;
+        ERR_clear_error();
+        return len;
+}
+
 /* Text without NUL and controls, whatever stands in the certificate. */
 static bool take_address(const ASN1_STRING *text, char *out, size_t size)
 {

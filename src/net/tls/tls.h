@@ -67,6 +67,13 @@ int tls_warm_up(void);
  * is not of TLS 1.3, which alone makes it sure without conditions. */
 bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len);
 
+/* Channel binding "tls-server-end-point" (RFC 5929 section 4.1) of a server's
+ * session: the hash of the certificate that it showed, into `out` of
+ * TLS_END_POINT_MAX; its length, or 0 where there is none (a certificate signed
+ * with Ed25519 has no hash to take). */
+enum { TLS_END_POINT_MAX = 64 };
+size_t tls_session_end_point(struct tls_session *t, unsigned char *out);
+
 /* The mail address that the peer's certificate names (the first rfc822Name, or
  * emailAddress of the subject), if we asked for one and an authority of ours
  * signed it. False: there is none. */

@@ -11,6 +11,7 @@
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_control.h"
+#include "process/keeper/keeper_expire.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
@@ -173,6 +174,7 @@ static void check_intake(void *arg)
                 for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
                         tell_intake(k, &k->edges[i]);
         }
+        keeper_expire_disk(k, state == STORE_FULL);
         queue_sweep(&k->queue, clock_now_us());
         timer_set(k->intake_timer, INTAKE_CHECK_MS);
 }
@@ -252,6 +254,8 @@ static int start(struct process *p)
         if (r == 0)
                 r = keeper_queue_start(k);
         if (r == 0)
+                r = keeper_expire_start(k);
+        if (r == 0)
                 r = timer_new(p->loop, check_intake, k, &k->intake_timer);
         if (r < 0)
                 return r;
@@ -278,6 +282,7 @@ static void on_reloaded(struct process *p)
         k->queue.block_min_us = c->queue.retry_min_ms * 1000;
         k->queue.block_max_us = c->queue.retry_max_ms * 1000;
         keeper_hosts_reload(k);
+        keeper_expire_reload(k);
 }
 
 /* Edges have ended before us and relays are asked to end with us: whatever is
@@ -288,6 +293,7 @@ static void on_stop(struct process *p, uint64_t drain_ms)
 
         (void) drain_ms;
         keeper_control_stop(k);
+        keeper_expire_stop(k);
         k->is_stopping = true;
         k->store = store_close(k->store); /* what was committed becomes durable and is answered */
         for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)

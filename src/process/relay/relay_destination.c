@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "config/sockets.h"
 #include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
@@ -77,11 +78,25 @@ static int set_literal(struct relay_destination *d, struct span host)
         return endpoint_from_host(host, d->port, &d->addresses[0].at);
 }
 
-/* 0, -ENOMEM, or -EINVAL: it is no next hop that leads out of this machine. */
+/* A socket of this machine. */
+static int set_path(struct relay_destination *d, const struct next_hop *hop)
+{
+        d->is_host = true;
+        d->is_lmtp = span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp"));
+        d->addresses = calloc(1, sizeof *d->addresses);
+        if (!d->addresses)
+                return -ENOMEM;
+        d->address_count = 1;
+        return endpoint_from_path(hop->host, &d->addresses[0].at);
+}
+
+/* 0, -ENOMEM, or -EINVAL: it is no next hop that a connection leads to. */
 static int destination_fill(struct relay_destination *d, const struct next_hop *hop)
 {
         struct endpoint literal;
 
+        if (hop->is_unix)
+                return set_path(d, hop);
         d->port = hop->port;
         d->is_host = hop->is_host;
         d->is_lmtp = span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp"));
@@ -452,11 +467,10 @@ static void fail_as_told(struct relay_job *j, struct span reply)
         relay_job_fail(j, (unsigned) code, status, text, "");
 }
 
-static const char *unsendable(const struct next_hop *hop)
+static const char *unsendable(const struct relay *r, const struct next_hop *hop)
 {
-        if (hop->is_unix)
-                return "a socket path cannot be reached from the relay process, which has no "
-                       "file system: give the LMTP server a TCP port";
+        if (hop->is_unix && !sockets_may_reach(r->process->config, hop->host))
+                return "mail may not go to this Unix socket: lmtp_sockets does not name it";
         if (!span_equal_nocase(hop->mailer, SPAN_LITERAL("smtp"))
             && !span_equal_nocase(hop->mailer, SPAN_LITERAL("esmtp"))
             && !span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp")))
@@ -477,7 +491,7 @@ static int destination_get(struct relay *r, struct relay_job *j, struct relay_de
                 fail_as_told(j, hop.host);
                 return -EINVAL;
         } else if (!d)
-                why = unsendable(&hop);
+                why = unsendable(r, &hop);
         if (why) {
                 relay_job_fail(j, 0, "4.3.5", why, "");
                 return -EINVAL;

@@ -505,8 +505,8 @@ static void send_results(struct relay_job *j, const char *host, bool is_host_fai
                 return;
         s = CHANNEL_SEND(r->keeper, outcome, -1, .job = j->number, .message_id = j->message_id,
                          .host = span_from_string(host), .is_host_failure = is_host_failure,
-                         .sends_dsn = j->sends_dsn, .detail = span_from_string(j->detail),
-                         .results = j->items);
+                         .sends_dsn = j->sends_dsn, .keeps_time = j->keeps_time,
+                         .detail = span_from_string(j->detail), .results = j->items);
         if (s < 0)
                 log_event(LOG_ERROR, "outcome_not_sent", LOG_U64("job", j->number),
                           LOG_ERRNO("error", s));
@@ -556,12 +556,13 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
         add_result(j, rcpt, reply, host);
 }
 
-void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
+void relay_job_note_session(struct relay_job *j, unsigned offers, const char *tls_version,
                             const char *tls_cipher, const char *more)
 {
         const struct span failed = span_first(j->fallback_for, 600);
 
-        j->sends_dsn = sends_dsn;
+        j->sends_dsn = offers & SMTP_CLIENT_OFFER_DSN;
+        j->keeps_time = offers & SMTP_CLIENT_OFFER_DELIVERBY;
         snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
                  tls_cipher ? tls_cipher : "", j->is_converted ? " converted" : "", more,

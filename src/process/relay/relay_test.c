@@ -462,7 +462,7 @@ static const struct {
         { "closed at DATA", CLOSES_AT_DATA, NULL, "4.4.2", "lost while we waited for the reply to",
           true },
         { "nobody listens", GOOD, "smtp:[127.0.0.1]:1", "4.4.1", "refused", true },
-        { "a socket path", GOOD, "lmtp:unix:/run/lmtp", "4.3.5", "socket path", false },
+        { "a socket path", GOOD, "lmtp:unix:/run/lmtp", "4.3.5", "lmtp_sockets", false },
         { "no next hop", GOOD, "smtp:[", "4.3.5", "cannot be understood", false },
         { "another mailer", GOOD, "discard:x", "4.3.5", "mailer", false },
 };
