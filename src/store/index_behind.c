@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/codec.h"
@@ -30,6 +31,8 @@ enum {
         WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
         OVERRUN = 4,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
+        NAP_MS = 20,                     /* without memory, so often: */
+        NAPS = 100,
         HEAD_OCTETS = 17,                /* of a key: its letter and partition */
 };
 
@@ -91,6 +94,13 @@ static struct span key_of(const struct entry *e)
 static struct span value_of(const struct entry *e)
 {
         return span_make(e->octets + e->key_len, e->value_len);
+}
+
+static void nap(void)
+{
+        const struct timespec t = {.tv_nsec = NAP_MS * 1000000L};
+
+        nanosleep(&t, NULL);
 }
 
 static struct entry *level_find(const struct level *level, struct span key, uint64_t hash)
@@ -208,6 +218,19 @@ static void level_clear(struct level *level)
         level->bytes = 0;
 }
 
+/* What is written here is durable in the log already: without memory there is only
+ * waiting for some, and after that no going on. */
+static int add_patiently(struct behind *b, struct span key, struct span value, struct entry **ret)
+{
+        int r = level_add(b, &b->waiting, key, value, ret);
+
+        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
+                nap();
+                r = level_add(b, &b->waiting, key, value, ret);
+        }
+        return r;
+}
+
 static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
 {
         const uint64_t hash = hash_span(key, b->seed);
@@ -223,7 +246,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
                 is_new = old->is_new;
                 level_drop(&b->waiting, old);
         }
-        r = level_add(b, &b->waiting, key, value, &e);
+        r = add_patiently(b, key, value, &e);
         if (r == 0)
                 e->is_new = is_new;
         return r;
@@ -241,7 +264,7 @@ static int wait_remove(struct behind *b, struct span key)
         }
         if (e)
                 level_drop(&b->waiting, e);
-        r = level_add(b, &b->waiting, key, span_make(NULL, 0), &e);
+        r = add_patiently(b, key, span_make(NULL, 0), &e);
         if (r == 0)
                 e->is_removed = true;
         return r;
@@ -267,10 +290,16 @@ static int by_key(const void *a, const void *b)
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        const struct entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
+        const size_t size = (b->pushing.entries.count + 1) * sizeof(struct entry *);
+        const struct entry **list = malloc(size);
         size_t count = 0;
-        int r = list ? 0 : -ENOMEM;
+        int r;
 
+        for (int i = 0; i < NAPS && !list; i++) {
+                nap();
+                list = malloc(size);
+        }
+        r = list ? 0 : -ENOMEM;
         LIST_FOR_EACH (node, &b->pushing.order)
                 if (list)
                         list[count++] = LIST_OBJECT(node, struct entry, node);
@@ -339,8 +368,8 @@ static void wait_for_push(struct behind *b)
 static void start_push(struct behind *b)
 {
         wait_for_push(b);
-        if (b->waiting.entries.count == 0)
-                return;
+        if (b->waiting.entries.count == 0 || b->is_broken)
+                return; /* broken: a half of a group may wait, which must never get below */
         swap_levels(b);
         b->is_pushing = true;
         pthread_cond_broadcast(&b->changed);
@@ -373,15 +402,30 @@ static bool should_push(const struct behind *b)
 
 /* ---- writing ------------------------------------------------------------ */
 
+/* Room for a whole operation, so that none is there by half. */
+static int make_room(struct behind *b, size_t n)
+{
+        char *room;
+        int r = buffer_reserve(&b->ops, n, &room);
+
+        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
+                nap();
+                r = buffer_reserve(&b->ops, n, &room);
+        }
+        return r;
+}
+
 static int collect(struct behind *b, enum op_kind kind, struct span key, struct span value)
 {
-        int r = write_u8(&b->ops, (uint8_t) kind);
+        int r = make_room(b, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
 
+        if (r == 0)
+                r = write_u8(&b->ops, (uint8_t) kind);
         if (r == 0)
                 r = write_octets(&b->ops, key);
         if (r == 0)
                 r = write_octets(&b->ops, value);
-        if (r < 0) { /* the writer's own thread: nobody else looks before write() */
+        if (r < 0 && r != -ENOMEM) { /* the writer's own thread: nobody else looks before write() */
                 pthread_mutex_lock(&b->lock);
                 b->is_broken = true;
                 pthread_mutex_unlock(&b->lock);
@@ -508,6 +552,7 @@ static int behind_write(struct index *i)
         } else {
                 pthread_mutex_lock(&b->lock);
                 r = let_wait(b);
+                b->is_broken |= r < 0;
                 pthread_mutex_unlock(&b->lock);
                 push_when_due(b);
         }
