@@ -9,7 +9,7 @@
 #include "base/hash.h"
 
 /* An account with one mailbox takes some 600 bytes. */
-enum { CACHED_MAX = 8192, MODSEQ_FIRST = 1 };
+enum { CACHED_MAX = 128 * 1024, MODSEQ_FIRST = 1 };
 
 /* One that waits for an account to be read. */
 struct opening {

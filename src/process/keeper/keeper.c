@@ -80,7 +80,9 @@ static const struct channel_handler access_handler = {
                [IPC_folder_order] = keeper_on_folder_order,
                [IPC_change_order] = keeper_on_change_order,
                [IPC_append_order] = keeper_on_append_order,
-               [IPC_blob_query] = keeper_on_blob_query},
+               [IPC_blob_query] = keeper_on_blob_query,
+               [IPC_place_query] = keeper_on_place_query,
+               [IPC_segment_query] = keeper_on_segment_query},
         .credit = keeper_view_credit,
         .closed = access_closed,
 };

@@ -106,6 +106,15 @@ const struct imap_message *imap_view_at(const struct imap_view *v, size_t index)
 /* The index of the first message with at least this UID; `count` if none. */
 size_t imap_view_find(const struct imap_view *v, uint32_t uid);
 
+/* The same for UIDs that grow from call to call, without searching for each: a
+ * finger starts as {0} and belongs to one view. The message or NULL. */
+struct imap_finger {
+        size_t row;
+        unsigned at;
+};
+const struct imap_message *imap_view_forward(const struct imap_view *v, struct imap_finger *f,
+                                             uint32_t uid);
+
 /* The message of this UID, or NULL; `ret_index` may be NULL. */
 const struct imap_message *imap_view_message(const struct imap_view *v, uint32_t uid,
                                              size_t *ret_index);
