@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "store/account.h"
+#include "store/batch.h"
 
 /* ---- subscriptions ---------------------------------------------------------- */
 
@@ -160,7 +161,8 @@ static void put_keywords(const struct mailbox *b, struct store_batch *batch)
         char key[ACCOUNT_KEY_MAX];
 
         for (unsigned i = 0; i < b->keywords->count; i++)
-                (void) write_octets(&value, b->keywords->names[i]); /* all of them fit */
+                if (write_octets(&value, b->keywords->names[i]) < 0) /* all of them fit */
+                        batch->error = -ENOMEM;
         store_put(batch, account_key(key, 'k', b->id), buffer_span(&value));
         buffer_done(&value);
 }
