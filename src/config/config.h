@@ -74,6 +74,9 @@ struct config {
         } processes;
         struct config_list domains, relay_domains;
         struct config_list relay_mail_from;
+        struct config_list relay_certificates; /* fingerprints in lower case without ":", names,
+                                                * "issuer:name", "*" */
+        struct config_list trusted_users;
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
         struct config_list lmtp_sockets;

@@ -76,6 +76,7 @@ size_t option_size(enum option_type type)
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:
@@ -474,6 +475,34 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
                       TEXT(s));
 }
 
+/* A SHA-256 in hexadecimal, or whom an authority of tls.client_ca vouches for. */
+static int parse_certificate(struct span s, struct arena *arena, struct span *ret,
+                             struct buffer *why)
+{
+        char *out = arena_alloc(arena, s.len + 1);
+        size_t digits = 0;
+
+        if (!out)
+                return -ENOMEM;
+        for (size_t i = 0; i < s.len; i++) {
+                if (s.p[i] < ' ' || s.p[i] > '~')
+                        return REFUSE(why, "\"%.*s\" names no certificate", TEXT(s));
+                if (s.p[i] != ':')
+                        out[digits++] = ascii_lower(s.p[i]);
+        }
+        *ret = span_make(out, digits);
+        if (digits == 64 && strspn(out, "0123456789abcdef") >= 64)
+                return 0;
+        if (span_equal(s, SPAN_LITERAL("*")) || span_find(s, '.') != SIZE_MAX ||
+            (span_starts_with_nocase(s, SPAN_LITERAL("issuer:")) && s.len > 7)) {
+                ascii_lower_copy(out, s);
+                *ret = span_make(out, s.len);
+                return 0;
+        }
+        return REFUSE(why, "\"%.*s\" names no certificate; write its SHA-256, a host name or mail "
+                      "address in it, issuer:NAME, or *", TEXT(s));
+}
+
 static int parse_tls_policy(struct span s, struct arena *arena, struct span *ret,
                             struct buffer *why)
 {
@@ -492,6 +521,8 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
         const bool is_pattern = o->type == OPTION_PATTERNS && s.len && s.p[0] == '.';
         int r;
 
+        if (o->type == OPTION_CERTIFICATES)
+                return parse_certificate(s, arena, ret, why);
         if (o->type == OPTION_MECHANISMS)
                 return parse_mechanism(s, ret, why);
         if (o->type == OPTION_PATHS) {
@@ -637,6 +668,7 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:
@@ -691,6 +723,7 @@ static size_t field_count(const struct option *o, const void *field)
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:
@@ -737,6 +770,7 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:

@@ -196,6 +196,30 @@ const struct option options[] = {
                 .example = "{ \"example.jp\", \".example.jp\" }",
         },
         {
+                .name = "relay_certificates",
+                .type = OPTION_CERTIFICATES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(relay_certificates),
+                .brief = "Certificates whose owners may relay without login",
+                .text = "Under TLS a client may show a certificate. One whose SHA-256 stands here "
+                        "may relay, whoever signed it; so may one that an authority of "
+                        "tls.client_ca vouches for and that has this host name or mail address, "
+                        "or whose issuer's common name is that behind issuer:. \"*\" is each that "
+                        "tls.client_ca vouches for.",
+                .example = "{ \"mx2.example.jp\", \"issuer:Our branch CA\" }",
+        },
+        {
+                .name = "trusted_users",
+                .type = OPTION_NAMES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(trusted_users),
+                .value = "root daemon uucp",
+                .brief = "Users of this machine who may send as somebody else",
+                .text = "A message that any other user submits with \"sendmail -f\" and an "
+                        "address that is not his own is marked with X-Authentication-Warning.",
+                .example = "{ \"root\", \"www-data\" }",
+        },
+        {
                 .name = "proxy_networks",
                 .type = OPTION_NETWORKS,
                 .change = OPTION_RELOAD,

@@ -31,6 +31,7 @@ enum {
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
         IPC_ROW_OCTETS = 52,           /* of each */
         IPC_RANGES_MAX = 50000,        /* of UIDs */
+        IPC_EXPUNGED_MAX = 10000,      /* ranges with their modseq in one frame */
         IPC_IMPORT_MESSAGE_MAX = 768 * 1024, /* larger ones go by mailbox.append */
         IPC_KEYWORDS_MAX = 32,         /* of a mailbox */
         IPC_APPENDS_MAX = 200,         /* messages of one MULTIAPPEND */
@@ -118,6 +119,8 @@ enum {
         M(96, places)                                                                              \
         M(97, segment_query)                                                                       \
         M(98, segment_file)                                                                        \
+        /* keeper to access */                                                                     \
+        M(99, view_expunged)                                                                       \
         /* directory to relay: where we log in ourselves; then relay asks */                       \
         M(110, relay_hosts)                                                                        \
         M(111, relay_login_start)                                                                  \
@@ -495,6 +498,7 @@ enum auth_status {
 #define IPC_FIELDS_quota_answer(F)                                                                 \
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
+        F(BOOL, is_news, 0, _) /* the first refusal of this hour or day: postmaster is told */     \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
@@ -530,6 +534,13 @@ enum auth_status {
         F(U64, highest_modseq, 0, _)                                                               \
         F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)
 #define IPC_FIELDS_keyword(F) F(OCTETS, name, 64, _)
+/* Behind view_head, where it is known: the UIDs that went (store/mailbox.h,
+ * account_expunged); in one or several frames. */
+#define IPC_FIELDS_view_expunged(F)                                                                \
+        F(U64, view, 0, _)                                                                         \
+        F(U64, since, 0, _)                                                                        \
+        F(ITEMS, ranges, IPC_EXPUNGED_MAX, expunged)
+#define IPC_FIELDS_expunged(F) F(U64, modseq, 0, _) F(U32, first, 0, _) F(U32, last, 0, _)
 #define IPC_FIELDS_view_page(F)                                                                    \
         F(U64, view, 0, _)                                                                         \
         F(BOOL, is_last, 0, _)                                                                     \
@@ -678,6 +689,7 @@ enum folder_verb {
         I(argument)                                                                                \
         I(keyword)                                                                                 \
         I(uid_span)                                                                                \
+        I(expunged)                                                                                \
         I(folder_row)                                                                              \
         I(append_message)                                                                          \
         I(blob)                                                                                    \

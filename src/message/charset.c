@@ -302,11 +302,12 @@ static const struct iso_2022_jp_table *japanese_table(UConverter *c)
 static int read_japanese(UConverter *c, struct span text, struct buffer *out)
 {
         const struct iso_2022_jp_table *t = japanese_table(c);
-        const int r = t ? iso_2022_jp_read(t, text, out) : 0;
+        size_t used = 0;
+        const int r = t ? iso_2022_jp_read(t, text, out, &used) : 0;
 
-        if (r)
-                return r < 0 ? r : 0;
-        return convert_japanese(c, text, out);
+        if (r < 0 || used == text.len)
+                return r;
+        return convert_japanese(c, span_skip(text, used), out);
 }
 
 int charset_japanese_by_library(struct span text, struct buffer *out)

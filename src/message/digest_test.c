@@ -173,6 +173,23 @@ TEST(plain_messages_are_known)
               "field");
         CHECK(search_text_word(SPAN_LITERAL(" : ")).len == 0, "none");
         CHECK(search_text_word(SPAN_LITERAL("")).len == 0, "empty");
+        for (size_t at = 0; at < 70; at++) { /* every place, needles short and long */
+                char hay[128];
+
+                for (size_t len = 1; len <= 40; len++) {
+                        const struct span text = span_make(hay, at + len);
+                        struct span needle =
+                                SPAN_LITERAL("abcabcabdabcabcabdabcabcabdabcabcabdabcz");
+
+                        memset(hay, 'a', sizeof hay);
+                        needle.len = len;
+                        memcpy(hay + at, needle.p, len);
+                        CHECK(search_text_contains(text, needle), "in it");
+                        hay[at + len - 1] = '#';
+                        CHECK(search_text_contains(text, needle) ==
+                              (memmem(hay, text.len, needle.p, len) != NULL), "as memmem says");
+                }
+        }
 }
 
 TEST_MAIN()

@@ -11,7 +11,15 @@ struct reading {
         struct span rest;
         enum set set;
         char *to;
+        const char *line; /* the last one known to begin in ASCII */
+        char *line_to;
 };
+
+static void begin_line(struct reading *r, const char *at)
+{
+        r->line = at;
+        r->line_to = r->to;
+}
 
 static bool take_escape(struct reading *r)
 {
@@ -46,6 +54,8 @@ static bool take_ascii(struct reading *r)
                 if (!is_text((unsigned char) *p, r->set))
                         return false;
                 *r->to++ = *p++;
+                if (p[-1] == '\n' && r->set == ASCII)
+                        begin_line(r, p);
         }
         r->rest = span_make(p, (size_t) (end - p));
         return true;
@@ -62,6 +72,7 @@ static bool take_line_end(struct reading *r)
         r->to += n;
         r->rest = span_skip(r->rest, n);
         r->set = ASCII;
+        begin_line(r, r->rest.p);
         return true;
 }
 
@@ -85,7 +96,8 @@ static bool take_pairs(struct reading *r)
         return take_line_end(r);
 }
 
-int iso_2022_jp_read(const struct iso_2022_jp_table *t, struct span text, struct buffer *out)
+int iso_2022_jp_read(const struct iso_2022_jp_table *t, struct span text, struct buffer *out,
+                     size_t *ret_used)
 {
         struct reading r = {.table = t, .rest = text, .set = ASCII};
         bool is_good = true;
@@ -97,6 +109,7 @@ int iso_2022_jp_read(const struct iso_2022_jp_table *t, struct span text, struct
         if (result < 0)
                 return result;
         r.to = to;
+        begin_line(&r, text.p);
         while (r.rest.len && is_good) {
                 if (r.rest.p[0] == '\x1B')
                         is_good = take_escape(&r);
@@ -105,7 +118,12 @@ int iso_2022_jp_read(const struct iso_2022_jp_table *t, struct span text, struct
                 else
                         is_good = take_ascii(&r);
         }
-        if (is_good)
+        if (is_good) {
+                *ret_used = text.len;
                 buffer_commit(out, (size_t) (r.to - to));
-        return is_good;
+        } else {
+                *ret_used = (size_t) (r.line - text.p);
+                buffer_commit(out, (size_t) (r.line_to - to));
+        }
+        return 0;
 }

@@ -20,7 +20,9 @@ struct iso_2022_jp_table {
         } cells[ISO_2022_JP_ROWS][ISO_2022_JP_CELLS];
 };
 
-/* Appends text as UTF-8. 1; 0 with nothing appended, where there is anything that
- * is not ASCII, JIS X 0201 Roman where it is ASCII, or a pair of JIS X 0208 (by
- * "ESC $ B") of which the table knows; or as buffer_reserve(). */
-int iso_2022_jp_read(const struct iso_2022_jp_table *t, struct span text, struct buffer *out);
+/* Appends text as UTF-8, up to the line in which there is anything that is not
+ * ASCII, JIS X 0201 Roman where it is ASCII, or a pair of JIS X 0208 (by "ESC $ B")
+ * of which the table knows. What is left over begins in ASCII, as text does. 0 with
+ * the octets read, all or less; or as buffer_reserve(). */
+int iso_2022_jp_read(const struct iso_2022_jp_table *t, struct span text, struct buffer *out,
+                     size_t *ret_used);

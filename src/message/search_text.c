@@ -4,6 +4,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "base/utf8.h"
 #include "message/charset.h"
 #include "message/encoded_word.h"
@@ -11,18 +15,52 @@
 #include "message/search_fold.h"
 #include "message/transfer_decode.h"
 
-enum { DECODED_MAX = 256 * 1024 * 1024, PREVIEW_SOURCE_MAX = 16 * 1024, DEPTH_MAX = 60 };
+enum { DECODED_MAX = 256 * 1024 * 1024, PREVIEW_SOURCE_MAX = 16 * 1024, DEPTH_MAX = 60,
+       SHORT_MAX = 32 /* octets of a needle */ };
 
 int search_text_fold(struct span text, struct buffer *out)
 {
         return search_fold(text, out);
 }
 
+#ifdef __SSE2__
+/* Sixteen places at a time, by the first and the last octet of the needle. What it
+ * costs at worst grows with the needle, so that must be short. */
+static bool contains_short(struct span folded, struct span needle)
+{
+        const __m128i first = _mm_set1_epi8(needle.p[0]);
+        const __m128i last = _mm_set1_epi8(needle.p[needle.len - 1]);
+        size_t i = 0;
+
+        for (; folded.len - i >= needle.len + 15; i += 16) {
+                const char *const p = folded.p + i;
+                const __m128i a = _mm_loadu_si128((const __m128i *) (const void *) p);
+                const __m128i b = _mm_loadu_si128(
+                        (const __m128i *) (const void *) (p + needle.len - 1));
+                unsigned places = (unsigned) _mm_movemask_epi8(
+                        _mm_and_si128(_mm_cmpeq_epi8(a, first), _mm_cmpeq_epi8(b, last)));
+
+                for (; places; places &= places - 1)
+                        if (memcmp(p + __builtin_ctz(places), needle.p, needle.len) == 0)
+                                return true;
+        }
+        return folded.len - i >= needle.len &&
+               memmem(folded.p + i, folded.len - i, needle.p, needle.len);
+}
+#else
+static bool contains_short(struct span folded, struct span needle)
+{
+        return memmem(folded.p, folded.len, needle.p, needle.len);
+}
+#endif
+
 bool search_text_contains(struct span folded, struct span needle)
 {
-        if (needle.len == 0)
-                return true;
-        return folded.len >= needle.len && memmem(folded.p, folded.len, needle.p, needle.len);
+        if (needle.len == 0 || folded.len < needle.len)
+                return needle.len == 0;
+        if (needle.len <= SHORT_MAX)
+                return contains_short(folded, needle);
+        return memmem(folded.p, folded.len, needle.p, needle.len);
 }
 
 void search_text_warm(void)

@@ -76,6 +76,7 @@ static void view_free(struct access_view *v)
         list_remove(&v->in_account);
         account->view_count--;
         v->current = imap_view_unref(v->current);
+        imap_gone_unref(v->head.gone);
         buffer_done(&v->rows);
         buffer_done(&v->changes);
         free(v);
@@ -336,11 +337,29 @@ void access_view_on_head(struct access *a, const struct ipc_view_head *m)
                 end_viewers(v, m->status < 4096 ? -(int) m->status : -EIO);
                 return;
         }
+        imap_gone_unref(v->head.gone);
         v->head = (struct imap_view_head) {.uid_validity = m->uid_validity,
                                            .uid_next = m->uid_next,
                                            .highest_modseq = m->highest_modseq,
-                                           .mailbox_id = v->mailbox_id};
+                                           .mailbox_id = v->mailbox_id,
+                                           /* changes add to it from now on, but it is known
+                                            * only when view_expunged has come */
+                                           .gone = imap_gone_new(UINT64_MAX, NULL, 0)};
         set_keywords(v, m->keywords);
+}
+
+void access_view_on_expunged(struct access *a, const struct ipc_view_expunged *m)
+{
+        struct access_view *v = find(a, m->view);
+        struct reader each = ipc_items_read(m->ranges);
+        struct ipc_expunged e;
+
+        if (!v || !v->is_loading)
+                return;
+        if (v->head.gone)
+                v->head.gone->since = m->since;
+        while (ipc_next_expunged(&each, &e))
+                imap_gone_add(&v->head.gone, &(struct imap_gone_range) {e.modseq, e.first, e.last});
 }
 
 void access_view_on_page(struct access *a, const struct ipc_view_page *m)
@@ -394,6 +413,8 @@ void access_view_on_change(struct access *a, const struct ipc_view_change *m)
                 r = buffer_append(&v->changes, &c, sizeof c);
         }
         while (r == 0 && ipc_next_uid_span(&gone, &s)) {
+                imap_gone_add(&v->head.gone,
+                              &(struct imap_gone_range) {m->highest_modseq, s.first, s.last});
                 for (uint64_t uid = s.first; uid <= s.last && r == 0; uid++) {
                         const struct imap_view_change c = {.message = {.uid = (uint32_t) uid},
                                                            .is_gone = true};

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "config/options.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_notice.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
 
@@ -306,6 +307,9 @@ static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, 
         if (!s || s->login.state != EDGE_LOGIN_QUOTA)
                 return;
         forget(s);
+        if (m->quota_answer.is_news)
+                edge_notice_quota(s->edge, span_from_string(s->login.account),
+                                  m->quota_answer.text);
         edge_transaction_quota(s, m->quota_answer.is_granted, m->quota_answer.text);
         edge_session_answered(s);
 }

@@ -232,6 +232,17 @@ static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const 
                            why->text.p, id_format(t->message_id, id));
 }
 
+static bool has_certificate(const struct edge_session *s)
+{
+        const struct config_list *wanted = &s->edge->process->config->relay_certificates;
+        struct tls_session *tls = wanted->count ? stream_tls(s->stream) : NULL;
+
+        for (size_t i = 0; tls && i < wanted->count; i++)
+                if (tls_session_peer_is(tls, wanted->items[i]))
+                        return true;
+        return false;
+}
+
 /* Who may send there, and what the access table says about it, which stays valid
  * as long as the scratch arena. */
 static struct verdict judge_recipient(struct edge_session *s, struct route_list *list,
@@ -240,6 +251,7 @@ static struct verdict judge_recipient(struct edge_session *s, struct route_list 
         const struct edge_transaction *t = s->transaction;
         struct relay_client client = {.is_local_user = s->client.is_local_user,
                                       .is_logged_in = s->login.account != NULL,
+                                      .has_certificate = has_certificate(s),
                                       .has_read_mail = edge_reading_was_here(s->edge, &s->client),
                                       .access_relay = t->access.relay,
                                       .mail_from = t->mail_from};

@@ -14,6 +14,7 @@
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_limited.h"
 #include "process/edge/edge_record.h"
+#include "process/edge/edge_local.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_trial.h"
 #include "route/route.h"
@@ -369,6 +370,7 @@ static bool needs_lines(const struct edge_transaction *t)
 static void begin_body(struct edge_transaction *t)
 {
         struct edge_session *s = t->session;
+        char name[EDGE_LOCAL_NAME_MAX];
         int r;
 
         t->body.is_ours = edge_access_is_ours(s, t);
@@ -379,6 +381,8 @@ static void begin_body(struct edge_transaction *t)
                 .hostname = span_from_string(s->hostname),
                 .mail_from = t->mail_from,
         };
+        if (edge_local_must_warn(s, t->mail_from, name))
+                t->body.complete.set_by = arena_copy(&t->arena, span_from_string(name));
         r = put_trace(t);
         if (r == 0 && needs_lines(t))
                 r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);

@@ -10,7 +10,7 @@ enum {
         BEHIND_MAX = 4 * 1024 * 1024, /* octets queued for one that does not read */
 };
 
-/*  OPENING --account--> WATCHING --ready--> LISTING --last page--> OPEN
+/*  OPENING --account--> WATCHING --ready--> what went --> LISTING --last page--> OPEN
  *
  * In OPENING the store holds on to it: when it ends before, it is only marked. */
 struct view {
@@ -164,6 +164,49 @@ void keeper_view_credit(struct channel *ch, void *arg)
                 list_on(LIST_OBJECT(list_take_first(&peer->starved), struct view, starved));
 }
 
+static int send_expunged(struct view *v, uint64_t since, const struct expunged_range *list,
+                         size_t count)
+{
+        struct buffer b = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        size_t at = 0;
+        int r = 0;
+
+        do {
+                struct ipc_items items = {0};
+
+                buffer_clear(&b);
+                while (at < count && items.count < IPC_EXPUNGED_MAX && r == 0) {
+                        const struct expunged_range *e = &list[at++];
+
+                        r = ipc_add_expunged(&b, &items, &(struct ipc_expunged) {
+                                e->modseq, e->first, e->last});
+                }
+                if (r == 0)
+                        r = CHANNEL_SEND(v->peer->channel, view_expunged, -1, .view = v->number,
+                                         .since = since, .ranges = items);
+        } while (r == 0 && at < count);
+        buffer_done(&b);
+        return r;
+}
+
+static void got_expunged(void *arg, int result, uint64_t since, const struct expunged_range *list,
+                         size_t count)
+{
+        struct view *v = arg;
+
+        v->is_asking = false;
+        if (!v->peer) {
+                view_end(v);
+                return;
+        }
+        if (result == 0)
+                result = send_expunged(v, since, list, count);
+        if (result < 0)
+                say_gone(v, false);
+        else
+                list_on(v);
+}
+
 static void on_ready(void *arg)
 {
         struct view *v = arg;
@@ -175,10 +218,12 @@ static void on_ready(void *arg)
                                    .keywords = keeper_view_keywords(v->account, v->mailbox_id, &b));
 
         buffer_done(&b);
-        if (r < 0)
+        if (r < 0) {
                 say_gone(v, false);
-        else
-                list_on(v);
+                return;
+        }
+        v->is_asking = true;
+        account_expunged(v->account, v->mailbox_id, got_expunged, v);
 }
 
 /* ---- what it becomes ---------------------------------------------------------- */

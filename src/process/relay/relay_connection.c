@@ -276,6 +276,20 @@ static bool send_job(struct relay_connection *c, struct relay_job *j)
         return false;
 }
 
+/* Sends the envelope of a job that waits for this connection. False: none does. */
+static bool take_next(struct relay_connection *c)
+{
+        struct relay_job *j;
+
+        while ((j = relay_destination_next(c->destination))) {
+                j->connection = c;
+                list_append(&c->jobs, &j->in_connection);
+                if (send_job(c, j))
+                        return true;
+        }
+        return false;
+}
+
 static void on_ready(struct relay_connection *c)
 {
         struct relay_job *j = first_job(c);
@@ -368,7 +382,9 @@ static bool drive(struct relay_connection *c, struct span in)
                 in = span_skip(in, smtp_client_feed(c->client, in, &e));
                 if (!on_event(c, &e))
                         return false;
-        } while (e.kind != SMTP_CLIENT_NONE || !flush(c));
+        } while (e.kind != SMTP_CLIENT_NONE ||
+                 (list_is_empty(&c->jobs) && relay_connection_may_take(c) && take_next(c)) ||
+                 !flush(c));
         if (c->is_ready && !c->is_quitting && list_is_empty(&c->jobs)) {
                 set_idle(c, true);
                 if (relay_of(c)->is_stopping) {
@@ -405,6 +421,8 @@ static void pump(struct relay_connection *c)
                 if (smtp_client_body_end(c->client) < 0)
                         smtp_client_lost(c->client, "there is no memory for the message");
                 c->dot_sent_ms = now_ms(c);
+                if (relay_connection_may_take(c))
+                        take_next(c); /* its commands follow in the same write */
         }
 }
 

@@ -41,6 +41,8 @@ static struct imap_view *view_new(const struct imap_view_head *head, size_t row_
         v->uid_next = head->uid_next;
         v->highest_modseq = head->highest_modseq;
         v->mailbox_id = head->mailbox_id;
+        v->gone = imap_gone_ref(head->gone);
+        v->gone_count = head->gone ? head->gone->count : 0;
         v->keyword_count = head->keyword_count;
         v->rows = (struct imap_view_row *) (v + 1);
         at = (char *) (v->rows + row_max);
@@ -105,6 +107,7 @@ struct imap_view *imap_view_unref(struct imap_view *v)
         if (--v->references == 0) {
                 for (size_t i = 0; i < v->row_count; i++)
                         chunk_unref(v->rows[i].chunk);
+                imap_gone_unref(v->gone);
                 free(v);
         }
         return NULL;

@@ -1,6 +1,8 @@
-"""What users delete can be brought back for a while, also after a crash."""
+"""What users delete can be brought back for a while, also after a crash; and who
+reads on other machines is told which messages went, exactly (RFC 7162)."""
 import imaplib
 import poplib
+import re
 
 import ports
 from hayauma import PASSWORD, Hayauma
@@ -83,3 +85,62 @@ def test_deleted_mail_goes_by_itself():
                          "they are given up", 30, 1)
         checked = server.run("check", "--store").stdout
         assert "the store is good" in checked and " 1 bodies" in checked, checked
+
+
+def vanished(server, modseq, known=""):
+    """What SELECT says went after that; and UID FETCH, where all UIDs are known."""
+    client = imap(server)
+    client._simple_command("ENABLE", "QRESYNC")
+    status = client.status("INBOX", "(UIDVALIDITY)")[1][0]
+    validity = re.search(rb"UIDVALIDITY (\d+)", status)[1].decode()
+    client.untagged_responses.clear()
+    client._simple_command("SELECT", "INBOX", f"(QRESYNC ({validity} {modseq}{known}))")
+    told = [line.split()[1] if b" " in line else line
+            for line in client.untagged_responses.get("VANISHED", [])]
+    if not known:
+        client.state = "SELECTED"
+        client.untagged_responses.clear()
+        client._simple_command("UID", "FETCH", "1:*", f"(FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
+        assert told == [line.split()[1] for line in client.untagged_responses.get("VANISHED", [])]
+    client.shutdown()
+    return told
+
+
+def highest(server):
+    client = imap(server)
+    status = client.status("INBOX", "(HIGHESTMODSEQ)")[1][0]
+    client.shutdown()
+    return int(re.search(rb"HIGHESTMODSEQ (\d+)", status)[1])
+
+
+def test_exactly_what_went_since_is_told():
+    with Hayauma(users=[USER], listen={"smtp": 0, "imap": 0}, options=OPTIONS) as server:
+        for i in range(12):
+            server.send("a@example.net", [USER], f"Subject: number {i}\r\n\r\nhello\r\n")
+        server.wait_for_messages(USER, 12)
+        client = imap(server)
+        client.create("Other")
+        client.select("INBOX")
+        seen = [highest(server)]
+
+        def expunge(uids):
+            client.uid("STORE", uids, "+FLAGS", r"(\Deleted)")
+            client.expunge()
+            seen.append(highest(server))
+        expunge("2")
+        expunge("4:5,8")
+        client.uid("MOVE", "10", "Other")
+        seen.append(highest(server))
+        assert seen == sorted(set(seen)), "each time another one"
+
+        def check():
+            assert vanished(server, seen[0]) == [b"2,4:5,8,10"]
+            assert vanished(server, seen[1]) == [b"4:5,8,10"]
+            assert vanished(server, seen[1], " 5:9") == [b"5,8"]
+            assert vanished(server, seen[2]) == [b"10"]
+            assert vanished(server, seen[3]) == []
+        check()  # as sessions were told
+        client.shutdown()
+        server.stop()
+        server.start()
+        check()  # as it stands in the store
