@@ -13,6 +13,7 @@
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_outcome.h"
 #include "process/keeper/keeper_queue.h"
+#include "process/keeper/keeper_reading.h"
 #include "route/route.h"
 
 enum {
@@ -53,6 +54,7 @@ static void order_free(struct order *o)
         struct keeper *k = o->keeper;
 
         table_remove(&k->orders, &o->by_number);
+        keeper_reading_left(k, o->entry);
         queue_remove(&k->queue, o->entry);
         queue_entry_free(o->entry);
         queue_entry_free(o->after);
