@@ -53,5 +53,16 @@ bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *
                      unsigned fate);
 
 /* One step about every waiting recipient, with the batch. */
+/* The same for many entries, one record a message as far as they come together: from
+ * {.batch, .now_us} to outcome_trace_end(). */
+struct outcome_trace {
+        struct store_batch *batch;
+        uint64_t now_us, message_id;
+        struct buffer record;
+};
+void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text);
+void outcome_trace_end(struct outcome_trace *t);
+
 void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
                        enum decision_kind kind, struct span text);
