@@ -19,7 +19,7 @@ struct edge_complete {
 };
 
 /* Appends the warning, where there is cause, and the fields that `summary` has not,
- * each with its CRLF. The id within "<…>", when one was made, is in `*ret_id`, which borrows from `out`. 0, or as
- * buffer_append(). */
+ * each with its CRLF. The id within "<…>", when one was made, is in `*ret_id`, which
+ * borrows from `out`. 0, or as buffer_append(). */
 int edge_complete(const struct edge_complete *c, const struct header_summary *summary,
                   struct buffer *out, struct span *ret_id);
