@@ -889,6 +889,27 @@ TEST(a_mailbox_may_change_under_a_fetch)
         role_done(&r);
 }
 
+/* Over chunks, gaps and the end: a finger finds what a search finds. */
+TEST(a_finger_finds_what_a_search_finds)
+{
+        const struct imap_view_head head = {.uid_validity = 1, .uid_next = 5000};
+        static struct imap_message messages[1000];
+        struct imap_view *v;
+
+        for (uint32_t i = 0; i < 1000; i++)
+                messages[i] = (struct imap_message) {.uid = i < 300 ? i + 1 : 3 * i};
+        v = imap_view_new(&head, messages, 1000);
+        assert_non_null(v);
+        for (uint32_t step = 1; step < 400; step += step < 10 ? 1 : 37) {
+                struct imap_finger f = {0};
+
+                for (uint32_t uid = 1; uid < 3100; uid += step)
+                        assert_ptr_equal(imap_view_forward(v, &f, uid),
+                                         imap_view_message(v, uid, NULL));
+        }
+        imap_view_unref(v);
+}
+
 TEST(a_handed_over_session_goes_on)
 {
         const struct imap_server_options o = {.hostname = SPAN("h")};
