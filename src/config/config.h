@@ -89,6 +89,10 @@ struct config {
         } probe;
         struct config_listens listen;
         struct {
+                struct span user;
+                uint64_t timeout_ms;
+        } agent;
+        struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
         } tables;
         struct {

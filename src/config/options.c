@@ -10,6 +10,7 @@
 const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
         { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
+        { "agent", "Programs and files that aliases name" },
         { "masquerade", "How senders are shown, in mail that our users and networks send" },
         { "probe", "Whether the next hop knows a recipient" },
         { "dns", "How names are looked up" },

@@ -220,6 +220,7 @@ static void defer(struct conclusion *c, const struct queue_recipient *q)
 static bool is_final(struct span next_hop)
 {
         return span_starts_with_nocase(next_hop, SPAN_LITERAL("lmtp:")) ||
+               span_starts_with_nocase(next_hop, SPAN_LITERAL("agent:")) ||
                span_equal(next_hop, SPAN_LITERAL("local:"));
 }
 
