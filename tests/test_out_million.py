@@ -80,7 +80,7 @@ def test_a_long_queue_costs_little():
         with timed(figures, "released"):
             server.run("queue", "release", "--all", timeout=1800)
         with sink(server, dead_port) as taken:
-            server.run("queue", "retry", "--recipient", "u0@dead.example")
+            server.run("queue", "retry", "--recipient", "u0@dead.example", timeout=600)
             with timed(figures, f"{DRAINED} drained"):
                 ports.wait_until(lambda: taken() >= DRAINED, "drains", 300)
         with timed(figures, "dropped"):

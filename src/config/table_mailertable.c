@@ -8,8 +8,6 @@
  * The value is a next hop, or local:, discard:, error:. In a snapshot the key
  * is the domain as it stands in the table; the value is a next hop that
  * next_hop_parse() reads, once "%1" (what stood before the key) was put in. */
-#include <errno.h>
-
 #include "config/table.h"
 #include "message/address.h"
 #include "message/next_hop.h"
@@ -148,13 +146,6 @@ int table_mailertable_parse(struct span text, struct span name, struct snapshot_
                             struct buffer *error)
 {
         struct table_lines t = TABLE_LINES(text, name, error);
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_MAILERTABLE, name);
 
-        while (r == 0 && table_next_entry(&t, &entry))
-                r = parse_entry(&t, entry, b);
-        buffer_done(&t.joined);
-        if (r < 0)
-                return r;
-        return t.errors ? -EINVAL : 0;
+        return table_each_entry(&t, SNAPSHOT_MAILERTABLE, b, parse_entry);
 }

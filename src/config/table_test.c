@@ -223,7 +223,7 @@ static const struct {
         { MAILER, "a.example smtp:x\nb.example smtp:y\nA.example smtp:z",
           "mailertable:3: \"a.example\" is there a second time, after line 1; remove one\n" },
         { ACCESS, "a.example MAYBE", "access:1: \"MAYBE\" is no action; write OK, RELAY, REJECT, "
-          "DISCARD, SKIP or ERROR:5.7.1:550 text\n" },
+          "DISCARD, SKIP, QUARANTINE:reason or ERROR:5.7.1:550 text\n" },
         { ACCESS, "a@b.example SKIP", "access:1: SKIP ends the search among wider domains and "
           "networks; for the address \"a@b.example\" write OK\n" },
         { ACCESS, "ClientRate:10 5", "access:1: the tag \"ClientRate:\" says nothing here; there "
@@ -235,11 +235,11 @@ static const struct {
         { ACCESS, "10.0.0.1/8 OK",
           "access:1: \"10.0.0.1/8\" has bits set behind its prefix; is the prefix right?\n" },
         { ACCESS, "a b@ OK", "access:1: \"b@ OK\" is no action; write OK, RELAY, REJECT, DISCARD, "
-          "SKIP or ERROR:5.7.1:550 text\n" },
+          "SKIP, QUARANTINE:reason or ERROR:5.7.1:550 text\n" },
         { ACCESS, "a@b@c OK",
           "access:1: \"a@b@c\" is no key; write an address, user@, a domain or a network\n" },
-        { ACCESS, "a.example QUARANTINE:look", "access:1: mail cannot be held by QUARANTINE: in "
-          "this version; write REJECT or DISCARD, or take the line out\n" },
+        { ACCESS, "a.example QUARANTINE: ", "access:1: behind QUARANTINE: there must be a reason "
+          "of at most 200 octets\n" },
         { ACCESS, "a.example ERROR:550 \xe6", "access:1: the text of a reply goes to any client "
           "and must be ASCII\n" },
         { ACCESS, "10.0.0 OK\n10.0.0.0/24 REJECT",

@@ -211,6 +211,13 @@ static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, in
         s->next_tls = tls;
 }
 
+/* Who may relay by a certificate must be asked for it. */
+static void ask_for_certificates(const struct process *p)
+{
+        if (p->tls && p->config->relay_certificates.count)
+                tls_context_ask_clients(p->tls);
+}
+
 /* The entry of `listen` that a listener's address names: the supervisor sends
  * the text as it stands in the configuration we have. */
 static bool find_listen(const struct config *c, struct span address, struct config_listen *ret)
@@ -387,6 +394,7 @@ static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int
                 return;
         }
         s->p.tls = s->next_tls;
+        ask_for_certificates(&s->p);
         s->p.snapshot = s->next_snapshot;
         s->next_tls = NULL;
         s->next_snapshot = NULL;
@@ -422,6 +430,7 @@ static void on_reload(struct channel *ch, void *arg, const union ipc_message *m,
         s->p.config = config;
         s->p.snapshot = s->next_snapshot;
         s->p.tls = s->next_tls;
+        ask_for_certificates(&s->p);
         s->next_snapshot = NULL;
         s->next_tls = NULL;
         use_log_level(config);

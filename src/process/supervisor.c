@@ -918,11 +918,15 @@ static int complain(const struct supervisor *s, int r, struct span error)
 
 static void raise_file_limit(void)
 {
+        const rlim_t wanted = 1 << 20; /* what the edges may have at most: confine.c */
         struct rlimit limit;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
                 return;
         limit.rlim_cur = limit.rlim_max;
+        if (limit.rlim_max < wanted && /* for root's asking, where root may */
+            setrlimit(RLIMIT_NOFILE, &(struct rlimit) {wanted, wanted}) == 0)
+                return;
         (void) setrlimit(RLIMIT_NOFILE, &limit); /* what we have is then the limit */
 }
 

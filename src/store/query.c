@@ -264,6 +264,9 @@ void query_done(struct query *q)
         case QUERY_BLOB:
                 q->done.blob(q->arg, q->result, buffer_span(&q->octets), q->answer);
                 break;
+        case QUERY_PLACES:
+                q->done.places(q->arg, q->result, query_places(q), q->result < 0 ? 0 : q->limit);
+                break;
         case QUERY_TRACE:
                 done_trace(q);
                 break;

@@ -262,38 +262,53 @@ static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const 
                            why->text.p, id_format(t->message_id, id));
 }
 
-/* Who may send there, and what the tables say about it. */
+static bool has_certificate(const struct edge_session *s)
+{
+        const struct config_list *wanted = &s->edge->process->config->relay_certificates;
+        struct tls_session *tls = wanted->count ? stream_tls(s->stream) : NULL;
+
+        for (size_t i = 0; tls && i < wanted->count; i++)
+                if (tls_session_peer_is(tls, wanted->items[i]))
+                        return true;
+        return false;
+}
+
+/* Who may send there, and what the access table says about it, which stays valid
+ * as long as the scratch arena. */
 static struct verdict judge_recipient(struct edge_session *s, struct route_list *list,
-                                      bool *ret_is_discarded)
+                                      struct access_judgement *ret_said)
 {
         const struct edge_transaction *t = s->transaction;
         struct relay_client client = {.is_local_user = s->client.is_local_user,
                                       .is_logged_in = s->login.account != NULL,
+                                      .has_certificate = has_certificate(s),
                                       .has_read_mail = edge_reading_was_here(s->edge, &s->client),
                                       .access_relay = t->access.relay,
                                       .mail_from = t->mail_from};
         const struct route *r = &list->items[0];
-        struct verdict access, relay;
+        struct verdict relay;
 
-        if (edge_access_recipient(s, list, &access, ret_is_discarded) < 0)
+        if (edge_access_recipient(s, list, ret_said) < 0)
                 return (struct verdict) {.code = 451, .enhanced = SPAN("4.3.0"),
                                          .text = SPAN("Out of memory"), .rule = SPAN("memory"),
                                          .origin = SPAN("default")};
-        if (verdict_is_refusal(&access))
-                return access;
+        if (verdict_is_refusal(&ret_said->verdict))
+                return ret_said->verdict;
         memcpy(client.address, s->client.address, sizeof client.address);
         relay = relay_control_judge(s->edge->process->config, &client, r);
         if (!verdict_is_refusal(&relay) && r->kind == ROUTE_ERROR)
                 return (struct verdict) {r->code, r->enhanced, r->text, r->rule, r->origin};
-        return *ret_is_discarded && !verdict_is_refusal(&relay) ? access : relay;
+        return ret_said->letter == ACCESS_DISCARD && !verdict_is_refusal(&relay)
+                       ? ret_said->verdict : relay;
 }
 
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
 {
         struct edge_transaction *t = s->transaction;
         struct verdict verdict = {0}, asked = {0};
+        struct access_judgement said = {0};
         struct route_list list;
-        bool is_discarded = false, is_held = false;
+        bool is_held = false;
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "MAIL first");
@@ -311,8 +326,8 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         if (!(s->holds & EDGE_HOLD_ANSWER)) /* a recipient that was held has been counted */
                 verdict = edge_limited_rcpt(s, t->mail_from);
         if (!verdict_is_refusal(&verdict))
-                verdict = judge_recipient(s, &list, &is_discarded);
-        if (!verdict_is_refusal(&verdict) && !is_discarded)
+                verdict = judge_recipient(s, &list, &said);
+        if (!verdict_is_refusal(&verdict) && said.letter != ACCESS_DISCARD)
                 asked = edge_checks_recipient(s, rcpt, &list, &is_held);
         if (is_held)
                 return;
@@ -322,11 +337,12 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
                 refuse_recipient(s, list.rcpt_to, &verdict);
                 return;
         }
-        if (is_discarded) {
+        if (said.letter == ACCESS_DISCARD) {
                 list.count = 1;
                 list.items[0].kind = ROUTE_DISCARD;
         }
-        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0) {
+        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0 ||
+            (said.letter == ACCESS_QUARANTINE && edge_access_quarantine(t, &said.verdict) < 0)) {
                 edge_session_say(s, 452, "4.5.3", "Too many recipients");
                 return;
         }

@@ -325,7 +325,7 @@ TEST(a_reload_between_two_commands)
         play(&c, HELLO TO_TARO);
         old = process.config;
         old_snapshot = process.snapshot;
-        process.config = parse("limits { received_hops = 12 }");
+        process.config = test_site_config(site, "limits { received_hops = 12 }");
         process.snapshot = build();
         edge_role.reloaded(&process);
         config_free(old);
@@ -390,6 +390,7 @@ TEST(a_local_user_may_relay_and_lack_a_domain)
               keeper.recipients);
         snprintf(note, sizeof note, "uid %u", (unsigned) getuid());
         CHECK(body_has(note), "Received says who");
+        CHECK(!body_has("X-Authentication-Warning") == (getuid() == 0), "who is not root is named");
         describe_record(buffer_span(&keeper.record), record, sizeof record);
         CHECK(strcmp(record, "received;accepted@0=local submission;accepted@1=local user;") == 0,
               record);

@@ -13,6 +13,7 @@
  *
  *   keeper_hosts: recipients behind the same hosts go together
  *   keeper_view: what access asks: mailboxes as they change, flags, appends, bodies
+ *   keeper_expire: expunged messages are not kept for ever
  *   keeper_control: the command line (queue, why, mailbox) */
 #pragma once
 
@@ -95,6 +96,7 @@ struct keeper {
         struct timer *intake_timer;
         struct list_node control_sessions;
         struct keeper_listeners *listeners;
+        struct keeper_expire *expire; /* keeper_expire.c */
         uint64_t privileged_gid; /* group hayauma; UINT64_MAX: there is none */
 
         struct {

@@ -45,6 +45,7 @@ static void set_reply(struct outcome *o, struct outcome_reply *reply,
         reply->host = arena_copy(&o->arena, from->host);
         reply->detail = arena_copy(&o->arena, from->detail);
         reply->sends_dsn = from->sends_dsn;
+        reply->keeps_time = from->keeps_time;
         o->open_count--;
 }
 
@@ -138,7 +139,7 @@ static bool is_loop(struct span mail_from)
 }
 
 bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
-                     enum notify_flag fate)
+                     unsigned fate)
 {
         if (!e->mail_from.len) /* our own notification: postmaster hears that it failed, once */
                 return fate == NOTIFY_FAILURE && e->flags & ENVELOPE_BOUNCE &&
@@ -222,6 +223,24 @@ static bool is_final(struct span next_hop)
                span_equal(next_hop, SPAN_LITERAL("local:"));
 }
 
+/* A host took it. RFC 2852 section 4.1: that is told, whoever else notifies,
+ * where the sender wants to trace it, and where nobody would tell of a delay any
+ * more; but never against NOTIFY. */
+static enum recipient_state state_taken(const struct queue_entry *e,
+                                        const struct queue_recipient *q,
+                                        const struct outcome_reply *reply)
+{
+        const bool is_traced = e->flags & ENVELOPE_BY_TRACE &&
+                outcome_is_told(e, q, NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY);
+        const bool is_untimed = e->flags & ENVELOPE_BY_NOTIFY && !reply->keeps_time &&
+                                outcome_is_told(e, q, NOTIFY_DELAY);
+
+        if (!reply->sends_dsn && outcome_is_told(e, q, NOTIFY_SUCCESS))
+                return is_final(e->next_hop) ? RECIPIENT_DELIVERED : RECIPIENT_RELAYED;
+        return (is_traced || is_untimed) && !is_final(e->next_hop) ? RECIPIENT_RELAYED
+                                                                   : RECIPIENT_DONE;
+}
+
 static void judge(struct conclusion *c, struct queue_recipient *q,
                   const struct outcome_reply *reply)
 {
@@ -231,10 +250,7 @@ static void judge(struct conclusion *c, struct queue_recipient *q,
         q->host = reply->host;
         if (reply->code >= 200 && reply->code < 300) {
                 c->keeper->count.relayed++;
-                q->state = RECIPIENT_DONE;
-                if (!reply->sends_dsn && outcome_is_told(c->before, q, NOTIFY_SUCCESS))
-                        q->state = is_final(c->before->next_hop) ? RECIPIENT_DELIVERED
-                                                                 : RECIPIENT_RELAYED;
+                q->state = (uint8_t) state_taken(c->before, q, reply);
                 add_step(c, q, DECISION_RELAYED, reply->detail);
                 return;
         }

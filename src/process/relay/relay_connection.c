@@ -198,7 +198,7 @@ static void note_session(const struct relay_connection *c, struct relay_job *j)
         char more[RELAY_TLS_TEXT_MAX];
 
         relay_tls_describe(c, more);
-        relay_job_note_session(j, smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN,
+        relay_job_note_session(j, smtp_client_offers(c->client),
                                tls ? tls_session_version(tls) : NULL,
                                tls ? tls_session_cipher(tls) : NULL, more);
 }
@@ -251,9 +251,9 @@ static void fail_unfit(struct relay_connection *c, struct relay_job *j, int erro
 {
         take_job_off(j);
         if (error == -EPERM)
-                relay_job_fail(j, 554, "5.6.2", "not sent: the host takes no 8-bit text, and "
+                relay_job_fail(j, 554, "5.6.1", "not sent: the host takes no 8-bit text, and "
                                "re-encoding would break the message's signature", c->host);
-        else if (error == -ENOTSUP)
+        else if (error == -ENOTSUP || error == -EMSGSIZE)
                 relay_job_fail(j, 554, "5.6.3", "not sent: the host takes no 8-bit text, and "
                                "the message cannot be re-encoded", c->host);
         else
@@ -273,6 +273,20 @@ static bool send_job(struct relay_connection *c, struct relay_job *j)
                 return true;
         take_job_off(j);
         relay_job_fail(j, 0, "4.3.0", "there is no memory for this transaction", c->host);
+        return false;
+}
+
+/* Sends the envelope of a job that waits for this connection. False: none does. */
+static bool take_next(struct relay_connection *c)
+{
+        struct relay_job *j;
+
+        while ((j = relay_destination_next(c->destination))) {
+                j->connection = c;
+                list_append(&c->jobs, &j->in_connection);
+                if (send_job(c, j))
+                        return true;
+        }
         return false;
 }
 
@@ -368,7 +382,9 @@ static bool drive(struct relay_connection *c, struct span in)
                 in = span_skip(in, smtp_client_feed(c->client, in, &e));
                 if (!on_event(c, &e))
                         return false;
-        } while (e.kind != SMTP_CLIENT_NONE || !flush(c));
+        } while (e.kind != SMTP_CLIENT_NONE ||
+                 (list_is_empty(&c->jobs) && relay_connection_may_take(c) && take_next(c)) ||
+                 !flush(c));
         if (c->is_ready && !c->is_quitting && list_is_empty(&c->jobs)) {
                 set_idle(c, true);
                 if (relay_of(c)->is_stopping) {
@@ -405,6 +421,8 @@ static void pump(struct relay_connection *c)
                 if (smtp_client_body_end(c->client) < 0)
                         smtp_client_lost(c->client, "there is no memory for the message");
                 c->dot_sent_ms = now_ms(c);
+                if (relay_connection_may_take(c))
+                        take_next(c); /* its commands follow in the same write */
         }
 }
 
