@@ -41,12 +41,32 @@ def program():
     return pathlib.Path(chosen) if chosen else SANITIZED if SANITIZED.exists() else RELEASE
 
 
+# What an edge decides; what becomes of a message is the keeper's part of a record.
+DECISIONS = {"received", "accepted", "refused", "rule", "routed", "held", "discarded"}
+
+
+def decided(steps):
+    """What `try` and `why` must agree about: all but times, ports, the way of the
+    connection, and what an administrator did."""
+    found = []
+    for step in steps:
+        if step["kind"] not in DECISIONS or "administrator" in step.get("text", ""):
+            continue
+        kept = {k: v for k, v in step.items() if k not in ("at", "host", "detail")}
+        kept["details"] = [word for word in step.get("detail", "").split()
+                           if not word.startswith(("listen=", "protocol=", "size=", "tls="))]
+        found.append(kept)
+    return sorted(found, key=lambda step: step.get("recipient", -1))
+
+
 class Hayauma:
     """`listen` maps a protocol to its port (0: a free one); `limits` are those
     options, and `options` is text for the end of hayauma.conf; `users` are made
     before the start, all with PASSWORD. With `tls`, there is a self-signed
     certificate. The server's own folder is made in `folder`, else where temporary
     files are. `as_nobody` has root's test run everything as the user nobody."""
+
+    compares = False  # send() asks `hayauma try` about each message, too
 
     def __init__(self, hostname="mx1.example.jp", domains=("example.jp",), users=(), options="",
                  listen=None, tls=False, binary=None, role="mailbox", folder=None, as_nobody=False,
@@ -170,9 +190,41 @@ class Hayauma:
         return smtplib.LMTP("127.0.0.1", self.ports["lmtp"], "client.example.net")
 
     def send(self, mail_from, recipients, text):
-        """One message over SMTP; the recipients refused, with code and words."""
+        """One message over SMTP; the recipients refused, with code and words. Where the
+        server `compares`, `hayauma try` must give the record that `why` has of it."""
         with self.smtp() as client:
-            return client.sendmail(mail_from, recipients, text)
+            if not self.compares:
+                return client.sendmail(mail_from, recipients, text)
+            client.ehlo()
+            code, words = client.mail(mail_from)
+            assert code == 250, words
+            refused = {}
+            for rcpt_to in recipients:
+                code, words = client.rcpt(rcpt_to)
+                if code != 250:
+                    refused[rcpt_to] = (code, words)
+            if len(refused) < len(recipients):
+                code, words = client.data(text)
+        self.compare_with_try(words.decode(), "127.0.0.1", mail_from, recipients, text)
+        if len(refused) == len(recipients):
+            raise smtplib.SMTPRecipientsRefused(refused)
+        if code != 250:
+            raise smtplib.SMTPDataError(code, words)
+        return refused
+
+    def compare_with_try(self, words, client, mail_from, recipients, text=None):
+        """`words` are those of the last reply, with the message's id."""
+        message = ["--message", str(self.folder / "tried")] if text is not None else []
+        if message:
+            octets = text if isinstance(text, bytes) else text.encode()
+            (self.folder / "tried").write_bytes(octets)
+        tried = self.rows("try", "--client", client, "--helo", "client.example.net", "--mail-from",
+                          mail_from, *message, "--rcpt", *recipients)[0]["steps"]
+        message_id = re.search(r"\b([0-9a-z]{13})\b", words)[1]
+        self.wait_for_why(message_id, "received")
+        told = next(row for row in self.rows("why", message_id) if row["id"] == message_id)
+        tried, told = decided(tried), decided(told["steps"])
+        assert tried == told, f"{mail_from} {recipients}\ntried {tried}\ntold {told}"
 
     def greets(self, protocol):
         try:

@@ -18,6 +18,8 @@ class Sample(Hayauma):
     """A server whose configuration is a sample, but for where it listens and where
     its neighbours are: `replace` maps what stands in the sample."""
 
+    compares = True
+
     def __init__(self, name, replace=None, more="", users=()):
         self.name, self.replace, self.more = name, replace or {}, more
         super().__init__(users=users, listen={"smtp": 0})
@@ -41,8 +43,7 @@ class Sample(Hayauma):
 
 
 def send(server, mail_from, rcpt_to, name):
-    with server.smtp() as client:
-        client.sendmail(mail_from, [rcpt_to], MESSAGE.format(mail_from, rcpt_to, name))
+    server.send(mail_from, [rcpt_to], MESSAGE.format(mail_from, rcpt_to, name))
 
 
 def count(mailbox, name):

@@ -28,6 +28,7 @@ class Tables(Hayauma):
     """A server with tables: a text for each, "{folder}" being its own. What is
     no table is a list that aliases include."""
 
+    compares = True
     KINDS = "mailertable", "access", "aliases", "virtusertable", "genericstable"
 
     def __init__(self, tables, options="", **more):
@@ -134,6 +135,40 @@ def test_access_discards_and_relays():
         with server.smtp() as client:
             assert rcpt(client, "x@mail.friend.example")[0] == 250
             assert rcpt(client, "x@stranger.example")[0] == 550
+
+
+def test_quarantine_holds_the_message_until_the_administrator_says_so():
+    table = "odd.example QUARANTINE:looks odd\nTo:taro@ QUARANTINE:Taro is away\n" \
+            "junk@ REJECT\n"
+    with Tables({"access": table}, options="relay_networks = { }\n") as server:
+        with server.smtp() as client:  # who is refused holds nobody else's mail
+            assert rcpt(client, "x@stranger.example", "a@odd.example")[0] == 550
+            assert client.rcpt("junk@example.jp")[0] == 550
+        server.send("a@odd.example", [HANAKO], MESSAGE.format(sender="a@odd.example", id="q1"))
+        server.send("a@example.net", [HANAKO, TARO], MESSAGE.format(sender="a@example.net",
+                                                                    id="q2"))
+        rows = server.queue()
+        held = {row["mail_from"]: row["recipients"] for row in rows}
+        assert len(rows) == 2 and all(row["held"] for row in rows), rows
+        assert [r["reply"] for r in held["a@odd.example"]] == ["looks odd"]
+        assert {r["rcpt_to"]: r["reply"] for r in held["a@example.net"]} == {
+            HANAKO: "Taro is away", TARO: "Taro is away"}
+        assert "looks odd" in server.run("queue", "list").stdout
+        told = server.why(rows[0]["id"])
+        assert re.search(r"held +by access \(access:1\) because of looks odd", told), told
+        tried = server.run("try", "--client", "192.0.2.9", "--mail-from", "a@odd.example",
+                           "--rcpt", HANAKO).stdout
+        assert "because of looks odd" in tried, tried
+        server.run("queue", "retry", "--all")  # no administrator released it
+        server.kill("keeper/0")
+        server.wait_until_ready()
+        assert len(server.queue()) == 2 and server.messages(HANAKO) == []
+        server.run("queue", "release", "--reason", "looks odd")
+        server.wait_for_messages(HANAKO, 1)
+        assert b"Return-Path: <a@odd.example>" in server.message(HANAKO)
+        assert "released" in server.wait_for_why(rows[0]["id"], "relayed")
+        server.run("queue", "drop", "--sender", "a@example.net")
+        assert server.queue() == [] and server.messages(TARO) == []
 
 
 @pytest.mark.parametrize("is_large", [False, True])

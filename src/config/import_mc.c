@@ -158,22 +158,39 @@ static const struct feature {
         { "local_procmail", NULL, 0, "mailboxes are kept by hayauma itself" },
         { "local_lmtp", NULL, 0, "mailboxes are kept by hayauma itself" },
         { "no_default_msa", NULL, 0, "what is not in listen is not served" },
+        { "msp", NULL, 0, "`hayauma send` and its link sendmail hand mail to the running server" },
+        { "greet_pause", NULL, 0, "see smtp.greet_delay" },
+        { "conncontrol", NULL, 0, "see limits.connections_per_client" },
+        { "ratecontrol", NULL, 0, "see limits.messages_per_minute" },
+        { "nouucp", NULL, 0, "UUCP addresses are never routed" },
+        { "badmx", NULL, 0, "see accept_unresolvable_domains" },
 };
 
-/* "550 Rejected: $&{client_addr} is bad" as a message of ours; false: it holds
- * what no string of hayauma.conf has, or another macro. */
+/* "550 Rejected: $&{client_addr} is bad" as a message of ours. As sendmail's own
+ * files write it, the words stand in double quotes, with blanks between them and
+ * the macro, whose "$" has m4's quotes behind it. False: it holds what no string
+ * of hayauma.conf has, or another macro. */
 static bool put_message(struct span text, struct buffer *out)
 {
-        const struct span macro = SPAN("$&{client_addr}");
+        static const struct span macros[] = {SPAN("$&{client_addr}"), SPAN("$`'&{client_addr}")};
+        const bool has_quotes = text.len && text.p[0] == '"';
+        bool is_quoted = false;
 
         for (size_t i = 0; i < text.len; i++) {
-                if (span_starts_with_nocase(span_skip(text, i), macro)) {
+                const struct span here = span_skip(text, i);
+                const struct span macro = macros[span_starts_with_nocase(here, macros[1])];
+                const char c = text.p[i];
+
+                if (span_starts_with_nocase(here, macro)) {
                         if (buffer_append_string(out, "%a") < 0)
                                 return false;
                         i += macro.len - 1;
-                } else if (strchr("\"\\$%", text.p[i]) || (unsigned char) text.p[i] < ' ' ||
-                           (unsigned char) text.p[i] > 126 ||
-                           buffer_append(out, text.p + i, 1) < 0) {
+                } else if (has_quotes && c == '"') {
+                        is_quoted = !is_quoted;
+                } else if (has_quotes && !is_quoted && c == ' ') {
+                        continue;
+                } else if (strchr("\"\\$%", c) || (unsigned char) c < ' ' ||
+                           (unsigned char) c > 126 || buffer_append(out, &c, 1) < 0) {
                         return false;
                 }
         }
@@ -209,6 +226,21 @@ static void put_answers(struct mc *m, const struct call *c)
                 keep_error(m, buffer_append_string(&m->lists, " }\n"));
 }
 
+/* "550 " in front of a message: the code is not ours to say. */
+static void drop_code(struct mc *m, const struct call *c, struct buffer *message)
+{
+        const struct span text = buffer_span(message);
+        bool has_code = text.len > 4 && text.p[3] == ' ';
+
+        for (size_t i = 0; has_code && i < 3; i++)
+                has_code = text.p[i] >= '0' && text.p[i] <= '9';
+        if (!has_code)
+                return;
+        if (text.p[0] == '4')
+                note(m, c, "who is listed is refused for good, with 550");
+        buffer_consume(message, 4);
+}
+
 /* FEATURE(dnsbl, zone, message, t) and FEATURE(enhdnsbl, zone, message, t, answers). */
 static void take_list(struct mc *m, const struct call *c)
 {
@@ -226,6 +258,7 @@ static void take_list(struct mc *m, const struct call *c)
                 note(m, c, "the message could not be understood");
                 buffer_clear(&message);
         }
+        drop_code(m, c, &message);
         if (message.len)
                 keep_error(m, buffer_printf(&m->lists, "        message = \"%.*s\"\n",
                                             (int) message.len, buffer_span(&message).p));
@@ -236,8 +269,21 @@ static void take_list(struct mc *m, const struct call *c)
         buffer_done(&message);
 }
 
+/* FEATURE(nullclient, hub): a machine without mail of its own. */
+static void take_null_client(struct mc *m, const struct call *c)
+{
+        note(m, c, "all mail goes to the smart host, also for local users; see masquerade.as");
+        if (c->count > 1)
+                set(m, c, c->args[1], &m->smart_host);
+        m->local_relay = m->smart_host;
+}
+
 static void take_feature(struct mc *m, const struct call *c)
 {
+        if (span_equal(c->args[0], SPAN_LITERAL("nullclient"))) {
+                take_null_client(m, c);
+                return;
+        }
         if (span_equal(c->args[0], SPAN_LITERAL("dnsbl")) ||
             span_equal(c->args[0], SPAN_LITERAL("enhdnsbl"))) {
                 take_list(m, c);
@@ -275,6 +321,37 @@ static const struct {
         { "confTO_QUEUEWARN", OFFSET(warn_after) },
 };
 
+/* Where another option does what a definition did. */
+static const struct {
+        const char *name, *note;
+} known_defines[] = {
+        { "confPRIVACY_FLAGS", "see smtp.vrfy, smtp.expn and smtp.etrn" },
+        { "confCONNECTION_RATE_THROTTLE", "see limits.connections and limits.messages_per_minute" },
+        { "confCONNECTION_RATE_WINDOW_SIZE", "rates are of a minute" },
+        { "confBAD_RCPT_THROTTLE", "see limits.errors and limits.errors_per_minute" },
+        { "confMIN_QUEUE_AGE", "see queue.retry_min" },
+        { "confTRUSTED_USERS", "there are no trusted users" },
+        { "confTRUSTED_USER", "there are no trusted users" },
+        { "confHOST_STATUS_DIRECTORY", "the state of each destination is kept in memory" },
+        { "_USE_ETC_MAIL_", "tables may lie anywhere" },
+};
+
+static void note_define(struct mc *m, const struct call *c)
+{
+        for (size_t i = 0; i < sizeof known_defines / sizeof known_defines[0]; i++)
+                if (span_equal(c->args[0], span_from_string(known_defines[i].name))) {
+                        note(m, c, known_defines[i].note);
+                        return;
+                }
+        note(m, c, "has no counterpart");
+}
+
+static bool is_path(const struct span *field, const struct mc *m)
+{
+        return field == &m->certificate || field == &m->key || field == &m->ca ||
+               field == &m->aliases;
+}
+
 static void take_define(struct mc *m, const struct call *c)
 {
         for (size_t i = 0; c->count > 1 && i < sizeof defines / sizeof defines[0]; i++) {
@@ -284,11 +361,13 @@ static void take_define(struct mc *m, const struct call *c)
                         continue;
                 if (field == &m->full_name)
                         *field = span_trim(c->args[1]); /* has $w and $m */
+                else if (is_path(field, m) && c->args[1].len && c->args[1].p[0] != '/')
+                        note(m, c, "is no path: what macros are in it was not looked up");
                 else
                         set(m, c, c->args[1], field);
                 return;
         }
-        note(m, c, "has no counterpart");
+        note_define(m, c);
 }
 
 /* "Port=smtp,Addr=127.0.0.1, Name=MTA, Family=inet6" */
@@ -437,6 +516,29 @@ static size_t closes(struct span s)
         return span_starts_with_nocase(s, SPAN_LITERAL("\xe2\x80\x98")) ? 3 : 0;
 }
 
+/* Where the quote that was opened in front of `i` closes: m4's nest. */
+static size_t end_of_quote(struct span s, size_t i)
+{
+        unsigned depth = 0;
+
+        for (; i < s.len; i++) {
+                if (s.p[i] == '`')
+                        depth++;
+                else if (closes(span_skip(s, i)) && depth-- == 0)
+                        break;
+        }
+        return i;
+}
+
+/* Quotes around what was in quotes already. */
+static struct span without_quotes(struct span s)
+{
+        while (s.len > 1 && s.p[0] == '`' && s.p[s.len - 1] == '\'' &&
+               end_of_quote(s, 1) == s.len - 1)
+                s = span_trim(span_skip(span_first(s, s.len - 1), 1));
+        return s;
+}
+
 /* The argument at the front, without quotes around it; `*s` then begins with the
  * comma or parenthesis behind it. False: the call never ends. */
 static bool take_arg(struct span *s, struct span *ret_arg)
@@ -454,15 +556,15 @@ static bool take_arg(struct span *s, struct span *ret_arg)
                 if (n) {
                         const size_t begin = i + n;
 
-                        for (i = begin; i < s->len && !closes(span_skip(*s, i));)
-                                i++;
+                        i = end_of_quote(*s, begin);
                         if (!quoted.p)
                                 quoted = span_make(s->p + begin, i - begin);
                         i += closes(span_skip(*s, i));
                         continue;
                 }
                 if (depth == 0 && (c == ',' || c == ')')) {
-                        *ret_arg = quoted.p ? span_trim(quoted) : span_trim(span_first(*s, i));
+                        *ret_arg = quoted.p ? without_quotes(span_trim(quoted))
+                                            : span_trim(span_first(*s, i));
                         *s = span_skip(*s, i);
                         return true;
                 }
@@ -535,33 +637,100 @@ static bool is_raw_line(struct span s)
                 s.p[1] <= 'Z' && is_word(s.p[2]) && s.p[2] >= 'A' && s.p[2] <= 'Z'));
 }
 
-static void read_all(struct mc *m)
+static struct span first_word(struct span s)
 {
-        while (m->rest.len && m->error == 0) {
-                size_t i = 0;
-                struct call c = {.count = 0};
+        size_t i = 0;
 
-                if (m->rest.p[0] == '#') {
-                        skip_line(m);
-                        continue;
-                }
+        while (i < s.len && is_word(s.p[i]))
+                i++;
+        return span_first(s, i);
+}
+
+/* LOCAL_RULE_0 and its like: lines of sendmail.cf follow. */
+static bool is_section(struct span word)
+{
+        static const char *const names[] = {"LOCAL_CONFIG", "LOCAL_RULE_0", "LOCAL_RULE_1",
+                                            "LOCAL_RULE_2", "LOCAL_RULE_3", "LOCAL_RULESETS",
+                                            "LOCAL_NET_CONFIG", "MAILER_DEFINITIONS"};
+
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+                if (span_equal(word, span_from_string(names[i])))
+                        return true;
+        return false;
+}
+
+/* Rules and other lines of sendmail.cf, up to the next macro. */
+static void take_section(struct mc *m, struct span name)
+{
+        unsigned count = 0;
+
+        skip_line(m);
+        while (m->rest.len) {
+                const char c = m->rest.p[0];
+                const struct span word = first_word(m->rest);
+
+                if (is_section(word) || span_equal(word, SPAN_LITERAL("dnl")) ||
+                    (word.len > 1 && word.len < m->rest.len && m->rest.p[word.len] == '('))
+                        break;
                 if (is_raw_line(m->rest)) {
                         take_raw_line(m);
                         continue;
                 }
-                while (i < m->rest.len && is_word(m->rest.p[i]))
-                        i++;
-                c.name = span_first(m->rest, i);
-                m->rest = span_skip(m->rest, i ? i : 1);
-                if (span_equal(c.name, SPAN_LITERAL("dnl")))
-                        skip_line(m);
-                else if (i && m->rest.len && m->rest.p[0] == '(') {
-                        m->rest = span_skip(m->rest, 1);
-                        if (take_args(m, &c))
-                                take_call(m, &c);
-                        else
-                                note(m, &c, "the call never ends");
+                count += !strchr("# \t\r\n", c);
+                skip_line(m);
+        }
+        if (count)
+                keep_error(m, buffer_printf(&m->notes, "# %.*s: %u lines of sendmail.cf have no "
+                                            "counterpart\n", (int) name.len, name.p, count));
+}
+
+/* divert(-1) throws away what follows, up to the next divert(. */
+static void skip_diverted(struct mc *m, const struct call *c)
+{
+        const char *next;
+
+        if (!span_equal(c->name, SPAN_LITERAL("divert")) || c->count == 0 ||
+            !span_equal(c->args[0], SPAN_LITERAL("-1")) || !m->rest.len)
+                return;
+        next = memmem(m->rest.p, m->rest.len, "\ndivert(", 8);
+        m->rest = next ? span_skip(m->rest, (size_t) (next + 1 - m->rest.p))
+                       : span_skip(m->rest, m->rest.len);
+}
+
+/* A word, which may be a macro with arguments or without. */
+static void take_word(struct mc *m)
+{
+        struct call c = {.name = first_word(m->rest)};
+
+        m->rest = span_skip(m->rest, c.name.len ? c.name.len : 1);
+        if (span_equal(c.name, SPAN_LITERAL("dnl"))) {
+                skip_line(m);
+        } else if (c.name.len && m->rest.len && m->rest.p[0] == '(') {
+                m->rest = span_skip(m->rest, 1);
+                if (!take_args(m, &c)) {
+                        note(m, &c, "the call never ends");
+                        return;
                 }
+                take_call(m, &c);
+                skip_diverted(m, &c);
+        } else if (is_section(c.name)) {
+                take_section(m, c.name);
+        }
+}
+
+static void read_all(struct mc *m)
+{
+        const char *const begin = m->rest.p;
+
+        while (m->rest.len && m->error == 0) {
+                const bool is_line = m->rest.p == begin || m->rest.p[-1] == '\n';
+
+                if (m->rest.p[0] == '#')
+                        skip_line(m);
+                else if (is_line && is_raw_line(m->rest))
+                        take_raw_line(m);
+                else
+                        take_word(m);
         }
 }
 

@@ -39,9 +39,10 @@ static const char internal[] =
         "define(`confCF_VERSION', `IW2001')dnl\n";
 
 #define MADE "# Made from t.mc by hayauma import mc.\n"
-#define NO_NAME                                                                                    \
+#define NO_HOST                                                                                    \
         "# The full name of this machine; the .mc does not say it.\n"                              \
-        "hostname = \"change-me.invalid\"\ndomains = { \"change-me.invalid\" }\n"
+        "hostname = \"change-me.invalid\"\n"
+#define NO_NAME NO_HOST "domains = { \"change-me.invalid\" }\n"
 #define NOT_TAKEN "\n# What was not taken over:\n"
 #define NOCANONIFY "# FEATURE(nocanonify): addresses are never looked up to rewrite them\n"
 #define UNRESOLVABLE(what) "accept_unresolvable_domains = " what "\n"
@@ -110,6 +111,21 @@ static const struct {
           "message?\n"
           "# FEATURE(dnsbl): the message could not be understood\n"
           "# MAILER(uucp): has no counterpart\n# LOCAL_NET_CONFIG(): the call never ends\n" },
+        { "what m4 throws away, quotes in quotes, rules",
+          "divert(-1)\nFEATURE(`x')\nCwlost.example\ndivert(0)dnl\n"
+          "FEATURE(`dnsbl', `d.example', `\"450 Mail from \" $`'&{client_addr} \" refused\"')\n"
+          "define(`ALIAS_FILE', ``/etc/a'')\ndefine(`confCACERT', `DIR/ca.pem')\n"
+          "LOCAL_RULE_0\nR$* $=O $* < @ $D . >\t$@ 1\n\tgoes on\nR$+\t$@ 2\nCwa.example\n"
+          "LOCAL_CONFIG\n# a comment\nMAILER(local)\nFEATURE(`nullclient', `hub.example')\n",
+          MADE NO_HOST "role = \"mailbox\"\ndomains = { \"a.example\" }\n"
+          "smart_host = \"hub.example\"\nlocal_relay = \"hub.example\"\n" UNRESOLVABLE("no")
+          "dnsbl \"d.example\" {\n        message = \"Mail from %a refused\"\n}\n"
+          "tables {\n        aliases = \"/etc/a\"\n}\n" NOT_TAKEN
+          "# FEATURE(dnsbl): who is listed is refused for good, with 550\n"
+          "# define(confCACERT): is no path: what macros are in it was not looked up\n"
+          "# LOCAL_RULE_0: 2 lines of sendmail.cf have no counterpart\n"
+          "# FEATURE(nullclient): all mail goes to the smart host, also for local users; see "
+          "masquerade.as\n" },
         { "nothing", "", MADE NO_NAME "role = \"mailbox\"\n" UNRESOLVABLE("no")
           "tables {\n        aliases = \"/etc/mail/aliases\"\n}\n" },
         { "a value that would end its string",

@@ -441,6 +441,9 @@ static int parse_listen(struct span s, struct config_listen *ret_l, struct buffe
 
                 if (r < 0)
                         return r;
+                if (l.protocol == LISTEN_LMTP && l.port == 25) /* RFC 2033 section 5 */
+                        return REFUSE(why, "\"%.*s\": LMTP has no place on port 25; 24 is usual",
+                                      TEXT(s));
         } else {
                 l.host = span_skip(rest, 5);
                 if (l.host.len == 0 || l.host.p[0] != '/' || l.host.len > SOCKET_PATH_MAX)

@@ -298,7 +298,7 @@ const struct option options[] = {
                 .text = "Mail with 8-bit text or binary parts gets a transfer encoding where the "
                         "next host takes it only so. That breaks a DKIM signature, and what "
                         "is within multipart/signed: such mail goes back to its sender "
-                        "instead, with status 5.6.2. To a mailbox here only lines go: binary "
+                        "instead, with status 5.6.1. To a mailbox here only lines go: binary "
                         "parts become base64, and a message that is signed is refused with 5.6.1.",
                 .example = "yes",
         },
@@ -308,8 +308,21 @@ const struct option options[] = {
                 .change = OPTION_RELOAD,
                 .offset = FIELD(local_relay),
                 .brief = "The server that mail for relay_domains is handed to",
-                .text = "Without it, that mail goes where the MX records of its domain say.",
+                .text = "Without it, that mail goes where the MX records of its domain say. "
+                        "lmtp:unix:/path is the socket of an LMTP server on this machine.",
                 .example = "\"[mail.example.jp]\"",
+        },
+        {
+                .name = "lmtp_sockets",
+                .type = OPTION_PATHS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(lmtp_sockets),
+                .default_text = "none",
+                .brief = "Sockets of LMTP servers on this machine that a mailertable may name",
+                .text = "A row of the mailertable with lmtp:unix:/path works only for a path that "
+                        "stands here; for local_relay and smart_host it need not. hayauma run "
+                        "connects to it, under the user it was started by.",
+                .example = "{ \"/run/dovecot/lmtp\" }",
         },
 #include "config/options_policy.inc"
         {
@@ -811,6 +824,33 @@ const struct option options[] = {
                 .text = "Past it the oldest day goes. 0 stands for two hundredths of the disk that "
                         "state_dir is on.",
                 .example = "10G",
+        },
+        {
+                .name = "expunge_keep",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(expunge_keep_ms),
+                .value = "7d",
+                .min = 0,
+                .max = UINT64_C(3650) * 24 * 3600 * 1000,
+                .brief = "How long deleted messages can be brought back",
+                .text = "By hayauma mailbox undelete: what users expunge, delete over POP3, or "
+                        "delete with a whole mailbox. It does not count for their quota. When the "
+                        "disk is full, it goes at once. 0 keeps none.",
+                .example = "30d",
+        },
+        {
+                .name = "expunge_keep_size",
+                .type = OPTION_SIZE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(expunge_keep_size),
+                .value = "1G",
+                .min = 1024,
+                .max = UINT64_C(1) << 50,
+                .zero_is_none = true,
+                .brief = "How many octets of deleted messages are kept for one account",
+                .text = "Past it the oldest go before their time. 0 sets no bound.",
+                .example = "100M",
         },
         {
                 .name = "pop_before_smtp",

@@ -165,6 +165,20 @@ bool table_next_entry(struct table_lines *t, struct span *ret_entry)
         return false;
 }
 
+int table_each_entry(struct table_lines *t, enum snapshot_table table, struct snapshot_build *b,
+                     table_entry_fn *add)
+{
+        struct span entry;
+        int r = snapshot_build_source(b, table, t->name);
+
+        while (r == 0 && table_next_entry(t, &entry))
+                r = add(t, entry, b);
+        buffer_done(&t->joined);
+        if (r < 0)
+                return r;
+        return t->errors ? -EINVAL : 0;
+}
+
 bool table_split_entry(struct table_lines *t, struct span entry, struct span *ret_key,
                        struct span *ret_value)
 {

@@ -54,6 +54,7 @@ struct table_lines {
         uint32_t line;    /* the number of the line just read, from 1 */
         unsigned errors;
         uint32_t continued;   /* lines that were read on behind it */
+        void *arg;            /* of whoever adds the entries */
         struct buffer joined; /* of table_next_entry(): free it with buffer_done() */
 };
 #define TABLE_LINES(text, file_name, errors_to)                                                    \
@@ -73,6 +74,13 @@ void table_error(struct table_lines *t, const char *format, ...)
  * Comments and blank lines are left out. `t->line` is the entry's first; the
  * span lives until the next call. False as table_next_line(). */
 bool table_next_entry(struct table_lines *t, struct span *ret_entry);
+
+/* Reads a whole table of such entries: names its file in the snapshot, calls
+ * `add` for each, and lets `t` go. 0; -EINVAL where an error was said; or what
+ * `add` returned, which ends the reading. */
+typedef int table_entry_fn(struct table_lines *t, struct span entry, struct snapshot_build *b);
+int table_each_entry(struct table_lines *t, enum snapshot_table table, struct snapshot_build *b,
+                     table_entry_fn *add);
 
 /* Cuts an entry at its first blank. False, with an error said, when there is
  * no value. */

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; s && i < sizeof keys / sizeof keys[0]; i++) {
                 if (!snapshot_get(s, SNAPSHOT_ACCESS, keys[i], &value, NULL))
                         continue;
-                if (value.len == 0 || !strchr("OLRDSE", value.p[0]))
+                if (value.len == 0 || !strchr("OLRDSEQ", value.p[0]))
                         abort();
                 if (value.p[0] == ACCESS_ERROR &&
                     !table_reply_split(span_skip(value, 1), &code, &enhanced, &words))

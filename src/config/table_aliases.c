@@ -226,15 +226,8 @@ int table_aliases_parse(struct span text, struct span name, struct snapshot_buil
                         struct buffer *error)
 {
         struct table_lines t = TABLE_LINES(text, name, error);
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_ALIASES, name);
 
-        while (r == 0 && table_next_entry(&t, &entry))
-                r = parse_entry(&t, entry, b);
-        buffer_done(&t.joined);
-        if (r < 0)
-                return r;
-        return t.errors ? -EINVAL : 0;
+        return table_each_entry(&t, SNAPSHOT_ALIASES, b, parse_entry);
 }
 
 /* An included file: recipients, with commas or in lines of their own. */

@@ -4,8 +4,6 @@
  *   root@mx1.example  postmaster@example.jp
  *
  * In a snapshot key and value are as they stand. */
-#include <errno.h>
-
 #include "config/table.h"
 #include "message/address.h"
 
@@ -33,13 +31,6 @@ int table_genericstable_parse(struct span text, struct span name, struct snapsho
                               struct buffer *error)
 {
         struct table_lines t = TABLE_LINES(text, name, error);
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_GENERICSTABLE, name);
 
-        while (r == 0 && table_next_entry(&t, &entry))
-                r = parse_entry(&t, entry, b);
-        buffer_done(&t.joined);
-        if (r < 0)
-                return r;
-        return t.errors ? -EINVAL : 0;
+        return table_each_entry(&t, SNAPSHOT_GENERICSTABLE, b, parse_entry);
 }

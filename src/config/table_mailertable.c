@@ -8,8 +8,6 @@
  * The value is a next hop, or local:, discard:, error:. In a snapshot the key
  * is the domain as it stands in the table; the value is a next hop that
  * next_hop_parse() reads, once "%1" (what stood before the key) was put in. */
-#include <errno.h>
-
 #include "config/table.h"
 #include "message/address.h"
 #include "message/next_hop.h"
@@ -67,7 +65,8 @@ static bool hop_is_good(struct table_lines *t, struct span key, struct span hop)
         struct next_hop parsed;
         bool good = hop.len <= NEXT_HOP_MAX &&
                     fill_in(hop, has_part ? SPAN_LITERAL("a") : SPAN_LITERAL("%"), &example) == 0 &&
-                    next_hop_parse(buffer_span(&example), &parsed) == 0 && !parsed.is_unix;
+                    next_hop_parse(buffer_span(&example), &parsed) == 0 &&
+                    (!parsed.is_unix || span_equal(parsed.mailer, SPAN_LITERAL("lmtp")));
 
         for (size_t i = 0; good && i < hop.len; i++)
                 good = hop.p[i] > ' ' && hop.p[i] <= '~';
@@ -78,7 +77,8 @@ static bool hop_is_good(struct table_lines *t, struct span key, struct span hop)
         }
         if (!good)
                 table_error(t, "\"%.*s\" is no next hop; write it like smtp:[host], esmtp:host, "
-                            "lmtp:[host]:24, local:, discard: or error:5.1.2:550 text",
+                            "lmtp:[host]:24, lmtp:unix:/path, local:, discard: or error:5.1.2:550 "
+                            "text",
                             TABLE_TEXT(hop));
         buffer_done(&example);
         return good;
@@ -146,13 +146,6 @@ int table_mailertable_parse(struct span text, struct span name, struct snapshot_
                             struct buffer *error)
 {
         struct table_lines t = TABLE_LINES(text, name, error);
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_MAILERTABLE, name);
 
-        while (r == 0 && table_next_entry(&t, &entry))
-                r = parse_entry(&t, entry, b);
-        buffer_done(&t.joined);
-        if (r < 0)
-                return r;
-        return t.errors ? -EINVAL : 0;
+        return table_each_entry(&t, SNAPSHOT_MAILERTABLE, b, parse_entry);
 }

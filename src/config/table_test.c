@@ -190,7 +190,7 @@ TEST(good_rows_are_found)
         "xn--\n"
 #define NO_HOP(text)                                                                               \
         "mailertable:1: \"" text "\" is no next hop; write it like smtp:[host], esmtp:host, "      \
-        "lmtp:[host]:24, local:, discard: or error:5.1.2:550 text\n"
+        "lmtp:[host]:24, lmtp:unix:/path, local:, discard: or error:5.1.2:550 text\n"
 #define NO_NETWORK(text)                                                                           \
         "access:1: \"" text "\" is no network; write 192.168.10, 192.168.8.0/22, IPv6:2001:db8 "   \
         "or IPv6:2001:db8::/32\n"
@@ -215,6 +215,7 @@ static const struct {
         { MAILER, "a.example smtp:[x]:99999", NO_HOP("smtp:[x]:99999") },
         { MAILER, "a.example smtp:%1.x", NO_HOP("smtp:%1.x") },
         { MAILER, "a.example unix:/x", NO_HOP("unix:/x") },
+        { MAILER, "a.example lmtp:unix:x", NO_HOP("lmtp:unix:x") },
         { MAILER, "a.example error:hello", "mailertable:1: \"hello\" is no reply; write it like "
           "5.7.1:550 text or 550 text\n" },
         { MAILER, "a.example error:5.7.1:450 x", "mailertable:1: \"450\" and \"5.7.1\" do not go "
@@ -222,7 +223,7 @@ static const struct {
         { MAILER, "a.example smtp:x\nb.example smtp:y\nA.example smtp:z",
           "mailertable:3: \"a.example\" is there a second time, after line 1; remove one\n" },
         { ACCESS, "a.example MAYBE", "access:1: \"MAYBE\" is no action; write OK, RELAY, REJECT, "
-          "DISCARD, SKIP or ERROR:5.7.1:550 text\n" },
+          "DISCARD, SKIP, QUARANTINE:reason or ERROR:5.7.1:550 text\n" },
         { ACCESS, "a@b.example SKIP", "access:1: SKIP ends the search among wider domains and "
           "networks; for the address \"a@b.example\" write OK\n" },
         { ACCESS, "ClientRate:10 5", "access:1: the tag \"ClientRate:\" says nothing here; there "
@@ -234,11 +235,11 @@ static const struct {
         { ACCESS, "10.0.0.1/8 OK",
           "access:1: \"10.0.0.1/8\" has bits set behind its prefix; is the prefix right?\n" },
         { ACCESS, "a b@ OK", "access:1: \"b@ OK\" is no action; write OK, RELAY, REJECT, DISCARD, "
-          "SKIP or ERROR:5.7.1:550 text\n" },
+          "SKIP, QUARANTINE:reason or ERROR:5.7.1:550 text\n" },
         { ACCESS, "a@b@c OK",
           "access:1: \"a@b@c\" is no key; write an address, user@, a domain or a network\n" },
-        { ACCESS, "a.example QUARANTINE:look", "access:1: mail cannot be held by QUARANTINE: in "
-          "this version; write REJECT or DISCARD, or take the line out\n" },
+        { ACCESS, "a.example QUARANTINE: ", "access:1: behind QUARANTINE: there must be a reason "
+          "of at most 200 octets\n" },
         { ACCESS, "a.example ERROR:550 \xe6", "access:1: the text of a reply goes to any client "
           "and must be ASCII\n" },
         { ACCESS, "10.0.0 OK\n10.0.0.0/24 REJECT",

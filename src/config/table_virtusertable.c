@@ -8,8 +8,6 @@
  * %1 is the user, %2 the detail behind "+", %3 the detail with its "+". In a
  * snapshot key and value are as they stand, errors in the form of
  * table_reply_split() behind "error:". */
-#include <errno.h>
-
 #include "config/table.h"
 #include "message/address.h"
 
@@ -88,13 +86,6 @@ int table_virtusertable_parse(struct span text, struct span name, struct snapsho
                               struct buffer *error)
 {
         struct table_lines t = TABLE_LINES(text, name, error);
-        struct span entry;
-        int r = snapshot_build_source(b, SNAPSHOT_VIRTUSERTABLE, name);
 
-        while (r == 0 && table_next_entry(&t, &entry))
-                r = parse_entry(&t, entry, b);
-        buffer_done(&t.joined);
-        if (r < 0)
-                return r;
-        return t.errors ? -EINVAL : 0;
+        return table_each_entry(&t, SNAPSHOT_VIRTUSERTABLE, b, parse_entry);
 }

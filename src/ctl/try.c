@@ -194,20 +194,23 @@ static int send_message(struct trial *t)
 
 static int speak(struct trial *t)
 {
+        char last[sizeof t->text];
         int status = name_client(t);
 
         if (status != EX_OK)
                 return status;
         say(t, "EHLO %s\r\n", t->helo_name);
-        if (say(t, "MAIL FROM:<%s>\r\n", t->mail_from) != 250 && !t->is_over)
-                return console_fail(EX_UNAVAILABLE, "the sender would be refused: %s", t->text);
-        for (int i = 0; i < t->rcpt_count; i++)
-                say(t, "RCPT TO:<%s>\r\n", t->rcpts[i]);
-        if (t->message && !t->is_over)
-                status = send_message(t);
+        if (say(t, "MAIL FROM:<%s>\r\n", t->mail_from) == 250) {
+                for (int i = 0; i < t->rcpt_count; i++)
+                        say(t, "RCPT TO:<%s>\r\n", t->rcpts[i]);
+                if (t->message && !t->is_over)
+                        status = send_message(t);
+        }
+        snprintf(last, sizeof last, "%s", t->text);
         say(t, "%s\r\n", "QUIT");
         while (fill(t))
                 ;
+        snprintf(t->text, sizeof t->text, "%s", last);
         return status;
 }
 

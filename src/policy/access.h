@@ -8,8 +8,8 @@
  *   recipient   the same
  *
  * What it says: REJECT and ERROR refuse, DISCARD takes the mail and throws it
- * away, RELAY lets a client send anywhere, or anybody send to that recipient;
- * OK and SKIP end the search. */
+ * away, QUARANTINE takes it and holds it, RELAY lets a client send anywhere, or
+ * anybody send to that recipient; OK and SKIP end the search. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,7 +23,8 @@ enum access_about { ACCESS_CONNECT, ACCESS_FROM, ACCESS_TO };
 
 struct access_judgement {
         char letter;            /* enum access_letter; 0: nothing is said */
-        struct verdict verdict; /* a refusal; else its rule and origin alone */
+        struct verdict verdict; /* a refusal; else its rule and origin, with ACCESS_QUARANTINE
+                                   the reason as text */
 };
 
 /* About a client: 16 octets, IPv4 mapped, and its name where that is known.

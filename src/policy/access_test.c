@@ -4,11 +4,8 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
-#include <unistd.h>
 
-#include "base/test.h"
-#include "config/snapshot_build.h"
-#include "config/table.h"
+#include "config/test_site.h"
 #include "policy/relay_control.h"
 
 static const char table[] =
@@ -33,31 +30,22 @@ static const char table[] =
         "198.51.100.0/25             ERROR:450 4.7.1 Later\n"           /* 19 */
         "look.example                OK\n"                              /* 20 */
         "xn--wgv71a.example          REJECT\n"                          /* 21 */
-        "Connect:mail.friend.example RELAY\n";                          /* 22 */
+        "Connect:mail.friend.example RELAY\n"                           /* 22 */
+        "From:odd.example            QUARANTINE:looks  odd\n";          /* 23 */
 
 static struct snapshot *site;
 
 static const struct snapshot *the_site(void)
 {
-        struct buffer error = BUFFER_INIT(4096);
         struct snapshot_build *b;
-        int fd;
 
         if (site)
                 return site;
-        CHECK(snapshot_build_new(1, 42, &b) == 0, "builder");
-        CHECK(snapshot_build_add(b, SNAPSHOT_DOMAINS, SPAN_LITERAL("example.jp"), SPAN_LITERAL(""),
-                                 1) == 0, "domain");
-        CHECK(table_users_parse(SPAN_LITERAL("taro@example.jp:{X}y\n"), SPAN_LITERAL("users"), b,
-                                &error) == 0, "users");
-        if (table_access_parse(span_from_string(table), SPAN_LITERAL("access"), b, &error) < 0)
-                print_error("%.*s", (int) error.len, buffer_span(&error).p);
-        CHECK(error.len == 0, "access");
-        CHECK(snapshot_build_finish(b, &error, &fd) == 0, "finish");
-        CHECK(snapshot_open(fd, &site) == 0, "open");
-        close(fd);
-        snapshot_build_free(b);
-        buffer_done(&error);
+        b = test_site_begin();
+        test_site_add(b, SNAPSHOT_DOMAINS, "example.jp", "", 1);
+        test_site_table(b, table_users_parse, "users", SPAN_LITERAL("taro@example.jp:{X}y\n"));
+        test_site_table(b, table_access_parse, "access", span_from_string(table));
+        site = test_site_finish(b);
         return site;
 }
 
@@ -81,8 +69,10 @@ static void check(const char *name, const struct access_judgement *j, const char
                          (int) j->verdict.text.len, j->verdict.text.p,
                          (int) j->verdict.origin.len, j->verdict.origin.p);
         else if (j->letter)
-                snprintf(got, sizeof got, "%c %.*s", j->letter, (int) j->verdict.origin.len,
-                         j->verdict.origin.p);
+                snprintf(got, sizeof got, "%c %.*s%s%.*s", j->letter, (int) j->verdict.origin.len,
+                         j->verdict.origin.p, j->verdict.text.len ? " " : "",
+                         (int) j->verdict.text.len,
+                         j->verdict.text.len ? j->verdict.text.p : "");
         if (strcmp(got, want) != 0)
                 print_error("got: %s\n", got);
         CHECK(strcmp(got, want) == 0, name);
@@ -145,6 +135,8 @@ static const struct {
         { ACCESS_FROM, "x@\xe6\x97\xa5\xe6\x9c\xac.example", "550 5.7.1 Access denied access:21" },
         { ACCESS_FROM, "x@XN--WGV71A.example", "550 5.7.1 Access denied access:21" },
         { ACCESS_FROM, "x@[203.0.113.8]", "" },
+        { ACCESS_FROM, "x@odd.example", "Q access:23 looks  odd" },
+        { ACCESS_TO, "x@odd.example", "" },
         { ACCESS_FROM, "taro", "" },
         { ACCESS_TO, "bogus_user@example.jp", "550 5.7.1 Recipient refused access:7" },
         { ACCESS_TO, "bogus_user+x@example.jp", "550 5.7.1 Recipient refused access:7" },
@@ -269,19 +261,6 @@ static const struct {
         { SPAN("victim@[3325256713]"), 550 },
 };
 
-static struct config *parse(const char *first, const char *second)
-{
-        struct buffer error = BUFFER_INIT(4096), text = BUFFER_INIT(4096);
-        struct config *c = NULL;
-
-        CHECK(buffer_append_string(&text, first) == 0, "text");
-        CHECK(buffer_append_string(&text, second) == 0, "text");
-        CHECK(config_parse(buffer_span(&text), "hayauma.conf", &c, &error) == 0, first);
-        buffer_done(&text);
-        buffer_done(&error);
-        return c;
-}
-
 /* As edge asks: access about the client, route, access about the recipient,
  * relay control; the route's own error last. */
 static struct verdict decide(const struct config *c, const char *ip, const char *mail_from,
@@ -315,7 +294,8 @@ static struct verdict decide(const struct config *c, const char *ip, const char 
 TEST(the_four_cells)
 {
         struct arena arena = ARENA_INIT(64 * 1024);
-        struct config *configs[] = {parse(site_conf, ""), parse(site_conf, strict_conf)};
+        struct config *configs[] = {test_site_config(site_conf, ""),
+                                    test_site_config(site_conf, strict_conf)};
 
         for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
                 char name[200];
@@ -341,7 +321,7 @@ TEST(tricks_fail_for_strangers_of_both_families)
 {
         static const char *const strangers[] = {"198.51.100.200", "2001:db8:2::9"};
         struct arena arena = ARENA_INIT(64 * 1024);
-        struct config *c = parse(site_conf, "");
+        struct config *c = test_site_config(site_conf, "");
 
         for (size_t i = 0; i < sizeof tricks / sizeof tricks[0]; i++)
                 for (size_t k = 0; k < 2; k++) {

@@ -1,7 +1,7 @@
 /* Who may send where, and the limits: verdicts with their rule and its place. */
 #include "policy/relay_control.h"
 
-#include "base/test.h"
+#include "config/test_site.h"
 #include "policy/limits.h"
 
 static const char text[] =
@@ -9,16 +9,6 @@ static const char text[] =
         "domains = { \"example.jp\" }\n"
         "relay_networks = { \"192.0.2.0/24\", \"2001:db8::/32\" }\n"
         "limits { received_hops = 20 connections_per_client = 5 }\n";
-
-static struct config *parse(void)
-{
-        struct buffer error = BUFFER_INIT(4096);
-        struct config *c = NULL;
-
-        CHECK(config_parse(SPAN_LITERAL(text), "hayauma.conf", &c, &error) == 0, "configuration");
-        buffer_done(&error);
-        return c;
-}
 
 #define V4(a, b, c, d) {[10] = 0xff, [11] = 0xff, a, b, c, d}
 
@@ -60,7 +50,7 @@ static const struct {
 
 TEST(relaying)
 {
-        struct config *c = parse();
+        struct config *c = test_site_config(text, "");
 
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
                 const struct verdict v =
@@ -77,7 +67,7 @@ TEST(relaying)
 
 TEST(limits)
 {
-        struct config *c = parse();
+        struct config *c = test_site_config(text, "");
         struct verdict v;
 
         CHECK(!limits_hops(c, 20).code, "20 hops");

@@ -442,6 +442,20 @@ static void on_reload(struct channel *ch, void *arg, const union ipc_message *m,
         CHANNEL_SEND(ch, reloaded, -1, .generation = m->reload.generation);
 }
 
+static void on_socket_answer(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+        const int error = m->socket_answer.error ? -(int) m->socket_answer.error
+                          : *fd < 0              ? -EPROTO
+                                                 : 0;
+
+        (void) ch;
+        if (!s->role->socket || s->phase < RUNNING)
+                return;
+        s->role->socket(&s->p, m->socket_answer.query, error, *fd);
+        *fd = -1;
+}
+
 static void on_stop(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct skeleton *s = arg;
@@ -518,6 +532,7 @@ static const struct channel_handler handler = {
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
                 [IPC_stop] = on_stop,
+                [IPC_socket_answer] = on_socket_answer,
                 [IPC_status_query] = on_status_query,
         },
         .closed = on_closed,

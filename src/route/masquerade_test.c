@@ -1,33 +1,22 @@
 /* Sender addresses under another domain, alone and in headers. */
 #include "route/masquerade.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
-#include "base/test.h"
-#include "config/table.h"
+#include "config/test_site.h"
 
 static struct snapshot *site;
 
 static const struct snapshot *the_site(void)
 {
-        struct buffer error = BUFFER_INIT(4096);
         struct snapshot_build *b;
-        int fd;
 
         if (site)
                 return site;
-        CHECK(snapshot_build_new(1, 42, &b) == 0, "builder");
-        CHECK(snapshot_build_add(b, SNAPSHOT_DOMAINS, SPAN_LITERAL("iw2001.example.gr.jp"),
-                                 SPAN_LITERAL(""), 1) == 0, "domain");
-        CHECK(table_genericstable_parse(SPAN_LITERAL("ando  Kazunori.Ando@example.gr.jp\n"
-                                                     "www@iw2001.example.gr.jp webmaster\n"),
-                                        SPAN_LITERAL("genericstable"), b, &error) == 0, "table");
-        CHECK(snapshot_build_finish(b, &error, &fd) == 0, "finish");
-        CHECK(snapshot_open(fd, &site) == 0, "open");
-        close(fd);
-        snapshot_build_free(b);
-        buffer_done(&error);
+        b = test_site_begin();
+        test_site_add(b, SNAPSHOT_DOMAINS, "iw2001.example.gr.jp", "", 1);
+        test_site_table(b, table_genericstable_parse, "genericstable",
+                        SPAN_LITERAL("ando  Kazunori.Ando@example.gr.jp\n"
+                                     "www@iw2001.example.gr.jp webmaster\n"));
+        site = test_site_finish(b);
         return site;
 }
 
@@ -74,25 +63,12 @@ static const struct {
         { NONE, "ando@iw2001.example.gr.jp", "Kazunori.Ando@example.gr.jp" },
 };
 
-static struct config *parse(const char *text)
-{
-        struct buffer error = BUFFER_INIT(4096);
-        struct config *c = NULL;
-        const int r = config_parse(span_from_string(text), "hayauma.conf", &c, &error);
-
-        if (r < 0)
-                print_error("%.*s\n", (int) error.len, buffer_span(&error).p);
-        assert_int_equal(r, 0);
-        buffer_done(&error);
-        return c;
-}
-
 TEST(senders_are_shown_as_the_site)
 {
         struct arena arena = ARENA_INIT(64 * 1024);
 
         for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
-                struct config *c = parse(configs[addresses[i].config]);
+                struct config *c = test_site_config(configs[addresses[i].config], "");
                 const char *given = addresses[i].address;
                 struct masqueraded got = {.address = {NULL, 0}};
                 const int r = masquerade_address(c, the_site(), span_make(given, strlen(given)),
@@ -138,7 +114,7 @@ static const struct {
 
 TEST(headers_are_rewritten_and_nothing_else)
 {
-        struct config *c = parse(configs[PLAIN]);
+        struct config *c = test_site_config(configs[PLAIN], "");
 
         for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
                 struct buffer out = BUFFER_INIT(4096);
@@ -157,7 +133,7 @@ TEST(headers_are_rewritten_and_nothing_else)
 /* A cut header changes nothing but senders: what is left keeps its lines. */
 TEST(cut_headers)
 {
-        struct config *c = parse(configs[PLAIN]);
+        struct config *c = test_site_config(configs[PLAIN], "");
 
         for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
                 for (size_t cut = 0; cut < strlen(headers[i].header); cut++) {

@@ -271,7 +271,8 @@ static int is_known(struct routing *t)
 }
 
 /* A name without a domain, in an alias: in the domain that was addressed, if
- * it is known there, else in our own. 1: refused, -ENOMEM. */
+ * it is known there ("\\name": has a mailbox), else in our own. 1: refused,
+ * -ENOMEM. */
 static int settle(struct routing *t, const struct step *step)
 {
         const struct span own = routing_own_domain(t->config);
@@ -285,7 +286,7 @@ static int settle(struct routing *t, const struct step *step)
         if (r == 0 && routing_is_local_domain(t)) {
                 struct routing look = *t;
 
-                r = is_known(&look);
+                r = step->is_final ? routing_find_user(&look) : is_known(&look);
                 if (r)
                         return r < 0 ? r : 0;
         }

@@ -3,10 +3,8 @@
 #include "route/route.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
-#include "base/test.h"
-#include "config/table.h"
+#include "config/test_site.h"
 
 static const char mailertable[] =
         "example.gr.jp        smtp:[dist-in.example.gr.jp]\n"       /* 1 */
@@ -63,18 +61,6 @@ static const char virtusertable[] =
 
 static struct snapshot *site;
 
-static void compile(struct snapshot_build *b, table_parse_fn *parse, const char *name,
-                    struct span text)
-{
-        struct buffer error = BUFFER_INIT(1 << 16);
-        const int r = parse(text, span_from_string(name), b, &error);
-
-        if (r < 0)
-                print_error("%.*s", (int) error.len, buffer_span(&error).p);
-        CHECK(r == 0, name);
-        buffer_done(&error);
-}
-
 /* 600 addresses that are unlike those with another first letter. */
 static struct span many(char letter, struct buffer *b)
 {
@@ -86,41 +72,33 @@ static struct span many(char letter, struct buffer *b)
 
 static const struct snapshot *the_site(void)
 {
-        struct buffer error = BUFFER_INIT(4096), text = BUFFER_INIT(1 << 16);
+        struct buffer text = BUFFER_INIT(1 << 16);
         struct snapshot_build *b;
-        int fd;
 
         if (site)
                 return site;
-        CHECK(snapshot_build_new(1, 42, &b) == 0, "builder");
-        CHECK(snapshot_build_add(b, SNAPSHOT_DOMAINS, SPAN_LITERAL("example.jp"), SPAN_LITERAL(""),
-                                 1) == 0, "domain");
-        CHECK(snapshot_build_add(b, SNAPSHOT_DOMAINS, SPAN_LITERAL("example.com"),
-                                 SPAN_LITERAL(""), 1) == 0, "domain");
-        CHECK(snapshot_build_add(b, SNAPSHOT_DOMAINS, SPAN_LITERAL("virtual.example"),
-                                 SPAN_LITERAL(""), 1) == 0, "domain");
-        CHECK(snapshot_build_add(b, SNAPSHOT_RELAY_DOMAINS, SPAN_LITERAL("partner.example"),
-                                 SPAN_LITERAL(""), 1) == 0, "relay domain");
-        CHECK(snapshot_build_add(b, SNAPSHOT_RELAY_DOMAINS, SPAN_LITERAL(".partner.example"),
-                                 SPAN_LITERAL(""), 1) == 0, "relay domain");
-        compile(b, table_users_parse, "users",
-                SPAN_LITERAL("taro@example.jp:{X}y\nhanako@example.jp:{X}y\n"
-                             "archive@example.com:{X}y\nx@here.example:{X}y\n"));
-        compile(b, table_mailertable_parse, "mailertable", SPAN_LITERAL(mailertable));
-        compile(b, table_aliases_parse, "aliases", SPAN_LITERAL(aliases));
-        compile(b, table_virtusertable_parse, "virtusertable", SPAN_LITERAL(virtusertable));
-        compile(b, table_include_parse, "/etc/mail/staff",
-                SPAN_LITERAL("taro, hanako\n:include:/etc/mail/more\n"));
-        compile(b, table_include_parse, "/etc/mail/more", SPAN_LITERAL("x@other.example\n"));
-        compile(b, table_include_parse, "/etc/mail/loop",
-                SPAN_LITERAL(":include:/etc/mail/loop\n"));
-        compile(b, table_include_parse, "/etc/mail/many", many('a', &text));
-        compile(b, table_include_parse, "/etc/mail/many2", many('b', &text));
-        CHECK(snapshot_build_finish(b, &error, &fd) == 0, "finish");
-        CHECK(snapshot_open(fd, &site) == 0, "open");
-        close(fd);
-        snapshot_build_free(b);
-        buffer_done(&error);
+        b = test_site_begin();
+        test_site_add(b, SNAPSHOT_DOMAINS, "example.jp", "", 1);
+        test_site_add(b, SNAPSHOT_DOMAINS, "example.com", "", 1);
+        test_site_add(b, SNAPSHOT_DOMAINS, "virtual.example", "", 1);
+        test_site_add(b, SNAPSHOT_RELAY_DOMAINS, "partner.example", "", 1);
+        test_site_add(b, SNAPSHOT_RELAY_DOMAINS, ".partner.example", "", 1);
+        test_site_table(b, table_users_parse, "users",
+                        SPAN_LITERAL("taro@example.jp:{X}y\nhanako@example.jp:{X}y\n"
+                                     "archive@example.com:{X}y\nx@here.example:{X}y\n"));
+        test_site_table(b, table_mailertable_parse, "mailertable", SPAN_LITERAL(mailertable));
+        test_site_table(b, table_aliases_parse, "aliases", SPAN_LITERAL(aliases));
+        test_site_table(b, table_virtusertable_parse, "virtusertable",
+                        SPAN_LITERAL(virtusertable));
+        test_site_table(b, table_include_parse, "/etc/mail/staff",
+                        SPAN_LITERAL("taro, hanako\n:include:/etc/mail/more\n"));
+        test_site_table(b, table_include_parse, "/etc/mail/more",
+                        SPAN_LITERAL("x@other.example\n"));
+        test_site_table(b, table_include_parse, "/etc/mail/loop",
+                        SPAN_LITERAL(":include:/etc/mail/loop\n"));
+        test_site_table(b, table_include_parse, "/etc/mail/many", many('a', &text));
+        test_site_table(b, table_include_parse, "/etc/mail/many2", many('b', &text));
+        site = test_site_finish(b);
         buffer_done(&text);
         return site;
 }
@@ -245,16 +223,6 @@ static void describe(const struct route *r, struct buffer *out)
         assert_int_equal(e, 0);
 }
 
-static struct config *parse(const char *text)
-{
-        struct buffer error = BUFFER_INIT(4096);
-        struct config *c = NULL;
-
-        CHECK(config_parse(span_from_string(text), "hayauma.conf", &c, &error) == 0, text);
-        buffer_done(&error);
-        return c;
-}
-
 static const char site_conf[] = "hostname = \"mx1.example.jp\"\n"
                                 "domains = { \"example.jp\", \"example.com\" }\n";
 
@@ -262,7 +230,7 @@ TEST(addresses_lead_where_the_tables_say)
 {
         struct arena arena = ARENA_INIT(1 << 20);
         struct buffer got = BUFFER_INIT(1 << 16);
-        struct config *c = parse(site_conf);
+        struct config *c = test_site_config(site_conf, "");
         unsigned wrong = 0;
 
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -295,7 +263,7 @@ TEST(addresses_lead_where_the_tables_say)
 /* With any amount of memory it is the same answer or none. */
 TEST(without_memory_it_says_so)
 {
-        struct config *c = parse(site_conf);
+        struct config *c = test_site_config(site_conf, "");
 
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
                 for (size_t size = 0; size < 6000; size += 97) {

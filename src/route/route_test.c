@@ -4,43 +4,28 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "base/test.h"
-#include "config/snapshot_build.h"
+#include "config/test_site.h"
 
 static struct snapshot *site;
-
-static void add(struct snapshot_build *b, enum snapshot_table table, const char *key,
-                const char *value, uint32_t line)
-{
-        CHECK(snapshot_build_add(b, table, span_from_string(key), span_from_string(value), line) ==
-                      0, key);
-}
 
 static const struct snapshot *the_site(void)
 {
         struct snapshot_build *b;
-        struct buffer error = BUFFER_INIT(4096);
-        int fd;
 
         if (site)
                 return site;
-        CHECK(snapshot_build_new(1, 42, &b) == 0, "builder");
+        b = test_site_begin();
         CHECK(snapshot_build_source(b, SNAPSHOT_USERS, SPAN_LITERAL("users")) == 0, "source");
-        add(b, SNAPSHOT_DOMAINS, "example.jp", "", 0);
-        add(b, SNAPSHOT_DOMAINS, "xn--wgv71a119e.jp", "", 0);
-        add(b, SNAPSHOT_RELAY_DOMAINS, "partner.example", "", 0);
-        add(b, SNAPSHOT_RELAY_DOMAINS, ".branch.example", "", 0);
-        add(b, SNAPSHOT_USERS, "taro@example.jp", "taro@example.jp", 17);
-        add(b, SNAPSHOT_USERS, "hanako+list@example.jp", "hanako@example.jp", 4294967295);
-        add(b, SNAPSHOT_USERS, "a..b@example.jp", "a..b@example.jp", 3);
-        add(b, SNAPSHOT_USERS, "taro@xn--wgv71a119e.jp", "taro@xn--wgv71a119e.jp", 4);
-        CHECK(snapshot_build_finish(b, &error, &fd) == 0, "finish");
-        CHECK(snapshot_open(fd, &site) == 0, "open");
-        close(fd);
-        snapshot_build_free(b);
-        buffer_done(&error);
+        test_site_add(b, SNAPSHOT_DOMAINS, "example.jp", "", 0);
+        test_site_add(b, SNAPSHOT_DOMAINS, "xn--wgv71a119e.jp", "", 0);
+        test_site_add(b, SNAPSHOT_RELAY_DOMAINS, "partner.example", "", 0);
+        test_site_add(b, SNAPSHOT_RELAY_DOMAINS, ".branch.example", "", 0);
+        test_site_add(b, SNAPSHOT_USERS, "taro@example.jp", "taro@example.jp", 17);
+        test_site_add(b, SNAPSHOT_USERS, "hanako+list@example.jp", "hanako@example.jp", 4294967295);
+        test_site_add(b, SNAPSHOT_USERS, "a..b@example.jp", "a..b@example.jp", 3);
+        test_site_add(b, SNAPSHOT_USERS, "taro@xn--wgv71a119e.jp", "taro@xn--wgv71a119e.jp", 4);
+        site = test_site_finish(b);
         return site;
 }
 
@@ -121,19 +106,6 @@ static const struct {
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
-static struct config *parse(const char *text)
-{
-        struct buffer error = BUFFER_INIT(4096);
-        struct config *c = NULL;
-        const int r = config_parse(span_from_string(text), "hayauma.conf", &c, &error);
-
-        if (r < 0)
-                print_error("%.*s\n", (int) error.len, buffer_span(&error).p);
-        CHECK(r == 0, text);
-        buffer_done(&error);
-        return c;
-}
-
 #define TEXT(span) (int) (span).len, (span).len ? (span).p : ""
 
 static void describe(const struct route *r, char *out, size_t size)
@@ -153,7 +125,7 @@ TEST(routes)
         struct arena arena = ARENA_INIT(64 * 1024);
 
         for (size_t i = 0; i < CASES; i++) {
-                struct config *c = parse(configs[cases[i].config]);
+                struct config *c = test_site_config(configs[cases[i].config], "");
                 const struct span rcpt_to = span_make(cases[i].rcpt_to, strlen(cases[i].rcpt_to));
                 struct next_hop hop;
                 struct route r;
@@ -177,7 +149,7 @@ TEST(routes)
 TEST(without_tables_it_is_later)
 {
         struct arena arena = ARENA_INIT(4096);
-        struct config *c = parse(configs[PLAIN]);
+        struct config *c = test_site_config(configs[PLAIN], "");
         struct route r;
 
         CHECK(route_recipient(c, NULL, SPAN_LITERAL("taro@example.jp"), &arena, &r) == 0, "route");
@@ -189,7 +161,7 @@ TEST(without_tables_it_is_later)
 TEST(without_memory_it_says_so)
 {
         struct arena arena = ARENA_INIT(8);
-        struct config *c = parse(configs[PLAIN]);
+        struct config *c = test_site_config(configs[PLAIN], "");
         struct route r;
 
         CHECK(route_recipient(c, the_site(), SPAN_LITERAL("taro@example.jp"), &arena, &r) < 0,

@@ -245,6 +245,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 (void) ipc_add_metric(items, ret, &metric); /* full: it is left out */
         }
         edge_dnsbl_status(e, items, ret);
+        edge_probe_status(&e->probe, items, ret);
 }
 
 static void limited(struct process *p, struct buffer *items, struct ipc_items *ret)

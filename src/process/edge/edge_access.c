@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "policy/access.h"
 #include "policy/decision.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_session.h"
@@ -40,6 +39,11 @@ static int take(struct edge_transaction *t, const struct access_judgement *j, bo
                 return keep_verdict(t, &j->verdict);
         if (j->letter == ACCESS_OK || j->letter == ACCESS_RELAY)
                 *(is_client ? &a->is_client_ok : &a->is_sender_ok) = true;
+        if (j->letter == ACCESS_QUARANTINE && !a->quarantine.text.len) {
+                a->quarantine = j->verdict;
+                return keep(&t->arena, &a->quarantine.text) < 0 ||
+                       keep(&t->arena, &a->quarantine.origin) < 0 ? -ENOMEM : 0;
+        }
         if (j->letter == ACCESS_DISCARD && a->discard.len == 0)
                 where = &a->discard;
         else if (j->letter == ACCESS_RELAY && is_client)
@@ -73,37 +77,54 @@ int edge_access_ask(struct edge_session *s, struct edge_transaction *t)
         return r;
 }
 
-int edge_access_recipient(struct edge_session *s, struct route_list *list,
-                          struct verdict *ret_verdict, bool *ret_is_discarded)
+/* Anybody may send there. */
+static void open_to_all(struct route_list *list, const struct access_judgement *j)
 {
-        const struct edge_transaction *t = s->transaction;
+        list->is_ours = true;
+        for (size_t i = 0; i < list->count; i++) {
+                list->items[i].is_ours = true;
+                list->items[i].rule = j->verdict.rule;
+                list->items[i].origin = j->verdict.origin;
+        }
+}
+
+int edge_access_recipient(struct edge_session *s, struct route_list *list,
+                          struct access_judgement *ret)
+{
+        const struct edge_access *a = &s->transaction->access;
         struct access_judgement j;
         int r;
 
-        *ret_verdict = t->access.refusal;
-        *ret_is_discarded = false;
-        if (verdict_is_refusal(ret_verdict) || s->client.is_local_user)
+        *ret = (struct access_judgement) {.verdict = a->refusal};
+        if (verdict_is_refusal(&a->refusal) || s->client.is_local_user)
                 return 0;
         r = access_judge_address(s->edge->process->snapshot, ACCESS_TO, list->rcpt_to,
                                  &s->edge->scratch, &j);
         if (r < 0)
                 return r;
-        if (j.letter == ACCESS_RELAY && !list->is_ours) {
-                list->is_ours = true;
-                for (size_t i = 0; i < list->count; i++) {
-                        list->items[i].is_ours = true;
-                        list->items[i].rule = j.verdict.rule;
-                        list->items[i].origin = j.verdict.origin;
-                }
+        if (j.letter == ACCESS_RELAY && !list->is_ours)
+                open_to_all(list, &j);
+        if (!j.verdict.code && j.letter != ACCESS_DISCARD && a->discard.len) {
+                j.letter = ACCESS_DISCARD;
+                j.verdict = (struct verdict) {.rule = SPAN("access"), .origin = a->discard};
+        } else if (!j.verdict.code && j.letter != ACCESS_DISCARD && a->quarantine.text.len) {
+                j.letter = ACCESS_QUARANTINE;
+                j.verdict = a->quarantine;
         }
-        *ret_verdict = j.verdict;
-        *ret_is_discarded = j.letter == ACCESS_DISCARD;
-        if (!*ret_is_discarded && !j.verdict.code && t->access.discard.len) {
-                *ret_is_discarded = true;
-                ret_verdict->rule = SPAN_LITERAL("access");
-                ret_verdict->origin = t->access.discard;
-        }
+        *ret = j;
         return 0;
+}
+
+int edge_access_quarantine(struct edge_transaction *t, const struct verdict *why)
+{
+        if (t->held_for.len)
+                return 0;
+        t->held_for = arena_copy(&t->arena, why->text);
+        if (!t->held_for.p)
+                return -ENOMEM;
+        return decision_add(&t->steps, &(struct decision_step) {
+                .at_us = clock_now_us(), .recipient = DECISION_MESSAGE, .kind = DECISION_HELD,
+                .rule = why->rule, .origin = why->origin, .text = why->text});
 }
 
 bool edge_access_is_ours(const struct edge_session *s, const struct edge_transaction *t)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_checks.h"
@@ -13,6 +14,9 @@ enum {
         TEST_SOON_MS = 60 * 1000, /* of one that is not in order */
         DOWN_MS = 30 * 1000,      /* then it is asked again */
         OUTAGES_MAX = 3,          /* one after the other: it is down */
+        TOLD_MINUTES = 1,         /* what others are told holds so long */
+        OWN_WORD_MS = 3 * 60 * 1000,
+        KIND_ROOM = 300,
 };
 
 static const unsigned char test_points[2][16] = {
@@ -37,6 +41,24 @@ const struct config_dnsbl *edge_dnsbl_config(const struct edge_dnsbl *l)
 
 /* ---- its state ---- */
 
+/* The permission, of no address, that stands for "this list is OFF" or DOWN. */
+static uint64_t told_key(const struct edge_dnsbl *l, enum edge_dnsbl_state state)
+{
+        static const unsigned char nobody[16];
+        char kind[KIND_ROOM];
+        const int len = snprintf(kind, sizeof kind, "dnsbl %d %s", (int) state, l->zone);
+
+        return meters_permission(&l->edge->meters, nobody,
+                                 span_make(kind, len < KIND_ROOM ? (size_t) len : KIND_ROOM - 1));
+}
+
+static void tell_others(const struct edge_dnsbl *l)
+{
+        if (l->state == EDGE_DNSBL_OFF || l->state == EDGE_DNSBL_DOWN)
+                meters_permit(&l->edge->meters, told_key(l, l->state), TOLD_MINUTES,
+                              clock_now_us());
+}
+
 static void set_state(struct edge_dnsbl *l, enum edge_dnsbl_state state, const char *reason)
 {
         static const char *const events[] = {
@@ -47,6 +69,8 @@ static void set_state(struct edge_dnsbl *l, enum edge_dnsbl_state state, const c
         };
         const bool is_news = l->state != state;
 
+        if (state == EDGE_DNSBL_GOOD)
+                l->own_until_ms = now_ms(l) + OWN_WORD_MS;
         snprintf(l->reason, sizeof l->reason, "%s", reason);
         l->state = state;
         if (state != EDGE_DNSBL_GOOD)
@@ -56,6 +80,21 @@ static void set_state(struct edge_dnsbl *l, enum edge_dnsbl_state state, const c
                           LOG_SPAN("zone", edge_dnsbl_zone(l)), LOG_TEXT("reason", reason));
 }
 
+static void believe_others(struct edge_dnsbl *l)
+{
+        static const enum edge_dnsbl_state states[] = {EDGE_DNSBL_OFF, EDGE_DNSBL_DOWN};
+
+        if (l->state == EDGE_DNSBL_OFF || l->state == EDGE_DNSBL_DOWN ||
+            now_ms(l) < l->own_until_ms || l->tests[0] || l->tests[1])
+                return;
+        for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+                if (meters_is_permitted(&l->edge->meters, told_key(l, states[i]),
+                                        clock_now_us())) {
+                        set_state(l, states[i], "another edge found it so");
+                        return;
+                }
+}
+
 static void switch_off(struct edge_dnsbl *l, const unsigned char address[4], const char *what)
 {
         char reason[sizeof l->reason];
@@ -63,6 +102,7 @@ static void switch_off(struct edge_dnsbl *l, const unsigned char address[4], con
         snprintf(reason, sizeof reason, "it answers %u.%u.%u.%u: %s", address[0], address[1],
                  address[2], address[3], what);
         set_state(l, EDGE_DNSBL_OFF, reason);
+        tell_others(l);
 }
 
 static void note_outage(struct edge_dnsbl *l, enum dns_status status)
@@ -73,6 +113,7 @@ static void note_outage(struct edge_dnsbl *l, enum dns_status status)
                 return;
         snprintf(reason, sizeof reason, "DNS says %s", dns_status_name(status));
         set_state(l, EDGE_DNSBL_DOWN, reason);
+        tell_others(l);
 }
 
 static enum dnsbl_answer worst(const struct config_dnsbl *d, struct ipc_items records,
@@ -126,10 +167,11 @@ static void tested(struct edge_dnsbl *l)
 {
         if (l->tests[0] || l->tests[1])
                 return;
-        if (l->test_outages == 2)
+        if (l->test_outages == 2) {
                 set_state(l, l->state == EDGE_DNSBL_OFF ? EDGE_DNSBL_OFF : EDGE_DNSBL_DOWN,
                           "its test points could not be looked up");
-        else if (l->state == EDGE_DNSBL_UNKNOWN)
+                tell_others(l);
+        } else if (l->state == EDGE_DNSBL_UNKNOWN)
                 set_state(l, EDGE_DNSBL_GOOD, "tested");
         else if (l->state == EDGE_DNSBL_OFF && !l->is_test_bad && l->test_outages == 0)
                 set_state(l, EDGE_DNSBL_GOOD, "its test points are in order again");
@@ -223,6 +265,7 @@ struct edge_dnsbl *edge_dnsbl_get(struct edge *e, struct span zone)
                 memcpy(l->zone, zone.p, zone.len);
                 list_append(&e->dnsbls, &l->node);
         }
+        believe_others(l);
         test(l);
         return l;
 }

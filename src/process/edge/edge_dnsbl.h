@@ -7,6 +7,9 @@
  *                outages v  | an answer, or time
  *                       DOWN                        (does not answer)
  *
+ * What one edge finds out the others take over from the shared meters: that a list
+ * is OFF or DOWN; that it is in order again each finds out by its own tests.
+ *
  * Nothing changes in silence: each step is a warning in the log. */
 #pragma once
 
@@ -34,6 +37,7 @@ struct edge_dnsbl {
         unsigned test_outages;
         bool is_test_bad;    /* one of the tests under way says that it is not in order */
         bool lists_nothing;
+        uint64_t own_until_ms; /* it was found in order here: others' word counts later again */
         char reason[160];    /* why it is DOWN or OFF */
         uint64_t asked, listed;
         size_t zone_len;

@@ -114,6 +114,7 @@ static void learn(struct edge_probe_entry *e, const struct ipc_probed *m)
                     : is_about_recipient(m->code, m->enhanced) ? EDGE_PROBE_UNKNOWN
                                                                : EDGE_PROBE_UNSURE;
         if (e->latest == EDGE_PROBE_UNSURE) {
+                e->probe->unanswered++;
                 e->until_ms = now_ms(e->probe) + UNSURE_MS;
                 return;
         }
@@ -276,6 +277,7 @@ static bool begin(struct edge_probe_entry *e)
                 return false;
         }
         timer_set(e->timer, ms);
+        p->asked++;
         return true;
 }
 
@@ -315,4 +317,16 @@ struct edge_probe_question *edge_probe_cancel(struct edge_probe_question *q)
                 free(q);
         }
         return NULL;
+}
+
+void edge_probe_status(const struct edge_probe *p, struct buffer *items, struct ipc_items *ret)
+{
+        const struct ipc_metric metrics[] = {
+                {SPAN("probe_asked"), p->asked},
+                {SPAN("probe_unanswered"), p->unanswered},
+                {SPAN("probe_remembered"), p->by_key.count},
+        };
+
+        for (size_t i = 0; p->asked && i < sizeof metrics / sizeof metrics[0]; i++)
+                (void) ipc_add_metric(items, ret, &metrics[i]);
 }

@@ -49,6 +49,7 @@ struct edge_probe {
         struct table by_key, by_number;
         struct list_node used; /* entries */
         uint64_t number_last;
+        uint64_t asked, unanswered; /* since the start */
 };
 
 void edge_probe_init(struct edge_probe *p, struct edge *e);
@@ -65,6 +66,9 @@ const struct edge_probe_entry *edge_probe_ask(struct edge_probe *p, struct edge_
 /* What was learned, however long ago; NULL: nothing. */
 const struct edge_probe_entry *edge_probe_find(struct edge_probe *p, struct span next_hop,
                                                struct span rcpt_to);
+
+/* Rows of `hayauma status`: each edge asks and remembers for itself. */
+void edge_probe_status(const struct edge_probe *p, struct buffer *items, struct ipc_items *ret);
 
 /* Accepts NULL. */
 struct edge_probe_question *edge_probe_cancel(struct edge_probe_question *q);

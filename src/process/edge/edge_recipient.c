@@ -136,6 +136,28 @@ static struct span original_recipient(struct edge_session *s, const struct smtp_
         return whole;
 }
 
+/* An address that leads to several is told of by itself, and they are not (RFC 3461
+ * section 5.2.7.3: "expanded"). */
+static bool is_told_as_one(const struct edge_transaction *t, const struct smtp_rcpt *rcpt,
+                           const struct route_list *list)
+{
+        return list->count > 1 && rcpt->notify & NOTIFY_SUCCESS && t->mail_from.len > 0 &&
+               t->return_path.len == 0;
+}
+
+/* It bears the index of the first that it leads to. */
+static int add_expanded(struct edge_session *s, const struct smtp_rcpt *rcpt,
+                        const struct route_list *list, uint32_t index)
+{
+        struct edge_transaction *t = s->transaction;
+        const struct ipc_recipient recipient = {
+                .index = index, .kind = ROUTE_EXPANDED, .notify = NOTIFY_SUCCESS,
+                .rcpt_to = list->rcpt_to, .orcpt = rcpt->orcpt,
+        };
+
+        return ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
+}
+
 /* 0, -EMSGSIZE (more than a message may carry), -ENOMEM. */
 static int add_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
                          const struct route *r, const struct verdict *rule, bool is_more)
@@ -181,10 +203,18 @@ static int add_recipients(struct edge_session *s, const struct smtp_rcpt *rcpt,
         const size_t octets_before = t->recipient_octets.len, steps_before = t->steps.len;
         const size_t rcpts_before = t->rcpt_count;
         const uint32_t index_before = t->next_index;
+        struct smtp_rcpt member = *rcpt;
         int error = 0;
 
+        if (is_told_as_one(t, rcpt, list)) {
+                member.notify &= (uint8_t) ~NOTIFY_SUCCESS;
+                if (!member.notify)
+                        member.notify = NOTIFY_NEVER;
+        }
         for (size_t i = 0; error == 0 && i < list->count; i++)
-                error = add_recipient(s, rcpt, &list->items[i], rule, i > 0);
+                error = add_recipient(s, &member, &list->items[i], rule, i > 0);
+        if (error == 0 && is_told_as_one(t, rcpt, list))
+                error = add_expanded(s, rcpt, list, index_before);
         if (error < 0) {
                 t->recipients = items_before;
                 t->recipient_octets.len = octets_before;
@@ -243,9 +273,10 @@ static bool has_certificate(const struct edge_session *s)
         return false;
 }
 
-/* Who may send there, and what the tables say about it. */
+/* Who may send there, and what the access table says about it, which stays valid
+ * as long as the scratch arena. */
 static struct verdict judge_recipient(struct edge_session *s, struct route_list *list,
-                                      bool *ret_is_discarded)
+                                      struct access_judgement *ret_said)
 {
         const struct edge_transaction *t = s->transaction;
         struct relay_client client = {.is_local_user = s->client.is_local_user,
@@ -255,27 +286,29 @@ static struct verdict judge_recipient(struct edge_session *s, struct route_list 
                                       .access_relay = t->access.relay,
                                       .mail_from = t->mail_from};
         const struct route *r = &list->items[0];
-        struct verdict access, relay;
+        struct verdict relay;
 
-        if (edge_access_recipient(s, list, &access, ret_is_discarded) < 0)
+        if (edge_access_recipient(s, list, ret_said) < 0)
                 return (struct verdict) {.code = 451, .enhanced = SPAN("4.3.0"),
                                          .text = SPAN("Out of memory"), .rule = SPAN("memory"),
                                          .origin = SPAN("default")};
-        if (verdict_is_refusal(&access))
-                return access;
+        if (verdict_is_refusal(&ret_said->verdict))
+                return ret_said->verdict;
         memcpy(client.address, s->client.address, sizeof client.address);
         relay = relay_control_judge(s->edge->process->config, &client, r);
         if (!verdict_is_refusal(&relay) && r->kind == ROUTE_ERROR)
                 return (struct verdict) {r->code, r->enhanced, r->text, r->rule, r->origin};
-        return *ret_is_discarded && !verdict_is_refusal(&relay) ? access : relay;
+        return ret_said->letter == ACCESS_DISCARD && !verdict_is_refusal(&relay)
+                       ? ret_said->verdict : relay;
 }
 
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
 {
         struct edge_transaction *t = s->transaction;
         struct verdict verdict = {0}, asked = {0};
+        struct access_judgement said = {0};
         struct route_list list;
-        bool is_discarded = false, is_held = false;
+        bool is_held = false;
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "MAIL first");
@@ -293,8 +326,8 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
         if (!(s->holds & EDGE_HOLD_ANSWER)) /* a recipient that was held has been counted */
                 verdict = edge_limited_rcpt(s, t->mail_from);
         if (!verdict_is_refusal(&verdict))
-                verdict = judge_recipient(s, &list, &is_discarded);
-        if (!verdict_is_refusal(&verdict) && !is_discarded)
+                verdict = judge_recipient(s, &list, &said);
+        if (!verdict_is_refusal(&verdict) && said.letter != ACCESS_DISCARD)
                 asked = edge_checks_recipient(s, rcpt, &list, &is_held);
         if (is_held)
                 return;
@@ -304,11 +337,12 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
                 refuse_recipient(s, list.rcpt_to, &verdict);
                 return;
         }
-        if (is_discarded) {
+        if (said.letter == ACCESS_DISCARD) {
                 list.count = 1;
                 list.items[0].kind = ROUTE_DISCARD;
         }
-        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0) {
+        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0 ||
+            (said.letter == ACCESS_QUARANTINE && edge_access_quarantine(t, &said.verdict) < 0)) {
                 edge_session_say(s, 452, "4.5.3", "Too many recipients");
                 return;
         }

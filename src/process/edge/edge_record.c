@@ -80,8 +80,9 @@ static void put_number(struct buffer *b, const char *name, uint64_t value)
         (void) buffer_append(b, digits + at, sizeof digits - at);
 }
 
-/* What the address was before, the first first. */
-static int add_route_steps(struct edge_transaction *t, uint32_t index,
+/* What the address was before, the first first; of the time at which it was
+ * accepted, so that they stay in front of that. */
+static int add_route_steps(struct edge_transaction *t, uint32_t index, uint64_t at_us,
                            const struct route_step *last)
 {
         const struct route_step *steps[ROUTE_DEPTH_MAX * 2 + 4];
@@ -92,7 +93,7 @@ static int add_route_steps(struct edge_transaction *t, uint32_t index,
                 steps[count++] = last;
         while (r == 0 && count-- > 0)
                 r = decision_add(&t->steps, &(struct decision_step) {
-                        .at_us = clock_now_us(), .recipient = index, .kind = DECISION_ROUTED,
+                        .at_us = at_us, .recipient = index, .kind = DECISION_ROUTED,
                         .rule = steps[count]->rule, .origin = steps[count]->origin,
                         .rcpt_to = steps[count]->rcpt_to, .next = steps[count]->next});
         return r;
@@ -126,7 +127,7 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
         if (same_as != UINT32_MAX)
                 put_number(detail, "same_as", same_as);
         step.detail = buffer_span(detail);
-        if (index < EXPLAINED_RECIPIENTS && add_route_steps(t, index, route->steps) < 0)
+        if (index < EXPLAINED_RECIPIENTS && add_route_steps(t, index, step.at_us, route->steps) < 0)
                 return -EMSGSIZE;
         r = decision_add(&t->steps, &step);
         if (r == 0 && route->kind == ROUTE_DISCARD)

@@ -325,7 +325,7 @@ TEST(a_reload_between_two_commands)
         play(&c, HELLO TO_TARO);
         old = process.config;
         old_snapshot = process.snapshot;
-        process.config = parse("limits { received_hops = 12 }");
+        process.config = test_site_config(site, "limits { received_hops = 12 }");
         process.snapshot = build();
         edge_role.reloaded(&process);
         config_free(old);

@@ -15,7 +15,7 @@
 
 #include "base/log.h"
 #include "base/test.h"
-#include "config/snapshot_build.h"
+#include "config/test_site.h"
 #include "policy/decision.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_transaction.h"
@@ -172,43 +172,15 @@ static void connect_keeper(uint64_t generation)
 static const char site[] = "hostname = \"mx1.example.jp\"\ndomains = { \"example.jp\" }\n";
 static const char strangers[] = "relay_networks = { \"192.0.2.0/24\" }\n"; /* not the loopback */
 
-static struct config *parse(const char *more)
-{
-        struct buffer error = BUFFER_INIT(4096);
-        struct config *c = NULL;
-        char text[2048];
-        int r;
-
-        snprintf(text, sizeof text, "%s%s\n", site, more);
-        r = config_parse(span_from_string(text), "hayauma.conf", &c, &error);
-        if (r < 0)
-                print_error("%.*s\n", (int) error.len, buffer_span(&error).p);
-        CHECK(r == 0, "configuration");
-        buffer_done(&error);
-        return c;
-}
-
 static struct snapshot *build(void)
 {
-        static const char *const users[] = {"taro@example.jp", "hanako@example.jp"};
-        struct buffer error = BUFFER_INIT(4096);
-        struct snapshot_build *b;
-        struct snapshot *s;
-        int fd;
+        struct snapshot_build *b = test_site_begin();
 
-        CHECK(snapshot_build_new(1, 42, &b) == 0, "builder");
         CHECK(snapshot_build_source(b, SNAPSHOT_USERS, SPAN_LITERAL("users")) == 0, "source");
-        CHECK(snapshot_build_add(b, SNAPSHOT_DOMAINS, SPAN_LITERAL("example.jp"),
-                                 SPAN_LITERAL(""), 0) == 0, "domain");
-        for (uint32_t i = 0; i < 2; i++)
-                CHECK(snapshot_build_add(b, SNAPSHOT_USERS, span_from_string(users[i]),
-                                         span_from_string(users[i]), i + 1) == 0, "user");
-        CHECK(snapshot_build_finish(b, &error, &fd) == 0, "finish");
-        CHECK(snapshot_open(fd, &s) == 0, "open");
-        close(fd);
-        snapshot_build_free(b);
-        buffer_done(&error);
-        return s;
+        test_site_add(b, SNAPSHOT_DOMAINS, "example.jp", "", 0);
+        test_site_add(b, SNAPSHOT_USERS, "taro@example.jp", "taro@example.jp", 1);
+        test_site_add(b, SNAPSHOT_USERS, "hanako@example.jp", "hanako@example.jp", 2);
+        return test_site_finish(b);
 }
 
 static void listen_as(enum listen_protocol protocol, const char *text)
@@ -234,7 +206,7 @@ static void start(const char *more)
         process_ends = 0;
         process = (struct process) {.kind = PROCESS_EDGE, .state_fd = -1};
         process.loop = loop_new();
-        process.config = parse(more);
+        process.config = test_site_config(site, more);
         process.snapshot = build();
         CHECK(process.loop && edge_role.prepare(&process) == 0, "prepare");
         CHECK(edge_role.start(&process) == 0, "start");

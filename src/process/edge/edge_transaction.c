@@ -90,7 +90,8 @@ static void give_back(struct edge_transaction *t)
         buffer_clear(&t->steps);
         buffer_clear(&t->record);
         t->recipients = (struct ipc_items) {0};
-        t->mail_from = t->envid = t->first_rcpt_to = t->return_path = (struct span) {0};
+        t->mail_from = t->envid = t->first_rcpt_to = t->return_path = t->held_for =
+                (struct span) {0};
         t->first_account = (struct span) {0};
         t->access = (struct edge_access) {0};
         t->rcpt_count = 0;
@@ -225,6 +226,15 @@ static unsigned count_message(struct edge_session *s)
         return meters_tick(m, key, clock_now_us());
 }
 
+/* The id is what `why` is asked about. */
+static void reply_with_id(const struct edge_transaction *t, const struct verdict *v)
+{
+        char id[ID_TEXT_LEN + 1];
+
+        edge_session_reply(t->session, v->code, v->enhanced, "%.*s (%s)", (int) v->text.len,
+                           v->text.p, id_format(t->message_id, id));
+}
+
 void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
 {
         struct edge *e = s->edge;
@@ -248,8 +258,11 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
                                        "memory");
         if (verdict_is_refusal(&verdict)) {
-                edge_session_reply(s, verdict.code, verdict.enhanced, "%.*s",
-                                   (int) verdict.text.len, verdict.text.p);
+                char id[ID_TEXT_LEN + 1];
+
+                edge_record_session_refused(s, &verdict, id);
+                edge_session_reply(s, verdict.code, verdict.enhanced, "%.*s (%s)",
+                                   (int) verdict.text.len, verdict.text.p, id);
                 return;
         }
         edge_transaction_abandon(s);
@@ -266,7 +279,7 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                 verdict = make_verdict(553, "5.7.1", "This address is not one of your account",
                                        "auth.sender_must_match");
                 edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &verdict);
-                edge_session_say(s, 553, "5.7.1", "This address is not one of your account");
+                reply_with_id(t, &verdict);
                 end_refused(t);
                 return;
         }
@@ -408,7 +421,7 @@ void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span
         } else {
                 v.text = text;
                 edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &v);
-                edge_session_reply(s, v.code, v.enhanced, "%.*s", (int) text.len, text.p);
+                reply_with_id(t, &v);
         }
 }
 
@@ -445,11 +458,10 @@ void edge_transaction_lent(struct edge_transaction *t, int fd_or_error)
 /* One reply; under LMTP one a recipient (RFC 2033 section 4.2). */
 static void answer(struct edge_transaction *t, const struct verdict *v)
 {
-        struct edge_session *s = t->session;
-        const size_t replies = s->listener->protocol == LISTEN_LMTP ? t->rcpt_commands : 1;
+        const size_t replies = t->session->listener->protocol == LISTEN_LMTP ? t->rcpt_commands : 1;
 
         for (size_t i = 0; i < replies; i++)
-                edge_session_reply(s, v->code, v->enhanced, "%.*s", (int) v->text.len, v->text.p);
+                reply_with_id(t, v);
 }
 
 /* The whole message is refused; the transaction ends. */
@@ -475,7 +487,8 @@ static struct verdict parse_reply(const char *reply)
         return v;
 }
 
-/* What speaks against the message as it is, if anything. */
+/* What speaks against the message as it is, if anything: said now, in the session,
+ * so that nothing has to be returned later (RFC 5321 section 6.2). */
 static struct verdict judge(const struct edge_transaction *t, const char *body_error)
 {
         const struct config *c = t->edge->process->config;
@@ -562,6 +575,7 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .arrived_us = t->arrived_us,
                 .hold_until_us = t->hold_until_us,
                 .deliver_by_us = t->deliver_by_us,
+                .held_for = t->held_for,
                 .flags = (t->body.convert ? t->flags & ~(uint32_t) ENVELOPE_BINARY : t->flags) |
                          (is_lent ? ENVELOPE_LENT : 0),
                 .mail_from = return_path(t),
@@ -700,6 +714,7 @@ static void discard(struct edge_transaction *t)
         give_back(t);
 }
 
+/* From the 250 on it is ours (RFC 5321 section 6.1): none before it is durable. */
 void edge_transaction_committed(struct edge_transaction *t, unsigned status,
                                 struct ipc_items results)
 {

@@ -53,6 +53,7 @@ struct edge_transaction {
         uint32_t routes_tried;    /* of all RCPT commands: aliases are work */
         struct span return_path;  /* of the arena: set by an alias "owner-…"; else empty */
         struct edge_access access;
+        struct span held_for; /* of the arena: why it is to be held in the queue; else empty */
         struct span first_account; /* of the arena: the first recipient's mailbox here, if it has */
         struct span first_rcpt_to; /* of the arena: for the trace field of a single recipient */
         struct buffer steps, record; /* of the decision record; the whole of it */

@@ -35,6 +35,7 @@ struct commit_recipient {
         struct account *account;
         uint32_t uid;
         int error; /* of the local delivery: negative errno */
+        bool is_expanded; /* ROUTE_EXPANDED: only to be told of */
 };
 
 /* One message on its way to being durable. */
@@ -50,6 +51,7 @@ struct commit {
         uint64_t deliver_by_us; /* 0: no such time */
         uint32_t flags, local_prefix_len;
         struct span mail_from, envid, header_message_id, record;
+        struct span held_for; /* empty: it is not held */
         struct buffer body; /* empty where it is in a lent file */
         struct commit_recipient *recipients;
         size_t recipient_count;
@@ -291,12 +293,16 @@ static void start_entries(struct commit *c)
                 return;
         if (!(c->flags & ENVELOPE_LENT))
                 body = keeper_body_new(c->keeper, &c->body); /* the store has its copy */
-        for (size_t i = 0; i < c->entry_count && c->hold_until_us; i++) {
-                keeper_queue_expect(c->keeper, c->hold_until_us);
+        for (size_t i = 0; i < c->entry_count; i++) {
+                if (!c->hold_until_us && !c->held_for.len) {
+                        keeper_queue_add(c->keeper, c->entries[i],
+                                         body ? keeper_body_ref(body) : NULL);
+                        continue;
+                }
+                if (!c->held_for.len)
+                        keeper_queue_expect(c->keeper, c->hold_until_us);
                 queue_entry_free(c->entries[i]); /* the store has it until it is due */
         }
-        for (size_t i = 0; i < c->entry_count && !c->hold_until_us; i++)
-                keeper_queue_add(c->keeper, c->entries[i], body ? keeper_body_ref(body) : NULL);
         c->entry_count = 0;
         if (body)
                 keeper_body_unref(body);
@@ -333,6 +339,13 @@ static bool owes_success(const struct commit *c, const struct commit_recipient *
         return q->given.notify & NOTIFY_SUCCESS && q->account && q->error == 0 && c->mail_from.len;
 }
 
+static enum recipient_state state_of(const struct commit *c, const struct commit_recipient *q)
+{
+        if (q->is_expanded)
+                return c->mail_from.len ? RECIPIENT_EXPANDED : RECIPIENT_DONE;
+        return owes_success(c, q) ? RECIPIENT_DELIVERED : RECIPIENT_WAITING;
+}
+
 static bool is_behind(const struct commit_recipient *q, struct span next_hop)
 {
         return q->given.kind == ROUTE_RELAY && span_equal(q->given.next_hop, next_hop);
@@ -358,9 +371,12 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                 .local_prefix_len = c->local_prefix_len, .mail_from = c->mail_from,
                 .envid = c->envid, .header_message_id = c->header_message_id,
                 .next_hop = next_hop, .due_us = c->hold_until_us, .deliver_by_us = c->deliver_by_us,
+                .is_held = c->held_for.len > 0,
         };
         int r;
 
+        if (e.is_held)
+                e.due_us = QUEUE_DUE_NEVER_US;
         list = arena_alloc(&c->arena, count_behind(c, next_hop, first, most) * sizeof *list);
         if (!list)
                 return -ENOMEM;
@@ -374,9 +390,9 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                         break;
                 list[e.recipient_count++] = (struct queue_recipient) {
                         .index = q->index, .notify = q->notify,
-                        .state = owes_success(c, &c->recipients[i]) ? RECIPIENT_DELIVERED
-                                                                    : RECIPIENT_WAITING,
+                        .state = (uint8_t) state_of(c, &c->recipients[i]),
                         .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .account = q->account,
+                        .text = c->held_for,
                 };
                 q->kind = 0; /* has its entry */
         }
@@ -633,7 +649,7 @@ static void account_opened(void *arg, int result, struct account *a)
         opened_one(o->commit);
 }
 
-/* What is not to be delivered yet waits in the queue, for mailboxes here too. */
+/* What is not to be delivered yet, or held, waits in the queue, for mailboxes here too. */
 static void queue_deliveries(struct commit *c)
 {
         for (size_t i = 0; i < c->recipient_count; i++) {
@@ -650,7 +666,7 @@ static void open_accounts(struct commit *c)
 {
         struct keeper *k = c->keeper;
 
-        if (c->hold_until_us)
+        if (c->hold_until_us || c->held_for.len)
                 queue_deliveries(c);
         c->opening = 1;
         for (size_t i = 0; i < c->recipient_count; i++) {
@@ -688,13 +704,19 @@ static int copy_recipient(struct commit *c, const struct ipc_recipient *q)
                 if (!texts[i]->p)
                         return -ENOMEM;
         }
+        c->recipients[c->recipient_count].is_expanded = q->kind == ROUTE_EXPANDED;
+        if (q->kind == ROUTE_EXPANDED) { /* an entry that only carries the debt */
+                to->kind = ROUTE_RELAY;
+                to->next_hop = SPAN_LITERAL("local:");
+        }
         c->recipient_count++;
         return 0;
 }
 
 static int copy_texts(struct commit *c)
 {
-        struct span *const texts[] = {&c->mail_from, &c->envid, &c->header_message_id, &c->record};
+        struct span *const texts[] = {&c->mail_from, &c->envid, &c->header_message_id, &c->record,
+                                      &c->held_for};
 
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
                 *texts[i] = arena_copy(&c->arena, *texts[i]);
@@ -757,6 +779,7 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         if (m->hold_until_us > clock_now_us())
                 c->hold_until_us = m->hold_until_us;
         c->deliver_by_us = m->deliver_by_us;
+        c->held_for = m->held_for;
         c->body_len = m->body_len;
         c->flags = m->flags;
         c->local_prefix_len = m->local_prefix_len;
