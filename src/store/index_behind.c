@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/codec.h"
@@ -30,12 +29,6 @@ enum {
         WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
         OVERRUN = 4,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
-<<<<<<< HEAD
-        NAP_MS = 20,                     /* without memory, so often: */
-        NAPS = 100,
-        HEAD_OCTETS = 17,                /* of a key: its letter and partition */
-=======
->>>>>>> main
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
@@ -59,156 +52,7 @@ static struct behind *behind_of(struct index *i)
         return (struct behind *) (void *) i;
 }
 
-<<<<<<< HEAD
-/* ---- levels ------------------------------------------------------------- */
-
-static struct span key_of(const struct entry *e)
-{
-        return span_make(e->octets, e->key_len);
-}
-
-static struct span value_of(const struct entry *e)
-{
-        return span_make(e->octets + e->key_len, e->value_len);
-}
-
-static void nap(void)
-{
-        const struct timespec t = {.tv_nsec = NAP_MS * 1000000L};
-
-        nanosleep(&t, NULL);
-}
-
-static struct entry *level_find(const struct level *level, struct span key, uint64_t hash)
-{
-        struct table_node *n = table_first(&level->entries, hash);
-
-        for (; n; n = table_next(n)) {
-                struct entry *e = TABLE_OBJECT(n, struct entry, by_key);
-
-                if (span_equal(key_of(e), key))
-                        return e;
-        }
-        return NULL;
-}
-
-static struct head *find_head(const struct level *level, struct span key, uint64_t hash)
-{
-        struct table_node *n = table_first(&level->heads, hash);
-
-        while (n && memcmp(TABLE_OBJECT(n, struct head, by_octets)->octets, key.p,
-                           HEAD_OCTETS) != 0)
-                n = table_next(n);
-        return n ? TABLE_OBJECT(n, struct head, by_octets) : NULL;
-}
-
-static uint64_t head_hash(const struct behind *b, struct span key)
-{
-        return hash_span(span_first(key, HEAD_OCTETS), b->seed);
-}
-
-/* Lists the entry below its head, which is made when it is the first. */
-static int add_to_head(struct behind *b, struct level *level, struct entry *e, struct span key)
-{
-        const uint64_t hash = key.len < HEAD_OCTETS ? 0 : head_hash(b, key);
-
-        e->head = NULL;
-        if (key.len < HEAD_OCTETS)
-                return 0;
-        e->head = find_head(level, key, hash);
-        if (!e->head) {
-                e->head = malloc(sizeof *e->head);
-                if (!e->head || table_add(&level->heads, &e->head->by_octets, hash) < 0) {
-                        free(e->head);
-                        return -ENOMEM;
-                }
-                list_init(&e->head->entries);
-                e->head->count = 0;
-                memcpy(e->head->octets, key.p, HEAD_OCTETS);
-        }
-        list_append(&e->head->entries, &e->by_head);
-        e->head->count++;
-        return 0;
-}
-
-static void leave_head(struct entry *e)
-{
-        if (!e->head)
-                return;
-        list_remove(&e->by_head);
-        e->head->count--;
-}
-
-static void level_drop(struct level *level, struct entry *e)
-{
-        leave_head(e);
-        table_remove(&level->entries, &e->by_key);
-        list_remove(&e->node);
-        level->bytes -= sizeof *e + e->key_len + e->value_len;
-        free(e);
-}
-
-static int level_add(struct behind *b, struct level *level, struct span key, struct span value,
-                     struct entry **ret)
-{
-        struct entry *e = malloc(sizeof *e + key.len + value.len);
-
-        if (!e || add_to_head(b, level, e, key) < 0) {
-                free(e);
-                return -ENOMEM;
-        }
-        if (table_add(&level->entries, &e->by_key, hash_span(key, b->seed)) < 0) {
-                leave_head(e);
-                free(e);
-                return -ENOMEM;
-        }
-        e->is_new = e->is_removed = false;
-        e->key_len = (uint32_t) key.len;
-        e->value_len = (uint32_t) value.len;
-        memcpy(e->octets, key.p, key.len);
-        if (value.len)
-                memcpy(e->octets + key.len, value.p, value.len);
-        if (level->entries.count == 1)
-                level->since_us = clock_monotonic_us();
-        list_append(&level->order, &e->node);
-        level->bytes += sizeof *e + key.len + value.len;
-        *ret = e;
-        return 0;
-}
-
-static void free_head(struct table_node *node, void *arg)
-{
-        (void) arg;
-        free(TABLE_OBJECT(node, struct head, by_octets));
-}
-
-static void level_clear(struct level *level)
-{
-        struct list_node *node;
-
-        while ((node = list_take_first(&level->order)))
-                free(LIST_OBJECT(node, struct entry, node));
-        table_done(&level->entries);
-        table_visit(&level->heads, free_head, NULL);
-        table_done(&level->heads);
-        level->bytes = 0;
-}
-=======
 /* ---- what waits --------------------------------------------------------- */
->>>>>>> main
-
-/* What is written here is durable in the log already: without memory there is only
- * waiting for some, and after that no going on. */
-static int add_patiently(struct behind *b, struct span key, struct span value, struct entry **ret)
-{
-        int r = level_add(b, &b->waiting, key, value, ret);
-
-        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
-                nap();
-                r = level_add(b, &b->waiting, key, value, ret);
-        }
-        return r;
-}
 
 static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
 {
@@ -224,11 +68,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
                 is_new = old->is_new;
                 level_drop(&b->waiting, old);
         }
-<<<<<<< HEAD
-        r = add_patiently(b, key, value, &e);
-=======
         r = level_add(&b->waiting, key, value, &e);
->>>>>>> main
         if (r == 0)
                 e->is_new = is_new;
         return r;
@@ -245,11 +85,7 @@ static int wait_remove(struct behind *b, struct span key)
         }
         if (e)
                 level_drop(&b->waiting, e);
-<<<<<<< HEAD
-        r = add_patiently(b, key, span_make(NULL, 0), &e);
-=======
         r = level_add(&b->waiting, key, span_make(NULL, 0), &e);
->>>>>>> main
         if (r == 0)
                 e->is_removed = true;
         return r;
@@ -267,20 +103,10 @@ static int by_key(const void *a, const void *b)
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-<<<<<<< HEAD
-        const size_t size = (b->pushing.entries.count + 1) * sizeof(struct entry *);
-        const struct entry **list = malloc(size);
-=======
         const struct level_entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
->>>>>>> main
         size_t count = 0;
-        int r;
+        int r = list ? 0 : -ENOMEM;
 
-        for (int i = 0; i < NAPS && !list; i++) {
-                nap();
-                list = malloc(size);
-        }
-        r = list ? 0 : -ENOMEM;
         LIST_FOR_EACH (node, &b->pushing.order)
                 if (list)
                         list[count++] = LIST_OBJECT(node, struct level_entry, node);
@@ -333,15 +159,9 @@ static void wait_for_push(struct behind *b)
 static void start_push(struct behind *b)
 {
         wait_for_push(b);
-<<<<<<< HEAD
-        if (b->waiting.entries.count == 0 || b->is_broken)
-                return; /* broken: a half of a group may wait, which must never get below */
-        swap_levels(b);
-=======
         if (b->waiting.entries.count == 0)
                 return;
         level_move(&b->waiting, &b->pushing);
->>>>>>> main
         b->is_pushing = true;
         pthread_cond_broadcast(&b->changed);
 }
@@ -373,30 +193,15 @@ static bool should_push(const struct behind *b)
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* Room for a whole operation, so that none is there by half. */
-static int make_room(struct behind *b, size_t n)
-{
-        char *room;
-        int r = buffer_reserve(&b->ops, n, &room);
-
-        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
-                nap();
-                r = buffer_reserve(&b->ops, n, &room);
-        }
-        return r;
-}
-
 static int collect(struct behind *b, enum op_kind kind, struct span key, struct span value)
 {
-        int r = make_room(b, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
+        int r = write_u8(&b->ops, (uint8_t) kind);
 
-        if (r == 0)
-                r = write_u8(&b->ops, (uint8_t) kind);
         if (r == 0)
                 r = write_octets(&b->ops, key);
         if (r == 0)
                 r = write_octets(&b->ops, value);
-        if (r < 0 && r != -ENOMEM) { /* the writer's own thread: nobody else looks before write() */
+        if (r < 0) { /* the writer's own thread: nobody else looks before write() */
                 pthread_mutex_lock(&b->lock);
                 b->is_broken = true;
                 pthread_mutex_unlock(&b->lock);
@@ -523,7 +328,6 @@ static int behind_write(struct index *i)
         } else {
                 pthread_mutex_lock(&b->lock);
                 r = let_wait(b);
-                b->is_broken |= r < 0;
                 pthread_mutex_unlock(&b->lock);
                 push_when_due(b);
         }
