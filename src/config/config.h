@@ -116,6 +116,7 @@ struct config {
                 struct config_networks plaintext_without_tls;
                 uint64_t pop3_login_delay_ms;
                 bool apop;
+                struct span pam_service; /* empty: PAM is not asked */
                 bool on_smtp;           /* offered on port 25 too */
                 bool sender_must_match; /* MAIL FROM is an address of the login */
                 uint64_t recipients_per_hour, recipients_per_day; /* of one account */

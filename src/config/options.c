@@ -597,6 +597,19 @@ const struct option options[] = {
                 .example = "yes",
         },
         {
+                .name = "auth.pam_service",
+                .type = OPTION_USER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(auth.pam_service),
+                .default_text = "none: PAM is not asked",
+                .brief = "The PAM service that knows the passwords of local accounts",
+                .text = "Then an account whose password in the users file is {PAM}name logs in, by "
+                        "PLAIN and LOGIN, with what /etc/pam.d says of this service for the local "
+                        "account of that name; \"hayauma user import\" makes such accounts. PAM "
+                        "is asked by processes of their own, which have no network.",
+                .example = "\"hayauma\"",
+        },
+        {
                 .name = "auth.pop3_login_delay",
                 .type = OPTION_DURATION,
                 .change = OPTION_RELOAD,

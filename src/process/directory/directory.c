@@ -278,10 +278,22 @@ static const struct users_account *find(void *arg, struct span login_name)
         return directory_find(arg, login_name);
 }
 
+/* As many children as threads, since a thread waits for one. */
+static int start_pam(struct directory *d)
+{
+        const struct span service = d->process->config->auth.pam_service;
+        int r = service.len ? pam_check_new(service, d->threads, &d->pam) : 0;
+
+        if (r < 0)
+                log_event(LOG_ERROR, "pam_not_started", LOG_ERRNO("error", r));
+        return r;
+}
+
 /* The random device is opened here, while that may be done. */
 static int directory_prepare(struct process *p)
 {
         struct directory *d = state_of(p);
+        int r;
 
         if (!d)
                 return -ENOMEM;
@@ -292,7 +304,8 @@ static int directory_prepare(struct process *p)
         d->threads = checks_threads_wanted();
         if (!d->sasl || !d->sasl_client || !d->cache || !d->throttle)
                 return -ENOMEM;
-        return password_hash_of_nobody(d->false_hash);
+        r = start_pam(d);
+        return r < 0 ? r : password_hash_of_nobody(d->false_hash);
 }
 
 static int directory_start(struct process *p)
