@@ -1,6 +1,7 @@
 """Aliases that name programs and files: who runs them, with what, and what becomes of
 their exit status, their output, and programs that never end."""
 import os
+import pathlib
 import pwd
 import re
 import stat
@@ -13,6 +14,7 @@ from hayauma import Hayauma
 HANAKO, SENDER = "hanako@example.jp", "a@example.net"
 MESSAGE = "From: a@example.net\r\nSubject: agent\r\nMessage-ID: <{0}@t>\r\n\r\nFrom here\r\n.\r\n"
 IS_ROOT = os.geteuid() == 0
+KENJI, KENJI_ID = "kenji@example.jp", 61777
 
 SHOW = """#!/bin/sh
 {{ id -un; pwd; printf '%s\\n' "$0" "$#" "$@"; env | sort; ls /proc/self/fd | wc -l
@@ -203,3 +205,64 @@ def test_a_killed_keeper_loses_no_delivery():
         server.wait_until_ready()
         server.mail("file")
         assert "<file@t>" in server.wait_for_file("mbox")
+
+
+class Forwards(Agents):
+    """Runs where the system has a user kenji, whose home is in the server's folder."""
+
+    WRAPPER = """#!/bin/sh
+exec unshare --mount --propagation private sh -ec \
+  'mount --bind {folder}/passwd /etc/passwd; exec {binary} "$@"' sh "$@"
+"""
+
+    def __init__(self):
+        super().__init__("agent { forward = yes }\n")
+        self.home = self.folder / "home"
+        self.home.mkdir()
+        os.chown(self.home, KENJI_ID, KENJI_ID)
+        (self.folder / "passwd").write_text(
+            pathlib.Path("/etc/passwd").read_text()
+            + f"kenji:x:{KENJI_ID}:{KENJI_ID}::{self.home}:/bin/sh\n")
+        wrapper = self.folder / "wrapper"
+        wrapper.write_text(self.WRAPPER.format(folder=self.folder, binary=self.binary))
+        wrapper.chmod(0o755)
+        self.binary = wrapper
+        self.add_user(KENJI)
+
+    def forward(self, text):
+        path = self.home / ".forward"
+        path.write_text(text)
+        os.chown(path, KENJI_ID, KENJI_ID)
+        path.chmod(0o644)
+        return path
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root's server reads what is in others' homes")
+def test_a_forward_is_read_as_its_user_and_leads_on():
+    with Forwards() as server:
+        server.mail("kenji", text=MESSAGE.format("none"))
+        server.wait_for_messages(KENJI, 1)
+        path = server.forward("\\kenji, hanako\n"
+                              f"\"|/bin/sh -c 'id -u > {server.out}/who; "
+                              f"cat > {server.out}/piped'\"\n"
+                              f"{server.out}/own-box\n")
+        server.mail("kenji", text=MESSAGE.format("spread"))
+        server.wait_for_messages(KENJI, 2)
+        server.wait_for_messages(HANAKO, 1)
+        ports.wait_until(lambda: "<spread@t>" in server.wait_for_file("piped"), "piped", 30)
+        assert server.wait_for_file("who").strip() == str(KENJI_ID)
+        ports.wait_until(lambda: "<spread@t>" in server.wait_for_file("own-box"), "in a file", 30)
+        assert (server.out / "own-box").stat().st_uid == KENJI_ID
+        ports.wait_until(lambda: server.queue() == [], "all is delivered", 30, 0.2)
+        assert len(server.messages(KENJI)) == 2 and len(server.messages(HANAKO)) == 1
+        assert HANAKO in server.wait_for_why(KENJI, r"\.forward")
+        path.chmod(0o666)  # anybody's will: not heeded, and said
+        server.mail("kenji", text=MESSAGE.format("loose"))
+        server.wait_for_messages(KENJI, 3)
+        assert "forward_not_used" in server.log()
+        server.forward("nobody-here\n")
+        server.mail("kenji", HANAKO, MESSAGE.format("lost"))
+        report = server.wait_for_messages(HANAKO, 2)[-1].decode()
+        assert "nobody-here@example.jp" in report, report
+        server.mail("hanako", text=MESSAGE.format("no-account"))  # no Unix user of that name
+        server.wait_for_messages(HANAKO, 3)

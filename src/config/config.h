@@ -91,6 +91,7 @@ struct config {
         struct {
                 struct span user;
                 uint64_t timeout_ms;
+                bool forward;
         } agent;
         struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;

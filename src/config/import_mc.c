@@ -331,6 +331,7 @@ static const struct {
         { "confBAD_RCPT_THROTTLE", "see limits.errors and limits.errors_per_minute" },
         { "confMIN_QUEUE_AGE", "see queue.retry_min" },
         { "confDEF_USER_ID", "see agent.user" },
+        { "confFORWARD_PATH", "see agent.forward" },
         { "confTRUSTED_USERS", "there are no trusted users" },
         { "confTRUSTED_USER", "there are no trusted users" },
         { "confHOST_STATUS_DIRECTORY", "the state of each destination is kept in memory" },

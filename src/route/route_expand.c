@@ -407,6 +407,22 @@ static int try_alias(struct expansion *x, struct routing *t, struct step *step)
         return r < 0 ? r : 1;
 }
 
+/* A mailbox here whose user may have a .forward: an agent reads it first, and
+ * says where the message goes. */
+static int heed_forward(struct expansion *x, struct routing *t)
+{
+        const struct span account = t->route.account;
+
+        if (!x->config->agent.forward || t->route.kind != ROUTE_LOCAL ||
+            !span_equal(t->route.rule, SPAN_LITERAL("local user")))
+                return 0;
+        t->route.kind = ROUTE_RELAY;
+        t->route.next_hop = routing_join(x->arena, SPAN_LITERAL("agent:0000::forward:"),
+                                         span_first(account, span_find_last(account, '@')),
+                                         (struct span) {NULL, 0});
+        return t->route.next_hop.p ? 0 : -ENOMEM;
+}
+
 static int expand_parsed(struct expansion *x, struct routing *t, struct step *step)
 {
         /* A bare name within a table is a local one, as it is to sendmail. */
@@ -434,6 +450,8 @@ static int expand_parsed(struct expansion *x, struct routing *t, struct step *st
         if (r)
                 return r < 0 ? r : 0;
         r = routing_finish(t);
+        if (r == 0 && !step->is_final)
+                r = heed_forward(x, t);
         if (r < 0)
                 return r;
         if (step->depth == 0)

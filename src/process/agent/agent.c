@@ -10,7 +10,8 @@
 #include "base/log.h"
 #include "process/process.h"
 
-enum { TASK_MEMORY_MAX = 4 * 1024 * 1024, FLUSH_MS = 10 * 1000 };
+enum { TASK_MEMORY_MAX = 4 * 1024 * 1024, FLUSH_MS = 10 * 1000,
+       PLACES_MAX = 1000 /* what an outcome has room for */ };
 
 void agent_reply_set(struct agent_reply *r, uint16_t code, const char *enhanced, const char *format,
                      ...)
@@ -90,18 +91,38 @@ static void deliver(const struct process *p, const struct agent_recipient *to,
                   LOG_TEXT("text", ret->text));
 }
 
+/* Where a .forward leads; too many places are none. */
+static int tell_places(const struct agent_task *t, struct buffer *places)
+{
+        int r = agent_forward_read(t, places);
+
+        if (r == -EMSGSIZE) {
+                buffer_clear(places);
+                r = buffer_append_string(places, "mailbox\n");
+        }
+        return r;
+}
+
 /* All of the work, then the one answer; nothing else is going on here. */
 static int start(struct process *p)
 {
-        const struct agent_task *t = p->role;
-        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        struct agent_task *t = p->role;
+        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX), places = BUFFER_INIT(PLACES_MAX);
         struct ipc_items results = {0};
         int r = 0;
 
+        if (t->is_forward && t->number == 0)
+                r = tell_places(t, &places);
+        else if (t->is_forward && !agent_forward_find(t))
+                agent_reply_set(&t->refusal, 451, "4.3.5", "the .forward does not name such a "
+                                "program or file any more");
         for (size_t i = 0; r == 0 && i < t->recipient_count; i++) {
                 struct agent_reply reply = {0};
 
-                deliver(p, &t->recipients[i], &reply);
+                if (places.len)
+                        agent_reply_set(&reply, 250, "2.1.5", "forwarded");
+                else
+                        deliver(p, &t->recipients[i], &reply);
                 r = ipc_add_result(&items, &results, &(struct ipc_result) {
                         .index = t->recipients[i].index, .code = reply.code,
                         .enhanced = span_from_string(reply.enhanced),
@@ -110,10 +131,11 @@ static int start(struct process *p)
         if (r == 0)
                 r = CHANNEL_SEND(p->supervisor, outcome, -1, .job = t->job,
                                  .message_id = t->message_id, .host = SPAN("agent"),
-                                 .results = results);
+                                 .detail = buffer_span(&places), .results = results);
         if (r == 0)
                 r = channel_flush(p->supervisor, FLUSH_MS);
         buffer_done(&items);
+        buffer_done(&places);
         process_end(p);
         return r;
 }

@@ -40,6 +40,9 @@ struct agent_task {
         uid_t uid;
         gid_t gid;
         struct agent_reply refusal; /* code 0: it can be done */
+        bool is_forward;    /* the next hop names a user's .forward, */
+        unsigned number;    /* 0: to be read; else which of its programs and files */
+        bool has_no_account; /* that user is none of this system */
 };
 
 __attribute__((format(printf, 4, 5)))
@@ -76,6 +79,16 @@ int agent_body_open(struct agent_body *b, const struct agent_task *t, bool quote
  * or -ENOMEM. */
 int agent_body_next(struct agent_body *b, struct span *ret_octets);
 void agent_body_close(struct agent_body *b);
+
+/* ---- agent_forward.c ---- */
+
+/* Reads .forward in the current folder, as its owner: a line each for "mailbox",
+ * "agent 0001 path" (a program or file, by its number) and "address taro@…". Where
+ * there is none, or it cannot be used, that is "mailbox". 0 or -ENOMEM. */
+int agent_forward_read(const struct agent_task *t, struct buffer *out);
+
+/* Sets t->what to the program or file of that number. False: it is gone. */
+bool agent_forward_find(struct agent_task *t);
 
 /* ---- agent_program.c, agent_file.c ---- */
 

@@ -101,13 +101,32 @@ static const struct passwd *find_account(struct agent_task *t, const struct conf
         return NULL;
 }
 
+/* The user whose .forward is meant, where he is one of the system's, and not root. */
+static int find_forward(struct agent_task *t, struct span name, bool is_privileged)
+{
+        const struct passwd *account;
+        uint64_t number = 0;
+        char text[256];
+
+        (void) number_parse(span_make(t->next_hop.p + NUMBER_AT, 4), 9999, &number);
+        t->is_forward = true;
+        t->number = (unsigned) number;
+        snprintf(text, sizeof text, "%.*s", (int) name.len, name.len ? name.p : "");
+        account = name.len < sizeof text ? getpwnam(text) : NULL;
+        t->has_no_account = !account || account->pw_uid == 0 || account->pw_gid == 0 ||
+                            (!is_privileged && account->pw_uid != geteuid());
+        return t->has_no_account ? 0 : set_user(t, account);
+}
+
 int agent_owner_find(struct agent_task *t, const struct config *c, const struct snapshot *s,
                      bool is_privileged)
 {
-        const struct span key = span_skip(t->next_hop, PREFIX_LEN);
+        const struct span key = span_skip(t->next_hop, PREFIX_LEN), forward = SPAN(":forward:");
         const struct passwd *account;
         uid_t owner = 0;
 
+        if (span_starts_with_nocase(key, forward))
+                return find_forward(t, span_skip(key, forward.len), is_privileged);
         if (!find_what(t, s, key))
                 agent_reply_set(&t->refusal, 451, "4.3.5", "the alias does not name such a program "
                                 "or file any more");
@@ -170,7 +189,7 @@ int agent_owner_become(const struct agent_task *t, bool is_privileged)
         int r = limit(is_privileged);
 
         if (r == 0 && is_privileged)
-                r = t->refusal.code ? become_nobody() : change_user(t);
+                r = t->refusal.code || t->has_no_account ? become_nobody() : change_user(t);
         if (r < 0)
                 return r;
         /* Not dumpable: a program of the same user cannot look into us, who hold a

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_forward.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_outcome.h"
 #include "process/sealed.h"
@@ -238,6 +239,12 @@ static bool is_for_agent(const struct queue_entry *e)
         return span_starts_with_nocase(e->next_hop, SPAN_LITERAL("agent:"));
 }
 
+/* Of a user's .forward, to be read. */
+static bool is_forward(const struct queue_entry *e)
+{
+        return span_starts_with_nocase(e->next_hop, SPAN_LITERAL("agent:0000::forward:"));
+}
+
 /* As a job to a relay; but all of the body goes as a file, for the program gets
  * what a mailbox would hold. */
 static void send_to_agent(struct job *j, struct span body, int file)
@@ -379,6 +386,13 @@ void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m
         (void) fd;
         if (!j || j->relay != relay || j->relay_generation != relay->generation)
                 return;
+        if (relay == &k->agents && is_forward(entry_of(j)) && m->outcome.detail.len) {
+                struct queue_entry *e = j->parts[0].entry;
+
+                job_free(j);
+                keeper_forward(k, e, m->outcome.detail);
+                return;
+        }
         while (ipc_next_result(&each, &result))
                 for (size_t i = 0; i < j->part_count; i++)
                         outcome_answer(&j->parts[i].outcome, j->parts[i].entry, &result,
