@@ -125,7 +125,7 @@ struct config {
         } auth;
         struct {
                 struct span file;
-                bool auto_create;
+                bool auto_create, over_quota_returns;
         } users;
         struct {
                 uint64_t message_size;  /* octets; 0 = no limit, here and below */

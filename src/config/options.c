@@ -707,6 +707,18 @@ const struct option options[] = {
                         "delivery. For labs and benchmarks: on the Internet it collects spam.",
                 .example = "yes",
         },
+        {
+                .name = "users.over_quota_returns",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(users.over_quota_returns),
+                .value = "no",
+                .brief = "Whether mail for an account that is full goes back at once",
+                .text = "A message that would take an account over its quota (users.file) is "
+                        "answered 452 4.2.2, or waits in the queue where it has other recipients, "
+                        "too. With yes it is 552 5.2.2, and goes back to its sender.",
+                .example = "yes",
+        },
 #include "config/options_limits.inc"
         {
                 .name = "queue.lifetime",
