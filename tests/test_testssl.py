@@ -8,9 +8,11 @@ import pytest
 from hayauma import ROOT, Hayauma
 
 PEER = ROOT / "build" / "peers" / "testssl"
-# What is about the certificate of the test, which nobody vouches for.
+# What is about the certificate of the test, which nobody vouches for, and about the OpenSSL
+# that testssl has here.
 OF_THE_TEST = ("cert_chain_of_trust", "cert_trust", "cert_expirationStatus", "cert_caIssuers",
-               "cert_revocation", "cert_notAfter", "overall_grade", "grade_cap_reason")
+               "cert_revocation", "cert_notAfter", "overall_grade", "grade_cap_reason",
+               "engine_problem")
 BAD = ("MEDIUM", "HIGH", "CRITICAL", "WARN")
 
 
