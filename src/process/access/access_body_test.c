@@ -117,10 +117,10 @@ static int begin(void **state)
         memset(&w, 0, sizeof w);
         w.loop = loop_new();
         w.process.loop = w.loop;
-        w.access.process = &w.process;
         w.session = calloc(1, sizeof *w.session);
         if (!w.session)
                 return -1;
+        w.access.process = &w.process;
         w.session->access = &w.access;
         list_init(&w.access.sessions);
         access_keeper_init(&w.access.keeper, &w.access);
@@ -138,7 +138,6 @@ static int end(void **state)
 {
         (void) state;
         access_body_done(w.session, &w.body);
-        free(w.session);
         access_segments_done(&w.access);
         assert_true(w.access.body_bytes == 0);
         channel_free(w.access.keeper.channel);
@@ -146,6 +145,7 @@ static int end(void **state)
         table_done(&w.access.keeper.orders);
         close(w.file);
         w.loop = loop_free(w.loop);
+        free(w.session);
         return 0;
 }
 
