@@ -31,7 +31,7 @@
 enum {
         LOCAL_READERS = 2,
         LOCAL_GROUP_MAX = 8 * 1024 * 1024,    /* a group ends once it is so large */
-        LOCAL_COMMIT_MAX = 16 * 1024 * 1024,  /* a single commit may be */
+        LOCAL_COMMIT_MAX = LOG_SEGMENT_MIN - 3 * LOG_BLOCK, /* a single commit may be */
         LOCAL_LAZY_US = 1000 * 1000,
         LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
         LOCAL_BLOB_PATH_MAX = 32,

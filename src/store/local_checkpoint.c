@@ -38,7 +38,7 @@ static bool is_wanted(struct local *l, const struct log_position *safe)
 {
         const bool is_urgent = atomic_load(&l->is_full) || atomic_load(&l->reclaim.is_eager);
         struct log_position reach;
-        uint64_t gain, least = l->log.segment_size;
+        uint64_t gain, least = l->log.new_size;
 
         if (!l->log.may_reclaim || clock_monotonic_us() < l->checkpoint_retry_us ||
             find_reach(l, &reach) < 0)

@@ -20,7 +20,8 @@ const char *const log_folders[LOG_STREAMS] = {"queue", "mail"};
 
 void log_init(struct log *l, struct io *io, const unsigned char *store_id, uint64_t segment_size)
 {
-        *l = (struct log) {.io = io, .segment_size = segment_size, .next_number = 1,
+        *l = (struct log) {.io = io, .segment_size = segment_size, .new_size = segment_size,
+                           .next_number = 1,
                            .may_reclaim = true};
         memcpy(l->store_id, store_id, LOG_STORE_ID);
         pthread_mutex_init(&l->mutex, NULL);

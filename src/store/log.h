@@ -38,6 +38,8 @@ enum {
         LOG_STORE_ID = 16,
         LOG_PATH_MAX = 64,
         LOG_OPEN_FILES_MAX = 512, /* more are opened for each read */
+        LOG_SEGMENT_MIN = 8 * 1024 * 1024, /* made so small, unless the store's are smaller */
+        LOG_SEGMENTS_LIVE = 64,   /* larger when more of them live */
 };
 
 enum log_stream { LOG_QUEUE, LOG_MAIL, LOG_STREAMS };
@@ -85,7 +87,8 @@ struct log_part {
 struct log {
         struct io *io;
         unsigned char store_id[LOG_STORE_ID];
-        uint64_t segment_size;
+        uint64_t segment_size; /* the largest that is made */
+        _Atomic uint64_t new_size; /* of those made now: less while little lives */
         bool may_reclaim;
         _Atomic bool is_pinned; /* no segment goes or is written over */
         struct log_position position; /* the writer's */

@@ -173,19 +173,19 @@ int log_find_segments(struct log *l, char *error)
 
 /* ---- ahead -------------------------------------------------------------- */
 
-static int fill(struct log *l, int file)
+static int fill(struct log *l, const struct segment *s)
 {
         char *zeros = calloc(1, FILL_STEP);
         int r = zeros ? 0 : -ENOMEM;
 
-        for (uint64_t at = 0; at < l->segment_size && r == 0; at += FILL_STEP) {
-                const uint64_t rest = l->segment_size - at;
+        for (uint64_t at = 0; at < s->size && r == 0; at += FILL_STEP) {
+                const uint64_t rest = s->size - at;
                 struct iovec part = {zeros, rest < FILL_STEP ? (size_t) rest : FILL_STEP};
 
-                r = io_pwritev(l->io, file, &part, 1, at);
+                r = io_pwritev(l->io, s->file, &part, 1, at);
                 /* By small steps, so that no commit waits behind all of it. */
                 if (r == 0 && at % FILL_SYNC == 0)
-                        r = io_sync(l->io, file);
+                        r = io_sync(l->io, s->file);
         }
         free(zeros);
         return r;
@@ -210,7 +210,6 @@ static int publish(struct log *l, struct segment *s)
                 r = io_sync_directory(l->io, log_folders[s->stream]);
         if (r < 0)
                 return r;
-        s->size = l->segment_size;
         pthread_mutex_lock(&l->mutex);
         r = insert(l, s);
         if (r == 0) {
@@ -229,7 +228,7 @@ static int make(struct log *l, struct segment *s, bool is_filled)
         s->file = io_open(l->io, path_new(s, path), IO_CREATE | IO_EXCLUSIVE);
         if (s->file < 0)
                 return s->file;
-        r = is_filled ? fill(l, s->file) : io_allocate(l->io, s->file, l->segment_size);
+        r = is_filled ? fill(l, s) : io_allocate(l->io, s->file, s->size);
         if (r == 0)
                 r = publish(l, s);
         if (r < 0) {
@@ -239,12 +238,29 @@ static int make(struct log *l, struct segment *s, bool is_filled)
         return r;
 }
 
+/* Some segments are always being filled, made ready or about to die. So that they are
+ * little beside what lives, segments are small in a small store. */
+static uint64_t choose_size(const struct log *l)
+{
+        uint64_t live = 0, size = LOG_SEGMENT_MIN;
+
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                LIST_FOR_EACH(node, &l->streams[i])
+                        live += LIST_OBJECT(node, struct segment, node)->live_octets;
+        while (size < l->segment_size && size < live / LOG_SEGMENTS_LIVE)
+                size *= 2;
+        return size < l->segment_size ? size : l->segment_size;
+}
+
 static struct segment *next_of(struct log *l, enum log_stream stream)
 {
         struct segment *s;
 
         pthread_mutex_lock(&l->mutex);
         s = segment_new(stream, l->next_number++);
+        l->new_size = choose_size(l);
+        if (s)
+                s->size = l->new_size;
         pthread_mutex_unlock(&l->mutex);
         return s;
 }
@@ -282,8 +298,8 @@ static struct segment *take_dead(struct log *l, const struct log_position *safe,
                                 break;
                         if (dead || !s->is_sealed || s->live_blobs || s->users)
                                 continue;
-                        if (s->size != l->segment_size ? is_recycled : is_kept)
-                                is_kept = is_kept && s->size != l->segment_size;
+                        if (s->size != l->new_size ? is_recycled : is_kept)
+                                is_kept = is_kept && s->size != l->new_size;
                         else
                                 dead = s;
                 }
@@ -349,7 +365,7 @@ uint64_t log_emptiest(struct log *l, uint64_t per_mille)
                         live += s->live_octets;
                 }
         }
-        if (size * 1000 <= live * per_mille || size - live < l->segment_size)
+        if (size * 1000 <= live * per_mille || size - live < l->new_size)
                 best = NULL;
         number = best ? best->number : 0;
         pthread_mutex_unlock(&l->mutex);
@@ -378,6 +394,7 @@ static int recycle(struct log *l, struct segment *dead, struct segment *s)
         if (r == 0 && dead->stream != s->stream)
                 r = io_sync_directory(l->io, log_folders[s->stream]);
         if (r == 0) {
+                s->size = dead->size;
                 s->file = io_open(l->io, path, 0);
                 r = s->file < 0 ? s->file : publish(l, s);
                 if (r < 0)
