@@ -155,7 +155,8 @@ def test_curl_fetches_lists_and_appends(server, tmp_path):
     assert len(run(*login, url, home=tmp_path).split(b"\r\n")) >= 13
 
 
-def test_mutt_reads_and_deletes(server, tmp_path):
+@pytest.mark.parametrize("program", ["mutt", "neomutt"])
+def test_mutt_reads_and_deletes(server, tmp_path, program):
     url = f"imap://127.0.0.1:{server.ports['imap']}/INBOX"
     rc = tmp_path / "muttrc"
     rc.write_text(f"""
@@ -176,7 +177,7 @@ set wait_key = no
 push "<tag-pattern>number 3<enter><tag-prefix><copy-message>{tmp_path}/copy<enter>\
 <delete-pattern>number 7<enter><sync-mailbox><quit>"
 """)
-    on_a_terminal("timeout", "40", "mutt", "-n", "-F", str(rc), "-f", url, home=tmp_path)
+    on_a_terminal("timeout", "40", program, "-n", "-F", str(rc), "-f", url, home=tmp_path)
     client = imap(server)
     ok(client.select())
     left = bodies(client)

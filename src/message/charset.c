@@ -255,7 +255,8 @@ static int tidy_escapes(struct span text, struct buffer *out)
 
 static int convert_japanese(UConverter *c, struct span text, struct buffer *out)
 {
-        struct buffer tidy = BUFFER_INIT(text.len * 4 + 16);
+        /* A katakana in its own escape, then one of four octets before each other octet. */
+        struct buffer tidy = BUFFER_INIT(text.len * 5 + 16);
         int r;
 
         r = tidy_escapes(text, &tidy);
