@@ -164,6 +164,9 @@ def test_after_a_failed_sync_nothing_is_acknowledged(failing_disk, monkeypatch):
         assert len(re.findall("store_failed", log)) == 1, "once"
         assert re.search(r"(mail|queue)/\S+\.seg: fdatasync: Input/output error", log)
         assert log.count("commit_failed") == 0
+        # What is safe can still be read, and told of.
+        assert len(server.messages(USERS[0])) >= len(load.acknowledged)
+        assert server.why(USERS[0])
         server.kill("supervisor")
         ports.wait_until(lambda: not server.children_left(), "all end", 15)
         server.start()  # with a good disk

@@ -89,6 +89,11 @@ struct config {
         } probe;
         struct config_listens listen;
         struct {
+                struct span user;
+                uint64_t timeout_ms;
+                bool forward;
+        } agent;
+        struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
         } tables;
         struct {
@@ -120,7 +125,7 @@ struct config {
         } auth;
         struct {
                 struct span file;
-                bool auto_create;
+                bool auto_create, over_quota_returns;
         } users;
         struct {
                 uint64_t message_size;  /* octets; 0 = no limit, here and below */

@@ -10,6 +10,7 @@
 const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
         { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
+        { "agent", "Programs and files that aliases name" },
         { "masquerade", "How senders are shown, in mail that our users and networks send" },
         { "probe", "Whether the next hop knows a recipient" },
         { "dns", "How names are looked up" },
@@ -704,6 +705,18 @@ const struct option options[] = {
                 .brief = "Whether every address of our domains has a mailbox",
                 .text = "With yes, any local part is accepted and its mailbox is made at the first "
                         "delivery. For labs and benchmarks: on the Internet it collects spam.",
+                .example = "yes",
+        },
+        {
+                .name = "users.over_quota_returns",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(users.over_quota_returns),
+                .value = "no",
+                .brief = "Whether mail for an account that is full goes back at once",
+                .text = "A message that would take an account over its quota (users.file) is "
+                        "answered 452 4.2.2, or waits in the queue where it has other recipients, "
+                        "too. With yes it is 552 5.2.2, and goes back to its sender.",
                 .example = "yes",
         },
 #include "config/options_limits.inc"

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/codec.h"
@@ -29,6 +30,8 @@ enum {
         WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
         OVERRUN = 4,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
+        NAP_MS = 20,                     /* without memory, so often: */
+        NAPS = 100,
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
@@ -54,6 +57,27 @@ static struct behind *behind_of(struct index *i)
 
 /* ---- what waits --------------------------------------------------------- */
 
+static void nap(void)
+{
+        const struct timespec t = {.tv_nsec = NAP_MS * 1000000L};
+
+        nanosleep(&t, NULL);
+}
+
+/* What is written here is durable in the log already: without memory there is only
+ * waiting for some, and after that no going on. */
+static int add_patiently(struct behind *b, struct span key, struct span value,
+                         struct level_entry **ret_e)
+{
+        int r = level_add(&b->waiting, key, value, ret_e);
+
+        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
+                nap();
+                r = level_add(&b->waiting, key, value, ret_e);
+        }
+        return r;
+}
+
 static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
 {
         struct level_entry *old = level_find(&b->waiting, key), *e;
@@ -68,7 +92,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
                 is_new = old->is_new;
                 level_drop(&b->waiting, old);
         }
-        r = level_add(&b->waiting, key, value, &e);
+        r = add_patiently(b, key, value, &e);
         if (r == 0)
                 e->is_new = is_new;
         return r;
@@ -85,7 +109,7 @@ static int wait_remove(struct behind *b, struct span key)
         }
         if (e)
                 level_drop(&b->waiting, e);
-        r = level_add(&b->waiting, key, span_make(NULL, 0), &e);
+        r = add_patiently(b, key, span_make(NULL, 0), &e);
         if (r == 0)
                 e->is_removed = true;
         return r;
@@ -103,10 +127,16 @@ static int by_key(const void *a, const void *b)
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        const struct level_entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
+        const size_t size = (b->pushing.entries.count + 1) * sizeof(struct level_entry *);
+        const struct level_entry **list = malloc(size);
         size_t count = 0;
-        int r = list ? 0 : -ENOMEM;
+        int r;
 
+        for (int i = 0; i < NAPS && !list; i++) {
+                nap();
+                list = malloc(size);
+        }
+        r = list ? 0 : -ENOMEM;
         LIST_FOR_EACH (node, &b->pushing.order)
                 if (list)
                         list[count++] = LIST_OBJECT(node, struct level_entry, node);
@@ -159,8 +189,8 @@ static void wait_for_push(struct behind *b)
 static void start_push(struct behind *b)
 {
         wait_for_push(b);
-        if (b->waiting.entries.count == 0)
-                return;
+        if (b->waiting.entries.count == 0 || b->is_broken)
+                return; /* broken: a half of a group may wait, which must never get below */
         level_move(&b->waiting, &b->pushing);
         b->is_pushing = true;
         pthread_cond_broadcast(&b->changed);
@@ -193,15 +223,30 @@ static bool should_push(const struct behind *b)
 
 /* ---- writing ------------------------------------------------------------ */
 
+/* Room for a whole operation, so that none is there by half. */
+static int make_room(struct behind *b, size_t n)
+{
+        char *room;
+        int r = buffer_reserve(&b->ops, n, &room);
+
+        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
+                nap();
+                r = buffer_reserve(&b->ops, n, &room);
+        }
+        return r;
+}
+
 static int collect(struct behind *b, enum op_kind kind, struct span key, struct span value)
 {
-        int r = write_u8(&b->ops, (uint8_t) kind);
+        int r = make_room(b, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
 
+        if (r == 0)
+                r = write_u8(&b->ops, (uint8_t) kind);
         if (r == 0)
                 r = write_octets(&b->ops, key);
         if (r == 0)
                 r = write_octets(&b->ops, value);
-        if (r < 0) { /* the writer's own thread: nobody else looks before write() */
+        if (r < 0 && r != -ENOMEM) { /* the writer's thread: nobody else looks before write() */
                 pthread_mutex_lock(&b->lock);
                 b->is_broken = true;
                 pthread_mutex_unlock(&b->lock);
@@ -328,6 +373,7 @@ static int behind_write(struct index *i)
         } else {
                 pthread_mutex_lock(&b->lock);
                 r = let_wait(b);
+                b->is_broken |= r < 0;
                 pthread_mutex_unlock(&b->lock);
                 push_when_due(b);
         }

@@ -19,7 +19,7 @@ static struct world {
         struct loop *loop;
         struct process process;
         struct access access;
-        struct access_session session;
+        struct access_session *session;
         struct access_body body;
         struct channel *keeper; /* the end that the test plays */
         int file;               /* the segment */
@@ -117,8 +117,11 @@ static int begin(void **state)
         memset(&w, 0, sizeof w);
         w.loop = loop_new();
         w.process.loop = w.loop;
+        w.session = calloc(1, sizeof *w.session);
+        if (!w.session)
+                return -1;
         w.access.process = &w.process;
-        w.session.access = &w.access;
+        w.session->access = &w.access;
         list_init(&w.access.sessions);
         access_keeper_init(&w.access.keeper, &w.access);
         w.file = memfd_create("segment", MFD_CLOEXEC);
@@ -134,7 +137,7 @@ static int begin(void **state)
 static int end(void **state)
 {
         (void) state;
-        access_body_done(&w.session, &w.body);
+        access_body_done(w.session, &w.body);
         access_segments_done(&w.access);
         assert_true(w.access.body_bytes == 0);
         channel_free(w.access.keeper.channel);
@@ -142,6 +145,7 @@ static int end(void **state)
         table_done(&w.access.keeper.orders);
         close(w.file);
         w.loop = loop_free(w.loop);
+        free(w.session);
         return 0;
 }
 
@@ -158,7 +162,7 @@ static int fetch(size_t index)
                                        .count = BODIES};
 
         w.is_got = false;
-        access_body_get(&w.session, &w.body, body_at(index).len, &row, got);
+        access_body_get(w.session, &w.body, body_at(index).len, &row, got);
         for (int i = 0; i < 1000 && !w.is_got; i++)
                 loop_run_once(w.loop, 10);
         return w.is_got ? w.result : -ETIMEDOUT;
@@ -178,8 +182,8 @@ TEST_WITH(a_row_of_bodies_is_read_from_the_segment, begin, end)
         CHECK(w.blob_queries == 0 && w.segment_queries == 1, "none by message");
         CHECK(w.place_queries < 20, "places are asked for by the hundred");
         CHECK(w.access.counters.bodies_read == BODIES, "counted");
-        access_body_drop(&w.session, &w.body);
-        access_body_trim(&w.session, &w.body);
+        access_body_drop(w.session, &w.body);
+        access_body_trim(w.session, &w.body);
         CHECK(w.access.body_bytes == 0 && !w.body.ahead, "nothing is kept");
         CHECK(is_right(5) && is_right(5) && is_right(900) && is_right(3), "in any order");
 }

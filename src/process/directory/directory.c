@@ -157,18 +157,17 @@ static struct directory *state_of(struct process *p)
         return d;
 }
 
-static int directory_table(struct process *p, enum snapshot_table table, struct span name, int fd)
+static int directory_table(struct process *p, const struct ipc_table *m, int fd)
 {
         struct directory *d = state_of(p);
 
-        (void) name;
         if (!d)
                 return -ENOMEM;
-        if (table == SNAPSHOT_RELAY_LOGINS) {
+        if (m->table == SNAPSHOT_RELAY_LOGINS) {
                 directory_relay_read(d, fd);
                 return 0;
         }
-        if (table != SNAPSHOT_USERS)
+        if (m->table != SNAPSHOT_USERS)
                 return -EPROTO;
         if (d->checks) {
                 begin_load(d, fd);

@@ -63,6 +63,7 @@ struct keeper {
         struct keeper_peer relays[KEEPER_RELAYS_MAX];
         struct keeper_peer workers[KEEPER_WORKERS_MAX];
         struct keeper_peer accesses[KEEPER_ACCESSES_MAX];
+        struct keeper_peer agents; /* the supervisor, which starts them */
         unsigned relay_count; /* highest number seen + 1 */
         unsigned worker_count;
 

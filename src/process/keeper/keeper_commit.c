@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_job.h"
+#include "process/keeper/keeper_outcome.h"
 #include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
@@ -219,15 +220,14 @@ static bool peer_is_there(const struct commit *c)
         return c->peer && c->peer->channel && c->peer->generation == c->peer_generation;
 }
 
-static void put_result(struct commit_recipient *r, struct buffer *items, struct ipc_items *results)
+static void put_result(const struct keeper *k, struct commit_recipient *r, struct buffer *items,
+                       struct ipc_items *results)
 {
         struct ipc_result result = {.index = r->given.index};
 
         switch (r->error) {
         case -EDQUOT:
-                result.code = 452;
-                result.enhanced = SPAN_LITERAL("4.2.2");
-                result.text = SPAN_LITERAL("The mailbox is full");
+                outcome_say_full(k, &result);
                 break;
         case -EINVAL:
         case -ENOENT:
@@ -253,7 +253,7 @@ static void send_answer(struct commit *c, enum commit_status status)
                 return;
         for (size_t i = 0; i < c->recipient_count && status == COMMIT_DURABLE; i++)
                 if (c->recipients[i].error < 0)
-                        put_result(&c->recipients[i], &items, &results);
+                        put_result(c->keeper, &c->recipients[i], &items, &results);
         CHANNEL_SEND(c->peer->channel, committed, -1, .message_id = c->message_id,
                      .status = (uint8_t) status, .results = results);
         channel_release(c->peer->channel, c->held);
@@ -402,6 +402,16 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
         return r;
 }
 
+/* Each mailbox is full: who brings the message is told, and keeps it. */
+static bool is_every_mailbox_full(const struct commit *c)
+{
+        size_t full = 0;
+
+        for (size_t i = 0; i < c->recipient_count; i++)
+                full += c->recipients[i].error == -EDQUOT;
+        return c->peer && full && full == c->recipient_count;
+}
+
 /* A mailbox that cannot be written now is a next hop like any other, unless
  * the client is told of each recipient by itself (LMTP) and keeps the rest. */
 static void queue_failed_deliveries(struct commit *c)
@@ -458,6 +468,8 @@ static int deliver_local(struct commit *c, struct commit_recipient *q, struct st
                           .size = c->body_len},
         };
 
+        if (outcome_check_quota(c->keeper, q->account, q->given.account, c->body_len) < 0)
+                return -EDQUOT;
         /* No delivery key: all deliveries of a message are one group with its trace,
          * by which a repeated commit is known (keeper_on_commit). */
         return account_deliver(q->account, &d, batch, &q->uid);
@@ -591,6 +603,15 @@ static int deliver_all(struct commit *c, struct batches *b)
         return delivered;
 }
 
+/* Nothing is kept, not even the trace by which a repeated commit would be known:
+ * who repeats it must hear the same. */
+static void refuse_full(struct commit *c)
+{
+        if (c->flags & ENVELOPE_LENT)
+                store_blob_return(c->keeper->store, c->message_id);
+        end_commit(c, 0);
+}
+
 /* All accounts are open: build everything and commit it as one group. */
 static void build_and_commit(struct commit *c)
 {
@@ -601,6 +622,11 @@ static void build_and_commit(struct commit *c)
 
         b.count = 0;
         delivered = deliver_all(c, &b);
+        if (delivered == 0 && is_every_mailbox_full(c)) {
+                free_batches(&b);
+                refuse_full(c);
+                return;
+        }
         r = delivered < 0 ? delivered : make_entries(c);
 
         if (r == 0 && (c->entry_count || c->finish || b.count == 0)) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
@@ -220,6 +221,7 @@ static void defer(struct conclusion *c, const struct queue_recipient *q)
 static bool is_final(struct span next_hop)
 {
         return span_starts_with_nocase(next_hop, SPAN_LITERAL("lmtp:")) ||
+               span_starts_with_nocase(next_hop, SPAN_LITERAL("agent:")) ||
                span_equal(next_hop, SPAN_LITERAL("local:"));
 }
 
@@ -495,6 +497,19 @@ static void defer_blocked(struct keeper *k, struct destination *d)
 
 /* ---- local: ------------------------------------------------------------ */
 
+int outcome_check_quota(const struct keeper *k, const struct account *a, struct span account,
+                        uint64_t size)
+{
+        const struct snapshot *s = k->process->snapshot;
+        struct span value;
+        uint64_t quota;
+
+        if (!s || !snapshot_get(s, SNAPSHOT_QUOTAS, account, &value, NULL) ||
+            number_parse(value, UINT64_MAX, &quota) < 0)
+                return 0;
+        return size > quota || account_size(a) > quota - size ? -EDQUOT : 0;
+}
+
 static int deliver_one(struct keeper *k, const struct queue_entry *e,
                        const struct queue_recipient *q, struct store_batch **ret_batch)
 {
@@ -512,14 +527,26 @@ static int deliver_one(struct keeper *k, const struct queue_entry *e,
                 return -EAGAIN; /* being opened: next time */
         key_put_u64(key, e->message_id);
         key_put_u32(key + 8, q->index);
-        *ret_batch = account_batch(a);
-        r = *ret_batch ? account_deliver(a, &d, *ret_batch, &uid) : -ENOMEM;
+        r = outcome_check_quota(k, a, q->account, e->body_len);
+        if (r == 0)
+                *ret_batch = account_batch(a);
+        if (r == 0)
+                r = *ret_batch ? account_deliver(a, &d, *ret_batch, &uid) : -ENOMEM;
         if (r < 0)
                 *ret_batch = store_batch_free(*ret_batch);
         else
                 store_blob_reference(*ret_batch, e->blob_id, 1);
         account_release(a);
         return r;
+}
+
+void outcome_say_full(const struct keeper *k, struct ipc_result *result)
+{
+        const bool is_final = k->process->config->users.over_quota_returns;
+
+        result->code = is_final ? 552 : 452;
+        result->enhanced = is_final ? SPAN_LITERAL("5.2.2") : SPAN_LITERAL("4.2.2");
+        result->text = SPAN_LITERAL("The mailbox is full");
 }
 
 static void local_is_durable(void *arg, int result)
@@ -554,12 +581,11 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                 if (batch)
                         store_commit(k->store, &batch, 1, 0, local_is_durable, k);
                 if (r < 0 && r != -EEXIST) {
-                        const bool is_full = r == -EDQUOT;
-
                         result.code = 451;
-                        result.enhanced = is_full ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
-                        result.text = is_full ? SPAN_LITERAL("the mailbox is full")
-                                              : SPAN_LITERAL("the mailbox cannot be written now");
+                        result.enhanced = SPAN_LITERAL("4.3.0");
+                        result.text = SPAN_LITERAL("the mailbox cannot be written now");
+                        if (r == -EDQUOT)
+                                outcome_say_full(k, &result);
                 }
                 outcome_answer(o, e, &result, &(struct ipc_outcome) {.host = SPAN("local")});
         }

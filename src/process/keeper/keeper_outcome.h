@@ -52,6 +52,14 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
 bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
                      unsigned fate);
 
+/* -EDQUOT where the account would hold more than its quota (of the users file)
+ * with a message of `size` octets, else 0. */
+int outcome_check_quota(const struct keeper *k, const struct account *a, struct span account,
+                        uint64_t size);
+
+/* The answer for -EDQUOT (RFC 3463 section 3.3: X.2.2). */
+void outcome_say_full(const struct keeper *k, struct ipc_result *result);
+
 /* One step about every waiting recipient, with the batch. */
 /* The same for many entries, one record a message as far as they come together: from
  * {.batch, .now_us} to outcome_trace_end(). */
