@@ -8,11 +8,11 @@ import pytest
 from hayauma import ROOT, Hayauma
 
 PEER = ROOT / "build" / "peers" / "testssl"
-# What is about the certificate of the test, which nobody vouches for, and about the OpenSSL
-# that testssl has here.
+# What is about the certificate of the test, which nobody vouches for, and what testssl
+# cannot try with the OpenSSL that is here.
 OF_THE_TEST = ("cert_chain_of_trust", "cert_trust", "cert_expirationStatus", "cert_caIssuers",
                "cert_revocation", "cert_notAfter", "overall_grade", "grade_cap_reason",
-               "engine_problem")
+               "engine_problem", "sessionresumption_")
 BAD = ("MEDIUM", "HIGH", "CRITICAL", "WARN")
 
 

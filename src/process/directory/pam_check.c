@@ -166,9 +166,14 @@ static void confine(void)
 
         for (size_t i = 0; is_good && i < sizeof calls / sizeof calls[0]; i++)
                 is_good = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), calls[i], 0) == 0;
-        for (size_t i = 0; is_good && i < sizeof families / sizeof families[0]; i++)
-                is_good = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 1,
-                                           SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i])) == 0;
+        for (size_t i = 0; is_good && i < sizeof families / sizeof families[0]; i++) {
+                const struct scmp_arg_cmp family = {
+                        .arg = 0, .op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t) families[i],
+                };
+
+                is_good = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket),
+                                                 1, &family) == 0;
+        }
         if (!is_good || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_load(filter) < 0)
                 _exit(1);
         seccomp_release(filter);
