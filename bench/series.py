@@ -4,14 +4,13 @@ Each function returns {"facts": {name: text}, "targets": [[text, is_met]],
 "lines": [{"name", "x", "y", "low", "high"}]}, the last for a plot."""
 import dataclasses
 import json
-import multiprocessing
-import socket
-import ssl
+import smtplib
 import statistics
 import subprocess
 import threading
 import time
 
+import idle_clients
 import machine
 import ports
 import rows
@@ -173,62 +172,51 @@ def idle(options, say):
                                         ["at most 1 wake-up a second", rate <= 1]], "lines": []}
 
 
-def _hold(port, count, is_tls, ready, is_over):
-    """Opens connections that say EHLO and no more, until `is_over`; its own process,
-    since one may not have as many descriptors as all of them."""
-    context = None
-    if is_tls:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    opened = []
-    for number in range(count):
-        # More of them than one address has ports.
-        one = socket.create_connection(("127.0.0.1", port), timeout=60,
-                                       source_address=(f"127.0.0.{2 + number % 9}", 0))
-        if context:
-            one = context.wrap_socket(one)
-        one.recv(512)
-        one.sendall(b"EHLO client.example.net\r\n")
-        one.recv(2048)
-        opened.append(one)
-    ready.put(len(opened))
-    is_over.wait()
-
-
-def _while_held(port, count, is_tls, look):
-    """What look() says while `count` connections are open."""
-    ready, is_over = multiprocessing.Queue(), multiprocessing.Event()
-    parts = [count // 4] * 4
-    held = [multiprocessing.Process(target=_hold, args=(port, part, is_tls, ready, is_over))
-            for part in parts]
-    try:
-        for process in held:
-            process.start()
-        for _ in held:
-            ready.get(timeout=600)
-        time.sleep(2)
-        return look()
-    finally:
-        is_over.set()
-        for process in held:
-            process.join(30)
-            process.kill()
+def _honest(port, count=100):
+    """Milliseconds that a client takes from connecting to the 250 of its message:
+    (median, most)."""
+    took = []
+    for _ in range(count):
+        began = time.monotonic()
+        with smtplib.SMTP("127.0.0.1", port, "honest.example.net", 60) as client:
+            client.sendmail("a@example.net", ["postmaster@example.jp"], "Subject: x\n\nx\n")
+        took.append(1000 * (time.monotonic() - began))
+    return statistics.median(took), max(took)
 
 
 def _idle_connections(options, say, is_tls):
+    """What they take, and what a client beside them feels. The first ones are not
+    counted: what they bring about is there once."""
     count, limit = (4000 if options.quick else 20000), (24 if is_tls else 4)
     protocol = "submissions" if is_tls else "smtp"
-    with Hayauma(binary=RELEASE, folder=servers.FOLDER, tls=is_tls, listen={protocol: 0},
-                 limits=servers.LIMITS, options="processes { edge = 2 }\n") as server:
+    with Hayauma(binary=RELEASE, folder=servers.FOLDER, tls=is_tls, listen={"smtp": 0, protocol: 0},
+                 limits=servers.LIMITS + " connections = 100000",
+                 options="processes { edge = 2 }\n") as server:
         port, pid = server.ports[protocol], server.process.pid
         ports.wait_until(lambda: ports.is_listening(port), "it listens")
-        _while_held(port, 400, is_tls, lambda: None)  # what the first ones cost is not theirs
+        with idle_clients.held(port, 400, is_tls):
+            _honest(server.ports["smtp"])
         time.sleep(3)
-        before = sum(machine.memory(pid).values())
-        after = _while_held(port, count, is_tls, lambda: sum(machine.memory(pid).values()))
-    each = (after - before) / count / 1024
-    say(f"{each:.2f} KiB a connection")
-    return {"facts": {"connections": f"{count:,}", "PSS a connection": f"{each:.2f} KiB"},
+        alone = _honest(server.ports["smtp"])
+        before, began = sum(machine.memory(pid).values()), time.monotonic()
+        cpu = sum(machine.cpu_seconds(pid).values())
+        with idle_clients.held(port, count, is_tls):
+            opened = sum(machine.cpu_seconds(pid).values())
+            opening = time.monotonic() - began
+            time.sleep(2)
+            after = sum(machine.memory(pid).values())
+            time.sleep(3 if options.quick else 10)
+            idling = sum(machine.cpu_seconds(pid).values()) - opened
+            idle_time = time.monotonic() - began - opening
+            beside = _honest(server.ports["smtp"])
+    each, used = (after - before) / count / 1024, 100 * idling / idle_time
+    say(f"{each:.2f} KiB a connection, {used:.1f} % of a core; an honest client waits "
+        f"{beside[0]:.1f} ms ({beside[1]:.1f} at most), {alone[0]:.1f} ({alone[1]:.1f}) alone")
+    return {"facts": {"connections": f"{count:,}", "PSS a connection": f"{each:.2f} KiB",
+                      "CPU to open one": f"{1e6 * (opened - cpu) / count:.0f} µs",
+                      "CPU while they are idle": f"{used:.1f} % of a core",
+                      "an honest client": f"{beside[0]:.1f} ms, at most {beside[1]:.1f}",
+                      "the same without them": f"{alone[0]:.1f} ms, at most {alone[1]:.1f}"},
             "targets": [[f"at most {limit} KiB each", each <= limit]], "lines": []}
 
 

@@ -6,6 +6,8 @@
  *        with a delivery key
  * full   the same with a decision record, and a record of the queue that the next commit
  *        of the same slot deletes
+ * grow   MAILBOXES mailboxes of 100 messages come into being, one with each commit; then COMMITS
+ *        deliveries as in mail, to any of them
  * churn  a commit puts a body into the queue and removes one at random, so that MAILBOXES of
  *        them live: what reclaim makes of that
  *
@@ -25,7 +27,8 @@
 #include "store/mailbox.h"
 
 enum { QUEUE_RECORD = 300, TRACE_RECORD = 400, SHARDS = 16, ROOM_EVERY = 1000 };
-enum workload { MAIL, FULL, CHURN };
+enum { GROWN = 100 }; /* messages of a mailbox */
+enum workload { MAIL, FULL, CHURN, GROW };
 
 struct bench {
         struct loop *loop;
@@ -38,6 +41,8 @@ struct bench {
         char *body;
         uint32_t *latencies;
         uint64_t *live; /* churn: what lives */
+        bool is_growing;
+        uint64_t first_id;
         double room_max;  /* log for an octet that lives */
         uint64_t random;
 };
@@ -146,7 +151,7 @@ static void opened(void *arg, int result, struct account *a)
         struct store_batch *batches[3];
         char key[32];
         const struct span body = {b->body, b->octets};
-        const uint64_t id = s->number + 1;
+        const uint64_t id = b->first_id + s->number + 1;
         struct delivery d = {.mailbox = SPAN("INBOX")};
         size_t count = 1;
         uint32_t uid;
@@ -172,6 +177,37 @@ static void opened(void *arg, int result, struct account *a)
                 s->queued = id;
         }
         commit(s, batches, count);
+}
+
+/* A mailbox with all its messages, each with a body. */
+static void made(void *arg, int result, struct account *a)
+{
+        struct slot *s = arg;
+        struct bench *b = s->bench;
+        struct store_batch *batch = result < 0 ? NULL : account_batch(a);
+        const struct span body = {b->body, b->octets};
+        struct delivery d = {.mailbox = SPAN("INBOX"), .entry = {.size = b->octets}};
+        uint32_t uid;
+
+        if (!batch)
+                die("an account cannot be opened");
+        s->account = a;
+        for (uint64_t i = 0; i < GROWN; i++) {
+                d.entry.blob_id = (uint64_t) s->number * GROWN + i + 1;
+                if (account_deliver(a, &d, batch, &uid) < 0)
+                        die("a delivery fails");
+                store_blob_put(batch, d.entry.blob_id, 1, SPAN_LITERAL("account mailbox uid"),
+                               &body, 1);
+        }
+        commit(s, &batch, 1);
+}
+
+static void grow(struct slot *s)
+{
+        char address[32];
+        const int len = snprintf(address, sizeof address, "user%u@example.jp", s->number);
+
+        account_open(s->bench->mailboxes, span_make(address, (size_t) len), made, s);
 }
 
 static void deliver(struct slot *s)
@@ -210,6 +246,8 @@ static void act(struct slot *s)
         s->number = s->bench->begun++;
         if (s->bench->workload == CHURN)
                 churn(s);
+        else if (s->bench->is_growing)
+                grow(s);
         else
                 deliver(s);
 }
@@ -383,9 +421,14 @@ static unsigned number(int argc, char **argv, int i, unsigned or_else)
 
 static enum workload workload_of(const char *name)
 {
-        if (strcmp(name, "full") != 0 && strcmp(name, "mail") != 0 && strcmp(name, "churn") != 0)
-                die("the workload is mail, full, churn or rest");
-        return name[0] == 'm' ? MAIL : name[0] == 'f' ? FULL : CHURN;
+        static const char *const names[] = {
+                [MAIL] = "mail", [FULL] = "full", [CHURN] = "churn", [GROW] = "grow"};
+
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+                if (strcmp(name, names[i]) == 0)
+                        return (enum workload) i;
+        die("the workload is mail, full, grow, churn or rest");
+        return MAIL;
 }
 
 static void run(struct bench *b, unsigned outstanding)
@@ -402,6 +445,21 @@ static void run(struct bench *b, unsigned outstanding)
         loop_run(b->loop);
         print(b, outstanding, clock_monotonic_us() - begun_us);
         free(slots);
+}
+
+/* GROWN times as many messages as commits; then the deliveries that are measured. */
+static void run_grown(struct bench *b, unsigned outstanding)
+{
+        const unsigned commits = b->commits;
+
+        b->commits = b->accounts;
+        b->is_growing = true;
+        run(b, outstanding);
+        b->is_growing = false;
+        b->first_id = (uint64_t) b->accounts * GROWN;
+        b->commits = commits;
+        b->begun = b->done = 0;
+        run(b, outstanding);
 }
 
 int main(int argc, char **argv)
@@ -424,7 +482,8 @@ int main(int argc, char **argv)
         b.folder = argv[2];
         b.loop = loop_new();
         b.body = malloc(b.octets);
-        b.latencies = calloc(b.commits, sizeof b.latencies[0]);
+        b.latencies = calloc(b.commits > b.accounts ? b.commits : b.accounts,
+                             sizeof b.latencies[0]);
         b.live = calloc(b.accounts, sizeof b.live[0]);
         if (!b.loop || !b.body || !b.latencies || !b.live)
                 die("no memory");
@@ -433,7 +492,10 @@ int main(int argc, char **argv)
                 die(error);
         if (mailboxes_new(b.store, &b.mailboxes) < 0)
                 die("no memory");
-        run(&b, number(argc, argv, 4, 50));
+        if (b.workload == GROW)
+                run_grown(&b, number(argc, argv, 4, 50));
+        else
+                run(&b, number(argc, argv, 4, 50));
         mailboxes_free(b.mailboxes);
         store_close(b.store);
         open_again(&b, uri, &options);

@@ -100,10 +100,11 @@ def sudo():
 class Postfix:
     """`domains` are delivered to one Maildir; all else goes to `relay_to`, a
     port on loopback ("lmtp" in front of it speaks LMTP). `options` are lines of
-    main.cf. Its own folder is made in `folder`, else where temporary files are."""
+    main.cf, `services` of master.cf. Its own folder is made in `folder`, else where
+    temporary files are."""
 
     def __init__(self, hostname="postfix.example.net", domains=(), relay_to=None, options=None,
-                 folder=None, processes=100):
+                 folder=None, processes=100, services=""):
         subprocess.run([ROOT / "tools" / "peers", "postfix"], check=True,
                        stdout=subprocess.DEVNULL)
         self.peer = ROOT / "build" / "peers" / "postfix"
@@ -124,7 +125,7 @@ class Postfix:
         etc.mkdir()
         (etc / "main.cf").write_text(main_cf)
         (etc / "master.cf").write_text(MASTER_CF.format(
-            port=self.port, smtpd_processes=processes, smtp_processes=processes))
+            port=self.port, smtpd_processes=processes, smtp_processes=processes) + services)
         self._make_folders()
         self.process = None
 

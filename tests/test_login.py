@@ -1,6 +1,8 @@
 """Submission and login: by every client and mechanism, by those who have no
 account, by those who guess, and by those who talk nonsense."""
 import base64
+import hashlib
+import hmac
 import re
 import shutil
 import smtplib
@@ -132,6 +134,46 @@ def test_gsasl(server, mechanism):
                        "--x509-ca-file=", "-m", mechanism, "-a", HANAKO, "-z", "", "-p", PASSWORD,
                        stdin="QUIT\n")
     assert status == 0 and "235 " in text, text
+
+
+def scram(client, name, password, header=b"n,,", binding=b""):
+    """The code of the last answer to a SCRAM-SHA-256 of our own making."""
+    mechanism = "SCRAM-SHA-256" + ("-PLUS" if binding else "")
+    bare = f"n={name},r=abcdefgh".encode()
+    code, text = client.docmd(f"AUTH {mechanism} " + base64.b64encode(header + bare).decode())
+    if code != 334:
+        return code
+    challenge = base64.b64decode(text)
+    nonce, salt, count = re.fullmatch(rb"r=([^,]+),s=([^,]+),i=(\d+)", challenge).groups()
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(count))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    final = b"c=" + base64.b64encode(header + binding) + b",r=" + nonce
+    signature = hmac.digest(hashlib.sha256(key).digest(), b",".join([bare, challenge, final]),
+                            "sha256")
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature)))
+    code, text = client.docmd(base64.b64encode(final + b",p=" + proof).decode())
+    if code != 334:
+        return code
+    ours = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"),
+                       b",".join([bare, challenge, final]), "sha256")
+    assert base64.b64decode(text) == b"v=" + base64.b64encode(ours)
+    return client.docmd("")[0]
+
+
+def test_bound_to_the_certificate(server):
+    """tls-server-end-point (RFC 5929), which no client here knows by itself."""
+    header = b"p=tls-server-end-point,,"
+    for change, code in ((b"", 235), (b"x", 535)):
+        with submission(server) as client:
+            shown = hashlib.sha256(client.sock.getpeercert(True) + change).digest()
+            assert scram(client, HANAKO, PASSWORD, header, shown) == code
+    with submission(server) as client:
+        assert scram(client, HANAKO, "wrong", header,
+                     hashlib.sha256(client.sock.getpeercert(True)).digest()) == 535
+    with submission(server) as client:  # bound by what neither of us has; downgraded; not bound
+        assert scram(client, HANAKO, PASSWORD, b"p=tls-unique,,", b"x" * 12) == 535
+        assert scram(client, HANAKO, PASSWORD, b"y,,") == 535
+        assert scram(client, HANAKO, PASSWORD) == 235
 
 
 # What login changes

@@ -98,7 +98,7 @@ def test_what_is_signed_is_not_encoded_without_leave():
     with site(BASE) as (server, peer):
         submit(server, signed, "BODY=8BITMIME")
         report = server.wait_for_messages(SENDER, 1)[0]
-        assert b"Status: 5.6.2" in report and b"signature" in report
+        assert b"Status: 5.6.1" in report and b"signature" in report
         assert not peer.messages
     with site(BASE, "downgrade_signed = yes") as (server, peer):
         submit(server, signed, "BODY=8BITMIME")
@@ -154,8 +154,7 @@ def test_an_idle_connection_is_used_again_and_ends():
 
 
 @pytest.mark.parametrize("by, offers, status", [
-    ("BY=600;R", (*BASE, "DELIVERBY"), None), ("BY=600;R", BASE, "5.3.3"),
-    ("BY=600;N", BASE, None)])
+    ("BY=600;R", (*BASE, "DELIVERBY"), None), ("BY=600;R", BASE, "5.3.3")])
 def test_what_is_to_be_delivered_by_a_time(by, offers, status):
     """RFC 2852: passed on; given back where the next host cannot and that was asked."""
     with site(offers) as (server, peer):
@@ -167,6 +166,34 @@ def test_what_is_to_be_delivered_by_a_time(by, offers, status):
         taken(peer)
         left = re.search(r" BY=(\d+);R", peer.messages[0].mail)
         assert (left and 500 < int(left.group(1)) <= 600) if "DELIVERBY" in offers else not left
+
+
+@pytest.mark.parametrize("by, notify, offers, is_told", [
+    ("BY=600;N", "", BASE, True),
+    ("BY=600;N", "NOTIFY=DELAY", (*BASE, "DSN"), True),
+    ("BY=600;N", "NOTIFY=FAILURE", BASE, False),
+    ("BY=600;N", "NOTIFY=NEVER", BASE, False),
+    ("BY=600;N", "", (*BASE, "DELIVERBY"), False),
+    ("BY=600;NT", "", (*BASE, "DELIVERBY", "DSN"), True),
+    ("BY=600;RT", "NOTIFY=FAILURE", (*BASE, "DELIVERBY", "DSN"), True),
+    ("BY=600;RT", "NOTIFY=NEVER", (*BASE, "DELIVERBY", "DSN"), False)])
+def test_who_is_told_that_it_was_handed_on(by, notify, offers, is_told):
+    """RFC 2852: with T, and with N where the next host keeps no time."""
+    with site(offers) as (server, peer):
+        with server.smtp() as client:
+            client.ehlo()
+            assert client.docmd(f"MAIL FROM:<{SENDER}>", by)[0] == 250
+            assert client.docmd(f"RCPT TO:<{TO}>", notify)[0] == 250
+            assert client.data(b"Subject: x\r\n\r\nx\r\n")[0] == 250
+        taken(peer)
+        left = re.search(r" BY=(\d+);(\w+)", peer.messages[0].mail)
+        assert bool(left) == ("DELIVERBY" in offers)
+        assert not left or left[2] == by[7:] and 500 < int(left[1]) <= 600
+        if is_told:
+            report = server.wait_for_messages(SENDER, 1)[0]
+            assert b"\nAction: relayed\n" in report, report
+        ports.wait_until(lambda: not server.queue(), "the queue is empty")
+        assert len(server.messages(SENDER)) == is_told
 
 
 def test_mail_that_requires_tls_goes_nowhere_without():

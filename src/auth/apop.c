@@ -34,6 +34,18 @@ bool apop_is_secret(struct span secret)
         return is_good;
 }
 
+bool apop_read_secret(struct span secret, char *out)
+{
+        size_t len;
+
+        if (decode(secret, (unsigned char *) out, &len) && len && !memchr(out, 0, len)) {
+                out[len] = '\0';
+                return true;
+        }
+        sodium_memzero(out, PASSWORD_OCTETS_MAX + 1);
+        return false;
+}
+
 /* 16 octets, as 32 digits with a NUL. */
 static bool digest_of(struct span stamp, const unsigned char *octets, size_t len,
                       char out[APOP_DIGEST_LEN + 1])

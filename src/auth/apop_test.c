@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "auth/password.h"
 #include "base/test.h"
 
 static const struct span stamp = SPAN("<1896.697170952@dbc.mtview.ca.us>"),
@@ -10,7 +11,7 @@ static const struct span stamp = SPAN("<1896.697170952@dbc.mtview.ca.us>"),
 
 TEST(the_example_of_the_standard)
 {
-        char text[APOP_SECRET_MAX];
+        char text[APOP_SECRET_MAX], password[PASSWORD_OCTETS_MAX + 1];
         struct span secret;
 
         assert_true(apop_make_secret(SPAN_LITERAL("tanstaaf"), text));
@@ -24,6 +25,10 @@ TEST(the_example_of_the_standard)
         assert_false(apop_is_good(SPAN_LITERAL("?"), stamp, digest));
         assert_false(apop_is_secret(SPAN_LITERAL("")));
         assert_false(apop_is_secret(SPAN_LITERAL("a b")));
+        assert_true(apop_read_secret(secret, password));
+        assert_string_equal(password, "tanstaaf");
+        assert_false(apop_read_secret(SPAN_LITERAL(""), password));
+        assert_false(apop_read_secret(SPAN_LITERAL("YQBi"), password)); /* a NUL in it */
 }
 
 TEST_MAIN()

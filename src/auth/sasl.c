@@ -10,9 +10,10 @@
 
 #include "auth/apop.h"
 #include "auth/password.h"
+#include "auth/scram.h"
 #include "base/cleanup.h"
 
-enum { SECRET_LEN = 32, KEY_MAX = 32, BASE64_KEY = 48 };
+enum { SECRET_LEN = 32 };
 
 struct sasl_engine {
         Gsasl *gsasl;
@@ -24,12 +25,16 @@ struct sasl_engine {
 struct sasl {
         struct sasl_engine *engine;
         const struct sasl_mechanism *mechanism;
-        Gsasl_session *session;
+        Gsasl_session *session; /* NULL for APOP and SCRAM */
         unsigned steps;
         bool has_begun;     /* the client's first message was seen */
         bool is_proved;     /* all that is left is for the client to see our last message */
         bool is_mismatched; /* wants to act as somebody else */
         bool needs_check;   /* a password was given */
+        struct scram scram;
+        struct password_scram verifier;
+        unsigned char exporter[SASL_EXPORTER_LEN], end_point[SCRAM_BINDING_MAX];
+        size_t exporter_len, end_point_len;
         char external_name[USERS_ADDRESS_MAX];
         char account[USERS_ADDRESS_MAX];
         char login_name[USERS_ADDRESS_MAX];
@@ -43,6 +48,7 @@ const struct sasl_mechanism sasl_mechanisms[] = {
         { SPAN("SCRAM-SHA-1-PLUS"), SASL_BINDING | SASL_PROOF },
         { SPAN("SCRAM-SHA-1"), SASL_PROOF },
         { SPAN("EXTERNAL"), SASL_EXTERNAL },
+        { SPAN("CRAM-MD5"), SASL_SECRET },
         { SPAN("PLAIN"), SASL_PLAINTEXT },
         { SPAN("LOGIN"), SASL_PLAINTEXT },
         { SPAN("APOP"), SASL_APOP },
@@ -83,10 +89,9 @@ static void keep_text(char out[USERS_ADDRESS_MAX], const char *text)
 
 /* The account of the name the client gave, which is kept. NULL: there is none,
  * or it wants to act as another. */
-static const struct users_account *identify(struct sasl *s)
+static const struct users_account *identify_as(struct sasl *s, const char *authid,
+                                               const char *authzid)
 {
-        const char *authid = gsasl_property_fast(s->session, GSASL_AUTHID);
-        const char *authzid = gsasl_property_fast(s->session, GSASL_AUTHZID);
         const struct users_account *a = NULL, *other;
 
         keep_text(s->login_name, authid);
@@ -101,6 +106,12 @@ static const struct users_account *identify(struct sasl *s)
                 snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len,
                          a->address.p);
         return a;
+}
+
+static const struct users_account *identify(struct sasl *s)
+{
+        return identify_as(s, gsasl_property_fast(s->session, GSASL_AUTHID),
+                           gsasl_property_fast(s->session, GSASL_AUTHZID));
 }
 
 /* Always the same for a name, and known to nobody: whether there is such an
@@ -125,55 +136,45 @@ static int make_false_verifier(const struct sasl *s, struct password_scram *ret)
         return 0;
 }
 
-static int set_base64(struct sasl *s, Gsasl_property property, const unsigned char *p, size_t len)
+/* What the account proves itself by; where there is none, what nobody can. */
+static int set_verifier(struct sasl *s, const struct users_account *a)
 {
-        char text[2 * PASSWORD_SCRAM_SALT_MAX];
+        const struct span stored = !a ? (struct span) {0}
+                                      : s->scram.is_sha1 ? a->scram_sha1 : a->scram;
+        const size_t key_len = s->scram.is_sha1 ? PASSWORD_SCRAM_SHA1_KEY : PASSWORD_SCRAM_KEY;
 
-        sodium_bin2base64(text, sizeof text, p, len, sodium_base64_VARIANT_ORIGINAL);
-        return gsasl_property_set(s->session, property, text);
+        if (stored.len && password_scram_parse_keys(stored, key_len, &s->verifier) == 0)
+                return 0;
+        return make_false_verifier(s, &s->verifier);
 }
 
-static bool is_sha1(const struct sasl *s)
-{
-        return span_starts_with_nocase(s->mechanism->name, SPAN_LITERAL("SCRAM-SHA-1"));
-}
-
-static int set_verifier(struct sasl *s)
+/* CRAM-MD5 (RFC 2195) compares with the password itself: where an account has
+ * none in the file, and where there is no account, with one nobody knows. */
+static int set_secret(struct sasl *s)
 {
         const struct users_account *a = identify(s);
-        const struct span stored = !a ? (struct span) {0} : is_sha1(s) ? a->scram_sha1 : a->scram;
-        const size_t key_len = is_sha1(s) ? PASSWORD_SCRAM_SHA1_KEY : PASSWORD_SCRAM_KEY;
-        struct password_scram v;
-        char iterations[16];
+        unsigned char drawn[SECRET_LEN];
+        char text[PASSWORD_OCTETS_MAX + 1];
         int r;
 
-        if (stored.len == 0 || password_scram_parse_keys(stored, key_len, &v) < 0)
-                if (make_false_verifier(s, &v) < 0)
-                        return GSASL_MALLOC_ERROR;
-        snprintf(iterations, sizeof iterations, "%u", v.iterations);
-        r = gsasl_property_set(s->session, GSASL_SCRAM_ITER, iterations);
-        if (r == GSASL_OK)
-                r = set_base64(s, GSASL_SCRAM_SALT, v.salt, v.salt_len);
-        if (r == GSASL_OK)
-                r = set_base64(s, GSASL_SCRAM_STOREDKEY, v.stored_key, key_len);
-        if (r == GSASL_OK)
-                r = set_base64(s, GSASL_SCRAM_SERVERKEY, v.server_key, key_len);
-        sodium_memzero(&v, sizeof v);
+        if (!a || !apop_read_secret(a->apop, text)) {
+                randombytes_buf(drawn, sizeof drawn);
+                sodium_bin2hex(text, sizeof text, drawn, sizeof drawn);
+        }
+        r = gsasl_property_set(s->session, GSASL_PASSWORD, text);
+        sodium_memzero(text, sizeof text);
         return r;
 }
 
 /* PLAIN and LOGIN: the comparison is for others, and takes its time. */
-static int keep_password(struct sasl *s)
+static void keep_password(struct sasl *s, const char *password)
 {
-        const char *password = gsasl_property_fast(s->session, GSASL_PASSWORD);
         const size_t len = password ? strlen(password) : 0;
 
-        (void) identify(s);
         s->needs_check = true;
         /* One that is too long is nobody's: it is compared all the same. */
         s->password_len = len < sizeof s->password ? len : sizeof s->password - 1;
         memcpy(s->password, password ? password : "", s->password_len);
-        return GSASL_OK;
 }
 
 static int validate_external(struct sasl *s)
@@ -199,19 +200,16 @@ static int callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property propert
 
         (void) gsasl;
         switch (property) {
-        case GSASL_SCRAM_ITER:
-        case GSASL_SCRAM_SALT:
-        case GSASL_SCRAM_STOREDKEY:
-        case GSASL_SCRAM_SERVERKEY:
-                return s->steps && !gsasl_property_fast(session, GSASL_SCRAM_ITER)
-                               ? set_verifier(s)
-                               : GSASL_NO_CALLBACK;
+        case GSASL_PASSWORD:
+                return s->mechanism->flags & SASL_SECRET ? set_secret(s) : GSASL_NO_CALLBACK;
         case GSASL_VALIDATE_SIMPLE:
-                return keep_password(s);
+                (void) identify(s);
+                keep_password(s, gsasl_property_fast(session, GSASL_PASSWORD));
+                return GSASL_OK;
         case GSASL_VALIDATE_EXTERNAL:
                 return validate_external(s);
         default:
-                return GSASL_NO_CALLBACK; /* passwords in the clear there are none of */
+                return GSASL_NO_CALLBACK;
         }
 }
 
@@ -245,6 +243,25 @@ struct sasl_engine *sasl_engine_free(struct sasl_engine *e)
 
 /* ---- one exchange ------------------------------------------------------- */
 
+static size_t keep_binding(unsigned char *out, size_t room, struct span value)
+{
+        if (value.len == 0 || value.len > room)
+                return 0;
+        memcpy(out, value.p, value.len);
+        return value.len;
+}
+
+/* Told of a binding, the exchange takes a client that says it was offered none for
+ * one that is being lied to (RFC 5802 section 6). */
+static void begin_scram(struct sasl *s, const struct sasl_facts *facts)
+{
+        s->scram = SCRAM_INIT;
+        s->scram.is_sha1 = span_starts_with_nocase(s->mechanism->name, SPAN_LITERAL("SCRAM-SHA-1"));
+        s->scram.is_bound = s->mechanism->flags & SASL_BINDING;
+        s->exporter_len = keep_binding(s->exporter, sizeof s->exporter, facts->exporter);
+        s->end_point_len = keep_binding(s->end_point, sizeof s->end_point, facts->end_point);
+}
+
 int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_facts *facts,
              struct sasl **ret_s)
 {
@@ -259,7 +276,9 @@ int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_fac
                 return -ENOMEM;
         s->engine = e;
         s->mechanism = m;
-        if (m->flags & SASL_APOP) {
+        if (m->flags & SASL_PROOF)
+                begin_scram(s, facts);
+        if (m->flags & (SASL_APOP | SASL_PROOF)) {
                 *ret_s = s;
                 return 0;
         }
@@ -269,16 +288,6 @@ int sasl_new(struct sasl_engine *e, struct span mechanism, const struct sasl_fac
                 return r == GSASL_MALLOC_ERROR ? -ENOMEM : -ENOENT;
         }
         gsasl_session_hook_set(s->session, s);
-        /* Only where binding was offered too: told of it, the library takes a
-         * client that says it was not for one who is being lied to (RFC 5802
-         * section 6). */
-        if (facts->exporter.len == SASL_EXPORTER_LEN)
-                r = set_base64(s, GSASL_CB_TLS_EXPORTER, (const void *) facts->exporter.p,
-                               facts->exporter.len);
-        if (r != GSASL_OK) {
-                sasl_free(s);
-                return -ENOMEM;
-        }
         if (facts->external_name.len < sizeof s->external_name && facts->external_name.len)
                 memcpy(s->external_name, facts->external_name.p, facts->external_name.len);
         *ret_s = s;
@@ -290,6 +299,7 @@ struct sasl *sasl_free(struct sasl *s)
         if (s) {
                 if (s->session)
                         gsasl_finish(s->session);
+                scram_done(&s->scram);
                 sodium_memzero(s, sizeof *s);
                 free(s);
         }
@@ -301,8 +311,8 @@ static bool is_login(const struct sasl *s)
         return span_equal(s->mechanism->name, SPAN_LITERAL("LOGIN"));
 }
 
-/* What the library's answer means; `out` holds what it had to say. */
-static enum sasl_status judge(struct sasl *s, int r, struct buffer *out)
+/* What the library's answer means. */
+static enum sasl_status judge(struct sasl *s, int r)
 {
         switch (r) {
         case GSASL_NEEDS_MORE:
@@ -312,16 +322,10 @@ static enum sasl_status judge(struct sasl *s, int r, struct buffer *out)
                         return SASL_REFUSED;
                 if (s->needs_check)
                         return SASL_CHECK;
-                if (out->len) { /* the server's proof: the client answers with nothing */
-                        s->is_proved = true;
-                        return SASL_CHALLENGE;
-                }
                 return SASL_GRANTED;
         case GSASL_MALLOC_ERROR:
                 return SASL_TROUBLE;
         case GSASL_AUTHENTICATION_ERROR:
-        case GSASL_NO_CB_TLS_EXPORTER:
-        case GSASL_NO_CB_TLS_UNIQUE:
                 return SASL_REFUSED;
         default:
                 return SASL_MALFORMED;
@@ -341,7 +345,7 @@ static enum sasl_status run(struct sasl *s, struct span in, struct buffer *out)
         gsasl_free(made);
         if (appended < 0)
                 return SASL_TROUBLE;
-        return judge(s, r, out);
+        return judge(s, r);
 }
 
 /* The library's own words are "User Name", which not every client knows. */
@@ -364,6 +368,44 @@ static enum sasl_status step_login(struct sasl *s, struct span in, struct buffer
         return status;
 }
 
+static enum sasl_status scram_status(int r)
+{
+        return r == -EACCES ? SASL_REFUSED : r == -ENOMEM ? SASL_TROUBLE : SASL_MALFORMED;
+}
+
+static enum sasl_status step_scram(struct sasl *s, struct span in, struct buffer *out)
+{
+        const struct scram_bindings bindings = {
+                .exporter = {(const char *) s->exporter, s->exporter_len},
+                .end_point = {(const char *) s->end_point, s->end_point_len},
+        };
+        unsigned char drawn[SCRAM_NONCE_MADE * 3 / 4];
+        char nonce[SCRAM_NONCE_MADE + 1];
+        int r;
+
+        if (s->has_begun) {
+                r = scram_final(&s->scram, in, &s->verifier, out);
+                if (r == 0 && s->is_mismatched)
+                        r = -EACCES;
+                if (r < 0) {
+                        buffer_clear(out);
+                        return scram_status(r);
+                }
+                s->is_proved = true; /* the client answers ours with nothing */
+                return SASL_CHALLENGE;
+        }
+        r = scram_first(&s->scram, in, &bindings);
+        if (r == 0)
+                r = set_verifier(s, identify_as(s, s->scram.name, s->scram.act_as));
+        randombytes_buf(drawn, sizeof drawn);
+        sodium_bin2base64(nonce, sizeof nonce, drawn, sizeof drawn,
+                          sodium_base64_VARIANT_ORIGINAL);
+        if (r == 0)
+                r = scram_challenge(&s->scram, &s->verifier, nonce, out);
+        s->has_begun = true;
+        return r == 0 ? SASL_CHALLENGE : scram_status(r);
+}
+
 /* RFC 1939 section 7. */
 static enum sasl_status step_apop(struct sasl *s, struct span in)
 {
@@ -384,10 +426,39 @@ static enum sasl_status step_apop(struct sasl *s, struct span in)
                                                                          : SASL_REFUSED;
 }
 
+/* A message of PLAIN in printable ASCII is what SASLprep would make of it (RFC
+ * 4013 section 2: nothing to map, nothing prohibited), whose tables cost more than
+ * all the rest of a login. authzid NUL authcid NUL password: RFC 4616 section 2.
+ * False: any other message, for the library. */
+static bool step_ascii_plain(struct sasl *s, struct span in, enum sasl_status *ret_status)
+{
+        char text[3 * 256];
+        size_t nul[2] = {0}, count = 0;
+
+        if (in.len >= sizeof text || !(s->mechanism->flags & SASL_PLAINTEXT) || is_login(s))
+                return false;
+        for (size_t i = 0; i < in.len; i++) {
+                if (in.p[i] == '\0' && count < 2)
+                        nul[count++] = i;
+                else if (in.p[i] < ' ' || in.p[i] > '~')
+                        return false;
+        }
+        if (count != 2 || nul[1] == nul[0] + 1 || nul[1] + 1 == in.len)
+                return false;
+        memcpy(text, in.p, in.len);
+        text[in.len] = '\0';
+        (void) identify_as(s, text + nul[0] + 1, text);
+        keep_password(s, text + nul[1] + 1);
+        sodium_memzero(text, sizeof text);
+        *ret_status = s->is_mismatched ? SASL_REFUSED : SASL_CHECK;
+        return true;
+}
+
 enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
 {
         /* An initial response that is there and empty is not one that is absent. */
         const struct span text = {in.p && in.len == 0 ? "" : in.p, in.len};
+        enum sasl_status status;
 
         buffer_clear(out);
         if (++s->steps > SASL_STEPS_MAX || in.len > SASL_BLOB_MAX)
@@ -396,16 +467,16 @@ enum sasl_status sasl_step(struct sasl *s, struct span in, struct buffer *out)
                 return in.len == 0 ? SASL_GRANTED : SASL_MALFORMED;
         if (s->mechanism->flags & SASL_APOP)
                 return step_apop(s, text);
+        if (step_ascii_plain(s, text, &status))
+                return status;
         if (is_login(s))
                 return step_login(s, text, out);
-        if (!in.p && s->steps == 1)
+        if ((s->mechanism->flags & SASL_SECRET) && s->steps == 1) /* the server speaks first */
+                return in.p ? SASL_MALFORMED : run(s, text, out);
+        if (in.len == 0 && s->steps == 1 && (!in.p || (s->mechanism->flags & SASL_PROOF)))
                 return SASL_CHALLENGE;
-        /* A channel is bound by the -PLUS mechanisms and by no other (RFC 5802
-         * section 6); the library would let both mistakes pass. */
-        if ((s->mechanism->flags & SASL_PROOF) && !s->has_begun &&
-            (in.len && text.p[0] == 'p') != ((s->mechanism->flags & SASL_BINDING) != 0))
-                return SASL_MALFORMED;
-        s->has_begun = s->has_begun || in.len > 0;
+        if (s->mechanism->flags & SASL_PROOF)
+                return step_scram(s, text, out);
         return run(s, text, out);
 }
 

@@ -1,4 +1,5 @@
-/* Server side of SASL (RFC 4422), one exchange each; GNU SASL behind it.
+/* Server side of SASL (RFC 4422), one exchange each; GNU SASL behind it, but for
+ * SCRAM (scram.h) and what is simple in PLAIN.
  *
  * Pure but for the library: blobs go in (already taken out of base64), blobs
  * come out. Whoever runs it (process/directory) knows the accounts, checks
@@ -32,6 +33,7 @@ enum sasl_mechanism_flag {
         SASL_BINDING = 2,   /* needs channel binding, hence TLS */
         SASL_EXTERNAL = 4,  /* needs a client certificate */
         SASL_PROOF = 8,     /* needs a verifier in the users file */
+        SASL_SECRET = 32,   /* needs the password itself in the users file */
         SASL_APOP = 16,     /* no SASL: POP3's APOP comes this way, and is never offered as one.
                              * One message: name NUL digest NUL stamp, which is the edge's */
 };
@@ -77,6 +79,7 @@ struct sasl_engine *sasl_engine_free(struct sasl_engine *e);
 /* What is known of the connection. */
 struct sasl_facts {
         struct span exporter;      /* tls-exporter value (RFC 9266), or empty */
+        struct span end_point;     /* tls-server-end-point value (RFC 5929), or empty */
         struct span external_name; /* address that a checked client certificate names, or empty */
 };
 

@@ -7,8 +7,8 @@
  * Fields, separated by blanks, each at most once:
  *
  *   scram-sha-256=iterations,salt,StoredKey,ServerKey   (base64; RFC 5802 section 3)
- *   apop=…           the password itself in base64, for APOP (RFC 1939): only where a
- *                    client can do nothing better
+ *   apop=…           the password itself in base64, for APOP (RFC 1939) and CRAM-MD5 (RFC
+ *                    2195): only where a client can do nothing better
  *   scram-sha-1=…    the same for SCRAM-SHA-1, for clients that know no better
  *   addresses=a,b    more addresses whose mail goes to this account
  *   quota=10G        0 or absent: none

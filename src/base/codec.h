@@ -119,29 +119,26 @@ static inline int write_u64(struct buffer *b, uint64_t v)
 int write_octets(struct buffer *b, struct span s);
 
 /* Big-endian keys, so that memcmp order is numeric order. */
-static inline void key_put_u64(char *out, uint64_t v)
-{
-        for (int i = 0; i < 8; i++)
-                out[i] = (char) (v >> (56 - 8 * i));
-}
 static inline void key_put_u32(char *out, uint32_t v)
 {
-        for (int i = 0; i < 4; i++)
-                out[i] = (char) (v >> (24 - 8 * i));
+        out[0] = (char) (v >> 24);
+        out[1] = (char) (v >> 16);
+        out[2] = (char) (v >> 8);
+        out[3] = (char) v;
 }
-static inline uint64_t key_get_u64(const char *in)
+static inline void key_put_u64(char *out, uint64_t v)
 {
-        uint64_t v = 0;
-
-        for (int i = 0; i < 8; i++)
-                v = v << 8 | (unsigned char) in[i];
-        return v;
+        key_put_u32(out, (uint32_t) (v >> 32));
+        key_put_u32(out + 4, (uint32_t) v);
 }
 static inline uint32_t key_get_u32(const char *in)
 {
-        uint32_t v = 0;
+        const unsigned char *p = (const unsigned char *) in;
 
-        for (int i = 0; i < 4; i++)
-                v = v << 8 | (unsigned char) in[i];
-        return v;
+        return (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16 | (uint32_t) p[2] << 8 |
+               (uint32_t) p[3];
+}
+static inline uint64_t key_get_u64(const char *in)
+{
+        return (uint64_t) key_get_u32(in) << 32 | key_get_u32(in + 4);
 }

@@ -74,8 +74,12 @@ struct config {
         } processes;
         struct config_list domains, relay_domains;
         struct config_list relay_mail_from;
+        struct config_list relay_certificates; /* fingerprints in lower case without ":", names,
+                                                * "issuer:name", "*" */
+        struct config_list trusted_users;
         struct config_networks relay_networks, proxy_networks, xclient_networks;
         struct span smart_host, fallback_mx, local_relay;
+        struct config_list lmtp_sockets;
         struct config_list tls_policy; /* rows, see config/tls_policy.h */
         struct config_dnsbls dnsbl;
         bool accept_unresolvable_domains;
@@ -154,6 +158,7 @@ struct config {
         struct config_list source_addresses; /* that connections to other hosts come from */
         bool downgrade_signed;
         uint64_t trace_days, trace_size;
+        uint64_t expunge_keep_ms, expunge_keep_size; /* 0: off; 0: no bound */
         uint64_t pop_before_smtp_ms; /* 0: off */
         uint64_t drain_ms;
         struct span log_level;

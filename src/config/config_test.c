@@ -173,6 +173,8 @@ static const struct {
         { "listen on port 0", BASE "listen = { \"smtp://*:0\" }",
           "t.conf:3: listen: \"smtp://*:0\": write a port of 1 to 65535 behind the host, like "
           "\":8080\"\n" },
+        { "LMTP on the port of SMTP", BASE "listen = { \"lmtp://*:25\" }",
+          "t.conf:3: listen: \"lmtp://*:25\": LMTP has no place on port 25; 24 is usual\n" },
         { "listen on a relative path", BASE "listen = { \"lmtp://unix:lmtp\" }",
           "t.conf:3: listen: \"lmtp://unix:lmtp\": behind unix: there must be a whole path of at "
           "most 107 octets\n" },

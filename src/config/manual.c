@@ -23,6 +23,7 @@ static const char *const type_texts[] = {
         [OPTION_PATTERNS] = "A list of domain names",
         [OPTION_NAMES] = "A list of local names",
         [OPTION_SERVERS] = "A list of addresses",
+        [OPTION_CERTIFICATES] = "A list of certificates",
         [OPTION_MECHANISMS] = "A list of SASL mechanisms",
         [OPTION_TLS_POLICIES] = "A list of rows",
         [OPTION_PATHS] = "A list of whole paths",

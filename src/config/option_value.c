@@ -76,6 +76,7 @@ size_t option_size(enum option_type type)
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:
@@ -440,6 +441,9 @@ static int parse_listen(struct span s, struct config_listen *ret_l, struct buffe
 
                 if (r < 0)
                         return r;
+                if (l.protocol == LISTEN_LMTP && l.port == 25) /* RFC 2033 section 5 */
+                        return REFUSE(why, "\"%.*s\": LMTP has no place on port 25; 24 is usual",
+                                      TEXT(s));
         } else {
                 l.host = span_skip(rest, 5);
                 if (l.host.len == 0 || l.host.p[0] != '/' || l.host.len > SOCKET_PATH_MAX)
@@ -455,7 +459,8 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
 {
         static const struct span known[] = {
                 SPAN("SCRAM-SHA-256-PLUS"), SPAN("SCRAM-SHA-256"), SPAN("SCRAM-SHA-1-PLUS"),
-                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("PLAIN"), SPAN("LOGIN"),
+                SPAN("SCRAM-SHA-1"), SPAN("EXTERNAL"), SPAN("CRAM-MD5"), SPAN("PLAIN"),
+                SPAN("LOGIN"),
         };
 
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -465,8 +470,37 @@ static int parse_mechanism(struct span s, struct span *ret, struct buffer *why)
                 }
         }
         return REFUSE(why, "\"%.*s\" is no mechanism of ours; there are SCRAM-SHA-256-PLUS, "
-                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, PLAIN and LOGIN",
+                      "SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, EXTERNAL, CRAM-MD5, PLAIN and "
+                      "LOGIN",
                       TEXT(s));
+}
+
+/* A SHA-256 in hexadecimal, or whom an authority of tls.client_ca vouches for. */
+static int parse_certificate(struct span s, struct arena *arena, struct span *ret,
+                             struct buffer *why)
+{
+        char *out = arena_alloc(arena, s.len + 1);
+        size_t digits = 0;
+
+        if (!out)
+                return -ENOMEM;
+        for (size_t i = 0; i < s.len; i++) {
+                if (s.p[i] < ' ' || s.p[i] > '~')
+                        return REFUSE(why, "\"%.*s\" names no certificate", TEXT(s));
+                if (s.p[i] != ':')
+                        out[digits++] = ascii_lower(s.p[i]);
+        }
+        *ret = span_make(out, digits);
+        if (digits == 64 && strspn(out, "0123456789abcdef") >= 64)
+                return 0;
+        if (span_equal(s, SPAN_LITERAL("*")) || span_find(s, '.') != SIZE_MAX ||
+            (span_starts_with_nocase(s, SPAN_LITERAL("issuer:")) && s.len > 7)) {
+                ascii_lower_copy(out, s);
+                *ret = span_make(out, s.len);
+                return 0;
+        }
+        return REFUSE(why, "\"%.*s\" names no certificate; write its SHA-256, a host name or mail "
+                      "address in it, issuer:NAME, or *", TEXT(s));
 }
 
 static int parse_tls_policy(struct span s, struct arena *arena, struct span *ret,
@@ -487,6 +521,8 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
         const bool is_pattern = o->type == OPTION_PATTERNS && s.len && s.p[0] == '.';
         int r;
 
+        if (o->type == OPTION_CERTIFICATES)
+                return parse_certificate(s, arena, ret, why);
         if (o->type == OPTION_MECHANISMS)
                 return parse_mechanism(s, ret, why);
         if (o->type == OPTION_PATHS) {
@@ -632,6 +668,7 @@ int option_parse(const struct option *o, struct config_list texts, struct arena 
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:
@@ -686,6 +723,7 @@ static size_t field_count(const struct option *o, const void *field)
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:
@@ -732,6 +770,7 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
         case OPTION_PATTERNS:
         case OPTION_NAMES:
         case OPTION_SERVERS:
+        case OPTION_CERTIFICATES:
         case OPTION_MECHANISMS:
         case OPTION_PATHS:
         case OPTION_TLS_POLICIES:

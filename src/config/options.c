@@ -197,6 +197,30 @@ const struct option options[] = {
                 .example = "{ \"example.jp\", \".example.jp\" }",
         },
         {
+                .name = "relay_certificates",
+                .type = OPTION_CERTIFICATES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(relay_certificates),
+                .brief = "Certificates whose owners may relay without login",
+                .text = "Under TLS a client may show a certificate. One whose SHA-256 stands here "
+                        "may relay, whoever signed it; so may one that an authority of "
+                        "tls.client_ca vouches for and that has this host name or mail address, "
+                        "or whose issuer's common name is that behind issuer:. \"*\" is each that "
+                        "tls.client_ca vouches for.",
+                .example = "{ \"mx2.example.jp\", \"issuer:Our branch CA\" }",
+        },
+        {
+                .name = "trusted_users",
+                .type = OPTION_NAMES,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(trusted_users),
+                .value = "root daemon uucp",
+                .brief = "Users of this machine who may send as somebody else",
+                .text = "A message that any other user submits with \"sendmail -f\" and an "
+                        "address that is not his own is marked with X-Authentication-Warning.",
+                .example = "{ \"root\", \"www-data\" }",
+        },
+        {
                 .name = "proxy_networks",
                 .type = OPTION_NETWORKS,
                 .change = OPTION_RELOAD,
@@ -275,7 +299,7 @@ const struct option options[] = {
                 .text = "Mail with 8-bit text or binary parts gets a transfer encoding where the "
                         "next host takes it only so. That breaks a DKIM signature, and what "
                         "is within multipart/signed: such mail goes back to its sender "
-                        "instead, with status 5.6.2. To a mailbox here only lines go: binary "
+                        "instead, with status 5.6.1. To a mailbox here only lines go: binary "
                         "parts become base64, and a message that is signed is refused with 5.6.1.",
                 .example = "yes",
         },
@@ -285,8 +309,21 @@ const struct option options[] = {
                 .change = OPTION_RELOAD,
                 .offset = FIELD(local_relay),
                 .brief = "The server that mail for relay_domains is handed to",
-                .text = "Without it, that mail goes where the MX records of its domain say.",
+                .text = "Without it, that mail goes where the MX records of its domain say. "
+                        "lmtp:unix:/path is the socket of an LMTP server on this machine.",
                 .example = "\"[mail.example.jp]\"",
+        },
+        {
+                .name = "lmtp_sockets",
+                .type = OPTION_PATHS,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(lmtp_sockets),
+                .default_text = "none",
+                .brief = "Sockets of LMTP servers on this machine that a mailertable may name",
+                .text = "A row of the mailertable with lmtp:unix:/path works only for a path that "
+                        "stands here; for local_relay and smart_host it need not. hayauma run "
+                        "connects to it, under the user it was started by.",
+                .example = "{ \"/run/dovecot/lmtp\" }",
         },
 #include "config/options_policy.inc"
         {
@@ -532,7 +569,9 @@ const struct option options[] = {
                 .value = "SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL PLAIN LOGIN",
                 .brief = "How clients may prove who they are",
                 .text = "Those of PLUS, EXTERNAL, PLAIN and LOGIN are offered under TLS only. "
-                        "SCRAM-SHA-1 works for accounts that have a verifier for it.",
+                        "SCRAM-SHA-1 works for accounts that have a verifier for it, CRAM-MD5 for "
+                        "those made by \"hayauma user\" with --apop, which keeps the password as "
+                        "it is; MD5 is weak.",
                 .example = "{ \"SCRAM-SHA-256\", \"PLAIN\" }",
         },
         {
@@ -773,6 +812,33 @@ const struct option options[] = {
                 .text = "Past it the oldest day goes. 0 stands for two hundredths of the disk that "
                         "state_dir is on.",
                 .example = "10G",
+        },
+        {
+                .name = "expunge_keep",
+                .type = OPTION_DURATION,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(expunge_keep_ms),
+                .value = "7d",
+                .min = 0,
+                .max = UINT64_C(3650) * 24 * 3600 * 1000,
+                .brief = "How long deleted messages can be brought back",
+                .text = "By hayauma mailbox undelete: what users expunge, delete over POP3, or "
+                        "delete with a whole mailbox. It does not count for their quota. When the "
+                        "disk is full, it goes at once. 0 keeps none.",
+                .example = "30d",
+        },
+        {
+                .name = "expunge_keep_size",
+                .type = OPTION_SIZE,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(expunge_keep_size),
+                .value = "1G",
+                .min = 1024,
+                .max = UINT64_C(1) << 50,
+                .zero_is_none = true,
+                .brief = "How many octets of deleted messages are kept for one account",
+                .text = "Past it the oldest go before their time. 0 sets no bound.",
+                .example = "100M",
         },
         {
                 .name = "pop_before_smtp",

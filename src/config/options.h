@@ -32,6 +32,7 @@ enum option_type {
         OPTION_PATTERNS,  /* the same, where ".example.jp" is any subdomain */
         OPTION_NAMES,     /* struct config_list of local parts, made lower case */
         OPTION_SERVERS,   /* struct config_list of "address" or "address@port" */
+        OPTION_CERTIFICATES, /* struct config_list: see config.h, relay_certificates */
         OPTION_MECHANISMS, /* struct config_list of SASL mechanism names, made upper case */
         OPTION_TLS_POLICIES, /* struct config_list of rows, see config/tls_policy.h */
         OPTION_PATHS,     /* struct config_list of paths that begin with "/" */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "config/snapshot_format.h"
 
@@ -64,6 +65,36 @@ static bool is_sound(const struct snapshot *s)
         return true;
 }
 
+static size_t page_size(void)
+{
+        return (size_t) sysconf(_SC_PAGESIZE);
+}
+
+void *snapshot_map(int fd, size_t size)
+{
+        const size_t room = size + SNAPSHOT_HUGE_PAGE;
+        char *area, *at, *end;
+        void *map;
+
+        if (size < SNAPSHOT_HUGE_PAGE)
+                return mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+        area = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (area == MAP_FAILED)
+                return MAP_FAILED;
+        at = area + (-(uintptr_t) area & (SNAPSHOT_HUGE_PAGE - 1));
+        map = mmap(at, size, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0);
+        if (map == MAP_FAILED) {
+                munmap(area, room);
+                return MAP_FAILED;
+        }
+        end = at + ((size + page_size() - 1) & ~(page_size() - 1));
+        if (at > area)
+                munmap(area, (size_t) (at - area));
+        if (end < area + room)
+                munmap(end, (size_t) (area + room - end));
+        return map;
+}
+
 int snapshot_open(int fd, struct snapshot **ret_s)
 {
         /* Without these seals its maker could change or cut what was checked. */
@@ -81,7 +112,7 @@ int snapshot_open(int fd, struct snapshot **ret_s)
         if (!s)
                 return -ENOMEM;
         s->size = (size_t) st.st_size;
-        s->map = mmap(NULL, s->size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+        s->map = snapshot_map(fd, s->size);
         if (s->map == MAP_FAILED) {
                 const int r = -errno;
 
@@ -183,7 +214,7 @@ bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct sp
         const struct snapshot_cell *cells;
         const char *prints;
         char key_lower[SNAPSHOT_KEY_MAX];
-        uint64_t wanted;
+        uint64_t wanted, home;
         uint32_t tag;
 
         if (t->count == 0 || key.len > sizeof key_lower)
@@ -193,8 +224,10 @@ bool snapshot_get(const struct snapshot *s, enum snapshot_table table, struct sp
         cells = (const struct snapshot_cell *) (const void *) (s->map + t->cells);
         prints = (const char *) (cells + t->cell_count);
         wanted = snapshot_print(tag) * UINT64_C(0x0101010101010101);
+        home = snapshot_home(tag, t->home_count);
+        __builtin_prefetch(&cells[home]); /* where it is as a rule, if it is */
 
-        for (uint64_t at = snapshot_home(tag, t->home_count); at < t->cell_count; at += 8) {
+        for (uint64_t at = home; at < t->cell_count; at += 8) {
                 uint64_t word, empty, alike;
 
                 memcpy(&word, prints + at, sizeof word);

@@ -11,6 +11,10 @@
 #include "base/hash.h"
 #include "config/snapshot_format.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; glibc is older */
+#endif
+
 /* A bound that keeps a mistaken table from taking the machine's memory. */
 #define WHOLE_MAX (UINT64_C(4) << 30)
 
@@ -298,6 +302,22 @@ static int lay_out(struct snapshot_build *b, struct buffer *error)
         return 0;
 }
 
+/* A look-up in a large table costs little but the cache misses, of which half are the
+ * page tables' where pages are small. Where the kernel has none to give, pages stay as
+ * they are. */
+static void use_huge_pages(int fd, size_t size)
+{
+        void *map;
+
+        if (size < SNAPSHOT_HUGE_PAGE)
+                return;
+        map = snapshot_map(fd, size);
+        if (map == MAP_FAILED)
+                return;
+        (void) madvise(map, size, MADV_COLLAPSE);
+        munmap(map, size);
+}
+
 int snapshot_build_finish(struct snapshot_build *b, struct buffer *error, int *ret_fd)
 {
         _cleanup_(close_fd) int fd = -1;
@@ -311,6 +331,7 @@ int snapshot_build_finish(struct snapshot_build *b, struct buffer *error, int *r
         r = file_write_all(fd, b->whole.data, b->whole.len);
         if (r < 0)
                 return r;
+        use_huge_pages(fd, b->whole.len);
         if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 return -errno;
         *ret_fd = fd;

@@ -20,6 +20,7 @@
  * Numbers are in the machine's own order: a snapshot never leaves it. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/span.h"
@@ -30,6 +31,7 @@
 enum {
         SNAPSHOT_FORMAT = 2,
         SNAPSHOT_CELL_ALIGN = 64,
+        SNAPSHOT_HUGE_PAGE = 2 * 1024 * 1024,
         SNAPSHOT_NEAR_MAX = 48, /* octets of text within a cell */
         SNAPSHOT_PRINTS_PAD = 8, /* zeros behind the last print: eight are read at once */
 };
@@ -82,3 +84,7 @@ static inline uint8_t snapshot_print(uint32_t tag)
 /* The checksum that belongs into the header in front of `whole`, which is at
  * least that long. */
 uint64_t snapshot_checksum(struct span whole);
+
+/* Maps the file to be read, a large one where its address suits huge pages (all mappings
+ * share them once they are made: snapshot_build.c). MAP_FAILED on failure. */
+void *snapshot_map(int fd, size_t size);

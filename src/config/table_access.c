@@ -17,11 +17,13 @@
 
 enum { TAG_MAX = 8, V4_BITS = 32, V6_BITS = 128, REASON_MAX = 200 };
 
-static const struct span tags[] = {SPAN("connect:"), SPAN("from:"), SPAN("to:")};
+static const struct span tags[ACCESS_TAGS] = {
+        SPAN(""), SPAN("connect:"), SPAN("from:"), SPAN("to:")};
 
-/* Which prefixes are there, to be written at the end. */
-struct prefixes {
+/* What there is at all, to be written at the end. */
+struct present {
         bool v4[V4_BITS + 1], v6[V6_BITS + 1];
+        char forms[ACCESS_TAGS]; /* by tag: enum access_form */
 };
 
 struct network {
@@ -157,17 +159,17 @@ static bool is_name_key(struct span key)
 }
 
 /* Sendmail's further tags are about other things, which are options here. */
-static int cut_tag(struct table_lines *t, struct span *key, struct span *ret_tag)
+static int cut_tag(struct table_lines *t, struct span *key, size_t *ret_tag)
 {
         const size_t colon = span_find(*key, ':');
 
-        *ret_tag = SPAN_LITERAL("");
+        *ret_tag = 0;
         if (colon == SIZE_MAX || span_starts_with_nocase(*key, SPAN_LITERAL("IPv6:")))
                 return 0;
-        for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) {
+        for (size_t i = 1; i < ACCESS_TAGS; i++) {
                 if (!span_starts_with_nocase(*key, tags[i]))
                         continue;
-                *ret_tag = tags[i];
+                *ret_tag = i;
                 *key = span_skip(*key, tags[i].len);
                 return 0;
         }
@@ -225,28 +227,42 @@ static bool put_value(struct table_lines *t, struct span key, struct span value,
                table_reply_parse(t, value, SPAN_LITERAL("5.7.1"), out);
 }
 
+static int form_of(struct span key)
+{
+        const size_t at = span_find_last(key, '@');
+
+        if (at != SIZE_MAX)
+                return at + 1 == key.len ? ACCESS_FORM_USER : ACCESS_FORM_ADDRESS;
+        if (span_equal(key, SPAN_LITERAL("<>")))
+                return ACCESS_FORM_ADDRESS;
+        return key.p[0] == '.' ? ACCESS_FORM_SUBDOMAINS : ACCESS_FORM_DOMAIN;
+}
+
 /* The key as it is looked up: tag and network or name. False, with an error said. */
 static bool put_key(struct table_lines *t, struct span key, struct buffer *out)
 {
-        struct prefixes *prefixes = t->arg;
+        struct present *present = t->arg;
         char text[ACCESS_NETWORK_KEY_MAX];
         struct network n;
-        struct span tag;
+        size_t tag;
         int r;
 
         if (cut_tag(t, &key, &tag) < 0)
                 return false;
-        (void) buffer_append_span(out, tag);
+        (void) buffer_append_span(out, tags[tag]);
         r = read_network(t, key, &n);
         if (r < 0)
                 return false;
         if (r > 0) {
-                (n.is_v4 ? prefixes->v4 : prefixes->v6)[n.prefix] = true;
+                (n.is_v4 ? present->v4 : present->v6)[n.prefix] = true;
+                present->forms[tag] = (char) (present->forms[tag] | ACCESS_FORM_NETWORK);
                 return buffer_append(out, text, access_network_key(n.address, n.is_v4, n.prefix,
                                                                    text)) == 0;
         }
-        if (key.len && is_name_key(key))
+        if (key.len && is_name_key(key)) {
+                present->forms[tag] = (char) (present->forms[tag] | form_of(key));
                 return buffer_append_span(out, key) == 0;
+        }
         table_error(t, "\"%.*s\" is no key; write an address, user@, a domain or a network",
                     TABLE_TEXT(key));
         return false;
@@ -282,15 +298,19 @@ static int add_prefixes(struct snapshot_build *b, struct span key, const bool *h
 int table_access_parse(struct span text, struct span name, struct snapshot_build *b,
                        struct buffer *error)
 {
-        struct prefixes prefixes = {.v4 = {false}};
+        static const char none[ACCESS_TAGS];
+        struct present present = {.v4 = {false}};
         struct table_lines t = TABLE_LINES(text, name, error);
         int r;
 
-        t.arg = &prefixes;
+        t.arg = &present;
         r = table_each_entry(&t, SNAPSHOT_ACCESS, b, parse_entry);
         if (r == 0)
-                r = add_prefixes(b, SPAN_LITERAL("4/"), prefixes.v4, V4_BITS);
+                r = add_prefixes(b, SPAN_LITERAL("4/"), present.v4, V4_BITS);
         if (r == 0)
-                r = add_prefixes(b, SPAN_LITERAL("6/"), prefixes.v6, V6_BITS);
+                r = add_prefixes(b, SPAN_LITERAL("6/"), present.v6, V6_BITS);
+        if (r == 0 && memcmp(present.forms, none, ACCESS_TAGS) != 0)
+                r = snapshot_build_add(b, SNAPSHOT_ACCESS, SPAN_LITERAL("forms/"),
+                                       span_make(present.forms, ACCESS_TAGS), 0);
         return r;
 }

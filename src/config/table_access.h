@@ -5,7 +5,8 @@
  * address, "user@", a domain, ".domain", or a network: "4/24/c0a801", family,
  * prefix and its nibbles in hexadecimal. Two keys say which prefixes there are
  * at all, so that a look-up tries no others: the value of "4/" and "6/" has an
- * octet for each, the longest first.
+ * octet for each, the longest first. One more, "forms/", says which forms of keys
+ * there are behind each tag: an octet of enum access_form for each, untagged first.
  *
  * A value is a letter of enum access_letter, behind ACCESS_ERROR a reply
  * ("550 5.7.1 text"), behind ACCESS_QUARANTINE the reason. */
@@ -27,7 +28,18 @@ enum access_letter {
         ACCESS_QUARANTINE = 'Q',
 };
 
-enum { ACCESS_NETWORK_KEY_MAX = 48 };
+enum access_form { /* bits */
+        ACCESS_FORM_ADDRESS = 1, /* "<>" too */
+        ACCESS_FORM_USER = 2,    /* "user@" */
+        ACCESS_FORM_DOMAIN = 4,
+        ACCESS_FORM_SUBDOMAINS = 8, /* ".domain" */
+        ACCESS_FORM_NETWORK = 16,
+};
+
+enum {
+        ACCESS_NETWORK_KEY_MAX = 48,
+        ACCESS_TAGS = 4, /* none, and those of enum access_about */
+};
 
 /* The key, without a tag, of the network of `prefix` bits around an address:
  * 16 octets, IPv4 mapped, with `is_v4` then `prefix` counts its 32 bits.

@@ -65,7 +65,8 @@ static bool hop_is_good(struct table_lines *t, struct span key, struct span hop)
         struct next_hop parsed;
         bool good = hop.len <= NEXT_HOP_MAX &&
                     fill_in(hop, has_part ? SPAN_LITERAL("a") : SPAN_LITERAL("%"), &example) == 0 &&
-                    next_hop_parse(buffer_span(&example), &parsed) == 0 && !parsed.is_unix;
+                    next_hop_parse(buffer_span(&example), &parsed) == 0 &&
+                    (!parsed.is_unix || span_equal(parsed.mailer, SPAN_LITERAL("lmtp")));
 
         for (size_t i = 0; good && i < hop.len; i++)
                 good = hop.p[i] > ' ' && hop.p[i] <= '~';
@@ -76,7 +77,8 @@ static bool hop_is_good(struct table_lines *t, struct span key, struct span hop)
         }
         if (!good)
                 table_error(t, "\"%.*s\" is no next hop; write it like smtp:[host], esmtp:host, "
-                            "lmtp:[host]:24, local:, discard: or error:5.1.2:550 text",
+                            "lmtp:[host]:24, lmtp:unix:/path, local:, discard: or error:5.1.2:550 "
+                            "text",
                             TABLE_TEXT(hop));
         buffer_done(&example);
         return good;

@@ -195,7 +195,7 @@ TEST(good_rows_are_found)
         "xn--\n"
 #define NO_HOP(text)                                                                               \
         "mailertable:1: \"" text "\" is no next hop; write it like smtp:[host], esmtp:host, "      \
-        "lmtp:[host]:24, local:, discard: or error:5.1.2:550 text\n"
+        "lmtp:[host]:24, lmtp:unix:/path, local:, discard: or error:5.1.2:550 text\n"
 #define NO_NETWORK(text)                                                                           \
         "access:1: \"" text "\" is no network; write 192.168.10, 192.168.8.0/22, IPv6:2001:db8 "   \
         "or IPv6:2001:db8::/32\n"
@@ -220,6 +220,7 @@ static const struct {
         { MAILER, "a.example smtp:[x]:99999", NO_HOP("smtp:[x]:99999") },
         { MAILER, "a.example smtp:%1.x", NO_HOP("smtp:%1.x") },
         { MAILER, "a.example unix:/x", NO_HOP("unix:/x") },
+        { MAILER, "a.example lmtp:unix:x", NO_HOP("lmtp:unix:x") },
         { MAILER, "a.example error:hello", "mailertable:1: \"hello\" is no reply; write it like "
           "5.7.1:550 text or 550 text\n" },
         { MAILER, "a.example error:5.7.1:450 x", "mailertable:1: \"450\" and \"5.7.1\" do not go "

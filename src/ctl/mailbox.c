@@ -16,18 +16,22 @@
 const char mailbox_help[] =
         "hayauma mailbox list ADDRESS [MAILBOX] [--json]\n"
         "hayauma mailbox show ADDRESS MAILBOX UID\n"
+        "hayauma mailbox expunged ADDRESS [MAILBOX] [--json]\n"
+        "hayauma mailbox undelete ADDRESS [MAILBOX [UID]] [--json]\n"
         "hayauma mailbox export ADDRESS [MAILBOX] --mbox PATH | --maildir FOLDER\n"
         "hayauma mailbox import ADDRESS [MAILBOX] --mbox PATH | --maildir FOLDER\n"
         "\n"
         "list shows the mailboxes of an account, or the messages of one. show writes a\n"
-        "message as it is stored. export writes all messages of a mailbox, with flags,\n"
-        "keywords, dates and UIDs; the mbox file must not exist yet, \"-\" is standard\n"
-        "output, a Maildir is added to. import adds messages to a mailbox, which it makes\n"
-        "if need be and then gives the UIDVALIDITY and UIDs that the Maildir's\n"
-        "dovecot-uidlist or the mbox file's X-IMAPbase tell; \"-\" is standard input. An\n"
-        "import of UIDs that was broken off goes on when it is said again. Without MAILBOX\n"
-        "all mailboxes of the account: a Maildir++, or a folder of mbox files. Works while\n"
-        "the server runs.\n";
+        "message as it is stored. expunged shows what was deleted not longer ago than\n"
+        "expunge_keep says, with the UIDs it had; undelete brings it back into its mailbox\n"
+        "with new UIDs: all of it, that of one mailbox, or one message. export writes all\n"
+        "messages of a mailbox, with flags, keywords, dates and UIDs; the mbox file must\n"
+        "not exist yet, \"-\" is standard output, a Maildir is added to. import adds\n"
+        "messages to a mailbox, which it makes if need be and then gives the UIDVALIDITY\n"
+        "and UIDs that the Maildir's dovecot-uidlist or the mbox file's X-IMAPbase tell;\n"
+        "\"-\" is standard input. An import of UIDs that was broken off goes on when it is\n"
+        "said again. Without MAILBOX all mailboxes of the account: a Maildir++, or a folder\n"
+        "of mbox files. Works while the server runs.\n";
 
 /* ---- list --------------------------------------------------------------- */
 
@@ -124,6 +128,69 @@ static int run_show(struct mailbox_command *m)
         return ask_message(m, span_from_string(m->uid), EX_OK, write_octets_out);
 }
 
+/* ---- expunged, undelete ---------------------------------------------------- */
+
+static void print_expunged(void *arg, const json_t *row)
+{
+        const struct mailbox_command *m = arg;
+        char expunged[CONSOLE_TIME_MAX], arrived[CONSOLE_TIME_MAX];
+
+        if (m->is_json) {
+                console_json(json_deep_copy(row));
+                return;
+        }
+        printf("%10llu  arrived %s  deleted %s  %10llu octets  ",
+               (unsigned long long) console_row_number(row, "uid"),
+               console_time(console_row_number(row, "arrived"), arrived),
+               console_time(console_row_number(row, "expunged"), expunged),
+               (unsigned long long) console_row_number(row, "size"));
+        console_text(console_row_text(row, "mailbox"));
+        putchar('\n');
+}
+
+static void print_undeleted(void *arg, const json_t *row)
+{
+        const struct mailbox_command *m = arg;
+
+        if (m->is_json) {
+                console_json(json_deep_copy(row));
+                return;
+        }
+        printf("%8llu messages are back in ",
+               (unsigned long long) console_row_number(row, "messages"));
+        console_text(console_row_text(row, "mailbox"));
+        putchar('\n');
+}
+
+static int ask_expunged(struct mailbox_command *m, const char *verb,
+                        void (*row)(void *arg, const json_t *row))
+{
+        struct control_client_request request = {
+                .verb = verb,
+                .arguments = {
+                        { "address", m->address },
+                        { "mailbox", m->mailbox },
+                        { "uid", span_from_string(m->uid ? m->uid : "") },
+                },
+                .row = row,
+                .arg = m,
+        };
+
+        if (!m->mailbox.p)
+                request.arguments[1].value = SPAN_LITERAL("");
+        return control_client_call(m->client, &request);
+}
+
+static int run_expunged(struct mailbox_command *m)
+{
+        return ask_expunged(m, "mailbox.expunged", print_expunged);
+}
+
+static int run_undelete(struct mailbox_command *m)
+{
+        return ask_expunged(m, "mailbox.undelete", print_undeleted);
+}
+
 /* ---- the command -------------------------------------------------------- */
 
 static const struct subcommand {
@@ -134,6 +201,8 @@ static const struct subcommand {
 } subcommands[] = {
         { "list", run_list, 1, 2, false },
         { "show", run_show, 3, 3, false },
+        { "expunged", run_expunged, 1, 2, false },
+        { "undelete", run_undelete, 1, 3, false },
         { "export", mailbox_export, 1, 2, true },
         { "import", mailbox_import, 1, 2, true },
 };
@@ -177,7 +246,7 @@ int mailbox_run(int argc, char **argv)
                 m.uid = words > 3 ? argv[4] : NULL;
                 return run_subcommand(&m, s);
         }
-        return console_fail(EX_USAGE, "say list ADDRESS [MAILBOX], show ADDRESS MAILBOX UID, or "
-                            "export or import ADDRESS [MAILBOX] with --mbox PATH or --maildir "
-                            "FOLDER");
+        return console_fail(EX_USAGE, "say list or expunged ADDRESS [MAILBOX], show ADDRESS "
+                            "MAILBOX UID, undelete ADDRESS [MAILBOX [UID]], or export or import "
+                            "ADDRESS [MAILBOX] with --mbox PATH or --maildir FOLDER");
 }

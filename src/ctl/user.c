@@ -27,7 +27,7 @@ const char user_help[] =
         "\n"
         "Passwords are asked for on the terminal, or read as one line from standard\n"
         "input; never from the command line, where others could see them. --apop keeps\n"
-        "the password itself, too, for POP3 clients that log in by APOP.\n"
+        "the password itself, too, for clients that log in by APOP or CRAM-MD5.\n"
         "\n"
         "import reads lines ADDRESS:{SCHEME}HASH from FILE or standard input: all of\n"
         "them become accounts, or none does. {CRYPT}, {SSHA}, {SHA} and {ARGON2ID}\n"

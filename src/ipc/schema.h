@@ -27,8 +27,11 @@ enum {
         IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
         IPC_SASL_MAX = 9216,           /* what 12288 octets of base64 hold (RFC 4954 section 4) */
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
+        IPC_PLACES_MAX = 256,          /* STORE_PLACES_MAX */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
+        IPC_ROW_OCTETS = 52,           /* of each */
         IPC_RANGES_MAX = 50000,        /* of UIDs */
+        IPC_EXPUNGED_MAX = 10000,      /* ranges with their modseq in one frame */
         IPC_IMPORT_MESSAGE_MAX = 768 * 1024, /* larger ones go by mailbox.append */
         IPC_KEYWORDS_MAX = 32,         /* of a mailbox */
         IPC_APPENDS_MAX = 200,         /* messages of one MULTIAPPEND */
@@ -52,6 +55,8 @@ enum {
         M(11, status)                                                                              \
         M(12, reloaded)                                                                            \
         M(13, users_changed)                                                                       \
+        M(17, socket_query) /* from relay */                                                       \
+        M(18, socket_answer) /* to it */                                                           \
         M(15, compiled) /* from compiler */                                                        \
         /* edge to keeper, and its answers */                                                      \
         M(20, body)                                                                                \
@@ -110,6 +115,12 @@ enum {
         M(92, append_order)                                                                        \
         M(93, blob_query)                                                                          \
         M(94, blob_octets)                                                                         \
+        M(95, place_query)                                                                         \
+        M(96, places)                                                                              \
+        M(97, segment_query)                                                                       \
+        M(98, segment_file)                                                                        \
+        /* keeper to access */                                                                     \
+        M(99, view_expunged)                                                                       \
         /* directory to relay: where we log in ourselves; then relay asks */                       \
         M(110, relay_hosts)                                                                        \
         M(111, relay_login_start)                                                                  \
@@ -167,6 +178,16 @@ enum tls_what {
 
 #define IPC_FIELDS_stop(F) F(U32, drain_ms, 0, _)
 #define IPC_FIELDS_users_changed(F) F(U8, reserved, 0, _)
+
+/* A next hop is a Unix socket (config/sockets.h): the relay has no file system, the
+ * supervisor connects for it. */
+#define IPC_FIELDS_socket_query(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(OCTETS, path, 256, _)
+/* +fd where error is 0: the connected socket. */
+#define IPC_FIELDS_socket_answer(F)                                                                \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, error, 0, _) /* a positive errno */
 
 /* supervisor to compiler, after start (+fd configuration), one each, then go.
  * +fd: the table's text, read only. */
@@ -304,6 +325,7 @@ enum commit_status {
         F(OCTETS, host, 300, _) /* "mx.example.jp [192.0.2.1]:25", empty before a connection */    \
         F(BOOL, is_host_failure, 0, _) /* nothing about this message: the host is in trouble */    \
         F(BOOL, sends_dsn, 0, _) /* the host took over who is to be notified (RFC 3461) */         \
+        F(BOOL, keeps_time, 0, _) /* the host knows DELIVERBY (RFC 2852) */                        \
         F(OCTETS, detail, 1000, _) /* of the session, for the record: "tls=TLSv1.3 cipher=…" */    \
         F(ITEMS, results, IPC_RECIPIENTS_MAX, result)
 
@@ -420,6 +442,7 @@ enum commit_status {
         F(BOOL, has_initial, 0, _)                                                                 \
         F(OCTETS, octets, IPC_SASL_MAX, _) /* the initial response */                              \
         F(OCTETS, exporter, 32, _)     /* tls-exporter (RFC 9266), where -PLUS is offered */       \
+        F(OCTETS, end_point, 64, _)    /* tls-server-end-point (RFC 5929), likewise */             \
         F(OCTETS, certificate_name, 320, _) /* whom a checked client certificate names */
 #define IPC_FIELDS_auth_step(F)                                                                    \
         F(U64, login, 0, _)                                                                        \
@@ -476,6 +499,7 @@ enum auth_status {
 #define IPC_FIELDS_quota_answer(F)                                                                 \
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
+        F(BOOL, is_news, 0, _) /* the first refusal of this hour or day: postmaster is told */     \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
@@ -511,19 +535,17 @@ enum auth_status {
         F(U64, highest_modseq, 0, _)                                                               \
         F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)
 #define IPC_FIELDS_keyword(F) F(OCTETS, name, 64, _)
+/* Behind view_head, where it is known: the UIDs that went (store/mailbox.h,
+ * account_expunged); in one or several frames. */
+#define IPC_FIELDS_view_expunged(F)                                                                \
+        F(U64, view, 0, _)                                                                         \
+        F(U64, since, 0, _)                                                                        \
+        F(ITEMS, ranges, IPC_EXPUNGED_MAX, expunged)
+#define IPC_FIELDS_expunged(F) F(U64, modseq, 0, _) F(U32, first, 0, _) F(U32, last, 0, _)
 #define IPC_FIELDS_view_page(F)                                                                    \
         F(U64, view, 0, _)                                                                         \
         F(BOOL, is_last, 0, _)                                                                     \
-        F(ITEMS, rows, IPC_ROWS_MAX, message_row)
-#define IPC_FIELDS_message_row(F)                                                                  \
-        F(U32, uid, 0, _)                                                                          \
-        F(U32, flags, 0, _)    /* enum message_flag */                                             \
-        F(U32, keywords, 0, _) /* bits by the keywords of the view */                              \
-        F(U64, modseq, 0, _)                                                                       \
-        F(U64, arrived_us, 0, _)                                                                   \
-        F(U64, saved_us, 0, _)                                                                     \
-        F(U64, size, 0, _)                                                                         \
-        F(U64, blob_id, 0, _)
+        F(OCTETS, rows, IPC_ROWS_MAX * IPC_ROW_OCTETS, _) /* message_row.h */
 /* What one commit changed, in one or several frames. */
 #define IPC_FIELDS_view_change(F)                                                                  \
         F(U64, view, 0, _)                                                                         \
@@ -531,7 +553,7 @@ enum auth_status {
         F(U32, uid_next, 0, _)                                                                     \
         F(U64, highest_modseq, 0, _)                                                               \
         F(ITEMS, keywords, IPC_KEYWORDS_MAX, keyword)                                              \
-        F(ITEMS, rows, IPC_ROWS_MAX, message_row)                                                  \
+        F(OCTETS, rows, IPC_ROWS_MAX * IPC_ROW_OCTETS, _)                                          \
         F(ITEMS, gone, IPC_RANGES_MAX, uid_span)
 #define IPC_FIELDS_uid_span(F) F(U32, first, 0, _) F(U32, last, 0, _)
 /* The view has ended: the mailbox was deleted, or there was too much to tell
@@ -631,6 +653,30 @@ enum folder_verb {
         F(U64, size, 0, _)   /* of the whole */                                                    \
         F(OCTETS, octets, IPC_BLOB_PART_MAX, _)
 
+/* Where stored bodies lie, in the order asked for; `segment` 0: ask for the octets.
+ * What is read there is the body if its checksum is right (store/store.h). */
+#define IPC_FIELDS_place_query(F)                                                                  \
+        F(U64, query, 0, _)                                                                        \
+        F(ITEMS, blobs, IPC_PLACES_MAX, blob)
+#define IPC_FIELDS_blob(F) F(U64, blob_id, 0, _)
+#define IPC_FIELDS_places(F)                                                                       \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, status, 0, _) /* 0 or a positive errno */                                           \
+        F(ITEMS, places, IPC_PLACES_MAX, place)
+#define IPC_FIELDS_place(F)                                                                        \
+        F(U64, blob_id, 0, _)                                                                      \
+        F(U64, segment, 0, _)                                                                      \
+        F(U64, offset, 0, _)                                                                       \
+        F(U64, size, 0, _)                                                                         \
+        F(U64, checksum, 0, _)
+/* +fd: a segment of mail, read-only. */
+#define IPC_FIELDS_segment_query(F)                                                                \
+        F(U64, query, 0, _)                                                                        \
+        F(U64, segment, 0, _)
+#define IPC_FIELDS_segment_file(F)                                                                 \
+        F(U64, query, 0, _)                                                                        \
+        F(U32, status, 0, _)
+
 /* The kinds of items that messages carry. */
 #define IPC_ITEM_KINDS(I)                                                                          \
         I(metric)                                                                                  \
@@ -643,9 +689,11 @@ enum folder_verb {
         I(dsn_recipient)                                                                           \
         I(argument)                                                                                \
         I(keyword)                                                                                 \
-        I(message_row)                                                                             \
         I(uid_span)                                                                                \
+        I(expunged)                                                                                \
         I(folder_row)                                                                              \
         I(append_message)                                                                          \
+        I(blob)                                                                                    \
+        I(place)                                                                                   \
         I(import_message)                                                                          \
         I(relay_host)

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <unicode/ucnv.h>
 
 #include "base/utf8.h"
+#include "message/iso_2022_jp.h"
 
 enum { NAME_MAX_LEN = 40, CACHE_SIZE = 8, UNITS = 1024 };
 
@@ -242,7 +244,9 @@ static int tidy_escapes(struct span text, struct buffer *out)
                 }
                 if (r == 0)
                         r = buffer_append(out, text.p, 1);
-                if (c == '\n') /* a line starts in ASCII (RFC 1468) */
+                /* A line starts in ASCII, or in the Roman set that the one before ended in
+                 * (RFC 1468). */
+                if (c == '\n' && !span_equal(set, SPAN_LITERAL("\x1B(J")))
                         set = said = SPAN_LITERAL("\x1B(B");
                 text = span_skip(text, 1);
         }
@@ -259,6 +263,58 @@ static int convert_japanese(UConverter *c, struct span text, struct buffer *out)
                 r = convert(c, buffer_span(&tidy), out);
         buffer_done(&tidy);
         return r;
+}
+
+/* ---- ISO-2022-JP by a table -------------------------------------------------------- */
+
+static _Thread_local struct iso_2022_jp_table *japanese;
+
+static void fill_cell(UConverter *c, unsigned row, unsigned cell)
+{
+        const char pair[] = {'\x1B', '$', 'B', (char) (row + 0x21), (char) (cell + 0x21)};
+        struct buffer out = BUFFER_INIT(64);
+        struct span got;
+
+        ucnv_reset(c);
+        if (convert(c, span_make(pair, sizeof pair), &out) == 0) {
+                got = buffer_span(&out);
+                if (got.len && got.len <= 3 && !span_equal(got, SPAN_LITERAL("\xEF\xBF\xBD"))) {
+                        memcpy(japanese->cells[row][cell].octets, got.p, got.len);
+                        japanese->cells[row][cell].len = (uint8_t) got.len;
+                }
+        }
+        buffer_done(&out);
+}
+
+/* Made when first needed, of what the library says; some milliseconds. */
+static const struct iso_2022_jp_table *japanese_table(UConverter *c)
+{
+        if (japanese)
+                return japanese;
+        japanese = calloc(1, sizeof *japanese);
+        for (unsigned row = 0; japanese && row < ISO_2022_JP_ROWS; row++)
+                for (unsigned cell = 0; cell < ISO_2022_JP_CELLS; cell++)
+                        fill_cell(c, row, cell);
+        ucnv_reset(c);
+        return japanese;
+}
+
+static int read_japanese(UConverter *c, struct span text, struct buffer *out)
+{
+        const struct iso_2022_jp_table *t = japanese_table(c);
+        size_t used = 0;
+        const int r = t ? iso_2022_jp_read(t, text, out, &used) : 0;
+
+        if (r < 0 || used == text.len)
+                return r;
+        return convert_japanese(c, span_skip(text, used), out);
+}
+
+int charset_japanese_by_library(struct span text, struct buffer *out)
+{
+        UConverter *c = open_converter(SPAN_LITERAL("ISO-2022-JP"));
+
+        return c ? convert_japanese(c, text, out) : -ENOTSUP;
 }
 
 static bool is_iso_2022_jp(const UConverter *c)
@@ -287,7 +343,7 @@ int charset_to_utf8(struct span charset, struct span text, struct buffer *out)
                 return convert(c, text, out);
         if (!utf8_is_ascii(text) && utf8_is_valid(text))
                 return append_utf8(text, out); /* declared wrongly */
-        return convert_japanese(c, text, out);
+        return read_japanese(c, text, out);
 }
 
 static bool converts_cleanly(const char *charset, struct span text, struct buffer *out)
@@ -325,7 +381,7 @@ int charset_guess_to_utf8(struct span text, struct buffer *out)
                 if (escape == SIZE_MAX || !is_japanese_escape(span_skip(text, escape)))
                         return text.len ? buffer_append_span(out, text) : 0;
                 c = open_converter(SPAN_LITERAL("ISO-2022-JP"));
-                return c ? convert_japanese(c, text, out) : append_utf8(text, out);
+                return c ? read_japanese(c, text, out) : append_utf8(text, out);
         }
         if (utf8_is_valid(text))
                 return buffer_append_span(out, text);

@@ -24,4 +24,7 @@ bool charset_is_known(struct span charset);
  * it has its escapes, else the Japanese one it can be, else windows-1252. */
 int charset_guess_to_utf8(struct span text, struct buffer *out);
 
+/* ISO-2022-JP by ICU alone: what our table (iso_2022_jp.h) is checked against. */
+int charset_japanese_by_library(struct span text, struct buffer *out);
+
 void charset_warm(void);

@@ -1,6 +1,7 @@
 /* Whatever the octets and the name: valid UTF-8 comes out, not much longer than
  * what went in, and the same again when another text was read in between. */
 #include "message/charset.h"
+#include "message/search_fold.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -34,6 +35,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         demand(charset_to_utf8(names[(name + 1) % 3], text, &other) == 0);
         demand(charset_to_utf8(names[name], text, &again) == 0);
         demand(span_equal(buffer_span(&first), buffer_span(&again)));
+        buffer_clear(&other);
+        if (name == 0 && (utf8_is_ascii(text) || !utf8_is_valid(text))) /* else declared wrongly */
+                demand(charset_japanese_by_library(text, &other) == 0 &&
+                       span_equal(buffer_span(&first), buffer_span(&other)));
+        buffer_clear(&again);
+        buffer_clear(&other);
+        demand(search_fold(text, &again) == 0 && search_fold_by_library(text, &other) == 0 &&
+               span_equal(buffer_span(&again), buffer_span(&other)));
         buffer_clear(&other);
         demand(charset_guess_to_utf8(text, &other) == 0 && utf8_is_valid(buffer_span(&other)));
         (void) charset_is_known(span_first(text, 64));

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 
 #include "base/test.h"
+#include "base/utf8.h"
 #include "message/encoded_word.h"
+#include "message/search_fold.h"
 
 #define ESC "\x1B"
 
@@ -22,6 +24,7 @@ static const struct {
           "ab会議" },
         { "another name", "cp50221", ESC "$B2q5D" ESC "(B", "会議" },
         { "a line begins in ASCII", "iso-2022-jp", ESC "$B2q\nab", "会\nab" },
+        { "Roman goes on, and is left", "iso-2022-jp", ESC "(Ja\n\\" ESC "(B\\", "a\n¥\\" },
         { "UTF-8 declared as ISO-2022-JP", "iso-2022-jp", "会議", "会議" },
         { "Shift_JIS is windows-31j", "Shift_JIS", "\x87\x40\x89\xEF\x8B\x63", "①会議" },
         { "wave dash as Windows has it", "Shift_JIS", "\x81\x60", "～" },
@@ -51,6 +54,87 @@ TEST(charsets_are_read_as_they_are_sent)
         }
         CHECK(!charset_is_known(SPAN_LITERAL("no-such")), "unknown");
         CHECK(!charset_is_known(SPAN_LITERAL("../../x")), "no name");
+}
+
+/* Pieces that text in ISO-2022-JP is made of, and what is wrong in it. */
+static const struct span pieces[] = {
+        SPAN(ESC "$B2q5D"), SPAN(ESC "(B"), SPAN(ESC "(J"), SPAN(ESC "$@"), SPAN(ESC "(I6^"),
+        SPAN("abc"), SPAN("\\~"), SPAN("\r\n"), SPAN("\n"), SPAN("\r"), SPAN("$\"$$"), SPAN("2"),
+        SPAN(ESC), SPAN(" "), SPAN("\t"), SPAN("-!|q"), SPAN("\x7F\x21"), SPAN("\x0E\x0F"),
+        SPAN("\xB6"), SPAN(ESC "$(D"), SPAN("\0"), SPAN("!d!\""), SPAN(ESC "$B"), SPAN("~~"),
+};
+
+TEST(the_table_says_what_the_library_says)
+{
+        struct buffer ours = BUFFER_INIT(1 << 20), theirs = BUFFER_INIT(1 << 20);
+        char text[256];
+
+        for (unsigned row = 0x20; row < 0x80; row++) { /* every pair there can be */
+                for (unsigned cell = 0x20; cell < 0x80; cell++) {
+                        const int n = snprintf(text, sizeof text, ESC "$B%c%c" ESC "(B.",
+                                               (int) row, (int) cell);
+                        const struct span in = span_make(text, (size_t) n);
+
+                        CHECK(charset_to_utf8(SPAN_LITERAL("iso-2022-jp"), in, &ours) == 0 &&
+                              charset_japanese_by_library(in, &theirs) == 0, "pairs");
+                }
+        }
+        CHECK(span_equal(buffer_span(&ours), buffer_span(&theirs)), "each pair alone");
+        srand(1);
+        for (unsigned turn = 0; turn < 20000; turn++) {
+                size_t len = 0;
+
+                for (unsigned k = 0; k < 1 + turn % 12; k++) {
+                        const unsigned of = turn % 3 ? 12 : sizeof pieces / sizeof pieces[0];
+                        const struct span piece = pieces[(unsigned) rand() % of];
+
+                        memcpy(text + len, piece.p, piece.len);
+                        len += piece.len;
+                }
+                if (memchr(text, 0xB6, len)) /* may be another charset, declared wrongly */
+                        continue;
+                buffer_clear(&ours);
+                buffer_clear(&theirs);
+                CHECK(charset_to_utf8(SPAN_LITERAL("iso-2022-jp"), span_make(text, len), &ours)
+                      == 0 && charset_japanese_by_library(span_make(text, len), &theirs) == 0,
+                      "read");
+                CHECK(span_equal(buffer_span(&ours), buffer_span(&theirs)), "the same");
+        }
+        buffer_done(&ours);
+        buffer_done(&theirs);
+}
+
+/* Each character alone, and between others that it may join with. */
+TEST(folding_by_the_table_is_folding_by_the_library)
+{
+        static const char *const around[] = {
+                "", "か", "\u3099", "ｶ", "ﾞ", "e", "\u0301", "\u1100", "\u1161", "\uAC00", "Σ",
+                "\u0345", "\u093C", "ß", "\u200D", "\uFDFA", "İ", "\xFF", "𝐀",
+        };
+        struct buffer text = BUFFER_INIT(64), ours = BUFFER_INIT(1024), theirs = BUFFER_INIT(1024);
+
+        for (uint32_t c = 1; c < 0x11000; c += c < 0x3400 || c >= 0xF900 ? 1 : 37) {
+                for (size_t i = 0; i < sizeof around / sizeof around[0]; i++) {
+                        char octets[UTF8_OCTETS_MAX];
+
+                        if (c >= 0xD800 && c < 0xE000)
+                                continue;
+                        buffer_clear(&text);
+                        buffer_clear(&ours);
+                        buffer_clear(&theirs);
+                        buffer_append_string(&text, around[i]);
+                        buffer_append(&text, octets, utf8_put(c, octets));
+                        buffer_append_string(&text, around[i]);
+                        CHECK(search_fold(buffer_span(&text), &ours) == 0 &&
+                              search_fold_by_library(buffer_span(&text), &theirs) == 0, "folded");
+                        if (!span_equal(buffer_span(&ours), buffer_span(&theirs)))
+                                printf("U+%04X between '%s'\n", (unsigned) c, around[i]);
+                        CHECK(span_equal(buffer_span(&ours), buffer_span(&theirs)), "the same");
+                }
+        }
+        buffer_done(&text);
+        buffer_done(&ours);
+        buffer_done(&theirs);
 }
 
 static const struct {

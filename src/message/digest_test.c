@@ -166,10 +166,30 @@ TEST(plain_messages_are_known)
                       == plains[i].is_plain, plains[i].name);
                 arena_done(&arena);
         }
-        CHECK(search_text_is_word(SPAN_LITERAL("hello")), "word");
-        CHECK(!search_text_is_word(SPAN_LITERAL("hello there")), "two words");
-        CHECK(!search_text_is_word(SPAN_LITERAL("subject:")), "field");
-        CHECK(!search_text_is_word(SPAN_LITERAL("")), "empty");
+        CHECK(span_equal(search_text_word(SPAN_LITERAL("hello")), SPAN_LITERAL("hello")), "word");
+        CHECK(span_equal(search_text_word(SPAN_LITERAL("hi there all")), SPAN_LITERAL("there")),
+              "the longest of three");
+        CHECK(span_equal(search_text_word(SPAN_LITERAL("subject: re")), SPAN_LITERAL("subject")),
+              "field");
+        CHECK(search_text_word(SPAN_LITERAL(" : ")).len == 0, "none");
+        CHECK(search_text_word(SPAN_LITERAL("")).len == 0, "empty");
+        for (size_t at = 0; at < 70; at++) { /* every place, needles short and long */
+                char hay[128];
+
+                for (size_t len = 1; len <= 40; len++) {
+                        const struct span text = span_make(hay, at + len);
+                        struct span needle =
+                                SPAN_LITERAL("abcabcabdabcabcabdabcabcabdabcabcabdabcz");
+
+                        memset(hay, 'a', sizeof hay);
+                        needle.len = len;
+                        memcpy(hay + at, needle.p, len);
+                        CHECK(search_text_contains(text, needle), "in it");
+                        hay[at + len - 1] = '#';
+                        CHECK(search_text_contains(text, needle) ==
+                              (memmem(hay, text.len, needle.p, len) != NULL), "as memmem says");
+                }
+        }
 }
 
 TEST_MAIN()

@@ -1,6 +1,6 @@
 /* Delivery status notifications: a message that tells whoever sent another one
  * what became of it. RFC 3464 in the report of RFC 6522, by the parameters of
- * RFC 3461; RFC 6533 where the original needed SMTPUTF8.
+ * RFC 3461 (section 6 says what is in it); RFC 6533 where the original needed SMTPUTF8.
  *
  * Three parts: words for people, fields for programs, and the header of the
  * original, or all of it. Pure: time and ids are passed in. */

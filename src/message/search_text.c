@@ -4,124 +4,63 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include <unicode/unorm2.h>
-#include <unicode/ustring.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/utf8.h"
 #include "message/charset.h"
 #include "message/encoded_word.h"
 #include "message/header.h"
+#include "message/search_fold.h"
 #include "message/transfer_decode.h"
 
-enum { DECODED_MAX = 256 * 1024 * 1024, PREVIEW_SOURCE_MAX = 16 * 1024, DEPTH_MAX = 60 };
-
-/* ---- folding ----------------------------------------------------------------- */
-
-static int fold_ascii(struct span text, struct buffer *out)
-{
-        char *to;
-        const int r = buffer_reserve(out, text.len, &to);
-
-        if (r < 0)
-                return r;
-        ascii_lower_copy(to, text);
-        buffer_commit(out, text.len);
-        return 0;
-}
-
-static const UNormalizer2 *normalizer(void)
-{
-        static _Thread_local const UNormalizer2 *nfkc_fold;
-        UErrorCode error = U_ZERO_ERROR;
-
-        if (!nfkc_fold)
-                nfkc_fold = unorm2_getNFKCCasefoldInstance(&error);
-        return U_FAILURE(error) ? NULL : nfkc_fold;
-}
-
-/* Through UTF-16, which is ICU's own. */
-static int fold_units(const UChar *units, int32_t count, struct buffer *out)
-{
-        UErrorCode error = U_ZERO_ERROR;
-        int32_t room = 3 * count + 64, n;
-        UChar *folded = malloc((size_t) room * sizeof *folded);
-        char *to;
-        int r = -ENOMEM;
-
-        if (!folded || !normalizer())
-                goto out;
-        n = unorm2_normalize(normalizer(), units, count, folded, room, &error);
-        if (error == U_BUFFER_OVERFLOW_ERROR) {
-                UChar *grown = realloc(folded, (size_t) n * sizeof *folded);
-
-                if (!grown)
-                        goto out;
-                folded = grown;
-                error = U_ZERO_ERROR;
-                n = unorm2_normalize(normalizer(), units, count, folded, n, &error);
-        }
-        if (U_FAILURE(error))
-                goto out;
-        r = buffer_reserve(out, 3 * (size_t) n + 1, &to);
-        if (r < 0)
-                goto out;
-        {
-                int32_t len = 0;
-
-                u_strToUTF8WithSub(to, 3 * n + 1, &len, folded, n, 0xFFFD, NULL, &error);
-                buffer_commit(out, U_FAILURE(error) ? 0 : (size_t) len);
-        }
-out:
-        free(folded);
-        return r;
-}
-
-static int fold_piece(struct span text, struct buffer *out)
-{
-        UErrorCode error = U_ZERO_ERROR;
-        UChar *units = malloc((text.len + 1) * sizeof *units);
-        int32_t count = 0;
-        int r = -ENOMEM;
-
-        if (!units)
-                return r;
-        u_strFromUTF8WithSub(units, (int32_t) text.len + 1, &count, text.p, (int32_t) text.len,
-                             0xFFFD, NULL, &error);
-        if (U_SUCCESS(error))
-                r = fold_units(units, count, out);
-        free(units);
-        return r;
-}
-
-enum { PIECE = 64 * 1024 };
+enum { DECODED_MAX = 256 * 1024 * 1024, PREVIEW_SOURCE_MAX = 16 * 1024, DEPTH_MAX = 60,
+       SHORT_MAX = 32 /* octets of a needle */ };
 
 int search_text_fold(struct span text, struct buffer *out)
 {
-        int r = 0;
-
-        /* By pieces that end behind a line, so that memory stays small. */
-        while (text.len && r == 0) {
-                size_t n = text.len;
-
-                if (n > PIECE) {
-                        const size_t line = span_find_last(span_first(text, PIECE), '\n');
-
-                        n = line != SIZE_MAX ? line + 1 : utf8_cut(text, PIECE);
-                        if (n == 0)
-                                n = PIECE;
-                }
-                r = utf8_is_ascii(span_first(text, n)) ? fold_ascii(span_first(text, n), out)
-                                                       : fold_piece(span_first(text, n), out);
-                text = span_skip(text, n);
-        }
-        return r;
+        return search_fold(text, out);
 }
+
+#ifdef __SSE2__
+/* Sixteen places at a time, by the first and the last octet of the needle. What it
+ * costs at worst grows with the needle, so that must be short. */
+static bool contains_short(struct span folded, struct span needle)
+{
+        const __m128i first = _mm_set1_epi8(needle.p[0]);
+        const __m128i last = _mm_set1_epi8(needle.p[needle.len - 1]);
+        size_t i = 0;
+
+        for (; folded.len - i >= needle.len + 15; i += 16) {
+                const char *const p = folded.p + i;
+                const __m128i a = _mm_loadu_si128((const __m128i *) (const void *) p);
+                const __m128i b = _mm_loadu_si128(
+                        (const __m128i *) (const void *) (p + needle.len - 1));
+                unsigned places = (unsigned) _mm_movemask_epi8(
+                        _mm_and_si128(_mm_cmpeq_epi8(a, first), _mm_cmpeq_epi8(b, last)));
+
+                for (; places; places &= places - 1)
+                        if (memcmp(p + __builtin_ctz(places), needle.p, needle.len) == 0)
+                                return true;
+        }
+        return folded.len - i >= needle.len &&
+               memmem(folded.p + i, folded.len - i, needle.p, needle.len);
+}
+#else
+static bool contains_short(struct span folded, struct span needle)
+{
+        return memmem(folded.p, folded.len, needle.p, needle.len);
+}
+#endif
 
 bool search_text_contains(struct span folded, struct span needle)
 {
-        if (needle.len == 0)
-                return true;
-        return folded.len >= needle.len && memmem(folded.p, folded.len, needle.p, needle.len);
+        if (needle.len == 0 || folded.len < needle.len)
+                return needle.len == 0;
+        if (needle.len <= SHORT_MAX)
+                return contains_short(folded, needle);
+        return memmem(folded.p, folded.len, needle.p, needle.len);
 }
 
 void search_text_warm(void)
@@ -311,12 +250,24 @@ bool search_text_is_plain(struct span message, struct arena *arena)
                && is_one_text(header, arena);
 }
 
-bool search_text_is_word(struct span needle)
+static bool is_of_word(char c)
 {
-        for (size_t i = 0; i < needle.len; i++)
-                if (needle.p[i] <= ' ' || needle.p[i] == ':' || needle.p[i] == 127)
-                        return false;
-        return needle.len > 0;
+        return c != ':' && c != 127 && ((unsigned char) c > ' ');
+}
+
+struct span search_text_word(struct span needle)
+{
+        struct span longest = {NULL, 0};
+        size_t begin = 0;
+
+        for (size_t i = 0; i <= needle.len; i++) {
+                if (i < needle.len && is_of_word(needle.p[i]))
+                        continue;
+                if (i - begin > longest.len)
+                        longest = span_make(needle.p + begin, i - begin);
+                begin = i + 1;
+        }
+        return longest;
 }
 
 /* ---- PREVIEW ----------------------------------------------------------------- */

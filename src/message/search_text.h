@@ -30,10 +30,13 @@ int search_text_body(struct span message, struct arena *arena, struct buffer *ou
 
 /* A short way to "no". In a plain message (ASCII, one text part, nothing encoded)
  * decoding and unfolding join no octets that stood apart but at blanks; so where
- * a needle that is a word (without blanks, controls and ":") is not in its
+ * a word of a needle (without blanks, controls and ":") is not in its
  * octets folded by search_text_fold(), it is in none of the texts above. */
 bool search_text_is_plain(struct span message, struct arena *arena);
-bool search_text_is_word(struct span needle);
+
+/* The longest word of a needle, which is in every text that the needle is in;
+ * empty: it has none. */
+struct span search_text_word(struct span needle);
 
 /* Appends the beginning of the first text part, blanks joined, at most
  * `characters`. -ENOENT: there is none. */

@@ -20,7 +20,7 @@ static void check_words(struct span text, struct span raw)
         for (size_t i = 0; text.len && i <= text.len; i++) {
                 const struct span word = span_make(text.p + begin, i - begin);
 
-                if (i < text.len && search_text_is_word(span_make(text.p + i, 1)))
+                if (i < text.len && search_text_word(span_make(text.p + i, 1)).len)
                         continue;
                 if (word.len)
                         demand(search_text_contains(raw, word));

@@ -52,6 +52,7 @@ struct stream {
         bool write_blocked;     /* the socket took less than all */
         bool read_wants_write;  /* TLS */
         bool was_above_half;    /* of output_max */
+        bool may_end_soon;      /* stream_finish_soon() */
         bool input_void;        /* TLS began in `input`: what it leaves is void */
 };
 
@@ -355,12 +356,25 @@ static bool handshake(struct stream *s)
         return read_input(s);
 }
 
+/* Closing a socket with octets unread would reset the connection, and destroy
+ * what we said last. */
+static bool has_unread(const struct stream *s)
+{
+        char octet;
+
+        return recv(s->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* Everything is sent in FINISHING. */
 static bool begin_to_linger(struct stream *s)
 {
         set_state(s, LINGERING);
         if (s->tls)
                 tls_session_shutdown(s->tls);
+        if (s->may_end_soon && !has_unread(s)) {
+                set_closed(s, 0);
+                return false;
+        }
         shutdown(s->fd, SHUT_WR);
         return throw_input_away(s);
 }
@@ -642,6 +656,12 @@ void stream_finish(struct stream *s, uint64_t timeout_ms)
         if (!s->write_blocked)
                 loop_defer(s->loop, &s->work);
         update_events(s);
+}
+
+void stream_finish_soon(struct stream *s, uint64_t timeout_ms)
+{
+        s->may_end_soon = true;
+        stream_finish(s, timeout_ms);
 }
 
 void stream_set_idle_timeout(struct stream *s, uint64_t ms)

@@ -295,6 +295,34 @@ static void check_end(bool is_tls)
         pair_done(&p);
 }
 
+/* What was said last arrives whole, whether the end is waited for or not. */
+TEST(an_end_that_comes_soon)
+{
+        for (int i = 0; i < 4; i++) {
+                const bool is_tls = i & 1, has_unread = i & 2;
+                struct pair p;
+
+                pair_init(&p, NULL);
+                if (is_tls)
+                        start_tls(&p);
+                if (has_unread)
+                        stream_pause(p.b.s);
+                stream_write(p.a.s, SPAN_LITERAL("QUIT"));
+                if (has_unread)
+                        turn(&p, 3);
+                else
+                        UNTIL(&p, p.b.got.len == 4);
+                stream_write(p.b.s, SPAN_LITERAL("221 bye"));
+                stream_finish_soon(p.b.s, 1000);
+                UNTIL(&p, p.a.closed);
+                CHECK(p.a.got.len == 7 && p.a.reason == 0, label(is_tls));
+                p.a.s = stream_free(p.a.s);
+                UNTIL(&p, p.b.closed);
+                CHECK(p.b.closed == 1 && p.b.reason == 0, label(is_tls));
+                pair_done(&p);
+        }
+}
+
 TEST(the_peers_end_is_told)
 {
         check_end(false);

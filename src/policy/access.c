@@ -9,6 +9,7 @@
 struct lookup {
         const struct snapshot *snapshot;
         enum access_about about;
+        unsigned tagged, untagged; /* enum access_form: what there is to be found */
         struct span value;
         uint32_t line;
 };
@@ -36,23 +37,31 @@ static bool get(struct lookup *l, struct span tag, struct span a, struct span b)
                             &l->line);
 }
 
-/* With the tag, then without. */
-static bool find(struct lookup *l, struct span a, struct span b)
+/* With the tag, then without, where there are keys of that form. */
+static bool find(struct lookup *l, enum access_form form, struct span a, struct span b)
 {
-        return get(l, tags[l->about], a, b) || get(l, SPAN_LITERAL(""), a, b);
+        return (l->tagged & form && get(l, tags[l->about], a, b)) ||
+               (l->untagged & form && get(l, SPAN_LITERAL(""), a, b));
+}
+
+static bool has_forms(const struct lookup *l, unsigned forms)
+{
+        return (l->tagged | l->untagged) & forms;
 }
 
 static bool find_domain(struct lookup *l, struct span domain)
 {
+        const unsigned forms = ACCESS_FORM_DOMAIN | ACCESS_FORM_SUBDOMAINS;
         const struct span none = {NULL, 0};
 
-        if (domain.len == 0 || domain.p[0] == '[')
+        if (domain.len == 0 || domain.p[0] == '[' || !has_forms(l, forms))
                 return false;
-        if (find(l, domain, none))
+        if (find(l, ACCESS_FORM_DOMAIN, domain, none))
                 return true;
         for (size_t i = 1; i + 1 < domain.len; i++)
-                if (domain.p[i] == '.' && (find(l, span_skip(domain, i), none) ||
-                                           find(l, span_skip(domain, i + 1), none)))
+                if (domain.p[i] == '.' &&
+                    (find(l, ACCESS_FORM_SUBDOMAINS, span_skip(domain, i), none) ||
+                     find(l, ACCESS_FORM_DOMAIN, span_skip(domain, i + 1), none)))
                         return true;
         return false;
 }
@@ -81,14 +90,16 @@ static bool find_network(struct lookup *l, const unsigned char address[16])
         struct span prefixes;
         char text[ACCESS_NETWORK_KEY_MAX];
 
-        if (!snapshot_get(l->snapshot, SNAPSHOT_ACCESS, key, &prefixes, NULL))
+        if (!has_forms(l, ACCESS_FORM_NETWORK) ||
+            !snapshot_get(l->snapshot, SNAPSHOT_ACCESS, key, &prefixes, NULL))
                 return false;
         for (size_t i = 0; i < prefixes.len; i++) {
                 const unsigned prefix = (unsigned char) prefixes.p[i];
 
                 if (prefix > (v4 ? 32u : 128u))
                         return false;
-                if (find(l, span_make(text, access_network_key(address, v4, prefix, text)),
+                if (find(l, ACCESS_FORM_NETWORK,
+                         span_make(text, access_network_key(address, v4, prefix, text)),
                          (struct span) {NULL, 0}))
                         return true;
         }
@@ -135,19 +146,28 @@ static int judge(struct lookup *l, struct arena *arena, struct access_judgement 
         return set_origin(l, arena, &ret->verdict.origin);
 }
 
-static bool has_table(const struct snapshot *s)
+/* False: there is no entry at all. */
+static bool begin(struct lookup *l, const struct snapshot *s, enum access_about about)
 {
-        return s && snapshot_count(s, SNAPSHOT_ACCESS) > 0;
+        struct span forms;
+
+        *l = (struct lookup) {.snapshot = s, .about = about};
+        if (!s || !snapshot_get(s, SNAPSHOT_ACCESS, SPAN_LITERAL("forms/"), &forms, NULL) ||
+            forms.len != ACCESS_TAGS)
+                return false;
+        l->untagged = (unsigned char) forms.p[0];
+        l->tagged = (unsigned char) forms.p[1 + about];
+        return true;
 }
 
 int access_judge_client(const struct snapshot *s, const unsigned char address[16],
                         struct span client_name, struct arena *arena,
                         struct access_judgement *ret)
 {
-        struct lookup l = {.snapshot = s, .about = ACCESS_CONNECT};
+        struct lookup l;
 
         *ret = (struct access_judgement) {0};
-        if (!has_table(s))
+        if (!begin(&l, s, ACCESS_CONNECT))
                 return 0;
         if (client_name.len == 0 && is_loopback(address))
                 client_name = SPAN_LITERAL("localhost");
@@ -172,10 +192,10 @@ static bool find_address(struct lookup *l, struct span local, struct span domain
         if (domain.len)
                 memcpy(tail + 1, domain.p, domain.len);
         for (size_t i = 0; i < count; i++)
-                if (find(l, names[i], span_make(tail, domain.len + 1)))
+                if (find(l, ACCESS_FORM_ADDRESS, names[i], span_make(tail, domain.len + 1)))
                         return true;
         for (size_t i = 0; i < count; i++)
-                if (find(l, names[i], at))
+                if (find(l, ACCESS_FORM_USER, names[i], at))
                         return true;
         return false;
 }
@@ -183,17 +203,17 @@ static bool find_address(struct lookup *l, struct span local, struct span domain
 int access_judge_address(const struct snapshot *s, enum access_about about, struct span address,
                          struct arena *arena, struct access_judgement *ret)
 {
-        struct lookup l = {.snapshot = s, .about = about};
+        struct lookup l;
         struct address parsed;
         char domain[ROUTE_DOMAIN_ROOM];
         struct span canonical, local;
         size_t len;
 
         *ret = (struct access_judgement) {0};
-        if (!has_table(s))
+        if (!begin(&l, s, about))
                 return 0;
         if (address.len == 0)
-                return find(&l, SPAN_LITERAL("<>"), (struct span) {NULL, 0})
+                return find(&l, ACCESS_FORM_ADDRESS, SPAN_LITERAL("<>"), (struct span) {NULL, 0})
                                ? judge(&l, arena, ret) : 0;
         if (address.p[address.len - 1] == '.' && span_find(address, '@') != SIZE_MAX)
                 address.len--; /* the root's dot changes nothing */

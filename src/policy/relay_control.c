@@ -51,6 +51,9 @@ struct verdict relay_control_judge(const struct config *c, const struct relay_cl
                 return allowed(SPAN_LITERAL("local submission"), SPAN_LITERAL("default"));
         if (client->is_logged_in)
                 return allowed(SPAN_LITERAL("login"), SPAN_LITERAL("default"));
+        if (client->has_certificate)
+                return allowed(SPAN_LITERAL("relay_certificates"),
+                               span_from_string(config_origin(c, "relay_certificates")));
         if (!is_of_network && client->access_relay.len == 0 && !client->has_read_mail)
                 return denied(SPAN_LITERAL("relay_networks"), networks_origin);
         if (!is_sender_of(&c->relay_mail_from, client->mail_from))

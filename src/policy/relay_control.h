@@ -1,7 +1,8 @@
 /* Relay control: who may send where (RFC 5321 section 3.6).
  *
  * Anybody may send to our own domains. To send elsewhere a client must be a
- * local user, have logged in, or come from one of relay_networks, from where
+ * local user, have logged in, have shown a certificate of relay_certificates, or
+ * come from one of relay_networks, from where
  * the access table says RELAY, or from where somebody has just logged in to
  * read mail (pop_before_smtp); the last three, with relay_mail_from, only with a
  * sender of these domains. What names
@@ -17,6 +18,7 @@ struct relay_client {
         unsigned char address[16]; /* IPv4 mapped; zeros for a local socket */
         bool is_local_user;        /* on the submission socket, known to the kernel */
         bool is_logged_in;
+        bool has_certificate;      /* showed one of relay_certificates */
         bool has_read_mail;        /* somebody there has, within pop_before_smtp */
         struct span access_relay; /* where the access table says RELAY: "access:4"; else empty */
         struct span mail_from;    /* empty: the null sender, who may come from anywhere */

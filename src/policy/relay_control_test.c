@@ -42,6 +42,8 @@ static const struct {
           {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "local submission" },
         { "has read mail", {.has_read_mail = true, .address = V4(198, 51, 100, 1)},
           {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "pop_before_smtp" },
+        { "shows a certificate", {.has_certificate = true, .address = V4(198, 51, 100, 1)},
+          {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "relay_certificates" },
         { "logged in", {.is_logged_in = true, .address = V4(198, 51, 100, 1)},
           {.kind = ROUTE_RELAY, .rule = SPAN("mx")}, 0, "login" },
 };

@@ -38,7 +38,8 @@ static const char *const always[] = {
         "read", "write", "readv", "writev", "pread64", "pwrite64", "lseek", "close",
         "recvmsg", "sendmsg", "recvfrom", "sendto", "recvmmsg", "sendmmsg", "shutdown",
         "getsockopt", "setsockopt", "getsockname", "getpeername", "dup", "fcntl", "fstat",
-        "pipe2", "eventfd2", "memfd_create", "ftruncate", "sendfile", "splice",
+        "pipe2", "eventfd2", "memfd_create", "ftruncate", "sync_file_range", "sendfile", "splice",
+        "preadv2", "fadvise64",
         /* waiting */
         "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll",
         "select", "pselect6", "timerfd_create", "timerfd_settime", "timerfd_gettime",
@@ -54,15 +55,15 @@ static const char *const always[] = {
 };
 
 static const char *const for_reading[] = {
-        "fadvise64", "readahead", "getdents64", "statx", "stat", "lstat", "newfstatat", "access",
+        "readahead", "getdents64", "statx", "stat", "lstat", "newfstatat", "access",
         "faccessat", "faccessat2", "getcwd", "fstatfs", "flock", "readlink", "readlinkat",
 };
 
 static const char *const for_files[] = {
         "open", "openat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir",
-        "mkdirat", "rmdir", "link", "linkat", "truncate", "fsync", "fdatasync", "sync_file_range",
+        "mkdirat", "rmdir", "link", "linkat", "truncate", "fsync", "fdatasync",
         "fallocate", "statfs", "chmod", "fchmod", "fchmodat", "utimensat", "copy_file_range",
-        "preadv", "pwritev", "preadv2", "pwritev2", "ioprio_set", "ioprio_get", "syncfs",
+        "preadv", "pwritev", "pwritev2", "ioprio_set", "ioprio_get", "syncfs",
         "msync",
 };
 

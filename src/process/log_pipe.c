@@ -37,14 +37,14 @@ static bool is_level(struct span word)
 static bool is_event_of(struct span line, const char *name)
 {
         struct span rest = line, level, process;
+        unsigned bad = 0;
 
-        for (size_t i = 0; i < line.len; i++) {
+        for (size_t i = 0; i < line.len; i++) { /* whole vectors at a time */
                 const unsigned char c = (unsigned char) line.p[i];
 
-                if (c < ' ' || c == 127)
-                        return false;
+                bad |= (c < ' ') | (c == 127);
         }
-        return span_split(&rest, ' ', &level) && is_level(level) &&
+        return !bad && span_split(&rest, ' ', &level) && is_level(level) &&
                span_split(&rest, ' ', &process) &&
                span_equal(process, span_from_string(name)) && rest.len > 0;
 }
@@ -68,7 +68,8 @@ static void put_line(struct log_pipe *p, const char *time, struct span line)
 {
         if (line.len == 0)
                 return;
-        buffer_printf(&p->out, "%s ", time);
+        buffer_append_span(&p->out, span_from_string(time));
+        buffer_append(&p->out, " ", 1);
         if (is_event_of(line, p->name)) {
                 buffer_append_span(&p->out, line);
         } else {
@@ -87,23 +88,37 @@ static void write_out(struct log_pipe *p)
         buffer_clear(&p->out);
 }
 
-static void take(struct log_pipe *p, const char *in, size_t in_len)
+/* More of a line; what is too long goes out without its rest. */
+static void add_to_line(struct log_pipe *p, const char *time, struct span octets)
+{
+        const size_t room = sizeof p->line - p->line_len;
+        const size_t n = octets.len < room ? octets.len : room;
+
+        if (n)
+                memcpy(p->line + p->line_len, octets.p, n);
+        p->line_len += n;
+        if (n < octets.len && !p->is_skipping) {
+                put_line(p, time, span_make(p->line, p->line_len));
+                p->is_skipping = true;
+        }
+}
+
+static void take(struct log_pipe *p, struct span in)
 {
         char time[CLOCK_DATE_MAX];
 
         clock_format_iso(clock_now_us(), time);
-        for (size_t i = 0; i < in_len; i++) {
-                if (in[i] == '\n') {
-                        if (!p->is_skipping)
-                                put_line(p, time, span_make(p->line, p->line_len));
-                        p->is_skipping = false;
-                        p->line_len = 0;
-                } else if (p->line_len < sizeof p->line) {
-                        p->line[p->line_len++] = in[i];
-                } else if (!p->is_skipping) {
+        while (in.len) {
+                const size_t end = span_find(in, '\n');
+
+                add_to_line(p, time, span_first(in, end));
+                if (end == SIZE_MAX)
+                        break;
+                if (!p->is_skipping)
                         put_line(p, time, span_make(p->line, p->line_len));
-                        p->is_skipping = true;
-                }
+                p->is_skipping = false;
+                p->line_len = 0;
+                in = span_skip(in, end + 1);
                 if (p->out.len > READ_MAX)
                         write_out(p);
         }
@@ -117,7 +132,7 @@ static bool read_some(struct log_pipe *p)
         ssize_t n = read(p->fd, in, sizeof in);
 
         if (n > 0)
-                take(p, in, (size_t) n);
+                take(p, span_make(in, (size_t) n));
         else if (n == 0 || (errno != EAGAIN && errno != EINTR))
                 poller_set(p->poller, 0);
         return n > 0;
@@ -156,7 +171,7 @@ struct log_pipe *log_pipe_free(struct log_pipe *p)
         while (read_some(p))
                 ;
         if (p->line_len)
-                take(p, "\n", 1);
+                take(p, SPAN_LITERAL("\n"));
         poller_free(p->poller);
         close(p->fd);
         buffer_done(&p->out);

@@ -211,6 +211,13 @@ static void on_tls(struct channel *ch, void *arg, const union ipc_message *m, in
         s->next_tls = tls;
 }
 
+/* Who may relay by a certificate must be asked for it. */
+static void ask_for_certificates(const struct process *p)
+{
+        if (p->tls && p->config->relay_certificates.count)
+                tls_context_ask_clients(p->tls);
+}
+
 /* The entry of `listen` that a listener's address names: the supervisor sends
  * the text as it stands in the configuration we have. */
 static bool find_listen(const struct config *c, struct span address, struct config_listen *ret)
@@ -415,6 +422,7 @@ static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int
                 return;
         }
         s->p.tls = s->next_tls;
+        ask_for_certificates(&s->p);
         s->p.snapshot = s->next_snapshot;
         s->next_tls = NULL;
         s->next_snapshot = NULL;
@@ -450,6 +458,7 @@ static void on_reload(struct channel *ch, void *arg, const union ipc_message *m,
         s->p.config = config;
         s->p.snapshot = s->next_snapshot;
         s->p.tls = s->next_tls;
+        ask_for_certificates(&s->p);
         s->next_snapshot = NULL;
         s->next_tls = NULL;
         use_log_level(config);
@@ -459,6 +468,20 @@ static void on_reload(struct channel *ch, void *arg, const union ipc_message *m,
         snapshot_close(old_snapshot);
         tls_context_unref(old_tls);
         CHANNEL_SEND(ch, reloaded, -1, .generation = m->reload.generation);
+}
+
+static void on_socket_answer(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+        const int error = m->socket_answer.error ? -(int) m->socket_answer.error
+                          : *fd < 0              ? -EPROTO
+                                                 : 0;
+
+        (void) ch;
+        if (!s->role->socket || s->phase < RUNNING)
+                return;
+        s->role->socket(&s->p, m->socket_answer.query, error, *fd);
+        *fd = -1;
 }
 
 static void on_stop(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -539,6 +562,7 @@ static const struct channel_handler handler = {
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
                 [IPC_stop] = on_stop,
+                [IPC_socket_answer] = on_socket_answer,
                 [IPC_status_query] = on_status_query,
         },
         .closed = on_closed,

@@ -80,6 +80,9 @@ struct process_role {
         /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
          * after this returns. */
         void (*reloaded)(struct process *p);
+        /* The supervisor's answer to a socket_query: 0 and a connected socket, which
+         * the role owns, or a negative errno. NULL: it asks nothing. */
+        void (*socket)(struct process *p, uint64_t query, int result, int fd);
         /* Finish within drain_ms, then call process_end(). NULL: end at once. */
         void (*stop)(struct process *p, uint64_t drain_ms);
         /* Adds name/value pairs for `hayauma status`. */

@@ -15,6 +15,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "config/sockets.h"
+#include "net/endpoint.h"
 #include "process/accounts.h"
 #include "process/agents.h"
 #include "process/compile.h"
@@ -279,6 +281,26 @@ static void on_users_changed(struct channel *ch, void *arg, const union ipc_mess
         tables_changed(supervisor_of(arg));
 }
 
+/* For a relay, which has no file system. */
+static void on_socket_query(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        const struct config *c = supervisor_of(arg)->settings.config;
+        const struct place *p = arg;
+        struct endpoint at;
+        bool is_connecting;
+        int r = -EACCES, connected = -1;
+
+        (void) fd;
+        if (p->kind == PROCESS_RELAY && sockets_may_reach(c, m->socket_query.path))
+                r = endpoint_from_path(m->socket_query.path, &at);
+        if (r == 0)
+                r = endpoint_connect(&at, NULL, &connected, &is_connecting);
+        CHANNEL_SEND(ch, socket_answer, connected, .query = m->socket_query.query,
+                     .error = (uint32_t) -r);
+        if (connected >= 0)
+                close(connected);
+}
+
 /* Its end is seen by SIGCHLD. One that closed its channel or talks nonsense
  * and lives on must not. */
 static void on_closed(struct channel *ch, void *arg, int reason)
@@ -299,6 +321,7 @@ static const struct channel_handler child_handler = {
                 [IPC_status] = on_status,
                 [IPC_reloaded] = on_reloaded,
                 [IPC_users_changed] = on_users_changed,
+                [IPC_socket_query] = on_socket_query,
                 [IPC_job] = on_job,
         },
         .closed = on_closed,
@@ -915,11 +938,15 @@ static int complain(const struct supervisor *s, int r, struct span error)
 
 static void raise_file_limit(void)
 {
+        const rlim_t wanted = 1 << 20; /* what the edges may have at most: confine.c */
         struct rlimit limit;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
                 return;
         limit.rlim_cur = limit.rlim_max;
+        if (limit.rlim_max < wanted && /* for root's asking, where root may */
+            setrlimit(RLIMIT_NOFILE, &(struct rlimit) {wanted, wanted}) == 0)
+                return;
         (void) setrlimit(RLIMIT_NOFILE, &limit); /* what we have is then the limit */
 }
 

@@ -160,6 +160,9 @@ bool route_normalise_domain(struct span domain, char *out, size_t *ret_len)
                                      &info, &status);
         if (U_FAILURE(status) || info.errors || len <= 0 || len > DOMAIN_MAX)
                 return false;
+        len -= out[len - 1] == '.'; /* of an ideographic one, too */
+        if (len == 0)
+                return false;
         *ret_len = (size_t) len;
         return true;
 }

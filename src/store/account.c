@@ -9,7 +9,7 @@
 #include "base/hash.h"
 
 /* An account with one mailbox takes some 600 bytes. */
-enum { CACHED_MAX = 8192, MODSEQ_FIRST = 1 };
+enum { CACHED_MAX = 128 * 1024, MODSEQ_FIRST = 1 };
 
 /* One that waits for an account to be read. */
 struct opening {
@@ -88,7 +88,7 @@ void account_put_header(const struct account *a, struct store_batch *batch)
 
 void account_put_box(struct account *a, const struct mailbox *b, struct store_batch *batch)
 {
-        char key[ACCOUNT_KEY_MAX], value[36];
+        char key[ACCOUNT_KEY_MAX], value[48];
 
         key_put_u32(value, b->uid_next);
         key_put_u32(value + 4, b->message_count);
@@ -97,6 +97,8 @@ void account_put_box(struct account *a, const struct mailbox *b, struct store_ba
         key_put_u64(value + 16, b->highest_modseq);
         key_put_u64(value + 24, b->size);
         key_put_u32(value + 32, b->deleted_count);
+        key_put_u64(value + 36, b->gone_from);
+        key_put_u32(value + 44, b->gone_slots);
         account_note_box(a, b);
         store_put(batch, account_key(key, 'm', b->id), span_make(value, sizeof value));
 }
@@ -135,6 +137,7 @@ static void account_free(struct account *a)
         for (size_t i = 0; i < a->box_count; i++) {
                 free(a->boxes[i].name);
                 free(a->boxes[i].keywords);
+                free(a->boxes[i].gone);
         }
         account_free_subscriptions(a);
         free(a->boxes);
@@ -277,6 +280,7 @@ void account_remove_box(struct account *a, struct mailbox *b)
 
         free(b->name);
         free(b->keywords);
+        free(b->gone);
         memmove(b, b + 1, (a->box_count - i - 1) * sizeof(struct mailbox));
         a->box_count--;
 }
@@ -287,7 +291,7 @@ static int read_box(struct account *a, uint64_t id, struct span value)
 
         if (!b)
                 return -ENOMEM;
-        if (value.len != 32 && value.len != 36)
+        if (value.len != 32 && value.len != 36 && value.len != 48)
                 return -EBADMSG;
         b->uid_next = key_get_u32(value.p);
         b->message_count = key_get_u32(value.p + 4);
@@ -295,8 +299,11 @@ static int read_box(struct account *a, uint64_t id, struct span value)
         b->single_count = key_get_u32(value.p + 12);
         b->highest_modseq = key_get_u64(value.p + 16);
         b->size = key_get_u64(value.p + 24);
-        if (value.len == 36)
+        if (value.len >= 36)
                 b->deleted_count = key_get_u32(value.p + 32);
+        b->gone_from = value.len == 48 ? key_get_u64(value.p + 36) : b->highest_modseq;
+        if (value.len == 48)
+                b->gone_slots = key_get_u32(value.p + 44);
         return 0;
 }
 
@@ -337,17 +344,6 @@ static int read_keywords(struct account *a, uint64_t id, struct span value)
         return b ? account_read_keywords(b, value) : -ENOMEM;
 }
 
-static int read_purged(struct account *a, uint64_t id)
-{
-        uint64_t *grown = realloc(a->purged, (a->purged_count + 1) * sizeof(uint64_t));
-
-        if (!grown)
-                return -ENOMEM;
-        a->purged = grown;
-        a->purged[a->purged_count++] = id;
-        return 0;
-}
-
 static int read_entry(struct account *a, const struct store_entry *e)
 {
         const char letter = e->key.len ? e->key.p[0] : '\0';
@@ -358,6 +354,8 @@ static int read_entry(struct account *a, const struct store_entry *e)
                 a->next_mailbox_id = key_get_u64(e->value.p + 1);
                 return 0;
         }
+        if (span_equal(e->key, SPAN_LITERAL("ht")))
+                return account_read_kept(a, e->value);
         if (letter == 'j')
                 return account_read_subscription(a, span_skip(e->key, 1));
         if (e->key.len != 9)
@@ -372,7 +370,7 @@ static int read_entry(struct account *a, const struct store_entry *e)
         case 'n':
                 return read_name(a, key_get_u64(e->key.p + 1), e->value);
         case 'l':
-                return read_purged(a, key_get_u64(e->key.p + 1));
+                return account_add_purged(a, key_get_u64(e->key.p + 1), e->value) ? 0 : -ENOMEM;
         default:
                 return 0; /* of a later release */
         }
@@ -492,7 +490,7 @@ struct store_batch *account_batch(struct account *a)
         a->sequence++;
         account_begin_news(a, b);
         account_do_chores(a, b);
-        if (a->purged_count)
+        if (a->purged_count || account_is_kept_due(a))
                 account_look_for_chores(a, NULL);
         return b;
 }

@@ -8,6 +8,8 @@
  *   account_change.c  flags, expunge, copy, move
  *   account_watch.c   who is told of changes once they are durable
  *   account_chores.c  work that later batches take along
+ *   account_gone.c    which UIDs went at which modseq
+ *   account_kept.c    expunged messages that can still be brought back
  *
  * Keys in an account's partition; the letters are stored: add, never change.
  *
@@ -15,13 +17,18 @@
  *   i id              special use
  *   j name            this name is subscribed to
  *   k id              keywords: names, in the order of their bits
- *   l id              a deleted mailbox whose messages are not yet gone
- *   m id              uid_next, counters, modseq (without the deleted ones
- *                     in what the first releases wrote)
+ *   l id              a deleted mailbox whose messages are not yet gone: its name
+ *   m id              uid_next, counters, modseq; what earlier releases wrote ends
+ *                     before the deleted ones, or before what x needs
  *   n id              uid_validity, name
  *   e id uid          one message
  *   r id first-uid    a run: up to 256 messages, one behind the other
+ *   x id slot         ranges of UIDs that went, each with its modseq
  *   d/key             delivered; the value says until when to remember
+ *   ht                how many expunged messages are kept, their octets, a time that
+ *                     none of them is older than, the address
+ *   t time id uid     expunged messages that are kept, up to 256 that went together:
+ *                     length and name of their mailbox, entries; they hold their bodies
  *
  * Invariants:
  *   1. Every run lies before every single entry of its mailbox, since the
@@ -43,7 +50,7 @@ enum {
         ACCOUNT_RUN = 256,
         ACCOUNT_FOLD_AT = 288, /* some may be under way and not yet be read */
         ACCOUNT_ENTRY_OCTETS = 52,
-        ACCOUNT_KEY_MAX = 16,
+        ACCOUNT_KEY_MAX = 24,
         ACCOUNT_NAME_MAX = 255,
         ACCOUNT_MAILBOXES_MAX = 10000,
         ACCOUNT_SUBSCRIPTIONS_MAX = 10000,
@@ -74,14 +81,24 @@ struct mailbox {
                                 * engine passes over what it has not yet forgotten */
         uint32_t folded_to;    /* the same, once the last fold is visible */
         uint64_t highest_modseq, size;
+        uint64_t gone_from;   /* what went at a greater modseq is, or was, among the slots */
+        uint32_t gone_slots;  /* ever begun */
+        struct account_gone *gone; /* the slot at hand; NULL: begin the next */
+};
+
+/* A deleted mailbox, some of whose messages are there. */
+struct purged {
+        uint64_t id;
+        char name[ACCOUNT_NAME_MAX];
+        size_t name_len; /* 0: a release that kept nothing deleted it */
 };
 
 /* Work that was read from the store and waits for a batch to go into. */
-enum chore_kind { CHORE_NONE, CHORE_FOLD, CHORE_SWEEP, CHORE_PURGE };
+enum chore_kind { CHORE_NONE, CHORE_FOLD, CHORE_SWEEP, CHORE_PURGE, CHORE_EXPIRE };
 struct chore {
         enum chore_kind kind;
         uint64_t mailbox_id;
-        struct buffer octets; /* FOLD: entries; SWEEP, PURGE: keys, entries; see
+        struct buffer octets; /* FOLD: entries; SWEEP, PURGE, EXPIRE: keys, entries; see
                                * account_chores.c */
 };
 
@@ -100,8 +117,11 @@ struct account {
         uint64_t next_mailbox_id;
         struct mailbox *boxes; /* by id */
         size_t box_count, box_room;
-        uint64_t *purged; /* ids of deleted mailboxes */
+        struct purged *purged;
         size_t purged_count;
+        uint64_t kept_count, kept_size; /* expunged messages */
+        uint64_t kept_from_us;  /* none of them went before that */
+        uint64_t kept_look_us;  /* none is looked for before */
         uint64_t recent_keys[ACCOUNT_RECENT_KEYS];
         unsigned recent_at, deliveries_since_sweep;
         struct chore chore;
@@ -124,6 +144,7 @@ struct mailboxes {
         struct table by_address;
         struct list_node recently_used; /* without a reference, oldest first */
         size_t cached;
+        struct expunge_keep keep;
 };
 
 struct account *account_ref(struct account *a);
@@ -158,6 +179,7 @@ void account_count_new(struct mailbox *b, struct message_entry *e);
 /* account_folders.c: reading, and what a deleted mailbox leaves. */
 int account_read_keywords(struct mailbox *b, struct span value);
 int account_read_subscription(struct account *a, struct span name);
+struct purged *account_add_purged(struct account *a, uint64_t id, struct span name);
 void account_free_subscriptions(struct account *a);
 /* The bits of keywords by name, adding those that are new. -EDQUOT: the table
  * is full; -EINVAL: too long, or empty. */
@@ -191,3 +213,38 @@ void account_look_for_chores(struct account *a, const struct mailbox *b);
 /* A change begins: what chores have read is stale. */
 void account_drop_chores(struct account *a);
 void account_do_chores(struct account *a, struct store_batch *batch);
+
+/* account_gone.c: the UIDs went at this modseq; account_put_box() must follow. */
+void account_put_gone(struct mailbox *b, uint64_t modseq, const struct uid_range *uids,
+                      size_t count, struct store_batch *batch);
+void account_drop_gone(const struct mailbox *b, struct store_batch *batch);
+
+/* account_kept.c: the entries of one mailbox that go in one batch. */
+struct kept_page {
+        uint64_t mailbox_id, expunged_us;
+        char name[ACCOUNT_NAME_MAX];
+        size_t name_len;
+        uint32_t first_uid;
+        size_t count;
+        bool has_kept;
+        struct buffer octets;
+};
+void account_keep_begin(struct kept_page *k, uint64_t mailbox_id, struct span name);
+/* The entry is gone from its mailbox: its body is kept, or the reference to it given up. */
+int account_keep(struct account *a, struct kept_page *k, const struct message_entry *e,
+                 struct store_batch *batch);
+/* Puts what is left, unless there is no batch, and frees. */
+void account_keep_end(struct account *a, struct kept_page *k, struct store_batch *batch);
+
+/* A value of the letter t taken apart; the name points into it. 0, -EBADMSG. */
+struct kept_key {
+        uint64_t expunged_us, mailbox_id;
+        uint32_t first_uid;
+};
+int account_kept_decode(const struct store_entry *e, struct kept_key *ret_key,
+                        struct span *ret_name, struct reader *ret_entries);
+struct span account_kept_key(char *out, const struct kept_key *k);
+void account_put_kept(const struct account *a, struct store_batch *batch);
+int account_read_kept(struct account *a, struct span value);
+/* Is something kept longer than it should be, as far as one knows? */
+bool account_is_kept_due(const struct account *a);

@@ -16,6 +16,7 @@
 
 enum {
         RUNS_A_PAGE = 16,
+        KEPT_A_PAGE = 16,
         RUN_AT_ONCE = 128, /* copies that are enough for a run of their own */
         KEPT_MAX = 64 * 1024 * 1024,
 };
@@ -55,6 +56,9 @@ struct page {
         struct buffer copies; /* encoded entries */
         uint32_t copies_first;
         size_t copy_count;
+        struct kept_page kept; /* EXPUNGE */
+        struct range_list gone;
+        uint64_t gone_modseq; /* of all that go in this page; 0: none */
         int result;
 };
 
@@ -228,8 +232,12 @@ static bool remove_entry(struct page *p, const struct message_entry *e)
         }
         if (!batch_of(p))
                 return false;
-        if (c->asked.kind == ACCOUNT_EXPUNGE && e->blob_id)
-                store_blob_reference(p->batch, e->blob_id, -1);
+        if (c->asked.kind == ACCOUNT_EXPUNGE && p->result == 0)
+                p->result = account_keep(c->account, &p->kept, e, p->batch);
+        if (!p->gone_modseq) /* RFC 7162 section 3.2.4: going is a change, too */
+                p->gone_modseq = ++b->highest_modseq;
+        if (p->result == 0)
+                p->result = add_uid(&p->gone, e->uid);
         b->message_count--;
         b->unseen_count -= !(e->flags & MESSAGE_SEEN);
         b->deleted_count -= !!(e->flags & MESSAGE_DELETED);
@@ -368,6 +376,10 @@ static bool commit_page(struct page *p)
 
         if (p->result == 0 && p->copy_count)
                 put_copies(p);
+        account_keep_end(c->account, &p->kept, p->result == 0 ? p->batch : NULL);
+        if (p->result == 0 && p->gone_modseq)
+                account_put_gone(p->box, p->gone_modseq, p->gone.items, p->gone.count, p->batch);
+        free(p->gone.items);
         buffer_done(&p->copies);
         buffer_done(&p->run);
         if (p->result == 0 && p->batch && c->asked.kind != ACCOUNT_COPY)
@@ -397,9 +409,13 @@ static bool page_begin(struct page *p, struct change *c, int result)
                             .run = BUFFER_INIT(ACCOUNT_RUN * ACCOUNT_ENTRY_OCTETS)};
         if (result == 0 && a->is_forgotten)
                 result = -ESTALE;
-        p->box = account_find_id(a, c->asked.mailbox_id);
         if (c->asked.to.len)
                 p->to = account_find_name(a, c->asked.to);
+        p->box = c->asked.kind == ACCOUNT_UNDELETE ? p->to
+                                                   : account_find_id(a, c->asked.mailbox_id);
+        if (p->box)
+                account_keep_begin(&p->kept, p->box->id, span_make(p->box->name,
+                                                                   p->box->name_len));
         if (result == 0 && (!p->box || (c->asked.to.len && !p->to)))
                 result = -ENOENT;
         if (result < 0)
@@ -507,6 +523,91 @@ static void got_first_run(void *arg, int result, const struct store_entry *entri
         read_runs(c);
 }
 
+/* ---- expunged messages come back --------------------------------------------- */
+
+/* Keywords are known by the table of the mailbox they were in. */
+static void bring_back(struct page *p, struct message_entry *e)
+{
+        struct account *a = p->change->account;
+        const struct mailbox *was_in = account_find_id(a, p->change->asked.mailbox_id);
+        const uint32_t flags = e->flags & ~(uint32_t) MESSAGE_DELETED;
+
+        if (!was_in)
+                e->keywords = 0;
+        p->box = was_in ? account_find_id(a, was_in->id) : p->to;
+        e->flags = flags;
+        copy(p, e);
+        p->box = p->to;
+        a->kept_count--;
+        a->kept_size -= e->size;
+}
+
+static void treat_kept(struct page *p, const struct store_entry *entry)
+{
+        struct change *c = p->change;
+        struct buffer rest = BUFFER_INIT(STORE_VALUE_MAX);
+        char octets[ACCOUNT_ENTRY_OCTETS];
+        struct message_entry e;
+        struct kept_key key;
+        struct span name;
+        struct reader r;
+        size_t back = 0;
+
+        p->result = account_kept_decode(entry, &key, &name, &r);
+        if (p->result == 0)
+                p->result = buffer_append(&rest, entry->value.p, 1 + name.len);
+        c->at = 0;
+        while (p->result == 0 && r.rest.len && key.mailbox_id == c->asked.mailbox_id) {
+                p->result = account_decode_entry(&r, &e);
+                if (p->result == 0 && is_asked_for(c, e.uid)) {
+                        bring_back(p, &e);
+                        back++;
+                } else if (p->result == 0) {
+                        account_encode_entry(&e, octets);
+                        p->result = buffer_append(&rest, octets, sizeof octets);
+                }
+        }
+        if (p->result == 0 && back && rest.len > 1 + name.len)
+                store_put(p->batch, entry->key, buffer_span(&rest));
+        else if (p->result == 0 && back)
+                store_delete(p->batch, entry->key);
+        buffer_done(&rest);
+}
+
+static void read_kept(struct change *c);
+
+static void got_kept(void *arg, int result, const struct store_entry *entries, size_t count,
+                     bool has_more)
+{
+        struct change *c = arg;
+        struct page p;
+
+        if (page_begin(&p, c, result)) {
+                for (size_t i = 0; i < count && p.result == 0; i++) {
+                        treat_kept(&p, &entries[i]);
+                        c->run_from_len = entries[i].key.len;
+                        memcpy(c->run_from, entries[i].key.p, c->run_from_len);
+                        c->run_from[c->run_from_len++] = '\0'; /* behind it */
+                }
+                if (p.result == 0 && p.batch)
+                        account_put_kept(c->account, p.batch);
+                if (commit_page(&p) && has_more && count) {
+                        read_kept(c);
+                        return;
+                }
+        }
+        leave(c);
+}
+
+static void read_kept(struct change *c)
+{
+        const struct account *a = c->account;
+        const struct store_range range = {span_make(c->run_from, c->run_from_len), SPAN("u"),
+                                          KEPT_A_PAGE, false};
+
+        store_scan(a->mailboxes->store, &a->partition, &range, got_kept, c);
+}
+
 static void settled(struct account_settling *s)
 {
         struct change *c = (struct change *) (void *) ((char *) s - offsetof(struct change,
@@ -516,9 +617,17 @@ static void settled(struct account_settling *s)
         const struct uid_range *last = c->asked.uids + c->asked.uid_count - 1;
         char from[ACCOUNT_KEY_MAX], to[ACCOUNT_KEY_MAX];
 
-        if (a->is_forgotten || !b || (c->asked.to.len && !account_find_name(a, c->asked.to))) {
+        if (a->is_forgotten || (!b && c->asked.kind != ACCOUNT_UNDELETE) ||
+            (c->asked.to.len && !account_find_name(a, c->asked.to))) {
                 c->result = a->is_forgotten ? -ESTALE : -ENOENT;
                 leave(c);
+                return;
+        }
+        if (c->asked.kind == ACCOUNT_UNDELETE) {
+                c->uid_end = UINT32_MAX;
+                c->run_from[0] = 't';
+                c->run_from_len = 1;
+                read_kept(c);
                 return;
         }
         c->uid = c->asked.uids[0].first;
@@ -581,7 +690,7 @@ static int copy_arguments(struct change *c, const struct account_change *asked)
                 p += asked->keywords[i].len;
         }
         c->asked.keywords = keywords;
-        if (asked->kind != ACCOUNT_COPY && asked->kind != ACCOUNT_MOVE) {
+        if (asked->kind == ACCOUNT_FLAGS || asked->kind == ACCOUNT_EXPUNGE) {
                 c->asked.to = span_make(NULL, 0);
                 return 0;
         }

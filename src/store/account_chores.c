@@ -4,6 +4,7 @@
  *           a delivery never rewrites a run
  *   sweep   delivery keys that are old enough are forgotten
  *   purge   the messages of a deleted mailbox go, page by page
+ *   expire  expunged messages were kept long enough
  *
  * What a chore needs is read from the store first, and only when the store
  * shows the batch that took the one before along: else the same entries would
@@ -16,7 +17,10 @@
 #include "base/codec.h"
 #include "store/account.h"
 
-enum { SWEEP_PAGE = 200, PURGE_PAGE = 100, FOLD_RETRY = 64 };
+enum { SWEEP_PAGE = 200, PURGE_PAGE = 100, EXPIRE_PAGE = 64, FOLD_RETRY = 64 };
+
+/* When nothing was found that must be there: it is under way, or the clock jumped. */
+#define EXPIRE_RETRY_US ((uint64_t) 1000000)
 
 static void drop(struct account *a)
 {
@@ -123,6 +127,47 @@ static void got_purged_singles(void *arg, int result, const struct store_entry *
         store_scan(a->mailboxes->store, &a->partition, &range, got_purged_runs, a);
 }
 
+/* Takes the page's keys and values as long as they are kept too long, or too many. */
+static int take_expired(struct account *a, const struct store_entry *entries, size_t count)
+{
+        const struct expunge_keep *keep = &a->mailboxes->keep;
+        const uint64_t now_us = clock_now_us();
+        uint64_t left = a->kept_size;
+        int result = 0;
+
+        for (size_t i = 0; i < count && result == 0; i++) {
+                struct message_entry e;
+                struct kept_key key;
+                struct span name;
+                struct reader r;
+
+                result = account_kept_decode(&entries[i], &key, &name, &r);
+                if (result < 0)
+                        return result;
+                a->kept_from_us = key.expunged_us;
+                if (key.expunged_us + keep->age_us > now_us &&
+                    !(keep->octets && left > keep->octets))
+                        break;
+                while (r.rest.len && account_decode_entry(&r, &e) == 0)
+                        left -= e.size;
+                result = take_page(a, 0, &entries[i], 1);
+        }
+        return result;
+}
+
+static void got_expired(void *arg, int result, const struct store_entry *entries, size_t count,
+                        bool has_more)
+{
+        struct account *a = arg;
+
+        (void) has_more;
+        if (result == 0)
+                result = take_expired(a, entries, count);
+        if (result < 0 || !a->chore.octets.len)
+                a->kept_look_us = clock_now_us() + EXPIRE_RETRY_US;
+        end_reading(a, result == 0 && a->chore.octets.len);
+}
+
 static void read_chore(struct account *a)
 {
         struct store *s = a->mailboxes->store;
@@ -137,6 +182,10 @@ static void read_chore(struct account *a)
         } else if (a->chore.kind == CHORE_PURGE) {
                 range.limit = PURGE_PAGE;
                 store_scan(s, &a->partition, &range, got_purged_singles, a);
+        } else if (a->chore.kind == CHORE_EXPIRE) {
+                range = (struct store_range) {SPAN_LITERAL("t"), SPAN_LITERAL("u"), EXPIRE_PAGE,
+                                              false};
+                store_scan(s, &a->partition, &range, got_expired, a);
         } else {
                 range = (struct store_range) {SPAN_LITERAL("d/"), SPAN_LITERAL("d0"), SWEEP_PAGE,
                                               false};
@@ -170,9 +219,11 @@ static void got_chore_sequence(void *arg, int result, struct span value, uint64_
 static enum chore_kind choose(struct account *a, const struct mailbox *b, uint64_t *ret_mailbox_id)
 {
         if (a->purged_count) {
-                *ret_mailbox_id = a->purged[0];
+                *ret_mailbox_id = a->purged[0].id;
                 return CHORE_PURGE;
         }
+        if (account_is_kept_due(a))
+                return CHORE_EXPIRE;
         for (size_t i = 0; i < a->box_count; i++) {
                 const struct mailbox *box = b ? b : &a->boxes[i];
 
@@ -238,17 +289,27 @@ static void sweep(struct account *a, struct store_batch *batch)
                 store_delete(batch, read_octets(&r, STORE_KEY_MAX));
 }
 
-static void purge(struct account *a, struct store_batch *batch)
+static void end_purge(struct account *a, struct store_batch *batch)
 {
-        struct reader r = READER(buffer_span(&a->chore.octets));
         char key[ACCOUNT_KEY_MAX];
 
+        store_delete(batch, account_key(key, 'l', a->chore.mailbox_id));
+        a->purged_count--;
+        memmove(a->purged, a->purged + 1, a->purged_count * sizeof a->purged[0]);
+}
+
+/* Without memory the batch has failed already, or the message is not kept. */
+static void purge(struct account *a, struct store_batch *batch)
+{
+        const struct purged *p = a->purged;
+        struct reader r = READER(buffer_span(&a->chore.octets));
+        struct kept_page kept;
+
         if (r.rest.len == 0) {
-                store_delete(batch, account_key(key, 'l', a->chore.mailbox_id));
-                a->purged_count--;
-                memmove(a->purged, a->purged + 1, a->purged_count * sizeof(uint64_t));
+                end_purge(a, batch);
                 return;
         }
+        account_keep_begin(&kept, p->id, span_make(p->name, p->name_len));
         while (r.rest.len && !r.failed) {
                 struct message_entry entry;
                 struct reader run;
@@ -256,9 +317,34 @@ static void purge(struct account *a, struct store_batch *batch)
                 store_delete(batch, read_octets(&r, STORE_KEY_MAX));
                 run = READER(read_octets(&r, STORE_VALUE_MAX));
                 while (run.rest.len && account_decode_entry(&run, &entry) == 0)
-                        if (entry.blob_id)
+                        if (!p->name_len || account_keep(a, &kept, &entry, batch) < 0)
                                 store_blob_reference(batch, entry.blob_id, -1);
         }
+        account_keep_end(a, &kept, batch);
+}
+
+static void expire(struct account *a, struct store_batch *batch)
+{
+        struct reader r = READER(buffer_span(&a->chore.octets));
+
+        while (r.rest.len && !r.failed) {
+                const struct span key = read_octets(&r, STORE_KEY_MAX);
+                const struct store_entry e = {key, read_octets(&r, STORE_VALUE_MAX)};
+                struct message_entry entry;
+                struct reader entries;
+                struct kept_key place;
+                struct span name;
+
+                store_delete(batch, key);
+                if (account_kept_decode(&e, &place, &name, &entries) < 0)
+                        continue;
+                while (entries.rest.len && account_decode_entry(&entries, &entry) == 0) {
+                        store_blob_reference(batch, entry.blob_id, -1);
+                        a->kept_count--;
+                        a->kept_size -= entry.size;
+                }
+        }
+        account_put_kept(a, batch);
 }
 
 static bool is_ready(const struct account *a)
@@ -286,8 +372,10 @@ void account_do_chores(struct account *a, struct store_batch *batch)
                 fold(a, batch);
         else if (a->chore.kind == CHORE_SWEEP)
                 sweep(a, batch);
-        else
+        else if (a->chore.kind == CHORE_PURGE)
                 purge(a, batch);
+        else
+                expire(a, batch);
         a->chore_sequence = a->sequence;
         drop(a);
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "store/account.h"
+#include "store/batch.h"
 
 /* ---- subscriptions ---------------------------------------------------------- */
 
@@ -82,6 +83,25 @@ size_t account_subscriptions(const struct account *a, struct span *ret, size_t r
         return a->subscription_count;
 }
 
+/* ---- deleted mailboxes -------------------------------------------------------- */
+
+struct purged *account_add_purged(struct account *a, uint64_t id, struct span name)
+{
+        struct purged *grown = reallocarray(a->purged, a->purged_count + 1, sizeof *grown);
+        struct purged *p;
+
+        if (!grown)
+                return NULL;
+        a->purged = grown;
+        p = &a->purged[a->purged_count++];
+        *p = (struct purged) {.id = id};
+        if (name.len && name.len <= sizeof p->name) {
+                memcpy(p->name, name.p, name.len);
+                p->name_len = name.len;
+        }
+        return p;
+}
+
 /* ---- special uses ----------------------------------------------------------- */
 
 int account_set_special_use(struct account *a, struct span name, uint32_t special_use,
@@ -141,7 +161,8 @@ static void put_keywords(const struct mailbox *b, struct store_batch *batch)
         char key[ACCOUNT_KEY_MAX];
 
         for (unsigned i = 0; i < b->keywords->count; i++)
-                (void) write_octets(&value, b->keywords->names[i]); /* all of them fit */
+                if (write_octets(&value, b->keywords->names[i]) < 0) /* all of them fit */
+                        batch->error = -ENOMEM;
         store_put(batch, account_key(key, 'k', b->id), buffer_span(&value));
         buffer_done(&value);
 }

@@ -265,7 +265,6 @@ int account_delete_mailbox(struct account *a, struct span name, struct store_bat
 {
         char octets[ACCOUNT_NAME_MAX], key[ACCOUNT_KEY_MAX];
         struct mailbox *b = NULL;
-        uint64_t *purged;
 
         if (account_normalize(name, octets, &name) == 0)
                 b = account_find_name(a, name);
@@ -273,18 +272,16 @@ int account_delete_mailbox(struct account *a, struct span name, struct store_bat
                 return -ENOENT;
         if (span_equal(name, SPAN_LITERAL("INBOX")))
                 return -EINVAL; /* RFC 9051 section 6.3.5 */
-        purged = realloc(a->purged, (a->purged_count + 1) * sizeof(uint64_t));
-        if (!purged)
+        if (!account_add_purged(a, b->id, name))
                 return -ENOMEM;
-        a->purged = purged;
-        a->purged[a->purged_count++] = b->id;
         store_delete(batch, account_key(key, 'n', b->id));
         if (b->special_use)
                 store_delete(batch, account_key(key, 'i', b->id));
         if (b->keywords)
                 store_delete(batch, account_key(key, 'k', b->id));
         store_delete(batch, account_key(key, 'm', b->id));
-        store_put(batch, account_key(key, 'l', b->id), span_make(NULL, 0));
+        store_put(batch, account_key(key, 'l', b->id), name);
+        account_drop_gone(b, batch);
         account_note_deleted(a, b);
         account_remove_box(a, b);
         return 0;

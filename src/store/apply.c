@@ -68,6 +68,7 @@ void apply_begin_commit(struct apply *a)
         overlay_mark(&a->overlay);
         a->blob_mark = a->blob_count;
         a->undo_count = 0;
+        a->touched_count = 0;
 }
 
 void apply_abort_commit(struct apply *a)
@@ -80,7 +81,11 @@ void apply_abort_commit(struct apply *a)
                 a->blobs[u->index].place = u->place;
         }
         a->blob_count = a->blob_mark;
-        memset(a->cache, 0, sizeof a->cache);
+        if (a->touched_count > APPLY_TOUCHED)
+                memset(a->cache, 0, sizeof a->cache);
+        else
+                while (a->touched_count)
+                        a->cache[a->touched[--a->touched_count]] = (struct apply_cached) {0};
 }
 
 /* ---- sequences --------------------------------------------------------- */
@@ -91,6 +96,17 @@ static struct apply_cached *cached(struct apply *a, const struct partition *p)
 
         memcpy(&word, p->octets + 8, sizeof word);
         return &a->cache[word % APPLY_CACHE];
+}
+
+static void set_cached(struct apply *a, const struct partition *p, uint64_t sequence)
+{
+        struct apply_cached *c = cached(a, p);
+
+        *c = (struct apply_cached) {*p, sequence};
+        if (a->touched_count < APPLY_TOUCHED)
+                a->touched[a->touched_count] = (size_t) (c - a->cache);
+        if (a->touched_count <= APPLY_TOUCHED)
+                a->touched_count++;
 }
 
 static bool is_same(const struct partition *a, const struct partition *b)
@@ -128,7 +144,7 @@ static int find_sequence(struct apply *a, struct span key, const struct partitio
 }
 
 /* The cache is ahead of the index while a group is under way; a commit that is
- * taken back empties it. */
+ * taken back empties what it touched. */
 static int advance_sequence(struct apply *a, const struct partition *p, uint64_t expected,
                             uint64_t *ret_sequence)
 {
@@ -149,7 +165,7 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
         if (r == 0 && sequence == 1) /* its first */
                 r = index_put(a->index, keys_of_listed(key_octets, p), span_make(NULL, 0));
         if (r == 0)
-                *cached(a, p) = (struct apply_cached) {*p, sequence};
+                set_cached(a, p, sequence);
         *ret_sequence = sequence;
         return r;
 }

@@ -20,7 +20,10 @@
 #include "store/index.h"
 #include "store/overlay.h"
 
-enum { APPLY_CACHE = 8192 };
+enum {
+        APPLY_CACHE = 128 * 1024, /* memory is taken as partitions are met */
+        APPLY_TOUCHED = 64,
+};
 
 enum { BLOB_IN_SEGMENT = 1, BLOB_IN_FILE = 2 };
 
@@ -53,6 +56,8 @@ struct apply {
         size_t undo_count, undo_room;
         struct buffer scratch;
         uint64_t newest[ID_MAKERS]; /* no blob of that maker has a greater id */
+        size_t touched[APPLY_TOUCHED]; /* of the cache, by the commit under way */
+        size_t touched_count;          /* more than fit: any */
         struct apply_cached cache[APPLY_CACHE];
 };
 

@@ -40,6 +40,7 @@ struct store_driver {
         int (*blob_lend)(struct store *s, uint64_t blob_id, int *ret_fd);
         void (*blob_return)(struct store *s, uint64_t blob_id);
         int (*blob_open)(struct store *s, uint64_t blob_id, int *ret_fd, uint64_t *ret_size);
+        int (*segment_open)(struct store *s, uint64_t segment, int *ret_fd); /* or NULL */
         void (*backup_end)(struct store *s); /* or NULL */
         void (*metrics)(const struct store *s, struct store_metrics *ret);
 };

@@ -26,6 +26,7 @@ struct index_range {
         struct span from, to; /* from <= key < to */
         bool is_reverse;      /* greatest key first */
         bool is_once;         /* not worth keeping in memory */
+        size_t limit;         /* the scan ends after so many entries; 0: when the visitor says */
         void (*begun)(void *arg); /* called once it is settled which moment shows; or NULL */
         void *begun_arg;
 };

@@ -7,8 +7,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/hash.h"
-#include "base/list.h"
-#include "base/table.h"
+#include "store/index_level.h"
 
 /*   put, remove ──► ops ──write──► waiting ──start──► pushing ──thread──► below
  *
@@ -30,41 +29,13 @@ enum {
         WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
         OVERRUN = 4,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
-        HEAD_OCTETS = 17,                /* of a key: its letter and partition */
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
 
-/* What waits for one partition: a scan of it need not look at the others. */
-struct head {
-        struct table_node by_octets;
-        struct list_node entries;
-        size_t count;
-        char octets[HEAD_OCTETS];
-};
-
-struct entry {
-        struct table_node by_key;
-        struct list_node node; /* in order of arrival */
-        struct list_node by_head;
-        struct head *head; /* NULL: a short key */
-        bool is_new;           /* below has no such key */
-        bool is_removed;
-        uint32_t key_len, value_len;
-        char octets[]; /* key, value */
-};
-
-struct level {
-        struct table entries, heads;
-        struct list_node order;
-        size_t bytes;
-        uint64_t since_us; /* of the oldest */
-};
-
 struct behind {
         struct index index;
         struct index *below;
-        uint64_t seed;
         struct buffer ops; /* collected, not yet written */
         size_t ops_mark;
         bool has_range;
@@ -81,137 +52,11 @@ static struct behind *behind_of(struct index *i)
         return (struct behind *) (void *) i;
 }
 
-/* ---- levels ------------------------------------------------------------- */
-
-static struct span key_of(const struct entry *e)
-{
-        return span_make(e->octets, e->key_len);
-}
-
-static struct span value_of(const struct entry *e)
-{
-        return span_make(e->octets + e->key_len, e->value_len);
-}
-
-static struct entry *level_find(const struct level *level, struct span key, uint64_t hash)
-{
-        struct table_node *n = table_first(&level->entries, hash);
-
-        for (; n; n = table_next(n)) {
-                struct entry *e = TABLE_OBJECT(n, struct entry, by_key);
-
-                if (span_equal(key_of(e), key))
-                        return e;
-        }
-        return NULL;
-}
-
-static struct head *find_head(const struct level *level, struct span key, uint64_t hash)
-{
-        struct table_node *n = table_first(&level->heads, hash);
-
-        while (n && memcmp(TABLE_OBJECT(n, struct head, by_octets)->octets, key.p,
-                           HEAD_OCTETS) != 0)
-                n = table_next(n);
-        return n ? TABLE_OBJECT(n, struct head, by_octets) : NULL;
-}
-
-static uint64_t head_hash(const struct behind *b, struct span key)
-{
-        return hash_span(span_first(key, HEAD_OCTETS), b->seed);
-}
-
-/* Lists the entry below its head, which is made when it is the first. */
-static int add_to_head(struct behind *b, struct level *level, struct entry *e, struct span key)
-{
-        const uint64_t hash = key.len < HEAD_OCTETS ? 0 : head_hash(b, key);
-
-        e->head = NULL;
-        if (key.len < HEAD_OCTETS)
-                return 0;
-        e->head = find_head(level, key, hash);
-        if (!e->head) {
-                e->head = malloc(sizeof *e->head);
-                if (!e->head || table_add(&level->heads, &e->head->by_octets, hash) < 0) {
-                        free(e->head);
-                        return -ENOMEM;
-                }
-                list_init(&e->head->entries);
-                e->head->count = 0;
-                memcpy(e->head->octets, key.p, HEAD_OCTETS);
-        }
-        list_append(&e->head->entries, &e->by_head);
-        e->head->count++;
-        return 0;
-}
-
-static void leave_head(struct entry *e)
-{
-        if (!e->head)
-                return;
-        list_remove(&e->by_head);
-        e->head->count--;
-}
-
-static void level_drop(struct level *level, struct entry *e)
-{
-        leave_head(e);
-        table_remove(&level->entries, &e->by_key);
-        list_remove(&e->node);
-        level->bytes -= sizeof *e + e->key_len + e->value_len;
-        free(e);
-}
-
-static int level_add(struct behind *b, struct level *level, struct span key, struct span value,
-                     struct entry **ret)
-{
-        struct entry *e = malloc(sizeof *e + key.len + value.len);
-
-        if (!e || add_to_head(b, level, e, key) < 0) {
-                free(e);
-                return -ENOMEM;
-        }
-        if (table_add(&level->entries, &e->by_key, hash_span(key, b->seed)) < 0) {
-                leave_head(e);
-                free(e);
-                return -ENOMEM;
-        }
-        e->is_new = e->is_removed = false;
-        e->key_len = (uint32_t) key.len;
-        e->value_len = (uint32_t) value.len;
-        memcpy(e->octets, key.p, key.len);
-        if (value.len)
-                memcpy(e->octets + key.len, value.p, value.len);
-        if (level->entries.count == 1)
-                level->since_us = clock_monotonic_us();
-        list_append(&level->order, &e->node);
-        level->bytes += sizeof *e + key.len + value.len;
-        *ret = e;
-        return 0;
-}
-
-static void free_head(struct table_node *node, void *arg)
-{
-        (void) arg;
-        free(TABLE_OBJECT(node, struct head, by_octets));
-}
-
-static void level_clear(struct level *level)
-{
-        struct list_node *node;
-
-        while ((node = list_take_first(&level->order)))
-                free(LIST_OBJECT(node, struct entry, node));
-        table_done(&level->entries);
-        table_visit(&level->heads, free_head, NULL);
-        table_done(&level->heads);
-        level->bytes = 0;
-}
+/* ---- what waits --------------------------------------------------------- */
 
 static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
 {
-        const uint64_t hash = hash_span(key, b->seed);
-        struct entry *old = level_find(&b->waiting, key, hash), *e;
+        struct level_entry *old = level_find(&b->waiting, key), *e;
         int r;
 
         if (old && !old->is_removed && old->value_len == value.len) {
@@ -223,7 +68,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
                 is_new = old->is_new;
                 level_drop(&b->waiting, old);
         }
-        r = level_add(b, &b->waiting, key, value, &e);
+        r = level_add(&b->waiting, key, value, &e);
         if (r == 0)
                 e->is_new = is_new;
         return r;
@@ -231,8 +76,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
 
 static int wait_remove(struct behind *b, struct span key)
 {
-        const uint64_t hash = hash_span(key, b->seed);
-        struct entry *e = level_find(&b->waiting, key, hash);
+        struct level_entry *e = level_find(&b->waiting, key);
         int r;
 
         if (e && e->is_new) { /* it never was below, and never will be */
@@ -241,7 +85,7 @@ static int wait_remove(struct behind *b, struct span key)
         }
         if (e)
                 level_drop(&b->waiting, e);
-        r = level_add(b, &b->waiting, key, span_make(NULL, 0), &e);
+        r = level_add(&b->waiting, key, span_make(NULL, 0), &e);
         if (r == 0)
                 e->is_removed = true;
         return r;
@@ -249,57 +93,33 @@ static int wait_remove(struct behind *b, struct span key)
 
 /* ---- pushing ------------------------------------------------------------ */
 
-static int compare_keys(struct span a, struct span b)
-{
-        const size_t len = a.len < b.len ? a.len : b.len;
-        const int c = len ? memcmp(a.p, b.p, len) : 0;
-
-        return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static int by_key(const void *a, const void *b)
 {
-        return compare_keys(key_of(*(const struct entry *const *) a),
-                            key_of(*(const struct entry *const *) b));
+        return level_compare(level_key(*(const struct level_entry *const *) a),
+                             level_key(*(const struct level_entry *const *) b));
 }
 
 /* In the order of the keys: the engine's own structure is walked once, not
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        const struct entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
+        const struct level_entry **list = malloc((b->pushing.entries.count + 1) * sizeof *list);
         size_t count = 0;
         int r = list ? 0 : -ENOMEM;
 
         LIST_FOR_EACH (node, &b->pushing.order)
                 if (list)
-                        list[count++] = LIST_OBJECT(node, struct entry, node);
+                        list[count++] = LIST_OBJECT(node, struct level_entry, node);
         if (list)
                 qsort(list, count, sizeof *list, by_key);
-        for (size_t i = 0; i < count && r == 0; i++)
-                r = list[i]->is_removed ? index_remove(b->below, key_of(list[i]))
-                                        : index_put(b->below, key_of(list[i]), value_of(list[i]));
+        for (size_t i = 0; i < count && r == 0; i++) {
+                const struct level_entry *e = list[i];
+
+                r = e->is_removed ? index_remove(b->below, level_key(e))
+                                  : index_put(b->below, level_key(e), level_value(e));
+        }
         free(list);
         return r;
-}
-
-static void swap_levels(struct behind *b)
-{
-        const struct level taken = b->waiting;
-
-        /* The heads of both lists lie in the struct: what hangs on them moves. */
-        list_init(&b->pushing.order);
-        if (!list_is_empty(&b->waiting.order)) {
-                b->pushing.order = taken.order;
-                b->pushing.order.next->previous = &b->pushing.order;
-                b->pushing.order.previous->next = &b->pushing.order;
-        }
-        b->pushing.entries = taken.entries;
-        b->pushing.heads = taken.heads;
-        b->pushing.bytes = taken.bytes;
-        list_init(&b->waiting.order);
-        b->waiting.entries = b->waiting.heads = TABLE_INIT;
-        b->waiting.bytes = 0;
 }
 
 /* A failure leaves the engine broken, as index.h says. */
@@ -341,7 +161,7 @@ static void start_push(struct behind *b)
         wait_for_push(b);
         if (b->waiting.entries.count == 0)
                 return;
-        swap_levels(b);
+        level_move(&b->waiting, &b->pushing);
         b->is_pushing = true;
         pthread_cond_broadcast(&b->changed);
 }
@@ -537,47 +357,49 @@ static int behind_flush(struct index *i)
 static int behind_get(struct index *i, struct span key, bool may_block, struct buffer *ret_value)
 {
         struct behind *b = behind_of(i);
-        const uint64_t hash = hash_span(key, b->seed);
-        const struct entry *e;
+        const struct level_entry *e;
         int r = 1;
 
         pthread_mutex_lock(&b->lock);
-        e = level_find(&b->waiting, key, hash);
+        e = level_find(&b->waiting, key);
         if (!e)
-                e = level_find(&b->pushing, key, hash);
+                e = level_find(&b->pushing, key);
         if (e && e->is_removed) {
                 r = -ENOENT;
         } else if (e) {
                 buffer_clear(ret_value);
-                r = buffer_append_span(ret_value, value_of(e));
+                r = buffer_append_span(ret_value, level_value(e));
         }
         pthread_mutex_unlock(&b->lock);
         /* Between the unlock and this, what waits may have moved below: found there. */
         return r <= 0 ? r : index_get(b->below, key, may_block, ret_value);
 }
 
-/* What waits is a heap, its root the next of the scan: a page takes a few of
- * many, and need not sort them all. */
+/* What waits is a heap, its root the next of the scan; or, of one partition, a list in
+ * the order of the scan. */
 struct merge {
-        const struct entry **heap; /* count of them; behind those the ones that were taken */
-        size_t count, all;
+        const struct level_entry **heap; /* count of them; behind those the ones that were taken */
+        size_t count, all, room;
+        size_t at; /* in the list */
+        bool is_list;
         bool are_copies;
         bool is_reverse, has_ended;
         int result;
+        size_t given, given_max; /* entries; 0: the visitor says */
         index_visit_fn *visit;
         void *arg;
 };
 
 static bool give(struct merge *m, struct span key, struct span value)
 {
-        if (!m->has_ended && !m->visit(m->arg, key, value))
+        if (!m->has_ended && (!m->visit(m->arg, key, value) || ++m->given == m->given_max))
                 m->has_ended = true;
         return !m->has_ended;
 }
 
 static bool comes_before(const struct merge *m, size_t a, size_t b)
 {
-        const int c = compare_keys(key_of(m->heap[a]), key_of(m->heap[b]));
+        const int c = level_compare(level_key(m->heap[a]), level_key(m->heap[b]));
 
         return m->is_reverse ? c > 0 : c < 0;
 }
@@ -586,7 +408,7 @@ static void sift_down(struct merge *m, size_t i)
 {
         for (;;) {
                 size_t first = i;
-                const struct entry *e = m->heap[i];
+                const struct level_entry *e = m->heap[i];
 
                 for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < m->count; child++)
                         if (comes_before(m, child, first))
@@ -599,11 +421,21 @@ static void sift_down(struct merge *m, size_t i)
         }
 }
 
-static const struct entry *take_next(struct merge *m)
+static const struct level_entry *next_of(const struct merge *m)
 {
-        const struct entry *e = m->heap[0];
+        return m->heap[m->at];
+}
 
-        m->heap[0] = m->heap[--m->count];
+static const struct level_entry *take_next(struct merge *m)
+{
+        const struct level_entry *e = next_of(m);
+
+        m->count--;
+        if (m->is_list) {
+                m->at++;
+                return e;
+        }
+        m->heap[0] = m->heap[m->count];
         m->heap[m->count] = e;
         sift_down(m, 0);
         return e;
@@ -613,14 +445,14 @@ static const struct entry *take_next(struct merge *m)
 static bool give_until(struct merge *m, struct span key)
 {
         while (m->count && !m->has_ended) {
-                const struct entry *e = m->heap[0];
-                const int c = compare_keys(key_of(e), key) * (m->is_reverse ? -1 : 1);
+                const struct level_entry *e = next_of(m);
+                const int c = level_compare(level_key(e), key) * (m->is_reverse ? -1 : 1);
 
                 if (c > 0)
                         return false;
                 take_next(m);
                 if (!e->is_removed)
-                        give(m, key_of(e), value_of(e));
+                        give(m, level_key(e), level_value(e));
                 if (c == 0)
                         return true;
         }
@@ -638,79 +470,105 @@ static bool visit_below(void *arg, struct span key, struct span value)
 
 static bool is_within(const struct index_range *range, struct span key)
 {
-        return compare_keys(key, range->from) >= 0 && compare_keys(key, range->to) < 0;
+        return level_compare(key, range->from) >= 0 && level_compare(key, range->to) < 0;
 }
 
-static void add_entry(struct behind *b, const struct level *level, const struct entry *e,
-                      const struct index_range *range, struct merge *m)
+static int add_entry(struct merge *m, const struct level_entry *e)
 {
-        struct entry *copy = NULL;
+        struct level_entry *copy = NULL;
 
-        if (!is_within(range, key_of(e)))
-                return;
-        if (level == &b->pushing &&
-            level_find(&b->waiting, key_of(e), hash_span(key_of(e), b->seed)))
-                return;
+        if (m->count == m->room) {
+                const size_t room = m->room ? m->room * 2 : 64;
+                const struct level_entry **heap = realloc(m->heap, room * sizeof *heap);
+
+                if (!heap)
+                        return -ENOMEM;
+                m->heap = heap;
+                m->room = room;
+        }
         if (m->are_copies) {
                 copy = malloc(sizeof *e + e->key_len + e->value_len);
-                if (!copy) {
-                        m->result = -ENOMEM;
-                        return;
-                }
+                if (!copy)
+                        return -ENOMEM;
                 memcpy(copy, e, sizeof *e + e->key_len + e->value_len);
         }
         m->heap[m->count++] = copy ? copy : e;
+        m->all = m->count;
+        return 0;
 }
 
 /* Nearly always the range lies in one partition, of which little waits. */
 static bool is_of_one_head(const struct index_range *range)
 {
-        return range->from.len >= HEAD_OCTETS && range->to.len >= HEAD_OCTETS &&
-               memcmp(range->from.p, range->to.p, HEAD_OCTETS) == 0;
+        return range->from.len >= LEVEL_HEAD_OCTETS && range->to.len >= LEVEL_HEAD_OCTETS &&
+               memcmp(range->from.p, range->to.p, LEVEL_HEAD_OCTETS) == 0;
 }
 
-static size_t count_in(const struct behind *b, const struct level *level,
-                       const struct index_range *range)
+static int make_heap(struct behind *b, const struct level *level, const struct index_range *range,
+                     struct merge *m)
 {
-        const struct head *head;
+        int r = 0;
 
-        if (!is_of_one_head(range))
-                return level->entries.count;
-        head = find_head(level, range->from, head_hash(b, range->from));
-        return head ? head->count : 0;
-}
+        LIST_FOR_EACH (node, &level->order) {
+                const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
 
-static void add_level(struct behind *b, const struct level *level, const struct index_range *range,
-                      struct merge *m)
-{
-        const struct head *head;
-
-        if (!is_of_one_head(range)) {
-                LIST_FOR_EACH (node, &level->order)
-                        add_entry(b, level, LIST_OBJECT(node, struct entry, node), range, m);
-                return;
+                if (!is_within(range, level_key(e)) ||
+                    (level == &b->pushing &&
+                     level_find(&b->waiting, level_key(e))))
+                        continue;
+                r = add_entry(m, e);
+                if (r < 0)
+                        break;
         }
-        head = find_head(level, range->from, head_hash(b, range->from));
-        if (!head)
-                return;
-        LIST_FOR_EACH (node, &head->entries)
-                add_entry(b, level, LIST_OBJECT(node, struct entry, by_head), range, m);
+        return r;
+}
+
+/* As much as the scan can reach: all that is gone on the way, and as many others as
+ * it may give. */
+static int make_list(struct merge *m, struct level_run *waiting, struct level_run *pushing)
+{
+        size_t reached = 0;
+        int r = 0;
+
+        while (r == 0 && (!m->given_max || reached < m->given_max)) {
+                const struct level_entry *w = level_run_peek(waiting);
+                const struct level_entry *p = level_run_peek(pushing), *e;
+                const int c = !w || !p ? 0 : level_compare(level_key(w), level_key(p)) *
+                                                     (m->is_reverse ? -1 : 1);
+
+                if (!w && !p)
+                        break;
+                e = w && (!p || c <= 0) ? w : p;
+                if (e == p || (p && c == 0)) /* both have the key: what waits is newer */
+                        level_run_skip(pushing);
+                if (e == w)
+                        level_run_skip(waiting);
+                reached += !e->is_removed;
+                r = add_entry(m, e);
+        }
+        return r;
 }
 
 static int start_merge(struct behind *b, const struct index_range *range, struct merge *m)
 {
-        const size_t most = count_in(b, &b->waiting, range) + count_in(b, &b->pushing, range);
+        struct level_run waiting, pushing;
+        int r;
 
         m->is_reverse = range->is_reverse;
-        m->heap = malloc((most + 1) * sizeof *m->heap);
-        if (!m->heap)
-                return -ENOMEM;
-        add_level(b, &b->waiting, range, m);
-        add_level(b, &b->pushing, range, m);
-        m->all = m->count;
+        m->given_max = range->limit;
+        m->is_list = is_of_one_head(range);
+        if (m->is_list) {
+                r = level_run_init(&b->waiting, range, &waiting);
+                if (r == 0)
+                        r = level_run_init(&b->pushing, range, &pushing);
+                return r == 0 ? make_list(m, &waiting, &pushing) : r;
+        }
+        r = make_heap(b, &b->waiting, range, m);
+        if (r == 0)
+                r = make_heap(b, &b->pushing, range, m);
         for (size_t i = m->count / 2; i-- > 0;)
                 sift_down(m, i);
-        return m->result;
+        return r;
 }
 
 static void unlock(void *arg)
@@ -739,15 +597,15 @@ static int behind_scan(struct index *i, const struct index_range *range, bool ma
         else if (may_block)
                 pthread_mutex_unlock(&b->lock);
         while (r == 0 && m.count && !m.has_ended) {
-                const struct entry *e = take_next(&m);
+                const struct level_entry *e = take_next(&m);
 
                 if (!e->is_removed)
-                        give(&m, key_of(e), value_of(e));
+                        give(&m, level_key(e), level_value(e));
         }
         if (!may_block)
                 pthread_mutex_unlock(&b->lock);
         for (size_t k = 0; k < m.all && may_block; k++)
-                free((struct entry *) (uintptr_t) m.heap[k]);
+                free((struct level_entry *) (uintptr_t) m.heap[k]);
         free(m.heap);
         return r;
 }
@@ -799,10 +657,9 @@ struct index *index_behind_new(struct index *below)
                 return NULL;
         b->index.driver = &driver;
         b->below = below;
-        b->seed = hash_seed();
         b->ops = BUFFER_INIT(OPS_MAX);
-        list_init(&b->waiting.order);
-        list_init(&b->pushing.order);
+        level_init(&b->waiting, hash_seed());
+        level_init(&b->pushing, hash_seed());
         pthread_mutex_init(&b->lock, NULL);
         pthread_mutex_init(&b->start_lock, NULL);
         pthread_cond_init(&b->changed, NULL);

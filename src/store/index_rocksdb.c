@@ -12,7 +12,7 @@ enum {
         WRITE_BUFFER = 8 * 1024 * 1024,
         WRITE_BUFFERS = 3,
         LEVEL_BASE = 64 * 1024 * 1024,
-        BLOCK_CACHE = 4 * 1024 * 1024,
+        BLOCK_CACHE = 64 * 1024 * 1024, /* as it fills: 100,000 accounts */
         OPEN_FILES = 128,
         LOG_LEVEL_FATAL = 4,
         TIER_CACHE_ONLY = 1,

@@ -76,6 +76,7 @@ struct local {
         _Atomic uint64_t applied, commit_count, group_count, free_bytes;
         char failure[256]; /* written before has_failed is set, and never again */
         _Atomic bool has_failed, is_full, is_exhausted, has_held;
+        _Atomic bool is_resting; /* the helper looks around seldom: the next commit wakes it */
         pthread_t sync_thread, helper_thread, reader_threads[LOCAL_READERS];
         bool has_sync_thread, has_helper_thread;
         int reader_count;

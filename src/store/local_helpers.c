@@ -6,6 +6,7 @@
 
 enum {
         CHORES_EVERY_US = 1000 * 1000,
+        CHORES_IDLE_US = 4 * 1000 * 1000, /* where nothing was committed meanwhile */
         RECLAIM_EVERY_US = 10 * 1000 * 1000,
         RECLAIM_PAUSE_US = 1000, /* between two pieces of moving */
         READ_AT_ONCE = 8, /* questions a reader takes: they come in rows, and wake the loop once */
@@ -71,12 +72,16 @@ static void wait_for_chores(struct local *l, uint64_t us)
 void *local_helper_run(void *local)
 {
         struct local *l = local;
-        uint64_t reclaimed_at_us = clock_monotonic_us(), emptied;
-        bool is_closing = false, has_more = false;
+        uint64_t reclaimed_at_us = clock_monotonic_us(), pause_us = CHORES_EVERY_US, emptied;
+        bool is_closing = false;
 
         while (!is_closing) {
-                wait_for_chores(l, has_more ? RECLAIM_PAUSE_US : CHORES_EVERY_US);
-                has_more = false;
+                const uint64_t commits = atomic_load(&l->commit_count);
+
+                atomic_store(&l->is_resting, pause_us == CHORES_IDLE_US);
+                wait_for_chores(l, pause_us);
+                pause_us = commits == atomic_load(&l->commit_count) ? CHORES_IDLE_US
+                                                                    : CHORES_EVERY_US;
                 pthread_mutex_lock(&l->mutex);
                 is_closing = l->is_closing;
                 pthread_mutex_unlock(&l->mutex);
@@ -92,7 +97,8 @@ void *local_helper_run(void *local)
                 local_checkpoint(l);
                 local_prepare(l);
                 emptied = l->reclaim.segment;
-                has_more = local_reclaim(l);
+                if (local_reclaim(l))
+                        pause_us = RECLAIM_PAUSE_US;
                 if (emptied && !l->reclaim.segment)
                         reclaimed_at_us = 0;
                 reclaim(l, &reclaimed_at_us);
@@ -163,6 +169,25 @@ static void answer_blob(struct local *l, struct query *q)
                 q->result = -EBADMSG;
 }
 
+/* Those that lie in a segment of mail; what is in the queue is not for others. */
+static void answer_places(struct local *l, struct query *q)
+{
+        struct store_place *places = query_places(q);
+
+        for (size_t i = 0; i < q->limit; i++) {
+                struct store_place *p = &places[i];
+                struct blob_place found;
+
+                if (apply_find_blob(l->index, p->blob_id, true, &q->octets, &found) < 0 ||
+                    found.kind != BLOB_IN_SEGMENT || !log_is_mail(&l->log, found.segment))
+                        continue;
+                p->segment = found.segment;
+                p->offset = found.offset;
+                p->size = found.size;
+                p->checksum = found.checksum;
+        }
+}
+
 static bool give(void *arg, struct span text)
 {
         struct query *q = arg;
@@ -180,6 +205,8 @@ void local_answer(struct local *l, struct query *q)
                         q->result = r;
         } else if (q->kind == QUERY_BLOB) {
                 answer_blob(l, q);
+        } else if (q->kind == QUERY_PLACES) {
+                answer_places(l, q);
         } else if (q->kind == QUERY_TRACE) {
                 const int r = q->limit ? trace_find(l->trace, q->number, give, q) : 0;
 

@@ -327,7 +327,7 @@ void *local_sync_run(void *local)
                 take_group(l, &group, sizes);
                 pthread_mutex_unlock(&l->mutex);
                 run_group(l, &group, sizes);
-                if (is_segment_wanted(l)) {
+                if (is_segment_wanted(l) || atomic_exchange(&l->is_resting, false)) {
                         pthread_mutex_lock(&l->mutex);
                         pthread_cond_signal(&l->has_chores);
                         pthread_mutex_unlock(&l->mutex);

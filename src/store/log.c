@@ -388,6 +388,32 @@ int log_read(struct log *l, uint64_t segment, uint64_t offset, void *out, size_t
         return (size_t) got == n ? 0 : -EBADMSG;
 }
 
+bool log_is_mail(struct log *l, uint64_t segment)
+{
+        const struct segment *s;
+        bool is_mail;
+
+        pthread_mutex_lock(&l->mutex);
+        s = log_segment(l, segment);
+        is_mail = s && s->stream == LOG_MAIL;
+        pthread_mutex_unlock(&l->mutex);
+        return is_mail;
+}
+
+int log_open_mail(struct log *l, uint64_t segment)
+{
+        char path[LOG_PATH_MAX];
+        const struct segment *s;
+        int r = -ENOENT;
+
+        pthread_mutex_lock(&l->mutex);
+        s = log_segment(l, segment);
+        if (s && s->stream == LOG_MAIL)
+                r = io_open(l->io, log_path(s, path), IO_READ_ONLY);
+        pthread_mutex_unlock(&l->mutex);
+        return r;
+}
+
 void log_account(struct log *l, uint64_t segment, int blobs, int64_t octets)
 {
         struct segment *s;

@@ -157,6 +157,12 @@ int log_decode_head(const struct log *l, uint64_t segment, const char *in,
 /* -ENOENT: the segment is gone. */
 int log_read(struct log *l, uint64_t segment, uint64_t offset, void *out, size_t n);
 
+/* Is it one of the stream LOG_MAIL, and there? */
+bool log_is_mail(struct log *l, uint64_t segment);
+
+/* A new file of its own for reading it, where it is one of mail. -ENOENT. */
+int log_open_mail(struct log *l, uint64_t segment);
+
 struct span log_encode_position(const struct log_position *p, char *out);
 int log_decode_position(struct reader *r, struct log_position *ret_p);
 

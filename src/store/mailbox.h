@@ -22,6 +22,16 @@ struct account;   /* one in use */
 int mailboxes_new(struct store *s, struct mailboxes **ret_m);
 struct mailboxes *mailboxes_free(struct mailboxes *m);
 
+/* How long expunged messages, and those of deleted mailboxes, can be brought
+ * back, and how many octets of them an account keeps; the oldest go first.
+ * Nothing is kept until this is said (age_us 0). What is kept already goes by
+ * the rule that stands when it is looked at. */
+struct expunge_keep {
+        uint64_t age_us; /* 0: nothing is kept */
+        uint64_t octets; /* of one account; 0: no bound */
+};
+void mailboxes_keep_expunged(struct mailboxes *m, const struct expunge_keep *keep);
+
 enum message_flag { /* RFC 9051 section 2.3.2 */
         MESSAGE_SEEN = 1,
         MESSAGE_ANSWERED = 2,
@@ -159,7 +169,15 @@ struct uid_range {
         uint32_t first, last; /* both belong to it */
 };
 
-enum account_change_kind { ACCOUNT_FLAGS, ACCOUNT_EXPUNGE, ACCOUNT_COPY, ACCOUNT_MOVE };
+enum account_change_kind {
+        ACCOUNT_FLAGS,
+        ACCOUNT_EXPUNGE,
+        ACCOUNT_COPY,
+        ACCOUNT_MOVE,
+        /* Expunged messages come back, with new UIDs and without \\Deleted, into `to`.
+         * `mailbox_id` is where they were, there or not; `uids` those they had. */
+        ACCOUNT_UNDELETE,
+};
 enum account_flags_mode { ACCOUNT_FLAGS_REPLACE, ACCOUNT_FLAGS_ADD, ACCOUNT_FLAGS_REMOVE };
 
 struct account_change {
@@ -177,10 +195,10 @@ struct account_change {
         uint64_t unchanged_since;
 
         bool only_deleted; /* EXPUNGE: those that have \Deleted */
-        struct span to;    /* COPY, MOVE: the name of the mailbox, which is there */
+        struct span to;    /* COPY, MOVE, UNDELETE: the name of the mailbox, which is there */
 };
 
-/* What was done; lives until the callback returns. COPY and MOVE: `source` and
+/* What was done; lives until the callback returns. COPY, MOVE, UNDELETE: `source` and
  * `uids` in the same order. EXPUNGE: `uids` are those that went. FLAGS: `uids`
  * are those left alone. */
 struct account_changed {
@@ -198,6 +216,46 @@ struct account_changed {
 typedef void account_change_fn(void *arg, int result, const struct account_changed *changed);
 void account_change(struct account *a, const struct account_change *c, account_change_fn *done,
                     void *arg);
+
+/* ---- what was expunged -------------------------------------------------- */
+
+/* Messages that can be brought back, oldest first: those that one batch expunged
+ * from one mailbox. `name` is what it was called then. All live until the
+ * callback returns. */
+struct kept_messages {
+        uint64_t mailbox_id, expunged_us;
+        struct span name;
+        const struct message_entry *entries;
+        size_t count; /* ≤ 256 */
+};
+struct kept_place { /* behind it to go on; all zero: from the beginning */
+        uint64_t expunged_us, mailbox_id;
+        uint32_t uid;
+};
+typedef void account_kept_fn(void *arg, int result, const struct kept_messages *list, size_t count,
+                             const struct kept_place *last, bool has_more);
+void account_list_kept(struct account *a, const struct kept_place *behind, account_kept_fn *done,
+                       void *arg);
+
+/* Which UIDs went, in the order of their modseq: everything that went at a
+ * greater modseq than `since`, and perhaps some that went before. */
+struct expunged_range {
+        uint64_t modseq;
+        uint32_t first, last;
+};
+typedef void account_expunged_fn(void *arg, int result, uint64_t since,
+                                 const struct expunged_range *list, size_t count);
+void account_expunged(struct account *a, uint64_t mailbox_id, account_expunged_fn *done, void *arg);
+
+/* Does this account keep expunged messages too long? 0 with its address; -EAGAIN:
+ * not too long; -ENOENT: none. Opens nothing. */
+typedef void account_keeps_fn(void *arg, int result, struct span address);
+void account_keeps(struct mailboxes *m, const struct partition *p, account_keeps_fn *done,
+                   void *arg);
+
+/* Some are kept too long: batches take them along as they take chores. May say
+ * yes once too often, and looks after itself then. */
+bool account_has_expired(const struct account *a);
 
 /* ---- being told -------------------------------------------------------- */
 

@@ -140,7 +140,9 @@ static int run_get(struct query *q, struct index *index, bool may_block)
 
 int query_run(struct query *q, struct index *index, bool may_block)
 {
-        const struct index_range range = {q->from, q->to, q->is_reverse};
+        const struct index_range range = {.from = q->from, .to = q->to,
+                                          .is_reverse = q->is_reverse,
+                                          .limit = q->kind == QUERY_SCAN ? q->limit + 1 : 0};
         int r;
 
         q->result = 0;
@@ -261,6 +263,9 @@ void query_done(struct query *q)
                 break;
         case QUERY_BLOB:
                 q->done.blob(q->arg, q->result, buffer_span(&q->octets), q->answer);
+                break;
+        case QUERY_PLACES:
+                q->done.places(q->arg, q->result, query_places(q), q->result < 0 ? 0 : q->limit);
                 break;
         case QUERY_TRACE:
                 done_trace(q);

@@ -12,6 +12,7 @@ enum query_kind {
         QUERY_SCAN,
         QUERY_PARTITIONS,
         QUERY_BLOB,  /* answered by the driver: query_give_octets() */
+        QUERY_PLACES, /* answered by the driver, which fills in query_places() */
         QUERY_TRACE, /* answered by the driver: query_give_entry() for each */
         QUERY_BACKUP, /* answered by the driver: query_give_file() for each */
 };
@@ -34,6 +35,7 @@ struct query {
                 store_scan_fn *scan;
                 store_partitions_fn *partitions;
                 store_blob_fn *blob;
+                store_places_fn *places;
                 store_trace_fn *trace;
                 store_backup_fn *backup;
         } done;
@@ -61,6 +63,12 @@ int query_set_range(struct query *q, struct span from, struct span to);
 /* Looks it up: 0, or -EAGAIN when the disk must be asked and `may_block` is
  * false; any other result is part of the answer. Not for BLOB and TRACE. */
 int query_run(struct query *q, struct index *index, bool may_block);
+
+/* QUERY_PLACES: `limit` of them, of which only the ids are known at first. */
+static inline struct store_place *query_places(struct query *q)
+{
+        return (struct store_place *) (void *) q->own;
+}
 
 int query_give_entry(struct query *q, struct span key, struct span value);
 

@@ -36,11 +36,15 @@ static int encode_segment_head(const struct log *l, const struct segment *s, cha
         return r;
 }
 
-static bool head_is_good(const struct log *l, const struct segment *s, const char *block)
+static int check_segment_head(const struct log *l, const struct segment *s)
 {
-        char want[LOG_BLOCK];
+        char want[LOG_BLOCK], block[LOG_BLOCK];
+        const int64_t got = io_pread(l->io, s->file, block, LOG_BLOCK, 0);
+        const int r = encode_segment_head(l, s, want);
 
-        return encode_segment_head(l, s, want) == 0 && memcmp(want, block, SEGMENT_HEAD) == 0;
+        if (r < 0 || got < 0)
+                return r < 0 ? r : (int) got;
+        return got == LOG_BLOCK && memcmp(want, block, SEGMENT_HEAD) == 0 ? 0 : -EBADMSG;
 }
 
 static int write_segment_head(struct log *l, const struct segment *s)
@@ -113,7 +117,7 @@ static bool parse_name(const char *name, uint64_t *ret_number)
 static void found(void *arg, const char *name)
 {
         struct finding *f = arg;
-        char path[LOG_PATH_MAX], block[LOG_BLOCK];
+        char path[LOG_PATH_MAX];
         struct segment *s;
         uint64_t number;
 
@@ -131,12 +135,10 @@ static void found(void *arg, const char *name)
                 return;
         s->file = io_open(f->log->io, log_path(s, path), 0);
         f->result = s->file < 0 ? s->file : 0;
-        if (f->result == 0 &&
-            (io_pread(f->log->io, s->file, block, LOG_BLOCK, 0) != LOG_BLOCK ||
-             !head_is_good(f->log, s, block))) {
+        if (f->result == 0)
+                f->result = check_segment_head(f->log, s);
+        if (f->result == -EBADMSG)
                 snprintf(f->error, 256, "%s: the head of the segment is damaged", path);
-                f->result = -EBADMSG;
-        }
         if (f->result == 0) {
                 s->size = (uint64_t) io_size(f->log->io, s->file);
                 f->result = insert(f->log, s);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "store/apply.h"
 #include "store/driver.h"
 #include "store/query.h"
 
@@ -252,6 +253,35 @@ void store_blob_read(struct store *s, uint64_t blob_id, uint64_t offset, size_t 
         q->offset = offset;
         q->limit = len;
         ask(s, q, 0);
+}
+
+void store_blob_places(struct store *s, const uint64_t *blob_ids, size_t count,
+                       store_places_fn *done, void *arg)
+{
+        struct query *q = query_new(QUERY_PLACES, NULL, arg);
+
+        if (q)
+                q->own = calloc(count + 1, sizeof(struct store_place));
+        if (!q || !q->own || count > STORE_PLACES_MAX) {
+                done(arg, count > STORE_PLACES_MAX ? -E2BIG : -ENOMEM, NULL, 0);
+                query_free(q);
+                return;
+        }
+        q->done.places = done;
+        q->limit = count;
+        for (size_t i = 0; i < count; i++)
+                query_places(q)[i].blob_id = blob_ids[i];
+        ask(s, q, 0);
+}
+
+uint64_t store_blob_checksum(struct span octets)
+{
+        return apply_checksum(octets);
+}
+
+int store_segment_open(struct store *s, uint64_t segment, int *ret_fd)
+{
+        return s->driver->segment_open ? s->driver->segment_open(s, segment, ret_fd) : -ENOENT;
 }
 
 void store_trace_find(struct store *s, struct span key, size_t limit, store_trace_fn *done,

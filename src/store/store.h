@@ -184,6 +184,27 @@ typedef void store_blob_fn(void *arg, int result, struct span octets, uint64_t b
 void store_blob_read(struct store *s, uint64_t blob_id, uint64_t offset, size_t len,
                      store_blob_fn *done, void *arg);
 
+/* Where bodies lie in the log, for a process that reads them itself from a
+ * descriptor of store_segment_open(): {blob_id, segment, offset, size, checksum};
+ * `segment` 0: it cannot be read like that (gone, a file of its own, part of the
+ * queue): store_blob_read() can tell. Bodies are moved and segments are written
+ * over at any time: what was read is the body if and only if
+ * store_blob_checksum() says so. At most STORE_PLACES_MAX; the answer is in
+ * their order. */
+enum { STORE_PLACES_MAX = 256 };
+struct store_place {
+        uint64_t blob_id, segment, offset, size, checksum;
+};
+typedef void store_places_fn(void *arg, int result, const struct store_place *places,
+                             size_t count);
+void store_blob_places(struct store *s, const uint64_t *blob_ids, size_t count,
+                       store_places_fn *done, void *arg);
+uint64_t store_blob_checksum(struct span octets);
+
+/* A read-only descriptor of a segment of mail, the caller's to close. -ENOENT:
+ * it is gone, or is none of mail, or the driver has no descriptors. */
+int store_segment_open(struct store *s, uint64_t segment, int *ret_fd);
+
 /* A file to write a large body into, O_WRONLY; the caller closes the
  * descriptor it got (it may have passed it on). Until adopted it is scratch,
  * gone after a restart. 0, -ENOSPC, -EEXIST, negative errno. */

@@ -39,6 +39,7 @@ struct checking {
         struct partition partition;
         struct box *boxes;
         size_t box_count, box_room;
+        uint64_t kept_found, kept_octets, kept_counted, kept_octets_counted; /* of this account */
         uint64_t digest; /* of the index */
         bool can_rebuild; /* there is what the index can be made from */
         struct buffer octets, scratch;
@@ -401,6 +402,13 @@ static void end_account(struct checking *c)
                               "given again", (unsigned long long) b->id,
                               key_get_u32((const char *) c->partition.octets), b->uid_last);
         }
+        if (c->kept_counted != c->kept_found || c->kept_octets_counted != c->kept_octets)
+                fault(c, "account %08x…: %llu expunged messages of %llu octets are counted, %llu "
+                      "of %llu are kept", key_get_u32((const char *) c->partition.octets),
+                      (unsigned long long) c->kept_counted,
+                      (unsigned long long) c->kept_octets_counted,
+                      (unsigned long long) c->kept_found, (unsigned long long) c->kept_octets);
+        c->kept_counted = c->kept_found = c->kept_octets = c->kept_octets_counted = 0;
         c->box_count = 0;
 }
 
@@ -429,11 +437,36 @@ static void check_messages(struct checking *c, struct box *b, struct span value,
                 b->uid_last = last;
 }
 
+static void check_kept(struct checking *c, struct span key, struct span value)
+{
+        const struct store_entry entry = {key, value};
+        struct message_entry e;
+        struct kept_key place;
+        struct span name;
+        struct reader r;
+
+        if (account_kept_decode(&entry, &place, &name, &r) < 0) {
+                fault(c, "an entry of expunged messages is damaged");
+                return;
+        }
+        while (r.rest.len && account_decode_entry(&r, &e) == 0) {
+                c->kept_found++;
+                c->kept_octets += e.size;
+                refer(c, e.blob_id, "an expunged message");
+        }
+}
+
 static void check_account_entry(struct checking *c, struct span key, struct span value)
 {
         const char letter = key.len >= 9 ? key.p[0] : 0;
         struct box *b;
 
+        if (letter == 't')
+                check_kept(c, key, value);
+        if (span_equal(key, SPAN_LITERAL("ht")) && value.len >= 24) {
+                c->kept_counted = key_get_u64(value.p);
+                c->kept_octets_counted = key_get_u64(value.p + 8);
+        }
         if (letter != 'e' && letter != 'r' && letter != 'm')
                 return;
         b = find_box(c, key_get_u64(key.p + 1));

@@ -15,6 +15,8 @@ enum { HISTORY = 120, OUTSTANDING = 7, AGE = 10, CUTS_MAX = 4000 };
 
 static const struct store_options options = {.segment_size = 64 * 1024, .directory_fd = -1};
 static const struct store_options tiny = {.segment_size = 32 * 1024, .directory_fd = -1};
+static const struct store_options quiet = {
+        .segment_size = 64 * 1024, .directory_fd = -1, .is_quiet = true};
 static const struct partition queue = {{PARTITION_QUEUE, 1}}, mail = {{PARTITION_ACCOUNT, 1}};
 
 struct run {
@@ -22,6 +24,7 @@ struct run {
         struct io *io;
         struct index *index; /* NULL: a new one for every start, filled from the log */
         struct store *store;
+        bool is_quiet; /* the helper thread rests */
         bool moves; /* what lives leaves segments that are mostly dead, at once */
         unsigned begun, done, acknowledged;
         char why[512];
@@ -300,8 +303,8 @@ static int start(struct run *run)
 
         if (!index)
                 index = index_mem_new(0);
-        r = local_open_with(run->io, index, run->moves ? &tiny : &options, run->loop, &run->store,
-                            run->why);
+        r = local_open_with(run->io, index, run->is_quiet ? &quiet : run->moves ? &tiny : &options,
+                            run->loop, &run->store, run->why);
         if (r < 0)
                 return r;
         l = (struct local *) run->store;
@@ -463,13 +466,14 @@ TEST(a_failed_sync_is_never_acknowledged)
         unsigned until;
 
         prepare(&run, false);
+        run.is_quiet = true; /* or a segment that is made ahead may meet the failure */
         CHECK(start(&run) == 0, "start");
         run_history(&run, 20);
         io_sim_fail_syncs(run.io, 1);
         run_history(&run, 40);
         CHECK(run.acknowledged == 20, "nothing after it, though later syncs would work");
         CHECK(store_state(run.store) == STORE_FAILED, "and it says so");
-        CHECK(strstr(store_failure(run.store), ": fdatasync: Input/output error"),
+        CHECK(strstr(store_failure(run.store), "Input/output error"),
               store_failure(run.store));
         crash(&run, IO_SIM_DROP, 1);
         CHECK(start(&run) == 0 && state_is_right(&run, &until), run.why);

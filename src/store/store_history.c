@@ -9,6 +9,9 @@
 #include "store/account.h"
 #include "store/store_check.h"
 
+/* Expunged messages go when there are too many octets of them. */
+static const struct expunge_keep keep = {.age_us = (uint64_t) 86400 * 1000000, .octets = 8000};
+
 enum { NAMES = 6, BODY_MAX = 6000, RUN_LIMIT = 1000, TEXT = 40 };
 
 static const char *const box_names[NAMES] = {"INBOX", "A", "B", "A/x", "C", "C/y"};
@@ -249,11 +252,13 @@ static void change_messages(struct history *h, unsigned part)
         range.first = 1 + pick(h, b->uid_next);
         range.last = range.first + pick(h, 6);
         change = (struct account_change) {
-                .kind = (enum account_change_kind) pick(h, 4), .mailbox_id = b->mailbox_id,
+                .kind = (enum account_change_kind) pick(h, 5), .mailbox_id = b->mailbox_id,
                 .uids = &range, .uid_count = 1, .mode = (enum account_flags_mode) pick(h, 3),
                 .flags = 1 << pick(h, 5), .keywords = &keyword, .keyword_count = pick(h, 2),
                 .only_deleted = pick(h, 2), .to = to->name,
         };
+        if (change.kind == ACCOUNT_UNDELETE)
+                range.first = 1;
         d = doing_new(h);
         d->part[0] = part;
         d->count = 1;
@@ -348,6 +353,7 @@ struct look {
         uint64_t *bodies; /* that were seen */
         size_t body_count, body_room;
         struct account *account;
+        struct kept_place kept_behind;
         uint64_t body_id;
 };
 
@@ -405,6 +411,37 @@ static uint64_t digest_of_box(struct look *l, const struct mailbox_status *b)
         return l->digest;
 }
 
+static void got_kept(void *arg, int result, const struct kept_messages *list, size_t count,
+                     const struct kept_place *last, bool has_more)
+{
+        struct look *l = arg;
+
+        for (size_t i = 0; i < count; i++) {
+                const uint64_t fields[] = {list[i].mailbox_id, list[i].expunged_us, list[i].count};
+
+                l->digest = hash_span(list[i].name, l->digest);
+                l->digest = hash_span(span_make((const char *) fields, sizeof fields), l->digest);
+                for (size_t k = 0; k < list[i].count; k++)
+                        see_body(l, list[i].entries[k].blob_id);
+        }
+        if (count)
+                l->kept_behind = *last;
+        l->result = result;
+        l->has_more = has_more;
+        l->is_done = true;
+}
+
+static uint64_t digest_of_kept(struct look *l)
+{
+        l->digest = 1;
+        l->kept_behind = (struct kept_place) {0};
+        do {
+                account_list_kept(l->account, &l->kept_behind, got_kept, l);
+                wait_for(l);
+        } while (l->result == 0 && l->has_more);
+        return l->digest;
+}
+
 static void got_account(void *arg, int result, struct account *a)
 {
         struct look *l = arg;
@@ -455,6 +492,7 @@ static uint64_t digest_of_account(struct look *l, struct mailboxes *m, unsigned 
         count = account_subscriptions(l->account, subscribed, 32);
         for (size_t i = 0; i < count && i < 32; i++)
                 sum += hash_span(subscribed[i], 7);
+        sum += digest_of_kept(l);
         account_release(l->account);
         return sum;
 }
@@ -511,6 +549,7 @@ void history_begin(struct history *h, uint64_t seed)
         h->next_id = 1;
         if (mailboxes_new(h->store, &h->mailboxes) < 0)
                 abort();
+        mailboxes_keep_expunged(h->mailboxes, &keep);
         for (unsigned i = 0; i < HISTORY_PARTS; i++)
                 add_version(h, i);
         for (unsigned i = 0; i < HISTORY_ACCOUNTS; i++) {
@@ -646,6 +685,7 @@ bool history_check(struct history *h, struct store *s, size_t cut)
         h->why[0] = '\0';
         if (mailboxes_new(s, &m) < 0)
                 abort();
+        mailboxes_keep_expunged(m, &keep);
         for (unsigned i = 0; i < HISTORY_PARTS && is_good; i++) {
                 const uint64_t digest = digest_of_part(&l, m, i);
 

@@ -202,6 +202,17 @@ static int local_blob_open(struct store *s, uint64_t blob_id, int *ret_fd, uint6
         return 0;
 }
 
+static int local_segment_open(struct store *s, uint64_t segment, int *ret_fd)
+{
+        struct local *l = local_of(s);
+        const int file = l->io->has_descriptors ? log_open_mail(&l->log, segment) : -ENOENT;
+
+        if (file < 0)
+                return file;
+        *ret_fd = file;
+        return 0;
+}
+
 /* ---- closing -------------------------------------------------------------- */
 
 static void stop_threads(struct local *l)
@@ -646,6 +657,7 @@ const struct store_driver store_local_driver = {
         .blob_lend = local_blob_lend,
         .blob_return = local_blob_return,
         .blob_open = local_blob_open,
+        .segment_open = local_segment_open,
         .backup_end = local_backup_end_of,
         .metrics = local_metrics,
 };

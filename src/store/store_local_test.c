@@ -270,4 +270,96 @@ TEST(room_is_given_back)
         end();
 }
 
+/* ---- bodies read by others --------------------------------------------------- */
+
+struct found {
+        bool is_done;
+        int result;
+        size_t count;
+        struct store_place places[4];
+};
+
+static void done_places(void *arg, int result, const struct store_place *places, size_t count)
+{
+        struct found *f = arg;
+
+        f->is_done = true;
+        f->result = result;
+        f->count = count;
+        if (count)
+                memcpy(f->places, places, count * sizeof *places);
+}
+
+static struct found find_places(const uint64_t *ids, size_t count)
+{
+        struct found f = {0};
+
+        store_blob_places(store, ids, count, done_places, &f);
+        while (!f.is_done)
+                loop_run_once(loop, 1000);
+        return f;
+}
+
+static bool lies_there(const struct store_place *p, struct span body)
+{
+        static char octets[200 * 1024];
+        const struct span got = span_make(octets, (size_t) p->size);
+        bool is_it;
+        int fd;
+
+        if (p->size > sizeof octets || store_segment_open(store, p->segment, &fd) < 0)
+                return false;
+        is_it = pread(fd, octets, got.len, (off_t) p->offset) == (ssize_t) got.len &&
+                (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY &&
+                store_blob_checksum(got) == p->checksum && span_equal(got, body);
+        close(fd);
+        return is_it;
+}
+
+/* Whoever holds the descriptor of a segment reads there what is the body as long
+ * as it lives, and never takes for it what was written over it. */
+TEST(bodies_of_mail_are_read_from_segments)
+{
+        static const struct partition account = {{PARTITION_ACCOUNT, 1}};
+        static char body[200 * 1024];
+        const struct span octets = {body, sizeof body}, hello = SPAN("hello");
+        const uint64_t ids[] = {1, 2, 3, 4};
+        struct store_batch *b;
+        struct found f, later;
+        int fd;
+
+        begin();
+        memset(body, 'b', sizeof body);
+        b = batch_at(&account, STORE_ANY_SEQUENCE);
+        store_blob_put(b, 1, 1, S(""), &octets, 1);
+        store_blob_put(b, 3, 1, S(""), &hello, 1);
+        CHECK(commit(b) == 0, "mail");
+        b = batch_any();
+        store_blob_put(b, 2, 1, S(""), &hello, 1);
+        CHECK(commit(b) == 0, "queue");
+
+        f = find_places(ids, 4);
+        CHECK(f.result == 0 && f.count == 4 && f.places[2].blob_id == 3, "in their order");
+        CHECK(lies_there(&f.places[0], octets) && lies_there(&f.places[2], hello), "of mail");
+        CHECK(f.places[1].segment == 0, "what is queued is not for others");
+        CHECK(f.places[3].segment == 0, "none of that id");
+        CHECK(store_segment_open(store, 4711, &fd) == -ENOENT, "no such segment");
+        CHECK(find_places(ids, 0).count == 0, "none asked for");
+
+        for (uint64_t i = 10; i <= 400; i++) { /* until its segment is used again */
+                b = batch_at(&account, STORE_ANY_SEQUENCE);
+                memset(body, (int) i, sizeof body);
+                store_blob_put(b, i, 1, S(""), &octets, 1);
+                store_blob_reference(b, i == 10 ? 1 : i - 1, -1);
+                CHECK(commit(b) == 0, "commit");
+        }
+        later = find_places(ids, 4);
+        CHECK(later.places[0].segment == 0, "it is gone");
+        memset(body, 'b', sizeof body);
+        if (f.places[2].segment != later.places[2].segment)
+                CHECK(!lies_there(&f.places[0], octets), "its place is another's");
+        CHECK(lies_there(&later.places[2], hello), "the other lives on");
+        end();
+}
+
 TEST_MAIN()

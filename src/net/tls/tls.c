@@ -216,6 +216,12 @@ int tls_context_set_client_ca(struct tls_context *c, struct span ca_pem, char *r
         return r;
 }
 
+void tls_context_ask_clients(struct tls_context *c)
+{
+        if (c->is_server)
+                SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, go_on);
+}
+
 int tls_context_set_ticket_keys(struct tls_context *c, struct span keys)
 {
         unsigned char copy[TLS_TICKET_KEYS_LEN];
@@ -230,9 +236,8 @@ int tls_context_set_ticket_keys(struct tls_context *c, struct span keys)
         return done == 1 ? 0 : -EINVAL;
 }
 
-static int64_t ends_at(const SSL_CTX *ctx)
+static int64_t ends_at(const X509 *certificate)
 {
-        const X509 *certificate = SSL_CTX_get0_certificate(ctx);
         struct tm when = {0};
 
         if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1)
@@ -242,10 +247,10 @@ static int64_t ends_at(const SSL_CTX *ctx)
 
 int64_t tls_context_ends_at(const struct tls_context *c)
 {
-        int64_t first = ends_at(c->ctx);
+        int64_t first = ends_at(SSL_CTX_get0_certificate(c->ctx));
 
         for (size_t i = 0; i < c->other_count; i++) {
-                const int64_t other = ends_at(c->others[i]->ctx);
+                const int64_t other = ends_at(SSL_CTX_get0_certificate(c->others[i]->ctx));
 
                 first = other < first ? other : first;
         }
@@ -502,6 +507,111 @@ bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len)
 
         ERR_clear_error();
         return done;
+}
+
+size_t tls_session_end_point(struct tls_session *t, unsigned char *out)
+{
+        const X509 *shown = SSL_get_certificate(t->ssl);
+        int hash = NID_undef;
+        unsigned len = 0;
+
+        if (!shown || OBJ_find_sigid_algs(X509_get_signature_nid(shown), &hash, NULL) != 1 ||
+            hash == NID_undef)
+                return 0;
+        if (hash == NID_md5 || hash == NID_sha1)
+                hash = NID_sha256;
+        if (X509_digest(shown, EVP_get_digestbynid(hash), out, &len) != 1 ||
+            len > TLS_END_POINT_MAX)
+                len = 0;
+        ERR_clear_error();
+        return len;
+}
+
+static void put_names(X509 *certificate, char out[TLS_NAMES_MAX])
+{
+        GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+        size_t len = 0;
+
+        out[0] = '\0';
+        for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+                const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+                const size_t more = name->type == GEN_DNS
+                                            ? (size_t) ASN1_STRING_length(name->d.dNSName) : 0;
+
+                if (more && len + more + 2 <= TLS_NAMES_MAX)
+                        len += (size_t) snprintf(out + len, TLS_NAMES_MAX - len, "%s%.*s",
+                                                 len ? " " : "", (int) more,
+                                                 ASN1_STRING_get0_data(name->d.dNSName));
+        }
+        GENERAL_NAMES_free(names);
+}
+
+bool tls_session_peer_certificate(struct tls_session *t, char ret_names[TLS_NAMES_MAX],
+                                  int64_t *ret_ends_at)
+{
+        X509 *certificate = SSL_get0_peer_certificate(t->ssl);
+
+        if (!certificate)
+                return false;
+        *ret_ends_at = ends_at(certificate);
+        put_names(certificate, ret_names);
+        return true;
+}
+
+bool tls_names_of(struct span pem, char ret_names[TLS_NAMES_MAX])
+{
+        STACK_OF(X509) *all = read_certificates(pem);
+        const bool is_there = sk_X509_num(all) > 0;
+
+        if (is_there)
+                put_names(sk_X509_value(all, 0), ret_names);
+        sk_X509_pop_free(all, X509_free);
+        return is_there && ret_names[0];
+}
+
+static bool has_fingerprint(const X509 *certificate, struct span wanted)
+{
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        unsigned len = 0;
+        char text[2 * EVP_MAX_MD_SIZE + 1];
+
+        if (X509_digest(certificate, EVP_sha256(), digest, &len) != 1)
+                return false;
+        for (unsigned i = 0; i < len; i++)
+                snprintf(text + 2 * i, 3, "%02x", digest[i]);
+        return span_equal(span_from_string(text), wanted);
+}
+
+static bool has_issuer(const X509 *certificate, struct span wanted)
+{
+        char name[256];
+        const int len = X509_NAME_get_text_by_NID(X509_get_issuer_name(certificate),
+                                                  NID_commonName, name, sizeof name);
+
+        return len > 0 && span_equal_nocase(span_make(name, (size_t) len), wanted);
+}
+
+bool tls_session_peer_is(struct tls_session *t, struct span wanted)
+{
+        static const struct span issuer = SPAN("issuer:");
+        X509 *certificate = SSL_get0_peer_certificate(t->ssl);
+        bool is_it;
+
+        if (!certificate)
+                return false;
+        if (wanted.len == 64 && span_find(wanted, '.') == SIZE_MAX)
+                return has_fingerprint(certificate, wanted);
+        if (SSL_get_verify_result(t->ssl) != X509_V_OK)
+                return false;
+        if (span_equal(wanted, SPAN_LITERAL("*")))
+                return true;
+        if (span_starts_with_nocase(wanted, issuer))
+                return has_issuer(certificate, span_skip(wanted, issuer.len));
+        is_it = span_find(wanted, '@') == SIZE_MAX
+                        ? X509_check_host(certificate, wanted.p, wanted.len, 0, NULL) == 1
+                        : X509_check_email(certificate, wanted.p, wanted.len, 0) == 1;
+        ERR_clear_error();
+        return is_it;
 }
 
 /* Text without NUL and controls, whatever stands in the certificate. */

@@ -25,6 +25,10 @@ int tls_context_add_certificate(struct tls_context *c, struct span pem, char *re
  * reason to refuse them. 0 or -EINVAL. */
 int tls_context_set_client_ca(struct tls_context *c, struct span ca_pem, char *ret_error);
 
+/* The same without authorities: for who looks at fingerprints alone. Does nothing to
+ * a client's context. */
+void tls_context_ask_clients(struct tls_context *c);
+
 /* The keys that session tickets are sealed with: contexts with the same ones,
  * in several processes, resume each other's sessions. TLS_TICKET_KEYS_LEN
  * random octets. 0 or -EINVAL. */
@@ -67,10 +71,32 @@ int tls_warm_up(void);
  * is not of TLS 1.3, which alone makes it sure without conditions. */
 bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len);
 
+/* Channel binding "tls-server-end-point" (RFC 5929 section 4.1) of a server's
+ * session: the hash of the certificate that it showed, into `out` of
+ * TLS_END_POINT_MAX; its length, or 0 where there is none (a certificate signed
+ * with Ed25519 has no hash to take). */
+enum { TLS_END_POINT_MAX = 64 };
+size_t tls_session_end_point(struct tls_session *t, unsigned char *out);
+
 /* The mail address that the peer's certificate names (the first rfc822Name, or
  * emailAddress of the subject), if we asked for one and an authority of ours
  * signed it. False: there is none. */
 bool tls_session_peer_address(struct tls_session *t, char *out, size_t size);
+
+/* Whether the peer's certificate is `wanted`: 64 hexadecimal digits in lower case
+ * are its SHA-256; else an authority of ours signed it, and it has the host name or
+ * mail address `wanted`, or its issuer has the common name behind "issuer:"; "*" is
+ * each such certificate. Not asked for where there is none: false, and cheap. */
+bool tls_session_peer_is(struct tls_session *t, struct span wanted);
+
+/* What the peer's certificate says: the first host names in it, separated by
+ * blanks, and when it ends, in seconds since 1970. False: it showed none. */
+enum { TLS_NAMES_MAX = 256 };
+bool tls_session_peer_certificate(struct tls_session *t, char ret_names[TLS_NAMES_MAX],
+                                  int64_t *ret_ends_at);
+
+/* The host names of the first certificate in PEM text, likewise. False: none. */
+bool tls_names_of(struct span pem, char ret_names[TLS_NAMES_MAX]);
 
 /* By what the peer was found to be the right one: "authority", "fingerprint",
  * "dane-ta", "dane-ee"; NULL where nothing was demanded. */

@@ -131,6 +131,8 @@ static int start(struct process *p)
         access_keeper_init(&a->keeper, a);
         r = timer_new(p->loop, cool, a, &a->cooling);
         if (r == 0)
+                r = access_segments_init(a);
+        if (r == 0)
                 r = timer_new(p->loop, drained, a, &a->drain);
         return r;
 }
@@ -185,6 +187,8 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"view_changes", a->counters.view_changes},
                 {"views_lost", a->counters.views_lost},
                 {"bodies", a->counters.bodies},
+                {"bodies_read", a->counters.bodies_read},
+                {"segments_open", a->segments.count},
                 {"body_octets", a->counters.body_octets},
                 {"body_bytes_held", a->body_bytes},
                 {"digests_found", a->digests.hits},

@@ -14,6 +14,7 @@
 #include "base/table.h"
 #include "process/access/access_digest.h"
 #include "process/access/access_keeper.h"
+#include "process/access/access_segment.h"
 #include "process/process.h"
 
 enum {
@@ -42,7 +43,7 @@ struct access_account {
 };
 
 struct access_counters {
-        uint64_t handed_over, refused, bodies, body_octets, view_changes, views_lost;
+        uint64_t handed_over, refused, bodies, bodies_read, body_octets, view_changes, views_lost;
 };
 
 struct access {
@@ -60,6 +61,7 @@ struct access {
         uint64_t last_view;
         size_t body_bytes;          /* of bodies in memory */
         struct access_digests digests;
+        struct access_segments segments;
         bool is_stopping;
         struct timer *drain;
         struct {

@@ -20,13 +20,25 @@ void access_body_drop(struct access_session *s, struct access_body *b)
                 return;
         if (b->is_mapped) {
                 munmap((void *) (uintptr_t) b->octets.p, b->octets.len);
-        } else if (b->octets.p) {
+        } else if (b->octets.p && !b->is_borrowed) {
                 s->access->body_bytes -= b->size;
                 free((void *) (uintptr_t) b->octets.p);
         }
         b->blob_id = 0;
         b->octets = (struct span) {0};
-        b->is_mapped = false;
+        b->is_mapped = b->is_borrowed = false;
+}
+
+void access_body_trim(struct access_session *s, struct access_body *b)
+{
+        if (!b->blob_id)
+                b->ahead = access_ahead_free(s, b->ahead);
+}
+
+void access_body_done(struct access_session *s, struct access_body *b)
+{
+        access_body_drop(s, b);
+        b->ahead = access_ahead_free(s, b->ahead);
 }
 
 void access_body_given(struct access_session *s, struct access_body *b, int result)
@@ -113,9 +125,12 @@ void access_body_ask(struct access_session *s, struct access_body *b)
                 access_body_given(s, b, -EPIPE);
 }
 
-void access_body_get(struct access_session *s, struct access_body *b, uint64_t blob_id,
-                     uint64_t size, void (*got)(struct access_session *s, int result))
+void access_body_get(struct access_session *s, struct access_body *b, uint64_t size,
+                     const struct access_row *row,
+                     void (*got)(struct access_session *s, int result))
 {
+        const uint64_t blob_id = row->blob_id;
+
         b->got = got;
         if (blob_id && b->blob_id == blob_id) {
                 got(s, 0);
@@ -126,6 +141,8 @@ void access_body_get(struct access_session *s, struct access_body *b, uint64_t b
         b->is_large = size > IPC_BLOB_PART_MAX;
         if (!blob_id)
                 got(s, -ENOENT);
-        else if (!access_ahead_take(s, b->ahead, b))
+        else if (b->is_large)
                 access_body_ask(s, b);
+        else
+                access_ahead_get(s, &b->ahead, row, b);
 }

@@ -193,9 +193,16 @@ static void got_body(struct access_session *s, int result)
         access_session_fed(s);
 }
 
+static uint64_t body_id_at(const void *view, size_t index)
+{
+        return imap_view_at(view, index)->body_id;
+}
+
 static void give_body(struct access_session *s, const struct imap_event *ev)
 {
         struct access_imap *imap = access_imap_of(s);
+        const struct imap_view *view = access_view_current(&imap->viewer);
+        struct access_row row = {.blob_id = ev->message.body_id, .body_id = body_id_at};
 
         imap->need = ev->need;
         buffer_clear(&imap->digest);
@@ -207,9 +214,11 @@ static void give_body(struct access_session *s, const struct imap_event *ev)
                 access_session_fed(s);
                 return;
         }
-        access_ahead_look(s, &imap->body.ahead, access_view_current(&imap->viewer),
-                          ev->message.uid);
-        access_body_get(s, &imap->body, ev->message.body_id, ev->message.size, got_body);
+        row.of = view;
+        row.count = view ? view->count : 0;
+        if (!view || !imap_view_message(view, ev->message.uid, &row.index))
+                row.index = SIZE_MAX;
+        access_body_get(s, &imap->body, ev->message.size, &row, got_body);
 }
 
 static void compress(struct access_session *s)
@@ -307,10 +316,8 @@ static size_t pump(struct access_session *s, struct span in)
                 used += imap_server_feed(imap->engine, span_skip(in, used), &ev);
                 if (!keeps_body(ev.kind) && imap->body.blob_id)
                         access_body_drop(s, &imap->body);
-                if (ev.kind == IMAP_EVENT_NONE) {
-                        imap->body.ahead = access_ahead_free(s, imap->body.ahead);
+                if (ev.kind == IMAP_EVENT_NONE)
                         buffer_done(&imap->digest);
-                }
                 if (ev.kind == IMAP_EVENT_NONE || ev.kind == IMAP_EVENT_WAIT)
                         break;
                 if (ev.kind == IMAP_EVENT_CLOSE)
@@ -342,6 +349,7 @@ static void shut(struct access_session *s, const char *text)
 static void trim(struct access_session *s)
 {
         imap_server_trim(access_imap_of(s)->engine);
+        access_body_trim(s, &access_imap_of(s)->body);
 }
 
 static void free_state(struct access_session *s)
@@ -350,8 +358,7 @@ static void free_state(struct access_session *s)
 
         access_view_detach(&imap->viewer);
         imap->engine = imap_server_free(imap->engine);
-        imap->body.ahead = access_ahead_free(s, imap->body.ahead);
-        access_body_drop(s, &imap->body);
+        access_body_done(s, &imap->body);
         buffer_done(&imap->digest);
         access_imap_append_clear(s);
         arena_done(&imap->arena);

@@ -69,6 +69,18 @@ static void on_blob_octets(struct channel *ch, void *arg, const union ipc_messag
         end_order(arg, m->blob_octets.query, IPC_blob_octets, m, fd);
 }
 
+static void on_places(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        (void) ch;
+        end_order(arg, m->places.query, IPC_places, m, fd);
+}
+
+static void on_segment_file(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        (void) ch;
+        end_order(arg, m->segment_file.query, IPC_segment_file, m, fd);
+}
+
 static void on_lent(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         (void) ch;
@@ -82,6 +94,15 @@ static void on_view_head(struct channel *ch, void *arg, const union ipc_message 
         (void) ch;
         (void) fd;
         access_view_on_head(k->access, &m->view_head);
+}
+
+static void on_view_expunged(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct access_keeper *k = arg;
+
+        (void) ch;
+        (void) fd;
+        access_view_on_expunged(k->access, &m->view_expunged);
 }
 
 static void on_view_page(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -159,7 +180,9 @@ static const struct channel_handler handler = {
         .on = {
                 [IPC_folder_rows] = on_folder_rows, [IPC_folder_done] = on_folder_done,
                 [IPC_change_done] = on_change_done, [IPC_blob_octets] = on_blob_octets,
+                [IPC_places] = on_places,           [IPC_segment_file] = on_segment_file,
                 [IPC_lent] = on_lent,               [IPC_view_head] = on_view_head,
+                [IPC_view_expunged] = on_view_expunged,
                 [IPC_view_page] = on_view_page,     [IPC_view_change] = on_view_change,
                 [IPC_view_gone] = on_view_gone,
         },

@@ -22,8 +22,8 @@ struct access_keeper {
 };
 
 /* `m` of `type`: folder_rows (before folder_done), folder_done, change_done,
- * blob_octets, lent; the last one of an order ends it. NULL: the keeper is gone,
- * and nobody knows whether it was done. Take *fd by setting it to -1. */
+ * blob_octets, places, segment_file, lent; the last one of an order ends it. NULL:
+ * the keeper is gone, and nobody knows whether it was done. Take *fd by setting it to -1. */
 typedef void access_answer_fn(void *arg, unsigned type, const union ipc_message *m, int *fd);
 
 void access_keeper_init(struct access_keeper *k, struct access *a);

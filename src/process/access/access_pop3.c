@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "process/access/access.h"
+#include "process/access/access_ahead.h"
 #include "process/access/access_body.h"
 #include "process/access/access_session.h"
 #include "process/access/access_view.h"
@@ -182,6 +183,21 @@ static void got_body(struct access_session *s, int result)
         access_session_fed(s);
 }
 
+static uint64_t body_id_at(const void *messages, size_t index)
+{
+        return ((const struct pop3_message *) messages)[index].body_id;
+}
+
+static void give_body(struct access_session *s, const struct pop3_event *ev)
+{
+        struct access_pop3 *pop3 = pop3_of(s);
+        struct access_row row = {.blob_id = ev->message.body_id, .body_id = body_id_at,
+                                 .index = ev->index};
+
+        row.of = pop3_server_messages(pop3->engine, &row.count);
+        access_body_get(s, &pop3->body, ev->message.size, &row, got_body);
+}
+
 static void was_deleted(void *arg, unsigned type, const union ipc_message *m, int *fd)
 {
         struct access_session *s = arg;
@@ -233,14 +249,12 @@ static void update(struct access_session *s, const struct pop3_event *ev)
 
 static void handle(struct access_session *s, const struct pop3_event *ev)
 {
-        struct access_pop3 *pop3 = pop3_of(s);
-
         switch (ev->kind) {
         case POP3_EVENT_OPEN:
                 open_drop(s);
                 break;
         case POP3_EVENT_BODY:
-                access_body_get(s, &pop3->body, ev->message.body_id, ev->message.size, got_body);
+                give_body(s, ev);
                 break;
         case POP3_EVENT_UPDATE:
                 update(s, ev);
@@ -298,6 +312,7 @@ static void shut(struct access_session *s, const char *text)
 static void trim(struct access_session *s)
 {
         pop3_server_trim(pop3_of(s)->engine);
+        access_body_trim(s, &pop3_of(s)->body);
 }
 
 static void free_state(struct access_session *s)
@@ -307,7 +322,7 @@ static void free_state(struct access_session *s)
         unlock(s);
         access_view_detach(&pop3->viewer);
         pop3->engine = pop3_server_free(pop3->engine);
-        access_body_drop(s, &pop3->body);
+        access_body_done(s, &pop3->body);
         free(pop3);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/message_row.h"
 #include "process/access/access.h"
 
 enum {
@@ -75,6 +76,7 @@ static void view_free(struct access_view *v)
         list_remove(&v->in_account);
         account->view_count--;
         v->current = imap_view_unref(v->current);
+        imap_gone_unref(v->head.gone);
         buffer_done(&v->rows);
         buffer_done(&v->changes);
         free(v);
@@ -249,12 +251,14 @@ static void set_keywords(struct access_view *v, struct ipc_items items)
         v->head.keyword_count = count;
 }
 
-static struct imap_message message_of(const struct ipc_message_row *r)
+static struct imap_message message_of(const char *row)
 {
+        const struct ipc_message_row r = ipc_get_message_row(row);
+
         return (struct imap_message) {
-                .uid = r->uid, .flags = r->flags, .keywords = r->keywords, .modseq = r->modseq,
-                .arrived_us = r->arrived_us, .saved_us = r->saved_us, .size = r->size,
-                .body_id = r->blob_id,
+                .uid = r.uid, .flags = r.flags, .keywords = r.keywords, .modseq = r.modseq,
+                .arrived_us = r.arrived_us, .saved_us = r.saved_us, .size = r.size,
+                .body_id = r.blob_id,
         };
 }
 
@@ -273,15 +277,20 @@ static int by_uid(const void *a, const void *b)
 /* Leaves one change a UID, and none that is older than what is known. */
 static size_t reduce(const struct imap_view *base, struct imap_view_change *c, size_t count)
 {
+        struct imap_finger finger = {0};
+        bool is_sorted = true;
         size_t kept = 0;
 
-        qsort(c, count, sizeof *c, by_uid);
+        for (size_t i = 1; i < count && is_sorted; i++)
+                is_sorted = by_uid(&c[i - 1], &c[i]) <= 0;
+        if (!is_sorted)
+                qsort(c, count, sizeof *c, by_uid);
         for (size_t i = 0; i < count; i++) {
                 const struct imap_message *known;
 
                 if (i + 1 < count && c[i + 1].message.uid == c[i].message.uid)
                         continue;
-                known = imap_view_message(base, c[i].message.uid, NULL);
+                known = imap_view_forward(base, &finger, c[i].message.uid);
                 if (!c[i].is_gone && known && known->modseq > c[i].message.modseq)
                         continue;
                 c[kept++] = c[i];
@@ -328,25 +337,42 @@ void access_view_on_head(struct access *a, const struct ipc_view_head *m)
                 end_viewers(v, m->status < 4096 ? -(int) m->status : -EIO);
                 return;
         }
+        imap_gone_unref(v->head.gone);
         v->head = (struct imap_view_head) {.uid_validity = m->uid_validity,
                                            .uid_next = m->uid_next,
                                            .highest_modseq = m->highest_modseq,
-                                           .mailbox_id = v->mailbox_id};
+                                           .mailbox_id = v->mailbox_id,
+                                           /* changes add to it from now on, but it is known
+                                            * only when view_expunged has come */
+                                           .gone = imap_gone_new(UINT64_MAX, NULL, 0)};
         set_keywords(v, m->keywords);
+}
+
+void access_view_on_expunged(struct access *a, const struct ipc_view_expunged *m)
+{
+        struct access_view *v = find(a, m->view);
+        struct reader each = ipc_items_read(m->ranges);
+        struct ipc_expunged e;
+
+        if (!v || !v->is_loading)
+                return;
+        if (v->head.gone)
+                v->head.gone->since = m->since;
+        while (ipc_next_expunged(&each, &e))
+                imap_gone_add(&v->head.gone, &(struct imap_gone_range) {e.modseq, e.first, e.last});
 }
 
 void access_view_on_page(struct access *a, const struct ipc_view_page *m)
 {
         struct access_view *v = find(a, m->view);
-        struct reader each = ipc_items_read(m->rows);
-        struct ipc_message_row row;
+        struct span rows = m->rows;
         struct imap_view *base;
         int r = 0;
 
         if (!v || !v->is_loading)
                 return;
-        while (r == 0 && ipc_next_message_row(&each, &row)) {
-                const struct imap_message message = message_of(&row);
+        for (; r == 0 && rows.len >= IPC_ROW_OCTETS; rows = span_skip(rows, IPC_ROW_OCTETS)) {
+                const struct imap_message message = message_of(rows.p);
 
                 r = buffer_append(&v->rows, &message, sizeof message);
         }
@@ -374,19 +400,21 @@ void access_view_on_page(struct access *a, const struct ipc_view_page *m)
 void access_view_on_change(struct access *a, const struct ipc_view_change *m)
 {
         struct access_view *v = find(a, m->view);
-        struct reader rows = ipc_items_read(m->rows), gone = ipc_items_read(m->gone);
-        struct ipc_message_row row;
+        struct reader gone = ipc_items_read(m->gone);
+        struct span rows = m->rows;
         struct ipc_uid_span s;
         int r = 0;
 
         if (!v)
                 return;
-        while (r == 0 && ipc_next_message_row(&rows, &row)) {
-                const struct imap_view_change c = {.message = message_of(&row)};
+        for (; r == 0 && rows.len >= IPC_ROW_OCTETS; rows = span_skip(rows, IPC_ROW_OCTETS)) {
+                const struct imap_view_change c = {.message = message_of(rows.p)};
 
                 r = buffer_append(&v->changes, &c, sizeof c);
         }
         while (r == 0 && ipc_next_uid_span(&gone, &s)) {
+                imap_gone_add(&v->head.gone,
+                              &(struct imap_gone_range) {m->highest_modseq, s.first, s.last});
                 for (uint64_t uid = s.first; uid <= s.last && r == 0; uid++) {
                         const struct imap_view_change c = {.message = {.uid = (uint32_t) uid},
                                                            .is_gone = true};

@@ -37,6 +37,7 @@ uint64_t access_view_mailbox_id(const struct access_viewer *v);
 
 /* What the keeper says. */
 void access_view_on_head(struct access *a, const struct ipc_view_head *m);
+void access_view_on_expunged(struct access *a, const struct ipc_view_expunged *m);
 void access_view_on_page(struct access *a, const struct ipc_view_page *m);
 void access_view_on_change(struct access *a, const struct ipc_view_change *m);
 void access_view_on_gone(struct access *a, const struct ipc_view_gone *m);

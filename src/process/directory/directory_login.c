@@ -253,7 +253,8 @@ static void step(struct login *l, struct span octets)
 static struct login *begin(struct asker *a, const struct ipc_auth_start *m, int *ret_error)
 {
         const struct sasl_facts facts = {
-                .exporter = m->exporter, .external_name = m->certificate_name,
+                .exporter = m->exporter, .end_point = m->end_point,
+                .external_name = m->certificate_name,
         };
         struct login *l = calloc(1, sizeof *l);
 

@@ -20,7 +20,8 @@ struct quota {
         struct list_node age; /* the one asked for last stands last */
         uint64_t hour, day;   /* which they are */
         uint64_t in_hour, in_day;
-        bool was_said; /* in this hour: once is enough */
+        bool was_said;     /* in this hour: once is enough */
+        bool was_told;     /* to postmaster, in this day */
         char account[USERS_ADDRESS_MAX];
 };
 
@@ -70,6 +71,7 @@ static void roll(struct quota *q, uint64_t now_us)
         if (q->day != day) {
                 q->day = day;
                 q->in_day = 0;
+                q->was_told = false;
         }
 }
 
@@ -94,6 +96,7 @@ void directory_quota_ask(struct channel *ch, void *arg, const union ipc_message 
         struct directory *d = ((struct asker *) arg)->directory;
         struct quota *q = find(d, ask->account);
         const char *why = NULL;
+        bool is_news = false;
 
         (void) fd;
         if (!q && (q = add(d, ask->account)))
@@ -103,13 +106,15 @@ void directory_quota_ask(struct channel *ch, void *arg, const union ipc_message 
                 list_append(&d->quota_ages, &q->age);
                 roll(q, clock_now_us());
                 why = judge(d->process->config, q, ask->recipients);
+                is_news = why && !q->was_told;
+                q->was_told = q->was_told || why;
         }
-        if (why && !q->was_said) {
+        if (q && why && !q->was_said) {
                 q->was_said = true;
                 log_event(LOG_WARNING, "account_over_quota", LOG_SPAN("account", ask->account),
                           LOG_U64("in_hour", q->in_hour), LOG_U64("in_day", q->in_day),
                           LOG_TEXT("text", why));
         }
         CHANNEL_SEND(ch, quota_answer, -1, .query = ask->query, .is_granted = !why,
-                     .text = span_from_string(why ? why : ""));
+                     .is_news = is_news, .text = span_from_string(why ? why : ""));
 }

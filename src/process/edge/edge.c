@@ -12,6 +12,7 @@
 #include "process/edge/edge_dnsbl.h"
 #include "process/edge/edge_front.h"
 #include "process/edge/edge_listener.h"
+#include "process/edge/edge_local.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
 #include "process/meters_area.h"
@@ -37,6 +38,8 @@ static int prepare(struct process *p)
         int r = route_warm_up();
 
         control_access_init();
+        if (r == 0)
+                r = edge_local_load();
         if (r == 0 && p->meters_fd > 0) {
                 r = meters_area_map(p->meters_fd, &shared_meters, &shared_meters_size);
                 close(p->meters_fd);

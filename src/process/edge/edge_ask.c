@@ -23,6 +23,7 @@ static struct span bare(struct span text)
         return text;
 }
 
+/* RFC 5321 section 4.1.1.7: EXPN tells where it leads, VRFY that it is. */
 static void tell(struct edge_session *s, const struct route *r, bool is_expn)
 {
         const struct span to = is_expn && r->kind == ROUTE_LOCAL ? r->account : r->rcpt_to;

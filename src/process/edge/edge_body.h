@@ -31,6 +31,7 @@ struct edge_body {
         struct span header_message_id; /* of the transaction's arena */
         int fd;             /* the lent file until all is written, or -1 */
         bool is_lent;       /* the text is in a file */
+        uint64_t written, written_back; /* octets in the file; and those the disk was given */
         uint64_t lender;    /* the keeper's generation: its successor knows nothing of it */
         int error;          /* negative errno: the text cannot be kept; -EBADMSG: it is no text */
         struct mime_convert *convert; /* what the client sends goes through it; NULL: as it is */

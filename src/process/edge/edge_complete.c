@@ -3,6 +3,15 @@
 #include "base/clock.h"
 #include "base/id.h"
 
+/* In sendmail's words. */
+static int warn(const struct edge_complete *c, struct buffer *out)
+{
+        return buffer_printf(out, "X-Authentication-Warning: %.*s: %.*s set sender to\r\n"
+                             "\t%s%.*s using -f\r\n", (int) c->hostname.len, c->hostname.p,
+                             (int) c->set_by.len, c->set_by.p, c->mail_from.len ? "" : "<>",
+                             (int) (c->mail_from.len < 900 ? c->mail_from.len : 0), c->mail_from.p);
+}
+
 int edge_complete(const struct edge_complete *c, const struct header_summary *summary,
                   struct buffer *out, struct span *ret_id)
 {
@@ -11,7 +20,9 @@ int edge_complete(const struct edge_complete *c, const struct header_summary *su
         int r = 0;
 
         *ret_id = (struct span) {0};
-        if (!summary->has_date)
+        if (c->set_by.len)
+                r = warn(c, out);
+        if (r == 0 && !summary->has_date)
                 r = buffer_printf(out, "Date: %s\r\n", clock_format_date(c->arrived_us, date));
         /* Beyond ASCII, or a whole line long, it would be no field of a header. */
         if (r == 0 && !summary->has_from && c->mail_from.len && c->mail_from.len < 900)

@@ -15,10 +15,11 @@ struct edge_complete {
         uint64_t arrived_us;
         struct span hostname;
         struct span mail_from; /* empty: no From is made up */
+        struct span set_by;    /* a local user who is somebody else; empty: nobody to warn of */
 };
 
-/* Appends the fields that `summary` has not, each with its CRLF. The id within
- * "<…>", when one was made, is in `*ret_id`, which borrows from `out`. 0, or as
- * buffer_append(). */
+/* Appends the warning, where there is cause, and the fields that `summary` has not,
+ * each with its CRLF. The id within "<…>", when one was made, is in `*ret_id`, which
+ * borrows from `out`. 0, or as buffer_append(). */
 int edge_complete(const struct edge_complete *c, const struct header_summary *summary,
                   struct buffer *out, struct span *ret_id);

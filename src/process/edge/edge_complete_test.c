@@ -51,6 +51,36 @@ TEST(what_is_missing_is_added)
         }
 }
 
+TEST(a_local_user_who_is_somebody_else_is_named)
+{
+        const struct header_summary all = {.has_date = true, .has_from = true,
+                                           .has_message_id = true};
+        static const struct {
+                const char *set_by, *mail_from, *want;
+        } rows[] = {
+                { "", "boss@example.jp", "" },
+                { "jiro", "boss@example.jp", "X-Authentication-Warning: mx1.example.jp: jiro set "
+                  "sender to\r\n\tboss@example.jp using -f\r\n" },
+                { "jiro", "", "X-Authentication-Warning: mx1.example.jp: jiro set sender to\r\n"
+                  "\t<> using -f\r\n" },
+        };
+
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+                const struct edge_complete c = {
+                        .is_wanted = true, .hostname = SPAN("mx1.example.jp"),
+                        .mail_from = span_from_string(rows[i].mail_from),
+                        .set_by = span_from_string(rows[i].set_by),
+                };
+                struct buffer out = BUFFER_INIT(4096);
+                struct span id;
+
+                CHECK(edge_complete(&c, &all, &out, &id) == 0, rows[i].mail_from);
+                CHECK(span_equal(buffer_span(&out), span_from_string(rows[i].want)),
+                      rows[i].mail_from);
+                buffer_done(&out);
+        }
+}
+
 TEST(without_room_it_fails_and_names_no_id)
 {
         const struct header_summary summary = {.has_date = true, .has_from = true};

@@ -31,7 +31,7 @@ union peer_address {
 static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 /* Mapped IPv4 addresses, as a socket for both families gives them, and plain
- * ones are the same client. */
+ * ones are the same client (RFC 5321 section 5.2). */
 void edge_listener_describe(const unsigned char address[16], uint16_t port,
                             struct edge_client *ret)
 {

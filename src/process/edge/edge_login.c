@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "config/options.h"
 #include "process/edge/edge.h"
+#include "process/edge/edge_notice.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
 
@@ -129,7 +130,7 @@ static int send_start(struct edge_session *s, const struct smtp_event *event, st
 {
         struct tls_session *tls = stream_tls(s->stream);
         const struct sasl_mechanism *m = sasl_mechanism_find(event->argument);
-        unsigned char exporter[SASL_EXPORTER_LEN];
+        unsigned char exporter[SASL_EXPORTER_LEN], end_point[TLS_END_POINT_MAX];
         char name[ACCOUNT_MAX] = "";
         /* Told of the binding, the directory takes a client that could bind and
          * was not offered it for one who is lied to: so only where it was. */
@@ -137,6 +138,7 @@ static int send_start(struct edge_session *s, const struct smtp_event *event, st
                                   (is_offered(s, SPAN_LITERAL("SCRAM-SHA-256-PLUS")) ||
                                    is_offered(s, SPAN_LITERAL("SCRAM-SHA-1-PLUS"))) &&
                                   tls_session_exporter(tls, exporter, sizeof exporter);
+        const size_t end_point_len = has_exporter ? tls_session_end_point(tls, end_point) : 0;
 
         if (tls && (m->flags & SASL_EXTERNAL))
                 (void) tls_session_peer_address(tls, name, sizeof name);
@@ -149,6 +151,7 @@ static int send_start(struct edge_session *s, const struct smtp_event *event, st
                             .has_initial = event->octets.p != NULL, .octets = initial,
                             .exporter = {(const char *) exporter,
                                          has_exporter ? sizeof exporter : 0},
+                            .end_point = {(const char *) end_point, end_point_len},
                             .certificate_name = span_from_string(name));
 }
 
@@ -304,6 +307,9 @@ static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, 
         if (!s || s->login.state != EDGE_LOGIN_QUOTA)
                 return;
         forget(s);
+        if (m->quota_answer.is_news)
+                edge_notice_quota(s->edge, span_from_string(s->login.account),
+                                  m->quota_answer.text);
         edge_transaction_quota(s, m->quota_answer.is_granted, m->quota_answer.text);
         edge_session_answered(s);
 }

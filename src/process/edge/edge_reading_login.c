@@ -98,12 +98,13 @@ static void start(struct edge_reading *r, const struct sasl_mechanism *m, bool h
 {
         struct channel *ch = r->edge->directory.channel;
         struct tls_session *tls = stream_tls(r->stream);
-        unsigned char exporter[SASL_EXPORTER_LEN];
+        unsigned char exporter[SASL_EXPORTER_LEN], end_point[TLS_END_POINT_MAX];
         char name[ACCOUNT_MAX] = "";
         const bool has_exporter = tls && (m->flags & SASL_PROOF) &&
                                   (is_offered(r, SPAN_LITERAL("SCRAM-SHA-256-PLUS")) ||
                                    is_offered(r, SPAN_LITERAL("SCRAM-SHA-1-PLUS"))) &&
                                   tls_session_exporter(tls, exporter, sizeof exporter);
+        const size_t end_point_len = has_exporter ? tls_session_end_point(tls, end_point) : 0;
 
         if (tls && (m->flags & SASL_EXTERNAL))
                 (void) tls_session_peer_address(tls, name, sizeof name);
@@ -118,6 +119,7 @@ static void start(struct edge_reading *r, const struct sasl_mechanism *m, bool h
                                             sizeof r->client.address},
                          .has_initial = has_initial, .octets = initial,
                          .exporter = {(const char *) exporter, has_exporter ? sizeof exporter : 0},
+                         .end_point = {(const char *) end_point, end_point_len},
                          .certificate_name = span_from_string(name)) < 0) {
                 forget(r);
                 edge_reading_refuse(r, EDGE_READING_TROUBLE);

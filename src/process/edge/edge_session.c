@@ -151,13 +151,17 @@ static void on_helo(struct edge_session *s, const struct smtp_event *event)
         smtp_server_reply(s->server, 250, NULL, NULL);
 }
 
-static void end(struct edge_session *s)
+/* `has_quit`: the client will say nothing more, so nothing is waited for. */
+static void end(struct edge_session *s, bool has_quit)
 {
         s->is_ending = true;
         (void) write_output(s);
         edge_transaction_abandon(s);
         edge_trial_tell(s);
-        stream_finish(s->stream, FINISH_MS);
+        if (has_quit)
+                stream_finish_soon(s->stream, FINISH_MS);
+        else
+                stream_finish(s->stream, FINISH_MS);
 }
 
 /* True when the handshake is on: nothing more is read as it stands. */
@@ -179,7 +183,7 @@ static bool on_starttls(struct edge_session *s)
         }
         log_event(LOG_WARNING, "tls_not_started", LOG_TEXT("client", s->client.text),
                   LOG_ERRNO("error", r));
-        end(s); /* 220 was said: there is no way on in clear text */
+        end(s, false); /* 220 was said: there is no way on in clear text */
         return false;
 }
 
@@ -250,7 +254,7 @@ static void pump(struct edge_session *s, struct span in, size_t *ret_used)
                 if (event.kind == SMTP_EVENT_NONE || event.kind == SMTP_EVENT_WAIT)
                         break;
                 if (event.kind == SMTP_EVENT_CLOSE) {
-                        end(s);
+                        end(s, event.has_quit);
                         break;
                 }
                 edge_guard_progress(s);

@@ -390,6 +390,7 @@ TEST(a_local_user_may_relay_and_lack_a_domain)
               keeper.recipients);
         snprintf(note, sizeof note, "uid %u", (unsigned) getuid());
         CHECK(body_has(note), "Received says who");
+        CHECK(!body_has("X-Authentication-Warning") == (getuid() == 0), "who is not root is named");
         describe_record(buffer_span(&keeper.record), record, sizeof record);
         CHECK(strcmp(record, "received;accepted@0=local submission;accepted@1=local user;") == 0,
               record);

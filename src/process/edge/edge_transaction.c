@@ -14,6 +14,7 @@
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_limited.h"
 #include "process/edge/edge_record.h"
+#include "process/edge/edge_local.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_trial.h"
 #include "route/route.h"
@@ -369,6 +370,7 @@ static bool needs_lines(const struct edge_transaction *t)
 static void begin_body(struct edge_transaction *t)
 {
         struct edge_session *s = t->session;
+        char name[EDGE_LOCAL_NAME_MAX];
         int r;
 
         t->body.is_ours = edge_access_is_ours(s, t);
@@ -379,6 +381,8 @@ static void begin_body(struct edge_transaction *t)
                 .hostname = span_from_string(s->hostname),
                 .mail_from = t->mail_from,
         };
+        if (edge_local_must_warn(s, t->mail_from, name))
+                t->body.complete.set_by = arena_copy(&t->arena, span_from_string(name));
         r = put_trace(t);
         if (r == 0 && needs_lines(t))
                 r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);
@@ -483,7 +487,8 @@ static struct verdict parse_reply(const char *reply)
         return v;
 }
 
-/* What speaks against the message as it is, if anything. */
+/* What speaks against the message as it is, if anything: said now, in the session,
+ * so that nothing has to be returned later (RFC 5321 section 6.2). */
 static struct verdict judge(const struct edge_transaction *t, const char *body_error)
 {
         const struct config *c = t->edge->process->config;
@@ -709,6 +714,7 @@ static void discard(struct edge_transaction *t)
         give_back(t);
 }
 
+/* From the 250 on it is ours (RFC 5321 section 6.1): none before it is durable. */
 void edge_transaction_committed(struct edge_transaction *t, unsigned status,
                                 struct ipc_items results)
 {

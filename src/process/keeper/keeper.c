@@ -11,6 +11,7 @@
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_commit.h"
 #include "process/keeper/keeper_control.h"
+#include "process/keeper/keeper_expire.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
@@ -79,7 +80,9 @@ static const struct channel_handler access_handler = {
                [IPC_folder_order] = keeper_on_folder_order,
                [IPC_change_order] = keeper_on_change_order,
                [IPC_append_order] = keeper_on_append_order,
-               [IPC_blob_query] = keeper_on_blob_query},
+               [IPC_blob_query] = keeper_on_blob_query,
+               [IPC_place_query] = keeper_on_place_query,
+               [IPC_segment_query] = keeper_on_segment_query},
         .credit = keeper_view_credit,
         .closed = access_closed,
 };
@@ -171,6 +174,7 @@ static void check_intake(void *arg)
                 for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
                         tell_intake(k, &k->edges[i]);
         }
+        keeper_expire_disk(k, state == STORE_FULL);
         queue_sweep(&k->queue, clock_now_us());
         timer_set(k->intake_timer, INTAKE_CHECK_MS);
 }
@@ -250,6 +254,8 @@ static int start(struct process *p)
         if (r == 0)
                 r = keeper_queue_start(k);
         if (r == 0)
+                r = keeper_expire_start(k);
+        if (r == 0)
                 r = timer_new(p->loop, check_intake, k, &k->intake_timer);
         if (r < 0)
                 return r;
@@ -276,6 +282,7 @@ static void on_reloaded(struct process *p)
         k->queue.block_min_us = c->queue.retry_min_ms * 1000;
         k->queue.block_max_us = c->queue.retry_max_ms * 1000;
         keeper_hosts_reload(k);
+        keeper_expire_reload(k);
 }
 
 /* Edges have ended before us and relays are asked to end with us: whatever is
@@ -286,6 +293,7 @@ static void on_stop(struct process *p, uint64_t drain_ms)
 
         (void) drain_ms;
         keeper_control_stop(k);
+        keeper_expire_stop(k);
         k->is_stopping = true;
         k->store = store_close(k->store); /* what was committed becomes durable and is answered */
         for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)

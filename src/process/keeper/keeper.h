@@ -13,6 +13,7 @@
  *
  *   keeper_hosts: recipients behind the same hosts go together
  *   keeper_view: what access asks: mailboxes as they change, flags, appends, bodies
+ *   keeper_expire: expunged messages are not kept for ever
  *   keeper_control: the command line (queue, why, mailbox) */
 #pragma once
 
@@ -81,6 +82,9 @@ struct keeper {
         bool is_fresh_left;        /* fresh entries may lie in the store only */
         uint64_t fresh_cursor;     /* message ids up to here were taken up */
         bool is_scanning;
+        struct table left;         /* keeper_reading.c: what left the active queue meanwhile */
+        uint64_t last_reading;
+        unsigned readings;         /* under way */
         bool is_retrying;          /* a walk of keeper_retry.c is under way */
         struct table jobs;         /* by number */
         uint64_t last_job;
@@ -93,6 +97,7 @@ struct keeper {
         struct timer *intake_timer;
         struct list_node control_sessions;
         struct keeper_listeners *listeners;
+        struct keeper_expire *expire; /* keeper_expire.c */
         uint64_t privileged_gid; /* group hayauma; UINT64_MAX: there is none */
 
         struct {

@@ -35,6 +35,7 @@ struct commit_recipient {
         struct account *account;
         uint32_t uid;
         int error; /* of the local delivery: negative errno */
+        bool is_expanded; /* ROUTE_EXPANDED: only to be told of */
 };
 
 /* One message on its way to being durable. */
@@ -338,6 +339,13 @@ static bool owes_success(const struct commit *c, const struct commit_recipient *
         return q->given.notify & NOTIFY_SUCCESS && q->account && q->error == 0 && c->mail_from.len;
 }
 
+static enum recipient_state state_of(const struct commit *c, const struct commit_recipient *q)
+{
+        if (q->is_expanded)
+                return c->mail_from.len ? RECIPIENT_EXPANDED : RECIPIENT_DONE;
+        return owes_success(c, q) ? RECIPIENT_DELIVERED : RECIPIENT_WAITING;
+}
+
 static bool is_behind(const struct commit_recipient *q, struct span next_hop)
 {
         return q->given.kind == ROUTE_RELAY && span_equal(q->given.next_hop, next_hop);
@@ -382,8 +390,7 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                         break;
                 list[e.recipient_count++] = (struct queue_recipient) {
                         .index = q->index, .notify = q->notify,
-                        .state = owes_success(c, &c->recipients[i]) ? RECIPIENT_DELIVERED
-                                                                    : RECIPIENT_WAITING,
+                        .state = (uint8_t) state_of(c, &c->recipients[i]),
                         .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .account = q->account,
                         .text = c->held_for,
                 };
@@ -696,6 +703,11 @@ static int copy_recipient(struct commit *c, const struct ipc_recipient *q)
                 *texts[i] = arena_copy(&c->arena, *texts[i]);
                 if (!texts[i]->p)
                         return -ENOMEM;
+        }
+        c->recipients[c->recipient_count].is_expanded = q->kind == ROUTE_EXPANDED;
+        if (q->kind == ROUTE_EXPANDED) { /* an entry that only carries the debt */
+                to->kind = ROUTE_RELAY;
+                to->next_hop = SPAN_LITERAL("local:");
         }
         c->recipient_count++;
         return 0;

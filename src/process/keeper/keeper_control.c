@@ -44,6 +44,8 @@ static const struct {
         { "mailbox.import",   control_mailbox_import,   true, NULL },
         { "mailbox.export",   control_mailbox_export,   false, NULL },
         { "mailbox.create",   control_mailbox_create,   false, NULL },
+        { "mailbox.expunged", control_mailbox_expunged, false, NULL },
+        { "mailbox.undelete", control_mailbox_undelete, false, NULL },
         { "backup.begin",     control_store_backup_begin, false, NULL },
         { "backup.end",       control_store_backup_end, false, NULL },
 };

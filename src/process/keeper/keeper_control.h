@@ -63,5 +63,7 @@ void control_mailbox_append(struct control_session *s);
 void control_mailbox_import(struct control_session *s);
 void control_mailbox_export(struct control_session *s);
 void control_mailbox_create(struct control_session *s);
+void control_mailbox_expunged(struct control_session *s);
+void control_mailbox_undelete(struct control_session *s);
 void control_store_backup_begin(struct control_session *s);
 void control_store_backup_end(struct control_session *s);

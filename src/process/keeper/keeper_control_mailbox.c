@@ -21,8 +21,10 @@ void control_mailbox_end(struct control_session *s, int result, const char *what
 
         if (w && w->account)
                 account_release(w->account);
-        if (w)
+        if (w) {
                 free(w->page);
+                free(w->undelete);
+        }
         control_end_errno(s, result, what);
 }
 

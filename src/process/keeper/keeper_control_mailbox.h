@@ -1,5 +1,6 @@
 /* What the mailbox verbs of the command line share: keeper_control_mailbox.c
- * tells what is there, keeper_control_import.c adds to it. */
+ * tells what is there, keeper_control_import.c adds to it,
+ * keeper_control_undelete.c brings back what was expunged. */
 #pragma once
 
 #include <jansson.h>
@@ -19,6 +20,7 @@ struct mailbox_work {
         bool has_more;
         unsigned turn;
         account_list_fn *got_page;
+        void *undelete; /* keeper_control_undelete.c; freed with free() */
 };
 
 /* Opens the account that the arguments name, then goes on with `next`. */

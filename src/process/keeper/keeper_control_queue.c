@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "config/sockets.h"
 #include "process/keeper/keeper_change.h"
 #include "process/keeper/keeper_control.h"
 #include "process/keeper/keeper_queue.h"
@@ -479,7 +480,8 @@ static bool is_movable(const struct control_session *s)
 
         if (verb_of(s) != KEEPER_QUEUE_MOVE)
                 return true;
-        if (next_hop_parse(control_argument(s, "to"), &hop) < 0 || hop.is_unix || !hop.host.len)
+        if (next_hop_parse(control_argument(s, "to"), &hop) < 0 || !hop.host.len ||
+            (hop.is_unix && !sockets_may_reach(s->keeper->process->config, hop.host)))
                 return false;
         for (size_t i = 0; i < sizeof mailers / sizeof mailers[0]; i++)
                 if (span_equal_nocase(hop.mailer, mailers[i]))

@@ -424,7 +424,7 @@ void keeper_queue_relay_gone(struct keeper_peer *relay)
         table_visit(&relay->keeper->jobs, fail_if_there, &(struct gone) {relay});
 }
 
-void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
+void keeper_job_trace(struct outcome_trace *t, const struct queue_entry *e,
                       enum keeper_queue_verb verb)
 {
         static const struct {
@@ -440,5 +440,5 @@ void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
                 [KEEPER_QUEUE_RELEASE] = {DECISION_DEFERRED, SPAN("an administrator released it")},
         };
 
-        outcome_trace_all(batch, e, words[verb].kind, words[verb].text);
+        outcome_trace_add(t, e, words[verb].kind, words[verb].text);
 }

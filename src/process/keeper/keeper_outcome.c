@@ -10,9 +10,16 @@
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
+#include "process/keeper/keeper_reading.h"
 #include "route/route.h"
 
-enum { REPLIES_MEMORY_MAX = 4 * 1024 * 1024, RELAY_GONE_RETRY_US = 1000000 };
+enum {
+        REPLIES_MEMORY_MAX = 4 * 1024 * 1024,
+        RELAY_GONE_RETRY_US = 1000000,
+        RECORD_ENOUGH = 16 * 1024, /* octets of a record, then another one */
+        LOOK_EVERY_US = 10000,     /* at one of those that wait for the same host; */
+        LOOKS_MAX = 1000000,       /* at each of them within three hours */
+};
 
 int outcome_init(struct outcome *o, const struct queue_entry *e)
 {
@@ -38,6 +45,7 @@ static void set_reply(struct outcome *o, struct outcome_reply *reply,
         reply->host = arena_copy(&o->arena, from->host);
         reply->detail = arena_copy(&o->arena, from->detail);
         reply->sends_dsn = from->sends_dsn;
+        reply->keeps_time = from->keeps_time;
         o->open_count--;
 }
 
@@ -73,18 +81,38 @@ static void put_record(struct store_batch *batch, uint64_t message_id, struct bu
         buffer_done(record);
 }
 
+void outcome_trace_end(struct outcome_trace *t)
+{
+        if (t->record.len)
+                put_record(t->batch, t->message_id, &t->record);
+}
+
+void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text)
+{
+        int r = 0;
+
+        if (t->record.len && (t->message_id != e->message_id || t->record.len > RECORD_ENOUGH))
+                outcome_trace_end(t);
+        if (!t->record.len) {
+                t->record = BUFFER_INIT(IPC_RECORD_MAX);
+                t->message_id = e->message_id;
+                r = decision_begin(&t->record, e->message_id);
+        }
+        for (size_t i = 0; i < e->recipient_count && r == 0; i++)
+                if (e->recipients[i].state != RECIPIENT_DONE)
+                        r = decision_add(&t->record, &(struct decision_step) {
+                                .at_us = t->now_us, .kind = (uint16_t) kind,
+                                .recipient = e->recipients[i].index, .text = text});
+}
+
 void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
                        enum decision_kind kind, struct span text)
 {
-        struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
-        int r = decision_begin(&record, e->message_id);
+        struct outcome_trace t = {.batch = batch, .now_us = clock_now_us()};
 
-        for (size_t i = 0; i < e->recipient_count && r == 0; i++)
-                if (e->recipients[i].state != RECIPIENT_DONE)
-                        r = decision_add(&record, &(struct decision_step) {
-                                .at_us = clock_now_us(), .kind = (uint16_t) kind,
-                                .recipient = e->recipients[i].index, .text = text});
-        put_record(batch, e->message_id, &record);
+        outcome_trace_add(&t, e, kind, text);
+        outcome_trace_end(&t);
 }
 
 /* ---- what the answers mean --------------------------------------------- */
@@ -111,7 +139,7 @@ static bool is_loop(struct span mail_from)
 }
 
 bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
-                     enum notify_flag fate)
+                     unsigned fate)
 {
         if (!e->mail_from.len) /* our own notification: postmaster hears that it failed, once */
                 return fate == NOTIFY_FAILURE && e->flags & ENVELOPE_BOUNCE &&
@@ -196,6 +224,24 @@ static bool is_final(struct span next_hop)
                span_equal(next_hop, SPAN_LITERAL("local:"));
 }
 
+/* A host took it. RFC 2852 section 4.1: that is told, whoever else notifies,
+ * where the sender wants to trace it, and where nobody would tell of a delay any
+ * more; but never against NOTIFY. */
+static enum recipient_state state_taken(const struct queue_entry *e,
+                                        const struct queue_recipient *q,
+                                        const struct outcome_reply *reply)
+{
+        const bool is_traced = e->flags & ENVELOPE_BY_TRACE &&
+                outcome_is_told(e, q, NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY);
+        const bool is_untimed = e->flags & ENVELOPE_BY_NOTIFY && !reply->keeps_time &&
+                                outcome_is_told(e, q, NOTIFY_DELAY);
+
+        if (!reply->sends_dsn && outcome_is_told(e, q, NOTIFY_SUCCESS))
+                return is_final(e->next_hop) ? RECIPIENT_DELIVERED : RECIPIENT_RELAYED;
+        return (is_traced || is_untimed) && !is_final(e->next_hop) ? RECIPIENT_RELAYED
+                                                                   : RECIPIENT_DONE;
+}
+
 static void judge(struct conclusion *c, struct queue_recipient *q,
                   const struct outcome_reply *reply)
 {
@@ -205,10 +251,7 @@ static void judge(struct conclusion *c, struct queue_recipient *q,
         q->host = reply->host;
         if (reply->code >= 200 && reply->code < 300) {
                 c->keeper->count.relayed++;
-                q->state = RECIPIENT_DONE;
-                if (!reply->sends_dsn && outcome_is_told(c->before, q, NOTIFY_SUCCESS))
-                        q->state = is_final(c->before->next_hop) ? RECIPIENT_DELIVERED
-                                                                 : RECIPIENT_RELAYED;
+                q->state = (uint8_t) state_taken(c->before, q, reply);
                 add_step(c, q, DECISION_RELAYED, reply->detail);
                 return;
         }
@@ -226,6 +269,7 @@ static void is_durable(void *arg, int result)
         struct keeper_body *body = c->before->body;
 
         c->before->body = NULL;
+        keeper_reading_left(k, c->before);
         queue_remove(&k->queue, c->before);
         if (result < 0) {
                 /* The store takes no more; what it has is the entry as it was. */
@@ -241,6 +285,9 @@ static void is_durable(void *arg, int result)
                 body = NULL;
         } else if (c->after) {
                 keeper_queue_expect(k, c->after->due_us);
+                if (c->after->waits_for_host)
+                        queue_note_stored(&k->queue,
+                                          keeper_hosts_known(k, c->after->next_hop));
                 queue_entry_free(c->after);
         }
         keeper_body_unref(body);
@@ -370,13 +417,21 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                 defer_blocked(k, d);
 }
 
-/* When to look again at one of many that wait until then: the longer the wait,
- * the further apart. They all go at once when the host is back before. */
-static uint64_t spread_us(const struct keeper *k, uint64_t now_us, uint64_t until_us)
+/* When to look again at one of many that wait until then: the longer the wait, and the
+ * more they are, the further apart, so that a million that wait cost a hundred looks a
+ * second. Those that were tried keep their own times, and try the host; all others go at
+ * once when it is back. */
+static uint64_t spread_us(struct keeper *k, const struct queue_entry *e, uint64_t now_us,
+                          uint64_t until_us)
 {
         const uint64_t wait_us = until_us > now_us ? until_us - now_us : 0;
+        const uint64_t count =
+                queue_count_put_off(&k->queue, keeper_hosts_known(k, e->next_hop));
+        uint64_t window_us = (count < LOOKS_MAX ? count : LOOKS_MAX) * LOOK_EVERY_US;
 
-        return until_us + random_number() % (k->queue.block_min_us / 2 + wait_us / 4);
+        if (window_us < k->queue.block_min_us / 2 + wait_us / 4)
+                window_us = k->queue.block_min_us / 2 + wait_us / 4;
+        return until_us + random_number() % window_us;
 }
 
 /* One that waited for the same host: put off with it, without an attempt, and
@@ -395,7 +450,7 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                         else if (recipients[i].state == RECIPIENT_WAITING &&
                                  outcome_is_told(e, &recipients[i], NOTIFY_DELAY))
                                 c->is_late = is_late(c);
-                c->due_us = spread_us(k, c->now_us, blocked_until_us);
+                c->due_us = spread_us(k, e, c->now_us, blocked_until_us);
                 hurry(c);
                 c->waits_for_host = true;
                 r = make_after(c, recipients, false);
@@ -416,7 +471,7 @@ void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
         const int r = queue_park(&k->queue, e);
 
         if (r == 0) {
-                queue_note_stored(&k->queue, keeper_hosts_known(k, e->next_hop), true);
+                queue_note_stored(&k->queue, keeper_hosts_known(k, e->next_hop));
                 defer_one(k, e, until_us);
                 return;
         }

@@ -11,7 +11,8 @@ struct outcome_reply {
         bool is_answered;
         uint16_t code;
         struct span enhanced, text, host, detail;
-        bool sends_dsn; /* who took it notifies by itself */
+        bool sends_dsn;  /* who took it notifies by itself */
+        bool keeps_time; /* and knows by when it is to be delivered */
 };
 
 /* The answers to one entry's waiting recipients. */
@@ -46,11 +47,22 @@ void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
 void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outcome *o);
 
 /* RFC 3461 section 4.1: whether this recipient's fate is to be told when it is
- * `fate`; without NOTIFY failures and delays are. Never about what would make a
+ * `fate` (or one of several); without NOTIFY failures and delays are. Never about what would make a
  * loop of notifications (RFC 5321 section 4.5.5). */
 bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
-                     enum notify_flag fate);
+                     unsigned fate);
 
 /* One step about every waiting recipient, with the batch. */
+/* The same for many entries, one record a message as far as they come together: from
+ * {.batch, .now_us} to outcome_trace_end(). */
+struct outcome_trace {
+        struct store_batch *batch;
+        uint64_t now_us, message_id;
+        struct buffer record;
+};
+void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text);
+void outcome_trace_end(struct outcome_trace *t);
+
 void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
                        enum decision_kind kind, struct span text);

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/message_row.h"
+
 enum {
         VIEWS_MAX = 100000,           /* of one access process */
         BEHIND_MAX = 4 * 1024 * 1024, /* octets queued for one that does not read */
 };
 
-/*  OPENING --account--> WATCHING --ready--> LISTING --last page--> OPEN
+/*  OPENING --account--> WATCHING --ready--> what went --> LISTING --last page--> OPEN
  *
  * In OPENING the store holds on to it: when it ends before, it is only marked. */
 struct view {
@@ -94,12 +96,22 @@ struct ipc_items keeper_view_keywords(const struct account *a, uint64_t mailbox_
         return items;
 }
 
-static int add_row(struct buffer *b, struct ipc_items *items, const struct message_entry *e)
+static int add_rows(struct buffer *b, const struct message_entry *entries, size_t count)
 {
-        return ipc_add_message_row(b, items, &(struct ipc_message_row) {
-                .uid = e->uid, .flags = e->flags, .keywords = e->keywords, .modseq = e->modseq,
-                .arrived_us = e->arrived_us, .saved_us = e->saved_us, .size = e->size,
-                .blob_id = e->blob_id});
+        char *to;
+        const int r = count ? buffer_reserve(b, count * IPC_ROW_OCTETS, &to) : 0;
+
+        for (size_t i = 0; i < count && r == 0; i++) {
+                const struct message_entry *e = &entries[i];
+
+                ipc_put_message_row(to + i * IPC_ROW_OCTETS, &(struct ipc_message_row) {
+                        .uid = e->uid, .flags = e->flags, .keywords = e->keywords,
+                        .modseq = e->modseq, .arrived_us = e->arrived_us,
+                        .saved_us = e->saved_us, .size = e->size, .blob_id = e->blob_id});
+        }
+        if (r == 0)
+                buffer_commit(b, count * IPC_ROW_OCTETS);
+        return r;
 }
 
 /* ---- what it is --------------------------------------------------------------- */
@@ -111,7 +123,6 @@ static void got_page(void *arg, int result, const struct message_entry *entries,
 {
         struct view *v = arg;
         struct buffer b = BUFFER_INIT(IPC_PAYLOAD_MAX);
-        struct ipc_items rows = {0};
 
         v->is_asking = false;
         if (!v->peer || result < 0) {
@@ -121,13 +132,12 @@ static void got_page(void *arg, int result, const struct message_entry *entries,
                         view_end(v);
                 return;
         }
-        for (size_t i = 0; i < count && result == 0; i++)
-                result = add_row(&b, &rows, &entries[i]);
+        result = add_rows(&b, entries, count);
         if (count)
                 v->uid = entries[count - 1].uid + 1;
         if (result == 0)
                 result = CHANNEL_SEND(v->peer->channel, view_page, -1, .view = v->number,
-                                      .is_last = !has_more, .rows = rows);
+                                      .is_last = !has_more, .rows = buffer_span(&b));
         buffer_done(&b);
         v->is_listed = !has_more;
         if (result < 0)
@@ -154,6 +164,49 @@ void keeper_view_credit(struct channel *ch, void *arg)
                 list_on(LIST_OBJECT(list_take_first(&peer->starved), struct view, starved));
 }
 
+static int send_expunged(struct view *v, uint64_t since, const struct expunged_range *list,
+                         size_t count)
+{
+        struct buffer b = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        size_t at = 0;
+        int r = 0;
+
+        do {
+                struct ipc_items items = {0};
+
+                buffer_clear(&b);
+                while (at < count && items.count < IPC_EXPUNGED_MAX && r == 0) {
+                        const struct expunged_range *e = &list[at++];
+
+                        r = ipc_add_expunged(&b, &items, &(struct ipc_expunged) {
+                                e->modseq, e->first, e->last});
+                }
+                if (r == 0)
+                        r = CHANNEL_SEND(v->peer->channel, view_expunged, -1, .view = v->number,
+                                         .since = since, .ranges = items);
+        } while (r == 0 && at < count);
+        buffer_done(&b);
+        return r;
+}
+
+static void got_expunged(void *arg, int result, uint64_t since, const struct expunged_range *list,
+                         size_t count)
+{
+        struct view *v = arg;
+
+        v->is_asking = false;
+        if (!v->peer) {
+                view_end(v);
+                return;
+        }
+        if (result == 0)
+                result = send_expunged(v, since, list, count);
+        if (result < 0)
+                say_gone(v, false);
+        else
+                list_on(v);
+}
+
 static void on_ready(void *arg)
 {
         struct view *v = arg;
@@ -165,15 +218,17 @@ static void on_ready(void *arg)
                                    .keywords = keeper_view_keywords(v->account, v->mailbox_id, &b));
 
         buffer_done(&b);
-        if (r < 0)
+        if (r < 0) {
                 say_gone(v, false);
-        else
-                list_on(v);
+                return;
+        }
+        v->is_asking = true;
+        account_expunged(v->account, v->mailbox_id, got_expunged, v);
 }
 
 /* ---- what it becomes ---------------------------------------------------------- */
 
-static int send_change(struct view *v, const struct mailbox_news *n, struct ipc_items rows,
+static int send_change(struct view *v, const struct mailbox_news *n, struct span rows,
                        struct ipc_items gone, bool is_last)
 {
         struct buffer b = BUFFER_INIT(IPC_PAYLOAD_MAX);
@@ -211,16 +266,18 @@ static int tell(struct view *v, const struct mailbox_news *n)
         int r = 0;
 
         do {
-                struct ipc_items rows = {0}, gone = {0};
+                const size_t left = n->entry_count - row;
+                const size_t count = left < IPC_ROWS_MAX ? left : IPC_ROWS_MAX;
+                struct ipc_items gone = {0};
 
                 buffer_clear(&row_memory);
                 buffer_clear(&gone_memory);
-                while (row < n->entry_count && rows.count < IPC_ROWS_MAX && r == 0)
-                        r = add_row(&row_memory, &rows, &n->entries[row++]);
+                r = count ? add_rows(&row_memory, n->entries + row, count) : 0;
+                row += count;
                 if (r == 0)
                         r = add_gone(&gone_memory, &gone, n, &gone_at);
                 if (r == 0)
-                        r = send_change(v, n, rows, gone,
+                        r = send_change(v, n, buffer_span(&row_memory), gone,
                                         row == n->entry_count && gone_at == n->gone_count);
         } while (r == 0 && (row < n->entry_count || gone_at < n->gone_count));
         buffer_done(&row_memory);

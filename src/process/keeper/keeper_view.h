@@ -12,6 +12,8 @@ void keeper_on_folder_order(struct channel *ch, void *peer, const union ipc_mess
 void keeper_on_change_order(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
 void keeper_on_append_order(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
 void keeper_on_blob_query(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
+void keeper_on_place_query(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
+void keeper_on_segment_query(struct channel *ch, void *peer, const union ipc_message *m, int *fd);
 
 /* Credit came back: views go on being sent. */
 void keeper_view_credit(struct channel *ch, void *peer);

@@ -9,6 +9,7 @@
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
 #include "process/relay/relay_probe.h"
+#include "process/relay/relay_socket.h"
 
 /* One relay a process; it lives until the process ends. */
 static struct tls_context *client_tls;
@@ -220,6 +221,7 @@ const struct process_role relay_role = {
         .start = start,
         .peer = peer,
         .reloaded = reloaded,
+        .socket = relay_socket_answer,
         .stop = stop,
         .status = status,
 };

@@ -49,6 +49,8 @@ struct relay {
         struct list_node jobs;       /* all */
         struct table jobs_by_number;
         struct table destinations;   /* by the text of the next hop */
+        struct table sockets;        /* connections that the supervisor makes for us */
+        uint64_t socket_last;
         struct table queries;        /* to the resolver, by number */
         uint64_t query_last;
         size_t connection_count, idle_count, job_count;

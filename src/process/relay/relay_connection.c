@@ -74,6 +74,7 @@ static void set_idle(struct relay_connection *c, bool is_idle)
 static void end_session(struct relay_connection *c)
 {
         relay_login_end(c);
+        relay_socket_end(c);
         c->stream = stream_free(c->stream);
         c->client = smtp_client_free(c->client);
         c->is_ready = c->is_tls_starting = false;
@@ -197,7 +198,7 @@ static void note_session(const struct relay_connection *c, struct relay_job *j)
         char more[RELAY_TLS_TEXT_MAX];
 
         relay_tls_describe(c, more);
-        relay_job_note_session(j, smtp_client_offers(c->client) & SMTP_CLIENT_OFFER_DSN,
+        relay_job_note_session(j, smtp_client_offers(c->client),
                                tls ? tls_session_version(tls) : NULL,
                                tls ? tls_session_cipher(tls) : NULL, more);
 }
@@ -250,9 +251,9 @@ static void fail_unfit(struct relay_connection *c, struct relay_job *j, int erro
 {
         take_job_off(j);
         if (error == -EPERM)
-                relay_job_fail(j, 554, "5.6.2", "not sent: the host takes no 8-bit text, and "
+                relay_job_fail(j, 554, "5.6.1", "not sent: the host takes no 8-bit text, and "
                                "re-encoding would break the message's signature", c->host);
-        else if (error == -ENOTSUP)
+        else if (error == -ENOTSUP || error == -EMSGSIZE)
                 relay_job_fail(j, 554, "5.6.3", "not sent: the host takes no 8-bit text, and "
                                "the message cannot be re-encoded", c->host);
         else
@@ -272,6 +273,20 @@ static bool send_job(struct relay_connection *c, struct relay_job *j)
                 return true;
         take_job_off(j);
         relay_job_fail(j, 0, "4.3.0", "there is no memory for this transaction", c->host);
+        return false;
+}
+
+/* Sends the envelope of a job that waits for this connection. False: none does. */
+static bool take_next(struct relay_connection *c)
+{
+        struct relay_job *j;
+
+        while ((j = relay_destination_next(c->destination))) {
+                j->connection = c;
+                list_append(&c->jobs, &j->in_connection);
+                if (send_job(c, j))
+                        return true;
+        }
         return false;
 }
 
@@ -367,7 +382,9 @@ static bool drive(struct relay_connection *c, struct span in)
                 in = span_skip(in, smtp_client_feed(c->client, in, &e));
                 if (!on_event(c, &e))
                         return false;
-        } while (e.kind != SMTP_CLIENT_NONE || !flush(c));
+        } while (e.kind != SMTP_CLIENT_NONE ||
+                 (list_is_empty(&c->jobs) && relay_connection_may_take(c) && take_next(c)) ||
+                 !flush(c));
         if (c->is_ready && !c->is_quitting && list_is_empty(&c->jobs)) {
                 set_idle(c, true);
                 if (relay_of(c)->is_stopping) {
@@ -404,6 +421,8 @@ static void pump(struct relay_connection *c)
                 if (smtp_client_body_end(c->client) < 0)
                         smtp_client_lost(c->client, "there is no memory for the message");
                 c->dot_sent_ms = now_ms(c);
+                if (relay_connection_may_take(c))
+                        take_next(c); /* its commands follow in the same write */
         }
 }
 
@@ -519,21 +538,32 @@ static bool choose_source(const struct relay_connection *c, const struct endpoin
         return false;
 }
 
-static int try_address(struct relay_connection *c, const struct relay_address *a)
+static void name_host(struct relay_connection *c, const struct relay_address *a)
 {
         char at[ENDPOINT_TEXT_MAX];
+
+        if (endpoint_is_path(&a->at))
+                snprintf(c->host, sizeof c->host, "%s", endpoint_format(&a->at, at));
+        else
+                snprintf(c->host, sizeof c->host, "%.200s%s[%.48s]:%u", a->host,
+                         a->host[0] ? " " : "", endpoint_format_host(&a->at, at),
+                         endpoint_port(&a->at));
+}
+
+static int try_address(struct relay_connection *c, const struct relay_address *a)
+{
         struct endpoint source;
         bool connecting;
         int fd, r;
 
-        endpoint_format_host(&a->at, at);
-        snprintf(c->host, sizeof c->host, "%.200s%s[%.48s]:%u", a->host, a->host[0] ? " " : "",
-                 at, endpoint_port(&a->at));
+        name_host(c, a);
         c->is_policy_failure = false;
         r = relay_tls_decide(c, a);
         if (r < 0)
                 return r;
         c->is_plain = !c->tls.is_mandatory && c->destination->plain_until_ms > now_ms(c);
+        if (endpoint_is_path(&a->at))
+                return relay_socket_ask(c, a);
         r = endpoint_connect(&a->at, choose_source(c, &a->at, &source) ? &source : NULL, &fd,
                              &connecting);
         if (r < 0)
@@ -624,6 +654,24 @@ int relay_connection_new(struct relay_destination *d, struct relay_job *j)
         list_append(&c->jobs, &j->in_connection);
         try_next(c);
         return 0;
+}
+
+void relay_connection_attach(struct relay_connection *c, int result, int fd)
+{
+        if (result == 0) {
+                result = stream_new_connecting(relay_of(c)->loop, fd, &limits, &handler, c,
+                                               &c->stream);
+                if (result < 0)
+                        close(fd);
+        }
+        if (result == 0) {
+                relay_of(c)->connections_made++;
+                return;
+        }
+        snprintf(c->error, sizeof c->error, "connecting to %s failed: %s", c->host,
+                 strerror(-result));
+        address_failed(c);
+        try_next(c);
 }
 
 bool relay_connection_may_take(const struct relay_connection *c)

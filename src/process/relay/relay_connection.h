@@ -5,6 +5,7 @@
 #include "net/stream.h"
 #include "process/relay/relay_destination.h"
 #include "process/relay/relay_login.h"
+#include "process/relay/relay_socket.h"
 #include "process/relay/relay_tls.h"
 
 enum { RELAY_HOST_TEXT_MAX = 300 }; /* as ipc_outcome.host */
@@ -24,6 +25,7 @@ struct relay_connection {
         bool is_policy_failure;      /* the last address was not what tls_policy wants */
         struct relay_tls tls;        /* what it wants of this one */
         struct relay_login_state login;
+        struct relay_socket_state socket;
         uint64_t connect_until_ms;
         uint64_t dot_sent_ms;
         struct relay_job *cancelled; /* why it is given up; NULL: it is not */
@@ -38,6 +40,10 @@ int relay_connection_new(struct relay_destination *d, struct relay_job *j);
 /* Whether a job may be given to it now without waiting for anything slow. */
 bool relay_connection_may_take(const struct relay_connection *c);
 void relay_connection_take(struct relay_connection *c, struct relay_job *j);
+
+/* The Unix socket that was asked for is connected, or an errno says why not. Takes
+ * `fd` over. */
+void relay_connection_attach(struct relay_connection *c, int result, int fd);
 
 /* More of the body has come. */
 void relay_connection_pump(struct relay_connection *c);

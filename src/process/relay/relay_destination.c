@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "config/sockets.h"
 #include "net/dns/dns.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_own.h"
@@ -20,6 +21,7 @@ enum {
         TTL_MAX_S = 3600,
         CHAIN_FROM = 4,      /* connections of a destination, from which on jobs are chained */
         CHAIN_QUICK_MS = 20, /* to hosts that answer the end of a message so quickly */
+        PENDING_MS = 50,     /* then other connections take what was to be chained */
         TLSA_MAX = RELAY_ADDRESSES_MAX * 4096,
 };
 
@@ -49,6 +51,7 @@ static void destination_free(struct relay_destination *d)
         free(d->next_hop);
         free(d->name);
         free(d->addresses);
+        timer_free(d->pending_timer);
         buffer_done(&d->tlsa);
         free(d);
 }
@@ -56,7 +59,7 @@ static void destination_free(struct relay_destination *d)
 void relay_destination_release(struct relay_destination *d)
 {
         if (!list_is_empty(&d->idle) || !list_is_empty(&d->busy) || !list_is_empty(&d->waiting)
-            || d->query)
+            || !list_is_empty(&d->pending) || d->query)
                 return;
         /* What is known of a host without connections is not worth its memory:
          * the keeper, which knows the health of each, asks seldom for a dead
@@ -77,11 +80,25 @@ static int set_literal(struct relay_destination *d, struct span host)
         return endpoint_from_host(host, d->port, &d->addresses[0].at);
 }
 
-/* 0, -ENOMEM, or -EINVAL: it is no next hop that leads out of this machine. */
+/* A socket of this machine. */
+static int set_path(struct relay_destination *d, const struct next_hop *hop)
+{
+        d->is_host = true;
+        d->is_lmtp = span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp"));
+        d->addresses = calloc(1, sizeof *d->addresses);
+        if (!d->addresses)
+                return -ENOMEM;
+        d->address_count = 1;
+        return endpoint_from_path(hop->host, &d->addresses[0].at);
+}
+
+/* 0, -ENOMEM, or -EINVAL: it is no next hop that a connection leads to. */
 static int destination_fill(struct relay_destination *d, const struct next_hop *hop)
 {
         struct endpoint literal;
 
+        if (hop->is_unix)
+                return set_path(d, hop);
         d->port = hop->port;
         d->is_host = hop->is_host;
         d->is_lmtp = span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp"));
@@ -104,6 +121,7 @@ static int destination_new(struct relay *r, const struct relay_job *j, const str
                 return -ENOMEM;
         d->relay = r;
         list_init(&d->waiting);
+        list_init(&d->pending);
         list_init(&d->idle);
         list_init(&d->busy);
         d->text = strndup(j->key.p, j->key.len);
@@ -401,38 +419,76 @@ static void ask(struct relay_destination *d, struct relay_job *j)
 
 /* Jobs. */
 
-static struct relay_connection *find_chain(struct relay_destination *d)
+/* On an idle connection, or a new one. */
+static void connect_now(struct relay_destination *d, struct relay_job *j)
 {
-        if (d->busy_count < CHAIN_FROM || d->quick_ms > CHAIN_QUICK_MS)
-                return NULL;
-        LIST_FOR_EACH(node, &d->busy) {
-                struct relay_connection *c = LIST_OBJECT(node, struct relay_connection, node);
-
-                if (relay_connection_may_take(c))
-                        return c;
-        }
-        return NULL;
-}
-
-static void connect_job(struct relay_destination *d, struct relay_job *j)
-{
-        struct relay_connection *c = NULL;
         int s;
 
-        if (!list_is_empty(&d->idle))
-                c = LIST_OBJECT(d->idle.next, struct relay_connection, node);
-        else
-                c = find_chain(d);
-        if (c) {
-                relay_connection_take(c, j);
+        if (!list_is_empty(&d->idle)) {
+                relay_connection_take(
+                        LIST_OBJECT(d->idle.next, struct relay_connection, node), j);
                 return;
         }
         s = relay_connection_new(d, j);
         if (s < 0) {
                 relay_job_fail(j, 0, "4.3.0", s == -EMFILE ? "too many connections are open"
-                                                           : strerror(-s), "");
+                                                            : strerror(-s), "");
                 relay_destination_release(d);
         }
+}
+
+/* A host that was quick is not any more. */
+static void on_pending_timer(void *arg)
+{
+        struct relay_destination *d = arg;
+        struct list_node *node;
+
+        /* The last may take the destination with it. */
+        while ((node = d->pending.next) != &d->pending) {
+                const bool is_last = node->next == &d->pending;
+
+                list_remove(node);
+                connect_now(d, LIST_OBJECT(node, struct relay_job, in_connection));
+                if (is_last)
+                        return;
+        }
+}
+
+/* Whether its busy connections will soon take one more. */
+static bool may_pend(const struct relay_destination *d)
+{
+        size_t count = 0;
+
+        if (d->busy_count < CHAIN_FROM || d->quick_ms > CHAIN_QUICK_MS)
+                return false;
+        LIST_FOR_EACH(node, &d->pending)
+                count++;
+        return count < d->busy_count;
+}
+
+/* Where there is mail enough for several connections to a host that is quick, they
+ * are fewer and each sends the next commands together with a body: half the packets
+ * of a message, on both sides. */
+static void connect_job(struct relay_destination *d, struct relay_job *j)
+{
+        if (!may_pend(d) ||
+            (!d->pending_timer &&
+             timer_new(d->relay->loop, on_pending_timer, d, &d->pending_timer) < 0)) {
+                connect_now(d, j);
+                return;
+        }
+        if (list_is_empty(&d->pending))
+                timer_set(d->pending_timer, PENDING_MS);
+        list_append(&d->pending, &j->in_connection);
+}
+
+struct relay_job *relay_destination_next(struct relay_destination *d)
+{
+        struct list_node *node = list_take_first(&d->pending);
+
+        if (list_is_empty(&d->pending) && d->pending_timer)
+                timer_stop(d->pending_timer);
+        return node ? LIST_OBJECT(node, struct relay_job, in_connection) : NULL;
 }
 
 /* "error:550 5.1.1 text": a recipient that an alias names and that cannot be
@@ -452,11 +508,10 @@ static void fail_as_told(struct relay_job *j, struct span reply)
         relay_job_fail(j, (unsigned) code, status, text, "");
 }
 
-static const char *unsendable(const struct next_hop *hop)
+static const char *unsendable(const struct relay *r, const struct next_hop *hop)
 {
-        if (hop->is_unix)
-                return "a socket path cannot be reached from the relay process, which has no "
-                       "file system: give the LMTP server a TCP port";
+        if (hop->is_unix && !sockets_may_reach(r->process->config, hop->host))
+                return "mail may not go to this Unix socket: lmtp_sockets does not name it";
         if (!span_equal_nocase(hop->mailer, SPAN_LITERAL("smtp"))
             && !span_equal_nocase(hop->mailer, SPAN_LITERAL("esmtp"))
             && !span_equal_nocase(hop->mailer, SPAN_LITERAL("lmtp")))
@@ -477,7 +532,7 @@ static int destination_get(struct relay *r, struct relay_job *j, struct relay_de
                 fail_as_told(j, hop.host);
                 return -EINVAL;
         } else if (!d)
-                why = unsendable(&hop);
+                why = unsendable(r, &hop);
         if (why) {
                 relay_job_fail(j, 0, "4.3.5", why, "");
                 return -EINVAL;

@@ -45,6 +45,8 @@ struct relay_destination {
         struct table_node by_query;
         struct list_node waiting; /* jobs (in_connection) that wait for the answer */
 
+        struct list_node pending; /* jobs (in_connection) that busy connections take next */
+        struct timer *pending_timer; /* made when it is needed */
         struct list_node idle, busy; /* connections */
         size_t busy_count;
         uint64_t quick_ms; /* the last answer to the end of a message took so long */
@@ -56,6 +58,9 @@ void relay_destinations_reload(struct relay *r);
 
 /* Finds a connection for the job, or makes one, or answers it. */
 void relay_destination_take(struct relay *r, struct relay_job *j);
+
+/* The job that a connection takes behind the one it has sent; NULL: none waits. */
+struct relay_job *relay_destination_next(struct relay_destination *d);
 
 /* The resolver's answer; its end. */
 void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *m, int *fd);

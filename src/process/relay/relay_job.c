@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "message/downgrade.h"
+#include "message/mime_convert.h"
 #include "process/relay/relay_connection.h"
 #include "process/relay/relay_destination.h"
 #include "process/relay/relay_probe.h"
@@ -410,30 +410,41 @@ int relay_job_body(struct relay_job *j, struct span *ret_octets)
 
 /* Re-encoding. */
 
-static int read_whole(struct relay_job *j, struct buffer *whole)
+static int feed_file(struct relay_job *j, struct mime_convert *c, struct buffer *fit)
 {
-        char *out;
-        int r = buffer_reserve(whole, (size_t) j->body_unsent, &out);
-        size_t done = 0;
+        char *const piece = j->relay->file_buffer;
+        uint64_t done = 0;
+        int r = 0;
 
-        if (r < 0)
-                return r;
+        while (r == 0 && done < j->body_unsent) {
+                const uint64_t left = j->body_unsent - done;
+                const ssize_t n = pread(j->file_fd, piece,
+                                        left < RELAY_FILE_STEP ? (size_t) left : RELAY_FILE_STEP,
+                                        (off_t) (j->file_at + done));
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+                done += (uint64_t) n;
+                r = mime_convert_feed(c, span_make(piece, (size_t) n), fit);
+        }
+        return r;
+}
+
+static int feed_body(struct relay_job *j, struct mime_convert *c, struct buffer *fit)
+{
+        int r = 0;
+
         LIST_FOR_EACH(node, &j->parts) {
                 const struct relay_part *p = LIST_OBJECT(node, struct relay_part, node);
 
-                memcpy(out + done, p->octets, p->len);
-                done += p->len;
+                if (r == 0)
+                        r = mime_convert_feed(c, span_make(p->octets, p->len), fit);
         }
-        while (j->file_fd >= 0 && done < j->body_unsent) {
-                const ssize_t n = pread(j->file_fd, out + done, (size_t) j->body_unsent - done,
-                                        (off_t) (j->file_at + done));
-
-                if (n == 0 || (n < 0 && errno != EINTR))
-                        return n < 0 ? -errno : -EIO;
-                done += n > 0 ? (size_t) n : 0;
-        }
-        buffer_commit(whole, done);
-        return done == j->body_unsent ? 0 : -EIO;
+        if (r == 0 && j->file_fd >= 0)
+                r = feed_file(j, c, fit);
+        return r == 0 ? mime_convert_end(c, fit) : r;
 }
 
 /* These octets are the body now. */
@@ -459,25 +470,26 @@ static int replace_body(struct relay_job *j, struct span octets)
         return 0;
 }
 
-static int convert(struct relay_job *j, enum downgrade_target target)
+static int convert(struct relay_job *j, enum mime_convert_to to)
 {
-        struct buffer whole = BUFFER_INIT(CONVERT_MAX), fit = BUFFER_INIT(3ULL * CONVERT_MAX);
-        int r = j->body_unsent > CONVERT_MAX ? -ENOTSUP : read_whole(j, &whole);
+        const bool may_break = j->relay->process->config->downgrade_signed;
+        struct buffer fit = BUFFER_INIT(3ULL * CONVERT_MAX);
+        struct mime_convert *c = mime_convert_new(to, false);
+        int r = !c ? -ENOMEM : j->body_unsent > CONVERT_MAX ? -ENOTSUP : feed_body(j, c, &fit);
 
-        if (r == 0)
-                r = downgrade(buffer_span(&whole), target,
-                              j->relay->process->config->downgrade_signed, &fit);
+        if (r == 0 && mime_convert_breaks_signature(c) && !may_break)
+                r = -EPERM;
         if (r == 0)
                 r = replace_body(j, buffer_span(&fit));
         if (r == 0) {
                 j->is_converted = true;
                 j->mail.flags &= ~(unsigned) SMTP_CLIENT_BINARY;
-                if (target == DOWNGRADE_TO_7BIT)
+                if (to == MIME_CONVERT_TO_7BIT)
                         j->mail.flags &= ~(unsigned) SMTP_CLIENT_8BIT;
                 else
                         j->mail.flags |= SMTP_CLIENT_8BIT;
         }
-        buffer_done(&whole);
+        c = mime_convert_free(c);
         buffer_done(&fit);
         return r;
 }
@@ -491,7 +503,7 @@ int relay_job_make_fit(struct relay_job *j, unsigned offers)
 
         if (!is_binary && (takes_8bit || !(j->mail.flags & SMTP_CLIENT_8BIT)))
                 return 0;
-        return convert(j, takes_8bit ? DOWNGRADE_TO_8BIT : DOWNGRADE_TO_7BIT);
+        return convert(j, takes_8bit ? MIME_CONVERT_TO_8BIT : MIME_CONVERT_TO_7BIT);
 }
 
 /* Outcomes. */
@@ -505,8 +517,8 @@ static void send_results(struct relay_job *j, const char *host, bool is_host_fai
                 return;
         s = CHANNEL_SEND(r->keeper, outcome, -1, .job = j->number, .message_id = j->message_id,
                          .host = span_from_string(host), .is_host_failure = is_host_failure,
-                         .sends_dsn = j->sends_dsn, .detail = span_from_string(j->detail),
-                         .results = j->items);
+                         .sends_dsn = j->sends_dsn, .keeps_time = j->keeps_time,
+                         .detail = span_from_string(j->detail), .results = j->items);
         if (s < 0)
                 log_event(LOG_ERROR, "outcome_not_sent", LOG_U64("job", j->number),
                           LOG_ERRNO("error", s));
@@ -556,12 +568,13 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
         add_result(j, rcpt, reply, host);
 }
 
-void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
+void relay_job_note_session(struct relay_job *j, unsigned offers, const char *tls_version,
                             const char *tls_cipher, const char *more)
 {
         const struct span failed = span_first(j->fallback_for, 600);
 
-        j->sends_dsn = sends_dsn;
+        j->sends_dsn = offers & SMTP_CLIENT_OFFER_DSN;
+        j->keeps_time = offers & SMTP_CLIENT_OFFER_DELIVERBY;
         snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%s%.*s",
                  tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
                  tls_cipher ? tls_cipher : "", j->is_converted ? " converted" : "", more,

@@ -34,7 +34,7 @@ struct relay_job {
         bool is_host_failure;
         struct span fallback_for; /* the next hop that failed; empty: this is it */
         bool is_converted;        /* by relay_job_make_fit() */
-        bool sends_dsn;           /* the host that answers, as in the outcome */
+        bool sends_dsn, keeps_time; /* the host that answers, as in the outcome */
         char detail[1000];
 
         /* The body: parts in memory, in order, or a file. */
@@ -82,9 +82,9 @@ int relay_job_make_fit(struct relay_job *j, unsigned offers);
 void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
                       const char *host);
 
-/* Notes what the record is to tell of the session that answers. NULL: no TLS.
- * `more`: behind it, " policy=…" */
-void relay_job_note_session(struct relay_job *j, bool sends_dsn, const char *tls_version,
+/* Notes what the record is to tell of the session that answers, and what the
+ * host offers (enum smtp_client_offer). NULL: no TLS. `more`: behind it, " policy=…" */
+void relay_job_note_session(struct relay_job *j, unsigned offers, const char *tls_version,
                             const char *tls_cipher, const char *more);
 
 /* Every recipient not yet answered gets this answer, and the job ends. `code`

@@ -425,6 +425,44 @@ TEST(jobs_at_once_get_connections_of_their_own)
         site_stop(&t);
 }
 
+TEST(a_quick_host_gets_fewer_connections_that_send_more)
+{
+        struct site t;
+
+        site_start(&t, GOOD);
+        send_job(&t, 0, hop_to(&t, "smtp"), 1, 500); /* by which it is known to be quick */
+        UNTIL(&t, t.answered == 1);
+        for (unsigned i = 1; i < 41; i++)
+                send_job(&t, i, hop_to(&t, "smtp"), 1, 500);
+        UNTIL(&t, t.answered == 41);
+        for (unsigned i = 0; i < 41; i++)
+                CHECK(t.seen[i].code[0] == 250, t.seen[i].text[0]);
+        CHECK(t.server.messages == 41, "each once");
+        CHECK(t.server.connections <= 24, "each of them took two");
+        site_stop(&t);
+}
+
+TEST(jobs_do_not_wait_for_a_host_that_was_quick)
+{
+        struct site t;
+
+        site_start(&t, GOOD);
+        send_job(&t, 0, hop_to(&t, "smtp"), 1, 500);
+        UNTIL(&t, t.answered == 1);
+        t.server.mood = NEVER_READS_DATA;
+        for (unsigned i = 1; i < 5; i++)
+                send_job(&t, i, hop_to(&t, "smtp"), 1, 300000);
+        for (int i = 0; i < 40; i++)
+                loop_run_once(t.p.loop, 2);
+        CHECK(t.answered == 1, "four are stuck");
+        t.server.mood = GOOD;
+        send_job(&t, 5, hop_to(&t, "smtp"), 1, 500);
+        send_job(&t, 6, hop_to(&t, "smtp"), 1, 500);
+        UNTIL(&t, t.answered == 3);
+        CHECK(t.seen[5].code[0] == 250 && t.seen[6].code[0] == 250, "by other connections");
+        site_stop(&t);
+}
+
 TEST(a_connection_closed_between_messages_costs_nothing)
 {
         struct site t;
@@ -462,7 +500,7 @@ static const struct {
         { "closed at DATA", CLOSES_AT_DATA, NULL, "4.4.2", "lost while we waited for the reply to",
           true },
         { "nobody listens", GOOD, "smtp:[127.0.0.1]:1", "4.4.1", "refused", true },
-        { "a socket path", GOOD, "lmtp:unix:/run/lmtp", "4.3.5", "socket path", false },
+        { "a socket path", GOOD, "lmtp:unix:/run/lmtp", "4.3.5", "lmtp_sockets", false },
         { "no next hop", GOOD, "smtp:[", "4.3.5", "cannot be understood", false },
         { "another mailer", GOOD, "discard:x", "4.3.5", "mailer", false },
 };

@@ -91,6 +91,8 @@ static int decide(struct relay_connection *c, const struct relay_address *a)
         const int wanted = relay_login_is_wanted(d->relay, host, d->port);
 
         c->login.is_wanted = wanted > 0;
+        if (endpoint_is_path(&a->at) && !d->is_tls_required)
+                p.level = TLS_LEVEL_NONE; /* it leaves this machine's memory nowhere */
         if (c->login.is_wanted && (!p.host.len || span_equal(p.host, SPAN_LITERAL("*"))))
                 p.level = TLS_LEVEL_VERIFY;
         c->tls = (struct relay_tls) {

@@ -399,14 +399,16 @@ static enum imap_match match_header(const struct imap_key *key, struct imap_cand
 /* Without decoding anything, for what most messages are. */
 static bool cannot_match(const struct imap_key *key, struct imap_candidate *c)
 {
-        if (!search_text_is_word(key->text))
+        const struct span word = search_text_word(key->text);
+
+        if (!word.len)
                 return false;
         if (!c->has_raw) {
                 c->has_raw = true;
                 c->is_plain = search_text_is_plain(c->octets, c->arena)
                               && search_text_fold(c->octets, c->raw) == 0;
         }
-        return c->is_plain && !search_text_contains(buffer_span(c->raw), key->text);
+        return c->is_plain && !search_text_contains(buffer_span(c->raw), word);
 }
 
 static enum imap_match match_text(const struct imap_key *key, struct imap_candidate *c)

@@ -170,6 +170,13 @@ void imap_server_sync(struct imap_server *s, bool may_expunge);
 void imap_server_put_change(struct imap_server *s, size_t index, const struct imap_message *m,
                             const struct imap_view *v, bool only_modseq);
 
+/* ---- imap_server_vanished.c */
+/* VANISHED (EARLIER) of those `known` UIDs, growing and apart, that went after
+ * `modseq`; where that is not known any more, of all that are not there, be it
+ * that they never were. */
+void imap_server_put_vanished(struct imap_server *s, const struct imap_range *known, size_t count,
+                              uint64_t modseq);
+
 /* ---- imap_server_set.c */
 /* The UIDs a set means, by `view`. False: a number without a message, BAD. */
 bool imap_server_resolve(struct imap_server *s, const struct imap_set *set, bool is_uid,

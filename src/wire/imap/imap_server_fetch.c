@@ -385,37 +385,6 @@ static void prepare(struct imap_server *s, struct fetching *f)
         }
 }
 
-/* UIDs of the set that are no longer there (RFC 7162 section 3.2.6). */
-static void put_vanished(struct imap_server *s, const struct imap_set *set)
-{
-        const char *begin = "* VANISHED (EARLIER) ";
-        const uint32_t end = s->view->uid_next - 1;
-
-        for (size_t i = 0; i < set->count; i++) {
-                struct imap_range r = set->ranges[i];
-                struct imap_cursor c = IMAP_CURSOR(s->view, &r, 1);
-                const struct imap_message *m;
-                uint32_t next = r.first;
-
-                if (r.last > end)
-                        r.last = end;
-                while (next <= r.last) {
-                        m = imap_cursor_next(&c, NULL);
-                        if (!m || m->uid > next) {
-                                imap_server_put(s, begin);
-                                begin = ",";
-                                imap_server_put_ranges(s, &(struct imap_range) {
-                                        next, m ? m->uid - 1 : r.last}, 1);
-                        }
-                        if (!m)
-                                break;
-                        next = m->uid + 1;
-                }
-        }
-        if (*begin == ',')
-                imap_server_put(s, "\r\n");
-}
-
 IMAP_COMMAND_FUNCTION(fetch)
 {
         struct fetching *f = arena_alloc(&s->arena, sizeof *f);
@@ -434,7 +403,7 @@ IMAP_COMMAND_FUNCTION(fetch)
         prepare(s, f);
         if (f->fetch.wants_vanished) {
                 set.count = imap_server_normalize(set.ranges, set.count);
-                put_vanished(s, &set);
+                imap_server_put_vanished(s, set.ranges, set.count, f->fetch.changed_since);
         }
         f->cursor = IMAP_CURSOR(s->view, uids, count);
         s->work_state = f;

@@ -67,16 +67,10 @@ static void put_code(struct imap_server *s, const char *name, uint64_t value, co
 
 static void put_unseen(struct imap_server *s)
 {
-        for (size_t row = 0; row < s->view->row_count; row++) {
-                const struct imap_chunk *c = s->view->rows[row].chunk;
+        const size_t index = imap_view_next_without(s->view, 0, IMAP_FLAG_SEEN);
 
-                for (unsigned i = 0; i < c->count; i++) {
-                        if (!(c->messages[i].flags & IMAP_FLAG_SEEN)) {
-                                put_code(s, "UNSEEN", s->view->rows[row].first + i + 1, "First");
-                                return;
-                        }
-                }
-        }
+        if (index < s->view->count)
+                put_code(s, "UNSEEN", index + 1, "First");
 }
 
 static void put_mailbox(struct imap_server *s, struct span name)
@@ -114,55 +108,20 @@ static void put_mailbox(struct imap_server *s, struct span name)
 
 /* ---- QRESYNC ----------------------------------------------------------------- */
 
-/* What the client may know and the view does not have. UIDs that never were
- * are among them, as section 3.2.5.1 allows where the server keeps no list. */
-struct vanished {
-        struct imap_server *s;
-        bool is_begun;
-};
-
-static void put_vanished(struct vanished *out, uint32_t first, uint32_t last)
-{
-        imap_server_put(out->s, out->is_begun ? "," : "* VANISHED (EARLIER) ");
-        out->is_begun = true;
-        imap_server_put_ranges(out->s, &(struct imap_range) {first, last}, 1);
-}
-
-static void put_vanished_of(struct vanished *out, struct imap_range known)
-{
-        struct imap_cursor c = IMAP_CURSOR(out->s->view, &known, 1);
-        const struct imap_message *m;
-        uint32_t next = known.first;
-
-        while ((m = imap_cursor_next(&c, NULL))) {
-                if (m->uid > next)
-                        put_vanished(out, next, m->uid - 1);
-                next = m->uid + 1;
-        }
-        if (next && next <= known.last)
-                put_vanished(out, next, known.last);
-}
-
 static void put_resync(struct imap_server *s, struct selection *sel)
 {
         struct imap_range all = {1, s->view->uid_next - 1};
         struct imap_range *known = sel->known.count ? sel->known.ranges : &all;
         const size_t count = imap_server_normalize(known, sel->known.count ? sel->known.count : 1);
-        struct vanished out = {.s = s};
 
         if (s->view->uid_next <= 1)
                 return;
-        for (size_t i = 0; i < count && known[i].first <= all.last; i++) {
-                const uint32_t last = known[i].last < all.last ? known[i].last : all.last;
-
-                put_vanished_of(&out, (struct imap_range) {known[i].first, last});
-        }
-        if (out.is_begun)
-                imap_server_put(s, "\r\n");
-        for (size_t i = 0; i < s->view->count; i++) {
+        imap_server_put_vanished(s, known, count, sel->modseq);
+        for (size_t i = 0; (i = imap_view_next_since(s->view, i, sel->modseq)) < s->view->count;
+             i++) {
                 const struct imap_message *m = imap_view_at(s->view, i);
 
-                if (m->modseq > sel->modseq && imap_server_in_ranges(known, count, m->uid))
+                if (imap_server_in_ranges(known, count, m->uid))
                         imap_server_put_change(s, i, m, s->view, false);
         }
 }
@@ -253,11 +212,11 @@ IMAP_COMMAND_FUNCTION(close)
                 imap_server_bad(s, "CLOSE takes no arguments");
                 return;
         }
-        for (size_t i = 0; i < s->view->count && !s->is_read_only; i++) {
-                const struct imap_message *m = imap_view_at(s->view, i);
-
-                if ((m->flags & IMAP_FLAG_DELETED)
-                    && !imap_uid_list_add(&deleted, &s->arena, m->uid)) {
+        for (size_t i = 0; !s->is_read_only; i++) {
+                i = imap_view_next_with(s->view, i, IMAP_FLAG_DELETED);
+                if (i == s->view->count)
+                        break;
+                if (!imap_uid_list_add(&deleted, &s->arena, imap_view_at(s->view, i)->uid)) {
                         imap_server_no(s, "LIMIT", "Too many messages");
                         return;
                 }

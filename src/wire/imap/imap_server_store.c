@@ -70,11 +70,12 @@ static void tell_stored(struct imap_server *s, const struct change *c)
         const struct imap_view *v = s->newest ? s->newest : s->view;
         struct imap_cursor cursor = IMAP_CURSOR(s->view, c->uids, c->uid_count);
         const uint32_t bits = keyword_bits(v, &c->store);
+        struct imap_finger finger = {0};
         const struct imap_message *old;
         size_t index;
 
         while ((old = imap_cursor_next(&cursor, &index))) {
-                const struct imap_message *m = imap_view_message(v, old->uid, NULL);
+                const struct imap_message *m = imap_view_forward(v, &finger, old->uid);
                 bool is_known;
 
                 if (!m)
@@ -238,11 +239,12 @@ static bool find_deleted(struct imap_server *s, const struct imap_range *r, size
                          struct imap_uid_list *ret)
 {
         struct imap_cursor c = IMAP_CURSOR(s->view, r, count);
+        struct imap_finger finger = {0};
         const struct imap_message *m;
 
         while ((m = imap_cursor_next(&c, NULL))) {
                 const struct imap_message *now =
-                        s->newest ? imap_view_message(s->newest, m->uid, NULL) : m;
+                        s->newest ? imap_view_forward(s->newest, &finger, m->uid) : m;
 
                 if (now && (now->flags & IMAP_FLAG_DELETED)
                     && !imap_uid_list_add(ret, &s->arena, m->uid))

@@ -93,10 +93,12 @@ static bool has_new_keywords(const struct imap_view *old, const struct imap_view
         return false;
 }
 
-static void tell_flags(struct imap_server *s)
+/* Returns how many are gone, of which nothing is said here. */
+static size_t tell_flags(struct imap_server *s)
 {
         struct difference d = {.old = s->view, .new = s->newest};
         const bool has_modseq = s->enabled & IMAP_ENABLED_CONDSTORE;
+        size_t gone = 0;
         struct pair p;
 
         if (has_new_keywords(s->view, s->newest)) {
@@ -105,6 +107,7 @@ static void tell_flags(struct imap_server *s)
                 imap_server_put(s, ")\r\n");
         }
         while (next_pair(&d, &p)) {
+                gone += p.old && !p.new;
                 if (!p.old || !p.new)
                         continue;
                 if (p.old->flags == p.new->flags && p.old->keywords == p.new->keywords
@@ -114,10 +117,10 @@ static void tell_flags(struct imap_server *s)
                         continue;
                 imap_server_put_change(s, p.old_index, p.new, s->newest, false);
         }
+        return gone;
 }
 
-/* Returns how many are gone. */
-static size_t tell_expunged(struct imap_server *s)
+static void tell_expunged(struct imap_server *s)
 {
         struct difference d = {.old = s->view, .new = s->newest};
         const bool is_vanished = s->enabled & IMAP_ENABLED_QRESYNC;
@@ -147,18 +150,6 @@ static size_t tell_expunged(struct imap_server *s)
                 imap_server_put_ranges(s, &open, 1);
                 imap_server_put(s, "\r\n");
         }
-        return gone;
-}
-
-static bool has_expunged(struct imap_server *s)
-{
-        struct difference d = {.old = s->view, .new = s->newest};
-        struct pair p;
-
-        while (next_pair(&d, &p))
-                if (p.old && !p.new)
-                        return true;
-        return false;
 }
 
 void imap_server_sync(struct imap_server *s, bool may_expunge)
@@ -167,13 +158,11 @@ void imap_server_sync(struct imap_server *s, bool may_expunge)
 
         if (s->state != IMAP_STATE_SELECTED || !s->newest)
                 return;
-        if (!may_expunge && has_expunged(s)) {
-                /* Its numbers still stand: all of it is told after a later command. */
-                tell_flags(s);
-                return;
-        }
-        tell_flags(s);
-        gone = tell_expunged(s);
+        gone = tell_flags(s);
+        if (gone && !may_expunge)
+                return; /* its numbers still stand: all of it is told after a later command */
+        if (gone)
+                tell_expunged(s);
         if (s->newest->count != s->view->count - gone) {
                 imap_server_put(s, "* ");
                 imap_server_put_number(s, s->newest->count);

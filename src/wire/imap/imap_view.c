@@ -4,6 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void sum_up(struct imap_chunk *c)
+{
+        c->flags_of_all = UINT32_MAX;
+        c->flags_of_any = 0;
+        c->highest_modseq = 0;
+        for (unsigned i = 0; i < c->count; i++) {
+                const struct imap_message *m = &c->messages[i];
+
+                c->flags_of_all &= m->flags;
+                c->flags_of_any |= m->flags;
+                if (m->modseq > c->highest_modseq)
+                        c->highest_modseq = m->modseq;
+        }
+}
+
 static struct imap_chunk *chunk_new(const struct imap_message *messages, unsigned count)
 {
         struct imap_chunk *c = malloc(sizeof *c + count * sizeof c->messages[0]);
@@ -13,6 +28,7 @@ static struct imap_chunk *chunk_new(const struct imap_message *messages, unsigne
         c->references = 1;
         c->count = count;
         memcpy(c->messages, messages, count * sizeof c->messages[0]);
+        sum_up(c);
         return c;
 }
 
@@ -41,6 +57,8 @@ static struct imap_view *view_new(const struct imap_view_head *head, size_t row_
         v->uid_next = head->uid_next;
         v->highest_modseq = head->highest_modseq;
         v->mailbox_id = head->mailbox_id;
+        v->gone = imap_gone_ref(head->gone);
+        v->gone_count = head->gone ? head->gone->count : 0;
         v->keyword_count = head->keyword_count;
         v->rows = (struct imap_view_row *) (v + 1);
         at = (char *) (v->rows + row_max);
@@ -105,6 +123,7 @@ struct imap_view *imap_view_unref(struct imap_view *v)
         if (--v->references == 0) {
                 for (size_t i = 0; i < v->row_count; i++)
                         chunk_unref(v->rows[i].chunk);
+                imap_gone_unref(v->gone);
                 free(v);
         }
         return NULL;
@@ -133,6 +152,53 @@ const struct imap_message *imap_view_at(const struct imap_view *v, size_t index)
         assert(index < v->count);
         row = &v->rows[row_of(v, index)];
         return &row->chunk->messages[index - row->first];
+}
+
+/* What one of three functions looks for. */
+struct wanted {
+        uint32_t without, with; /* flags; 0: no matter */
+        uint64_t since;         /* UINT64_MAX: no matter */
+};
+
+static bool may_hold(const struct imap_chunk *c, const struct wanted *w)
+{
+        return (~c->flags_of_all & w->without) || (c->flags_of_any & w->with) ||
+               c->highest_modseq > w->since;
+}
+
+static bool is_wanted(const struct imap_message *m, const struct wanted *w)
+{
+        return (~m->flags & w->without) || (m->flags & w->with) || m->modseq > w->since;
+}
+
+static size_t next_of(const struct imap_view *v, size_t index, const struct wanted *w)
+{
+        for (size_t row = row_of(v, index); row < v->row_count && index < v->count; row++) {
+                const struct imap_chunk *c = v->rows[row].chunk;
+                const size_t first = v->rows[row].first;
+
+                if (may_hold(c, w))
+                        for (; index - first < c->count; index++)
+                                if (is_wanted(&c->messages[index - first], w))
+                                        return index;
+                index = first + c->count;
+        }
+        return v->count;
+}
+
+size_t imap_view_next_without(const struct imap_view *v, size_t index, uint32_t flags)
+{
+        return next_of(v, index, &(const struct wanted) {.without = flags, .since = UINT64_MAX});
+}
+
+size_t imap_view_next_with(const struct imap_view *v, size_t index, uint32_t flags)
+{
+        return next_of(v, index, &(const struct wanted) {.with = flags, .since = UINT64_MAX});
+}
+
+size_t imap_view_next_since(const struct imap_view *v, size_t index, uint64_t modseq)
+{
+        return next_of(v, index, &(const struct wanted) {.since = modseq});
 }
 
 static uint32_t last_uid(const struct imap_chunk *c)
@@ -175,6 +241,23 @@ size_t imap_view_find(const struct imap_view *v, uint32_t uid)
         return v->rows[row].first + low;
 }
 
+const struct imap_message *imap_view_forward(const struct imap_view *v, struct imap_finger *f,
+                                             uint32_t uid)
+{
+        const struct imap_chunk *c;
+
+        while (f->row < v->row_count && last_uid(v->rows[f->row].chunk) < uid) {
+                f->row++;
+                f->at = 0;
+        }
+        if (f->row == v->row_count)
+                return NULL;
+        c = v->rows[f->row].chunk;
+        while (c->messages[f->at].uid < uid)
+                f->at++;
+        return c->messages[f->at].uid == uid ? &c->messages[f->at] : NULL;
+}
+
 const struct imap_message *imap_view_message(const struct imap_view *v, uint32_t uid,
                                              size_t *ret_index)
 {
@@ -191,17 +274,38 @@ const struct imap_message *imap_view_message(const struct imap_view *v, uint32_t
         return m;
 }
 
+/* Takes a chunk with room for more than its `n` messages over. */
+static bool add_merged(struct imap_view *v, struct imap_chunk *chunk, size_t n)
+{
+        struct imap_chunk *shrunk = NULL;
+        bool ok;
+
+        if (n && n <= IMAP_VIEW_CHUNK)
+                shrunk = realloc(chunk, sizeof *chunk + n * sizeof chunk->messages[0]);
+        if (shrunk) {
+                shrunk->references = 1;
+                shrunk->count = (unsigned) n;
+                sum_up(shrunk);
+                add_row(v, shrunk);
+                return true;
+        }
+        ok = add_messages(v, chunk->messages, n);
+        free(chunk);
+        return ok;
+}
+
 /* One chunk with the changes that fall into it: up to two chunks' worth. */
 static bool merge_chunk(struct imap_view *v, const struct imap_chunk *c,
                         const struct imap_view_change *changes, size_t count)
 {
         const size_t room = (c ? c->count : 0) + count;
-        struct imap_message *merged = calloc(room, sizeof *merged);
+        struct imap_chunk *chunk = malloc(sizeof *chunk + room * sizeof chunk->messages[0]);
+        struct imap_message *merged;
         size_t n = 0, i = 0, k = 0;
-        bool ok;
 
-        if (!merged)
+        if (!chunk)
                 return false;
+        merged = chunk->messages;
         while ((c && i < c->count) || k < count) {
                 if (k == count
                     || (c && i < c->count && c->messages[i].uid < changes[k].message.uid)) {
@@ -214,9 +318,7 @@ static bool merge_chunk(struct imap_view *v, const struct imap_chunk *c,
                         merged[n++] = changes[k].message;
                 k++;
         }
-        ok = add_messages(v, merged, n);
-        free(merged);
-        return ok;
+        return add_merged(v, chunk, n);
 }
 
 /* The changes from `from` on that belong into the chunk of a row: up to its

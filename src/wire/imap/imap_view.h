@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/span.h"
+#include "wire/imap/imap_gone.h"
 
 /* Flags of RFC 9051 section 2.3.2; the values are those of the store. */
 enum imap_flag {
@@ -46,6 +47,8 @@ struct imap_message {
 struct imap_chunk {
         unsigned references;
         unsigned count; /* ≥ 1 */
+        uint32_t flags_of_all, flags_of_any;
+        uint64_t highest_modseq;
         struct imap_message messages[];
 };
 
@@ -64,6 +67,8 @@ struct imap_view {
         struct span keywords[IMAP_KEYWORDS_MAX]; /* names, owned by the view */
         size_t row_count;
         struct imap_view_row *rows;
+        struct imap_gone *gone; /* NULL: not known; of it the first: */
+        size_t gone_count;
 };
 
 /* The mailbox beside its messages. */
@@ -73,6 +78,7 @@ struct imap_view_head {
         uint64_t mailbox_id;
         const struct span *keywords; /* copied */
         unsigned keyword_count;      /* ≤ IMAP_KEYWORDS_MAX */
+        struct imap_gone *gone;      /* as of now; the view takes a reference; or NULL */
 };
 
 /* A view of `count` messages with growing UIDs, copied; one reference, the
@@ -101,6 +107,22 @@ const struct imap_message *imap_view_at(const struct imap_view *v, size_t index)
 
 /* The index of the first message with at least this UID; `count` if none. */
 size_t imap_view_find(const struct imap_view *v, uint32_t uid);
+
+/* The index of the first message from `index` on that has not all of `flags`; that
+ * has one of them; that has changed since `modseq`. `count` if none. Chunks in which
+ * there is none are passed over. */
+size_t imap_view_next_without(const struct imap_view *v, size_t index, uint32_t flags);
+size_t imap_view_next_with(const struct imap_view *v, size_t index, uint32_t flags);
+size_t imap_view_next_since(const struct imap_view *v, size_t index, uint64_t modseq);
+
+/* imap_view_message() for UIDs that grow from call to call, without searching: a
+ * finger starts as {0} and belongs to one view. The message or NULL. */
+struct imap_finger {
+        size_t row;
+        unsigned at;
+};
+const struct imap_message *imap_view_forward(const struct imap_view *v, struct imap_finger *f,
+                                             uint32_t uid);
 
 /* The message of this UID, or NULL; `ret_index` may be NULL. */
 const struct imap_message *imap_view_message(const struct imap_view *v, uint32_t uid,

@@ -77,6 +77,7 @@ struct pop3_event {
         enum pop3_event_kind kind;
         struct span login_name, password, digest, mechanism, octets;
         struct pop3_message message;
+        size_t index; /* of it, from 0 */
         bool wants_header;
         const uint32_t *deleted;
         size_t deleted_count;
@@ -125,6 +126,9 @@ void pop3_server_answer(struct pop3_server *s, const struct pop3_answer *a);
 /* Says -ERR at the next boundary between commands, and ends the session without
  * deleting anything: feed then gives CLOSE. */
 void pop3_server_shut(struct pop3_server *s, const char *text);
+
+/* Those of the maildrop that is open, by growing UID. */
+const struct pop3_message *pop3_server_messages(const struct pop3_server *s, size_t *ret_count);
 
 /* Octets for the client; consume what was written. */
 struct buffer *pop3_server_output(struct pop3_server *s);

@@ -31,6 +31,12 @@ void pop3_server_answered_open(struct pop3_server *s, const struct pop3_answer *
         pop3_server_ok(s, "Logged in");
 }
 
+const struct pop3_message *pop3_server_messages(const struct pop3_server *s, size_t *ret_count)
+{
+        *ret_count = s->count;
+        return s->messages;
+}
+
 /* "7": an index of a message that is there, or -ERR was said. */
 static bool find(struct pop3_server *s, struct span number, size_t *ret)
 {
@@ -120,6 +126,7 @@ static void ask(struct pop3_server *s, struct span number, struct pop3_event *ev
         if (!find(s, number, &i))
                 return;
         ev->message = s->messages[i];
+        ev->index = i;
         ev->wants_header = s->lines_left != UINT64_MAX;
         pop3_server_wait(s, ev, POP3_EVENT_BODY);
 }

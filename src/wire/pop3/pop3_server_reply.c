@@ -69,9 +69,31 @@ static void send_line(struct pop3_server *s)
         s->is_line_start = is_whole;
 }
 
+/* A piece of a message of which all is sent: up to the next line that begins with
+ * a dot, or about as much as may wait. */
+static void send_piece(struct pop3_server *s)
+{
+        const size_t room = POP3_SERVER_OUTPUT_PAUSE - s->output.len + POP3_SERVER_TEXT_MAX;
+        const struct span piece = span_first(s->copy, room);
+        const char *const dot = memmem(piece.p, piece.len, "\r\n.", 3);
+        size_t n = dot ? (size_t) (dot - piece.p) + 2 : piece.len;
+
+        if (!dot && n > 1 && n < s->copy.len && piece.p[n - 1] == '\r')
+                n--; /* the next one begins with it */
+        if (s->is_line_start && piece.p[0] == '.')
+                pop3_server_put(s, SPAN_LITERAL("."));
+        pop3_server_put(s, span_first(piece, n));
+        s->is_line_start = n >= 2 && piece.p[n - 1] == '\n' && piece.p[n - 2] == '\r';
+        s->copy = span_skip(s->copy, n);
+}
+
 void pop3_server_send(struct pop3_server *s)
 {
         while (s->output.len < POP3_SERVER_OUTPUT_PAUSE && !s->is_broken) {
+                if (s->copy.len && s->lines_left == UINT64_MAX) {
+                        send_piece(s);
+                        continue;
+                }
                 if (s->copy.len && (s->in_header || s->lines_left)) {
                         send_line(s);
                         continue;

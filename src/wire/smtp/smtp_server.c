@@ -175,6 +175,7 @@ static bool feed_due(struct smtp_server *s, struct smtp_event *ev)
                 ev->kind = SMTP_EVENT_RESET;
         } else if (s->state == SMTP_STATE_CLOSED || s->is_broken) {
                 ev->kind = SMTP_EVENT_CLOSE;
+                ev->has_quit = s->has_quit;
         } else if (s->output.len > SMTP_SERVER_OUTPUT_PAUSE) {
                 ev->kind = SMTP_EVENT_FLUSH;
         } else {

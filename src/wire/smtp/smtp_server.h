@@ -145,6 +145,7 @@ struct smtp_event {
         struct span octets;    /* lives until the next feed */
         struct span argument;  /* lives until the next feed */
         bool is_chunked;
+        bool has_quit;         /* CLOSE: the client said QUIT, and nothing after it */
         const char *body_error; /* NULL, or the reply: "552 5.3.4 Message too big" */
 };
 

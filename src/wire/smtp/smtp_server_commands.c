@@ -8,7 +8,8 @@ enum {
 };
 
 /* The usual ones first: it is searched from the front. RFC 5321 section 4.1.4
- * says which come when, section 4.5.1 which there must be. */
+ * says which come when, section 4.5.1 which there must be, and section 4.3 which
+ * replies they have. LHLO takes the place of the other two (RFC 2033 section 4.1). */
 const struct smtp_command smtp_server_commands[] = {
         { SPAN("RCPT"), IN_MAIL, 0, smtp_server_rcpt,
           "RCPT TO:<address> [NOTIFY=...] [ORCPT=...]" },

@@ -90,6 +90,7 @@ struct smtp_server {
         bool is_line_long;     /* dropping octets up to the LF */
         bool is_reset_due, is_clear_due, is_shut_due;
         bool is_any_accepted;  /* of the answers to END */
+        bool has_quit;
         bool is_broken;        /* no memory for a reply: nothing but CLOSE is left */
 };
 

@@ -5,5 +5,6 @@ SMTP_COMMAND_FUNCTION(quit)
 {
         (void) argument;
         (void) ev;
+        s->has_quit = true;
         smtp_server_close(s, 221, "2.0.0", "Goodbye");
 }

@@ -1,0 +1,306 @@
+#include "store/index_level.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+
+/* What waits for one partition: a scan of it need not look at the others. Most
+ * partitions are never scanned while something waits, so that the order of the keys
+ * is made when one is: what came since is sorted into what was sorted before. */
+struct level_head {
+        struct table_node by_octets;
+        struct list_node fresh; /* came since the last scan */
+        size_t fresh_count;
+        struct level_entry **sorted; /* by key; some may be dead */
+        size_t sorted_count, dead_count;
+        char octets[LEVEL_HEAD_OCTETS];
+};
+
+void level_init(struct level *level, uint64_t seed)
+{
+        *level = (struct level) {.seed = seed};
+        list_init(&level->order);
+}
+
+struct level_entry *level_find(const struct level *level, struct span key)
+{
+        struct table_node *n = table_first(&level->entries, hash_span(key, level->seed));
+
+        for (; n; n = table_next(n)) {
+                struct level_entry *e = TABLE_OBJECT(n, struct level_entry, by_key);
+
+                if (span_equal(level_key(e), key))
+                        return e;
+        }
+        return NULL;
+}
+
+static struct level_head *find_head(const struct level *level, struct span key, uint64_t hash)
+{
+        struct table_node *n = table_first(&level->heads, hash);
+
+        while (n && memcmp(TABLE_OBJECT(n, struct level_head, by_octets)->octets, key.p,
+                           LEVEL_HEAD_OCTETS) != 0)
+                n = table_next(n);
+        return n ? TABLE_OBJECT(n, struct level_head, by_octets) : NULL;
+}
+
+static uint64_t head_hash(const struct level *level, struct span key)
+{
+        return hash_span(span_first(key, LEVEL_HEAD_OCTETS), level->seed);
+}
+
+/* Lists the entry below its head, which is made when it is the first. */
+static int add_to_head(struct level *level, struct level_entry *e, struct span key)
+{
+        const uint64_t hash = key.len < LEVEL_HEAD_OCTETS ? 0 : head_hash(level, key);
+
+        e->head = NULL;
+        if (key.len < LEVEL_HEAD_OCTETS)
+                return 0;
+        e->head = find_head(level, key, hash);
+        if (!e->head) {
+                e->head = malloc(sizeof *e->head);
+                if (!e->head || table_add(&level->heads, &e->head->by_octets, hash) < 0) {
+                        free(e->head);
+                        return -ENOMEM;
+                }
+                list_init(&e->head->fresh);
+                e->head->fresh_count = e->head->sorted_count = e->head->dead_count = 0;
+                e->head->sorted = NULL;
+                memcpy(e->head->octets, key.p, LEVEL_HEAD_OCTETS);
+        }
+        list_append(&e->head->fresh, &e->by_head);
+        e->head->fresh_count++;
+        return 0;
+}
+
+/* False: its memory is still wanted. */
+static bool leave_head(struct level_entry *e)
+{
+        if (!e->head)
+                return true;
+        if (e->is_sorted) {
+                e->is_dead = true;
+                e->head->dead_count++;
+                return false;
+        }
+        list_remove(&e->by_head);
+        e->head->fresh_count--;
+        return true;
+}
+
+static void entry_free(struct level *level, struct level_entry *e)
+{
+        level->bytes -= sizeof *e + e->key_len + e->value_len;
+        free(e);
+}
+
+void level_drop(struct level *level, struct level_entry *e)
+{
+        table_remove(&level->entries, &e->by_key);
+        list_remove(&e->node);
+        if (leave_head(e))
+                entry_free(level, e);
+}
+
+int level_add(struct level *level, struct span key, struct span value,
+                     struct level_entry **ret_e)
+{
+        struct level_entry *e = malloc(sizeof *e + key.len + value.len);
+
+        if (e)
+                e->is_sorted = e->is_dead = false;
+        if (!e || add_to_head(level, e, key) < 0) {
+                free(e);
+                return -ENOMEM;
+        }
+        if (table_add(&level->entries, &e->by_key, hash_span(key, level->seed)) < 0) {
+                leave_head(e);
+                free(e);
+                return -ENOMEM;
+        }
+        e->is_new = e->is_removed = false;
+        e->key_len = (uint32_t) key.len;
+        e->value_len = (uint32_t) value.len;
+        memcpy(e->octets, key.p, key.len);
+        if (value.len)
+                memcpy(e->octets + key.len, value.p, value.len);
+        if (level->entries.count == 1)
+                level->since_us = clock_monotonic_us();
+        list_append(&level->order, &e->node);
+        level->bytes += sizeof *e + key.len + value.len;
+        *ret_e = e;
+        return 0;
+}
+
+static void free_head(struct table_node *node, void *arg)
+{
+        struct level_head *head = TABLE_OBJECT(node, struct level_head, by_octets);
+
+        (void) arg;
+        for (size_t i = 0; i < head->sorted_count; i++)
+                if (head->sorted[i]->is_dead)
+                        free(head->sorted[i]);
+        free(head->sorted);
+        free(head);
+}
+
+void level_clear(struct level *level)
+{
+        struct list_node *node;
+
+        table_visit(&level->heads, free_head, NULL); /* while what is dead can be told */
+        table_done(&level->heads);
+        while ((node = list_take_first(&level->order)))
+                free(LIST_OBJECT(node, struct level_entry, node));
+        table_done(&level->entries);
+        level->bytes = 0;
+}
+
+void level_move(struct level *from, struct level *to)
+{
+        const struct level taken = *from;
+
+        level_init(to, taken.seed);
+        if (!list_is_empty(&from->order)) { /* its head lies in the struct */
+                to->order = taken.order;
+                to->order.next->previous = &to->order;
+                to->order.previous->next = &to->order;
+        }
+        to->entries = taken.entries;
+        to->heads = taken.heads;
+        to->bytes = taken.bytes;
+        level_init(from, taken.seed);
+}
+
+/* ---- the order of the keys ----------------------------------------------- */
+
+int level_compare(struct span a, struct span b)
+{
+        const size_t len = a.len < b.len ? a.len : b.len;
+        const int c = len ? memcmp(a.p, b.p, len) : 0;
+
+        return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+static int by_key(const void *a, const void *b)
+{
+        return level_compare(level_key(*(const struct level_entry *const *) a),
+                            level_key(*(const struct level_entry *const *) b));
+}
+
+/* The first of the sorted ones, from `from` to `to`, whose key is not before this one. */
+static size_t find_place(struct level_entry *const *sorted, size_t to, struct span key)
+{
+        size_t from = 0;
+
+        while (from < to) {
+                const size_t middle = from + (to - from) / 2;
+
+                if (level_compare(level_key(sorted[middle]), key) < 0)
+                        from = middle + 1;
+                else
+                        to = middle;
+        }
+        return from;
+}
+
+static void bury_dead(struct level *level, struct level_head *head)
+{
+        size_t count = 0;
+
+        for (size_t i = 0; i < head->sorted_count; i++) {
+                if (head->sorted[i]->is_dead)
+                        entry_free(level, head->sorted[i]);
+                else
+                        head->sorted[count++] = head->sorted[i];
+        }
+        head->sorted_count = count;
+        head->dead_count = 0;
+}
+
+/* Keys are compared only as often as something new needs its place; the pointers of
+ * what is sorted already are moved in pieces. */
+static void sort_in(struct level_entry **sorted, size_t sorted_count,
+                    struct level_entry *const *fresh, size_t fresh_count)
+{
+        size_t rest = sorted_count;
+
+        for (size_t k = fresh_count; k-- > 0;) {
+                const size_t place = find_place(sorted, rest, level_key(fresh[k]));
+
+                memmove(sorted + place + k + 1, sorted + place, (rest - place) * sizeof *sorted);
+                sorted[place + k] = fresh[k];
+                rest = place;
+        }
+}
+
+/* All of a head in `sorted`. 0 or -ENOMEM. */
+static int sort_head(struct level *level, struct level_head *head)
+{
+        struct level_entry **fresh, **sorted;
+        size_t count = 0;
+
+        if (head->dead_count > head->sorted_count / 4)
+                bury_dead(level, head);
+        if (!head->fresh_count)
+                return 0;
+        fresh = malloc(head->fresh_count * sizeof *fresh);
+        sorted = fresh ? realloc(head->sorted, (head->sorted_count + head->fresh_count) *
+                                                       sizeof *sorted) : NULL;
+        if (!sorted) {
+                free(fresh);
+                return -ENOMEM;
+        }
+        head->sorted = sorted;
+        LIST_FOR_EACH (node, &head->fresh) {
+                fresh[count] = LIST_OBJECT(node, struct level_entry, by_head);
+                fresh[count++]->is_sorted = true;
+                list_remove(node);
+        }
+        qsort(fresh, count, sizeof *fresh, by_key);
+        sort_in(sorted, head->sorted_count, fresh, count);
+        head->sorted_count += count;
+        head->fresh_count = 0;
+        free(fresh);
+        return 0;
+}
+
+int level_run_init(struct level *level, const struct index_range *range,
+                    struct level_run *ret_run)
+{
+        struct level_head *head = find_head(level, range->from, head_hash(level, range->from));
+        int r = head ? sort_head(level, head) : 0;
+
+        *ret_run = (struct level_run) {.is_reverse = range->is_reverse};
+        if (r < 0 || !head)
+                return r;
+        ret_run->sorted = head->sorted;
+        ret_run->at = find_place(head->sorted, head->sorted_count, range->from);
+        ret_run->end = find_place(head->sorted, head->sorted_count, range->to);
+        return 0;
+}
+
+/* NULL: there is none any more. */
+const struct level_entry *level_run_peek(struct level_run *run)
+{
+        while (run->at < run->end) {
+                const struct level_entry *e = run->sorted[run->is_reverse ? run->end - 1 : run->at];
+
+                if (!e->is_dead)
+                        return e;
+                run->end -= run->is_reverse;
+                run->at += !run->is_reverse;
+        }
+        return NULL;
+}
+
+void level_run_skip(struct level_run *run)
+{
+        run->end -= run->is_reverse;
+        run->at += !run->is_reverse;
+}
+

@@ -1,0 +1,77 @@
+/* What waits in memory to be written to an index: a table by key, and for scans the
+ * order of the keys within one partition (index_behind.c has two of them).
+ *
+ * Pure; whoever shares one guards it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/span.h"
+#include "base/table.h"
+#include "store/index.h"
+
+enum { LEVEL_HEAD_OCTETS = 17 }; /* of a key: its letter and partition */
+
+struct level_head;
+
+struct level_entry {
+        struct table_node by_key;
+        struct list_node node;    /* in order of arrival */
+        struct list_node by_head; /* in its head's fresh ones */
+        struct level_head *head;  /* NULL: a short key */
+        bool is_sorted;           /* in its head's list, which outlives it: then it is */
+        bool is_dead;             /* gone, but for its memory */
+        bool is_new;              /* below has no such key */
+        bool is_removed;
+        uint32_t key_len, value_len;
+        char octets[]; /* key, value */
+};
+
+struct level {
+        struct table entries, heads;
+        struct list_node order; /* of arrival; all that are not dead */
+        size_t bytes;
+        uint64_t since_us; /* of the oldest */
+        uint64_t seed;
+};
+
+static inline struct span level_key(const struct level_entry *e)
+{
+        return span_make(e->octets, e->key_len);
+}
+
+static inline struct span level_value(const struct level_entry *e)
+{
+        return span_make(e->octets + e->key_len, e->value_len);
+}
+
+void level_init(struct level *level, uint64_t seed);
+
+/* NULL: there is none. */
+struct level_entry *level_find(const struct level *level, struct span key);
+
+/* For a key that is not in it. 0 or -ENOMEM. */
+int level_add(struct level *level, struct span key, struct span value,
+              struct level_entry **ret_e);
+void level_drop(struct level *level, struct level_entry *e);
+void level_clear(struct level *level);
+
+/* Everything of `from` goes to `to`, which is empty. */
+void level_move(struct level *from, struct level *to);
+
+/* The order of keys in an index. */
+int level_compare(struct span a, struct span b);
+
+/* What of one level lies in a range, in the order of its scan. The range is within one
+ * partition: its ends share the first LEVEL_HEAD_OCTETS. Good until the level changes. */
+struct level_run {
+        struct level_entry *const *sorted;
+        size_t at, end;
+        bool is_reverse;
+};
+int level_run_init(struct level *level, const struct index_range *range,
+                   struct level_run *ret_run); /* 0 or -ENOMEM */
+const struct level_entry *level_run_peek(struct level_run *run); /* NULL: none is left */
+void level_run_skip(struct level_run *run);
