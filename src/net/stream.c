@@ -371,7 +371,7 @@ static bool begin_to_linger(struct stream *s)
         set_state(s, LINGERING);
         if (s->tls)
                 tls_session_shutdown(s->tls);
-        if (s->may_end_soon && !has_unread(s)) {
+        if (s->may_end_soon && !s->tls && !has_unread(s)) {
                 set_closed(s, 0);
                 return false;
         }
