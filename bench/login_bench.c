@@ -1,6 +1,7 @@
 /* A client that logs in and leaves, over and over: connect, EHLO, AUTH, QUIT.
  *
  *   login_bench PORT MECHANISM USER PASSWORD COUNT CONNECTIONS [tls|resume]
+ *   login_bench floor PORT          a server that says yes to PLAIN and knows nothing
  *
  * One thread, CONNECTIONS at a time, each from an address of its own
  * (127.1.0.1 and on); `tls` has each begin with TLS and a full handshake,
@@ -335,6 +336,59 @@ static void on_handshake(struct client *c)
                 on_readable(c); /* the greeting may have come with it */
 }
 
+/* ---- the least that a server can do ---- */
+
+/* One answer to each read, whatever was said; the client is the one above. */
+static void answer(int fd, int poll)
+{
+        static const char hello[] = "250-floor\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n";
+        char text[ROOM];
+        const ssize_t n = recv(fd, text, sizeof text, 0);
+        const char *said = n <= 0         ? NULL
+                           : text[0] == 'E' ? hello
+                           : text[0] == 'A' ? "235 2.7.0 Logged in\r\n"
+                                            : "221 2.0.0 Goodbye\r\n";
+
+        if (said)
+                (void) !send(fd, said, strlen(said), MSG_NOSIGNAL);
+        if (said && text[0] != 'Q')
+                return;
+        epoll_ctl(poll, EPOLL_CTL_DEL, fd, NULL);
+        close(fd);
+}
+
+static void serve_floor(int port)
+{
+        struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1;
+        const int poll = epoll_create1(0);
+        struct epoll_event e = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS];
+
+        setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+        if (bind(listener, (const struct sockaddr *) &at, sizeof at) < 0 ||
+            listen(listener, CONNECTIONS_MAX) < 0 ||
+            epoll_ctl(poll, EPOLL_CTL_ADD, listener, &e) < 0)
+                fail("listen");
+        for (;;) {
+                const int n = epoll_wait(poll, events, EVENTS, -1);
+
+                for (int i = 0; i < n; i++) {
+                        const int fd = events[i].data.fd;
+
+                        if (fd != listener) {
+                                answer(fd, poll);
+                                continue;
+                        }
+                        e.data.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+                        if (e.data.fd < 0)
+                                continue;
+                        epoll_ctl(poll, EPOLL_CTL_ADD, e.data.fd, &e);
+                        (void) !send(e.data.fd, "220 floor\r\n", 11, MSG_NOSIGNAL);
+                }
+        }
+}
+
 /* ---- the run ---- */
 
 static void prepare(int argc, char **argv)
@@ -387,6 +441,8 @@ int main(int argc, char **argv)
         struct rusage used;
         double begun;
 
+        if (argc == 3 && strcmp(argv[1], "floor") == 0)
+                serve_floor((int) strtol(argv[2], NULL, 10));
         if (connections < 1 || connections > CONNECTIONS_MAX || argc > 8)
                 give_up("usage", "login_bench PORT MECHANISM USER PASSWORD COUNT CONNECTIONS "
                                  "[tls|resume]");

@@ -254,7 +254,8 @@ class Hayauma:
                                      + self.log())
             while waiting and self.greets(waiting[0]):
                 waiting.pop(0)
-            return not waiting and self.run("status", check=False).returncode == 0
+            return not waiting and self.run(
+                "status", "--no-probe", check=False).returncode == 0
         ports.wait_until(is_ready, "the server is ready", timeout, 0.1)
 
     def log(self, last=200):

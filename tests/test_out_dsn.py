@@ -156,6 +156,43 @@ def test_every_combination():
             assert not [c for c in server.peers[peer].commands if "NOTIFY" in c or "ENVID" in c]
 
 
+def test_expanded(tmp_path):
+    """An address that leads to several: NOTIFY × RET. It is told of as one; failures of
+    each of them are told by themselves; one that leads to one other hides nothing."""
+    aliases = tmp_path / "aliases"
+    aliases.write_text("team: taro, u@plain.example, u@refusing.example\none: u@plain.example\n")
+    cases = {f"case{number}": case for number, case in
+             enumerate(itertools.product(NOTIFIES, RETS))}
+    with site(f'tables {{ aliases = "{aliases}" }}') as server:
+        for name, (notify, ret) in cases.items():
+            submit(server, SENDER, ["team@example.jp"], notify=notify,
+                   mail=[f"ENVID={name}", *([f"RET={ret}"] if ret else [])])
+        submit(server, SENDER, ["one@example.jp"], notify="SUCCESS", mail=["ENVID=one"])
+        wanted_of = {name: {action for action, word in (("expanded", "SUCCESS"),
+                                                        ("failed", "FAILURE"))
+                            if word in (notify or "FAILURE").split(",")}
+                     for name, (notify, _) in cases.items()}
+        server.wait_for_messages(SENDER, 1 + sum(map(len, wanted_of.values())), timeout=60)
+        ports.wait_until(lambda: not server.queue(), "nothing is left")
+        found = {name: {} for name in (*cases, "one")}
+        for report in reports(server):
+            (address, action), = report.actions().items()
+            found[str(report.head["Original-Envelope-Id"])][action] = (address, report)
+        assert set(found.pop("one")) == {"relayed"}
+        assert {name: set(actions) for name, actions in found.items()} == wanted_of
+        for name, actions in found.items():
+            if "expanded" in actions:
+                address, report = actions["expanded"]
+                assert address == "team@example.jp"
+                assert report.recipients[0]["Status"].startswith("2.")
+                assert report.returned.get_content_type() == "text/rfc822-headers"
+            if "failed" in actions:
+                address, report = actions["failed"]
+                assert address == "u@refusing.example"
+                assert "team@example.jp" in report.recipients[0]["Original-Recipient"]
+        assert len(server.messages(TARO)) == len(cases)
+
+
 def test_what_is_too_old_fails():
     with site("queue { retry_min = 1s retry_max = 1s lifetime = 3s warn_after = 0 }") as server:
         submit(server, SENDER, ["u@busy.example", "v@busy.example"])

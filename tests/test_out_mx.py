@@ -99,6 +99,8 @@ def test_found(domain):
     with site() as (server, port), SmtpPeer("127.0.0.11", port) as a:
         send(server, f"u@{domain}")
         ports.wait_until(lambda: a.messages, f"mail for {domain}:\n" + server.log())
+        assert ("mx_is_alias host=cname.hosts.example" in server.log()) == (
+            domain == "alias.example")
 
 
 @pytest.mark.parametrize("domain, status", [

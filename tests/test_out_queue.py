@@ -109,6 +109,24 @@ def test_a_slow_destination_leaves_room_for_others():
         server.run("queue", "drop", "--domain", "slow.example", check=False)
 
 
+def test_a_reload_freezes_nothing():
+    """Mail goes on leaving while the configuration is read again, each message once."""
+    port, live_port = ports.free_port(), ports.free_port()
+    with site(("far.example", f"[127.0.0.19]:{port}"), f"[127.0.0.11]:{live_port}",
+              "queue { recipients_per_transaction = 1 }") as server, \
+            SmtpPeer("127.0.0.11", live_port) as live, SmtpPeer("127.0.0.19", port) as peer:
+        fill(server, "far.example", 400)
+        for _ in range(3):
+            server.run("reload")
+            assert send_live(server, live, 2) < 15
+        ports.wait_until(lambda: len(peer.messages) >= 400, "all are there", 60)
+        ports.wait_until(lambda: not server.queue(), "nothing is left")
+        assert len({m.recipients[0] for m in peer.messages}) == len(peer.messages) == 400
+        gaps = [b - a for a, b in zip(peer.times, peer.times[1:])]
+        assert max(gaps) < 10, max(gaps)
+        assert server.messages(SENDER) == []
+
+
 def test_administration_by_filter():
     port = ports.free_port()
     with site(("one.example", "[127.0.0.19]:9"), "[127.0.0.18]:9",

@@ -4,6 +4,8 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import os
+import random
 import subprocess
 
 import pytest
@@ -58,11 +60,11 @@ def hub(ca):
 
 
 @contextlib.contextmanager
-def site(ca, port, login, policy="verify match=hub.example"):
-    server = Hayauma(options=f'smart_host = "[127.0.0.1]:{port}"\n'
-                     f'tls_policy = {{ "[127.0.0.1] {policy}" }}\ntls {{ ca = "{ca}/ca.pem" }}\n')
+def site(ca, port, login, policy="verify match=hub.example", host="127.0.0.1"):
+    server = Hayauma(options=f'smart_host = "[{host}]:{port}"\n'
+                     f'tls_policy = {{ "[{host}] {policy}" }}\ntls {{ ca = "{ca}/ca.pem" }}\n')
     logins = server.folder / "relay_logins"
-    logins.write_text(f"# smart host\n[127.0.0.1]:{port} {login}\n")
+    logins.write_text(f"# smart host\n[{host}]:{port} {login}\n")
     logins.chmod(0o600)
     with server.config.open("a") as config:
         config.write(f'auth {{ relay_logins = "{logins}" }}\n')
@@ -85,6 +87,23 @@ def test_each_mechanism(ca, hub, mechanism, listener):
         hub.wait_for_why(f"{mechanism}@test", f"{mechanism.lower()}@hub.example")
         assert PASSWORD not in server.log(10000)
         assert PASSWORD not in server.why(f"{mechanism}@test")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: port 465")
+def test_a_smart_host_that_begins_with_tls(ca):
+    """Port 465 (RFC 8314): no greeting before the handshake, none of STARTTLS."""
+    host = "127.%d.%d.65" % (random.randrange(1, 255), random.randrange(256))
+    made = Hayauma("hub.example", ["hub.example"], users=[ACCOUNT],
+                   listen={"smtp": 0, "submissions": 0},
+                   options=f'tls {{ certificate = "{ca}/hub.example.pem" }}\n')
+    made.config.write_text(made.config.read_text().replace(
+        f"submissions://127.0.0.1:{made.ports['submissions']}", f"submissions://{host}:465"))
+    with made as far:
+        with site(ca, 465, f'{ACCOUNT} "{PASSWORD}"', host=host) as server:
+            assert server.send(ACCOUNT, [ACCOUNT], MESSAGE % "implicit") == {}
+            server.wait_for_why("implicit@test", "verified=authority login=SCRAM-SHA-256-PLUS")
+            far.wait_for_messages(ACCOUNT, 1)
+            assert "service=submissions" in far.log()
 
 
 def test_wrong_password_and_the_right_one_after_all(ca, hub):

@@ -3,6 +3,7 @@ done, and real clients and servers are understood."""
 import email
 import re
 import shutil
+import smtplib
 import socket
 import socketserver
 import subprocess
@@ -326,3 +327,45 @@ def test_requiretls_is_kept():
             assert report_of(report)["action"] == "failed" and b"secret" not in report
             assert "flag=requiretls" in server.why(message_id)
             assert sink.messages == 0
+
+
+# A mailbox that is full
+
+LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 800  # 62 KB
+
+
+@pytest.mark.parametrize("is_final, code", [("no", 452), ("yes", 552)])
+def test_an_account_that_is_full(is_final, code):
+    """Over SMTP the message stays with the client where nobody else wants it; else it
+    waits in the queue, or goes back at once. LMTP is told the same."""
+    wanted = (code, b"4.2.2" if code == 452 else b"5.2.2")
+    options = f"users {{ over_quota_returns = {is_final} }}\nqueue {{ retry_min = 1h }}\n"
+    server = Hayauma(users=[HANAKO], options=options)
+    server.run("user", "add", TARO, "--quota", "100K", text="secret\n")
+
+    def refusal(client, *recipients):
+        client.ehlo_or_helo_if_needed()
+        try:
+            assert client.sendmail(HANAKO, recipients, LARGE) == {}
+            return None
+        except smtplib.SMTPDataError as error:
+            return error.smtp_code, error.smtp_error[:5]
+    with server:
+        with server.smtp() as client:
+            assert refusal(client, TARO) is None
+            assert refusal(client, TARO) == wanted
+            assert server.queue() == [] and len(server.messages(TARO)) == 1
+            assert refusal(client, HANAKO, TARO) is None
+        assert b"large" in server.wait_for_messages(HANAKO, 1)[0]
+        if code == 452:
+            waiting = ports.wait_until(server.queue, "it is in the queue")
+            server.wait_for_why(waiting[0]["id"], "452 4.2.2")
+        else:
+            fields = report_of(server.wait_for_messages(HANAKO, 2)[1])
+            assert fields["action"] == "failed" and fields["status"] == "5.2.2", fields
+        with socket.create_connection(("127.0.0.1", server.ports["lmtp"]), 20) as client:
+            talk(client, b"", rb"220 .*\r\n")
+            say(client, "LHLO x", f"MAIL FROM:<{HANAKO}>", f"RCPT TO:<{TARO}>", "DATA")
+            said = talk(client, LARGE + b".\r\n", rb"\d{3} .*\r\n")
+        assert said.startswith(b"%d %s" % wanted), said
+        assert len(server.messages(TARO)) == 1

@@ -52,6 +52,35 @@ def names(der):
                           text=True, capture_output=True, check=True).stdout
 
 
+def check_probe(server):
+    """What status says of listeners is what clients see."""
+    rows = [row for row in server.rows("status") if row["name"].startswith("listener ")]
+    ours, other = (f"{protocol}://127.0.0.1:{server.ports[protocol]}"
+                   for protocol in ("submissions", "smtp"))
+    told = {(row["name"], row["server_name"]): row for row in rows}
+    for listener in (ours, other):
+        for name in ("mx1.example.jp", "mail.example.com"):
+            row = told["listener " + listener, name]
+            assert row["certificate"] == name and row["tls"] == "TLSv1.3", row
+            assert row["state"] == "ends soon" and 0 < row["days_left"] <= 2, row
+    text = server.run("status").stdout
+    assert f"listener {ours} ends soon for mx1.example.jp: TLSv1.3 " in text
+    assert "listener" not in server.run("status", "--no-probe").stdout
+
+
+def test_a_listener_that_nobody_serves_is_named():
+    with Hayauma(listen={"smtp": 0, "imap": 0, "pop3": 0, "lmtp": 0}) as server:
+        rows = {row["name"]: row for row in server.rows("status")}
+        for protocol, port in server.ports.items():
+            row = rows[f"listener {protocol}://127.0.0.1:{port}"]
+            assert row["state"] == "ok" and "tls" not in row, row
+        port = ports.free_port()
+        server.config.write_text(server.config.read_text().replace(
+            f"smtp://127.0.0.1:{server.ports['smtp']}", f"smtp://127.0.0.1:{port}"))
+        assert f"listener smtp://127.0.0.1:{port} fails: nobody answers: Connection refused" \
+            in server.run("status").stdout
+
+
 def test_certificates_by_name_and_files_that_change(tmp_path):
     other = tmp_path / "other.pem"
     self_signed(other, "mail.example.com")
@@ -67,6 +96,7 @@ def test_certificates_by_name_and_files_that_change(tmp_path):
         assert "mx1.example.jp" in names(shown(server)[0])
         edges = [row for row in server.rows("status") if row["name"].startswith("edge/")]
         assert edges and all(0 < row["certificate_days_left"] <= 2 for row in edges)
+        check_probe(server)
         before = shown(server, "mail.example.com")[0]
         self_signed(other, "mail.example.com")
         ports.wait_until(lambda: shown(server, "mail.example.com")[0] != before,

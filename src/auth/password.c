@@ -272,6 +272,25 @@ static int verify_sha(struct span text, struct secret *s)
         return r;
 }
 
+/* No hash at all: the name of a local account, whose password others know. */
+static bool is_pam(struct span text)
+{
+        if (text.len == 0 || text.len >= PASSWORD_PAM_NAME_MAX || text.p[0] == '-')
+                return false;
+        for (size_t i = 0; i < text.len; i++)
+                if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-",
+                            text.p[i]))
+                        return false;
+        return true;
+}
+
+static int verify_nothing(struct span text, struct secret *s)
+{
+        (void) text;
+        (void) s;
+        return -EINVAL;
+}
+
 static const struct scheme {
         struct span name; /* as stored */
         bool (*is_good)(struct span text);
@@ -281,6 +300,7 @@ static const struct scheme {
         { SPAN("{CRYPT}"), is_crypt, verify_crypt },
         { SPAN("{SSHA}"), is_ssha, verify_sha },
         { SPAN("{SHA}"), is_sha, verify_sha },
+        { SPAN("{PAM}"), is_pam, verify_nothing },
 };
 
 /* Names that other servers give to the same thing. {PLAIN} is in no scheme. */
@@ -313,6 +333,14 @@ static struct span scheme_name(struct span text)
 
         return text.len && text.p[0] == '{' && end != SIZE_MAX ? span_first(text, end + 1)
                                                                : (struct span) {0};
+}
+
+struct span password_pam_name(struct span stored)
+{
+        static const struct span pam = SPAN("{PAM}");
+
+        return span_starts_with_nocase(stored, pam) ? span_skip(stored, pam.len)
+                                                    : (struct span) {0};
 }
 
 int password_verify(struct span stored, struct span password)
@@ -357,7 +385,7 @@ int password_import(struct span text, char *out, struct span *ret_password, cons
         if (!name.len)
                 *ret_why = "a hash starts with its scheme, as in {CRYPT}$6$…";
         else if (!scheme)
-                *ret_why = "the scheme is none of {ARGON2ID} {CRYPT} {SSHA} {SHA} {PLAIN}";
+                *ret_why = "the scheme is none of {ARGON2ID} {CRYPT} {SSHA} {SHA} {PAM} {PLAIN}";
         else if (scheme->name.len + rest.len >= PASSWORD_HASH_MAX)
                 *ret_why = "the hash is too long";
         else if (!is_graphic(rest) || !scheme->is_good(rest))

@@ -6,6 +6,7 @@
  *   {ARGON2ID}$argon2id$v=19$…  what this program makes (RFC 9106)
  *   {CRYPT}$y$… $6$… $2b$… $1$… and traditional DES: taken from elsewhere
  *   {SSHA}, {SHA}               base64 of SHA-1 (salted), as LDAP servers wrote
+ *   {PAM}name                   no hash: PAM knows the password of this local account
  *
  * A password is 1 to PASSWORD_OCTETS_MAX octets without NUL. For ARGON2ID and
  * SCRAM it is prepared by SASLprep (RFC 4013) first, where it can be, so that
@@ -38,6 +39,11 @@ int password_hash_of_nobody(char *out);
 /* Compares in constant time. 0: it is the password; -EACCES: it is not;
  * -EINVAL: the stored hash cannot be used; -ENOMEM. */
 int password_verify(struct span stored, struct span password);
+
+/* The local account of {PAM}name; empty where it is a hash. password_verify() says
+ * -EINVAL to such a one. */
+enum { PASSWORD_PAM_NAME_MAX = 64 };
+struct span password_pam_name(struct span stored);
 
 /* Checks and normalises a hash from elsewhere ({SHA512-CRYPT} and its like
  * become {CRYPT}) into `out`, which holds PASSWORD_HASH_MAX. A hash that would

@@ -89,6 +89,11 @@ struct config {
         } probe;
         struct config_listens listen;
         struct {
+                struct span user;
+                uint64_t timeout_ms;
+                bool forward;
+        } agent;
+        struct {
                 struct span mailertable, access, aliases, virtusertable, genericstable;
         } tables;
         struct {
@@ -112,6 +117,7 @@ struct config {
                 struct config_networks plaintext_without_tls;
                 uint64_t pop3_login_delay_ms;
                 bool apop;
+                struct span pam_service; /* empty: PAM is not asked */
                 bool on_smtp;           /* offered on port 25 too */
                 bool sender_must_match; /* MAIL FROM is an address of the login */
                 uint64_t recipients_per_hour, recipients_per_day; /* of one account */
@@ -119,7 +125,7 @@ struct config {
         } auth;
         struct {
                 struct span file;
-                bool auto_create;
+                bool auto_create, over_quota_returns;
         } users;
         struct {
                 uint64_t message_size;  /* octets; 0 = no limit, here and below */

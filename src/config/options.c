@@ -10,6 +10,7 @@
 const struct option_section option_sections[] = {
         { "processes", "How many processes of a kind run" },
         { "tables", "Files of tables, in sendmail's text formats; see docs/tables.md" },
+        { "agent", "Programs and files that aliases name" },
         { "masquerade", "How senders are shown, in mail that our users and networks send" },
         { "probe", "Whether the next hop knows a recipient" },
         { "dns", "How names are looked up" },
@@ -596,6 +597,19 @@ const struct option options[] = {
                 .example = "yes",
         },
         {
+                .name = "auth.pam_service",
+                .type = OPTION_USER,
+                .change = OPTION_RESTART,
+                .offset = FIELD(auth.pam_service),
+                .default_text = "none: PAM is not asked",
+                .brief = "The PAM service that knows the passwords of local accounts",
+                .text = "Then an account whose password in the users file is {PAM}name logs in, by "
+                        "PLAIN and LOGIN, with what /etc/pam.d says of this service for the local "
+                        "account of that name; \"hayauma user import\" makes such accounts. PAM "
+                        "is asked by processes of their own, which have no network.",
+                .example = "\"hayauma\"",
+        },
+        {
                 .name = "auth.pop3_login_delay",
                 .type = OPTION_DURATION,
                 .change = OPTION_RELOAD,
@@ -691,6 +705,18 @@ const struct option options[] = {
                 .brief = "Whether every address of our domains has a mailbox",
                 .text = "With yes, any local part is accepted and its mailbox is made at the first "
                         "delivery. For labs and benchmarks: on the Internet it collects spam.",
+                .example = "yes",
+        },
+        {
+                .name = "users.over_quota_returns",
+                .type = OPTION_BOOL,
+                .change = OPTION_RELOAD,
+                .offset = FIELD(users.over_quota_returns),
+                .value = "no",
+                .brief = "Whether mail for an account that is full goes back at once",
+                .text = "A message that would take an account over its quota (users.file) is "
+                        "answered 452 4.2.2, or waits in the queue where it has other recipients, "
+                        "too. With yes it is 552 5.2.2, and goes back to its sender.",
                 .example = "yes",
         },
 #include "config/options_limits.inc"

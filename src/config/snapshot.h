@@ -25,6 +25,7 @@ enum snapshot_table {
         SNAPSHOT_ALIASES = 6,
         SNAPSHOT_VIRTUSERTABLE = 7,
         SNAPSHOT_GENERICSTABLE = 8,
+        SNAPSHOT_QUOTAS = 9,        /* canonical account address; value: octets, a number */
         SNAPSHOT_TABLE_END,
         SNAPSHOT_RELAY_LOGINS = 100, /* in no snapshot: directory alone reads that file */
 };

@@ -29,7 +29,7 @@
 #define SNAPSHOT_MAGIC UINT64_C(0x31504e5359414848) /* "HHAYSNP1" */
 
 enum {
-        SNAPSHOT_FORMAT = 2,
+        SNAPSHOT_FORMAT = 3,
         SNAPSHOT_CELL_ALIGN = 64,
         SNAPSHOT_HUGE_PAGE = 2 * 1024 * 1024,
         SNAPSHOT_NEAR_MAX = 48, /* octets of text within a cell */

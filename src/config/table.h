@@ -40,6 +40,13 @@ table_parse_fn table_include_parse;
 typedef int table_include_fn(void *arg, struct span path);
 int table_includes(struct span text, bool is_list, table_include_fn *visit, void *arg);
 
+/* Aliases and lists that name programs or files: they are run and written by the
+ * owner of the list. In a snapshot the key TABLE_OWNER_KEY, and behind it the
+ * path of a list, has the owner's number, or TABLE_OWNER_NONE where others may
+ * write the file too: then nothing is run. */
+#define TABLE_OWNER_KEY ":owner:"
+#define TABLE_OWNER_NONE UINT32_MAX
+
 /* The parser of a table; NULL when it is not made from a file. */
 table_parse_fn *table_parser(enum snapshot_table table);
 

@@ -10,6 +10,7 @@
  * under the key ":include:/path", which is no name. */
 #include <errno.h>
 
+#include "config/command_line.h"
 #include "config/table.h"
 #include "message/address.h"
 
@@ -79,18 +80,54 @@ static struct span include_path(struct span word)
         return path;
 }
 
+/* What stands in quotes, without them, as it is meant. */
+static int unquote(struct span word, struct buffer *out)
+{
+        const bool is_quoted = word.p[0] == '"';
+        int r = 0;
+
+        word = span_skip(word, is_quoted);
+        if (is_quoted && word.len && word.p[word.len - 1] == '"')
+                word.len--;
+        for (size_t i = 0; r == 0 && i < word.len; i++) {
+                if (is_quoted && word.p[i] == '\\' && i + 1 < word.len)
+                        i++;
+                r = buffer_append(out, word.p + i, 1);
+        }
+        return r;
+}
+
+/* "|program" or "/file", for an agent to see to. False, with an error said. */
+static bool put_agent(struct table_lines *t, struct span word, struct buffer *out)
+{
+        struct buffer text = BUFFER_INIT(TABLE_LINE_MAX), words = BUFFER_INIT(TABLE_LINE_MAX);
+        const char *why = "a file's path has at most 240 octets, none of them a control character, "
+                          "and no / at its end";
+        size_t count;
+        bool good = unquote(word, &text) == 0;
+        const struct span s = buffer_span(&text);
+
+        if (good && s.p[0] == '|')
+                good = command_line_split(span_skip(s, 1), &words, &count, &why) == 0;
+        else if (good)
+                good = path_is_good(s) && s.p[s.len - 1] != '/';
+        if (!good)
+                table_error(t, "\"%.*s\": %s", TABLE_TEXT(word), why);
+        else
+                good = buffer_append_span(out, s) == 0 && buffer_append(out, "\n", 1) == 0;
+        buffer_done(&text);
+        buffer_done(&words);
+        return good;
+}
+
 /* Appends the recipient as a line. False, with an error said. */
 static bool put_recipient(struct table_lines *t, struct span word, struct buffer *out)
 {
         struct span kind = word.len && word.p[0] == '"' ? span_skip(word, 1) : word;
         struct address address;
 
-        if (kind.len && (kind.p[0] == '|' || kind.p[0] == '/')) {
-                table_error(t, "\"%.*s\": %s is not possible in this version; give a mailbox or an "
-                            "address", TABLE_TEXT(word), kind.p[0] == '|'
-                                    ? "mail to a program" : "mail to a file");
-                return false;
-        }
+        if (kind.len && (kind.p[0] == '|' || kind.p[0] == '/'))
+                return put_agent(t, word, out);
         if (span_starts_with_nocase(kind, include)) {
                 const struct span path = include_path(word);
 

@@ -13,7 +13,8 @@ static void check(const struct snapshot *s, struct span key)
         while (list.len && span_split(&list, '\n', &word)) {
                 struct address address;
 
-                if (span_starts_with_nocase(word, include))
+                if (span_starts_with_nocase(word, include) ||
+                    (word.len && (word.p[0] == '|' || word.p[0] == '/')))
                         continue;
                 if (word.len && word.p[0] == '\\')
                         word = span_skip(word, 1);

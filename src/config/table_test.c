@@ -131,6 +131,11 @@ static const struct {
         { ALIASES, "staff: :include:/etc/mail/staff", "staff", ":include:/etc/mail/staff\n", 1 },
         { ALIASES, "staff: \":include:/etc/mail/staff\"", "staff", ":include:/etc/mail/staff\n",
           1 },
+        { ALIASES, "p: \"|/bin/x -a 'b \\\"c'\", hanako, |/bin/y z", "p",
+          "|/bin/x -a 'b \"c'\nhanako\n|/bin/y z\n", 1 },
+        { ALIASES, "f: /var/mail/list, \"/var/mail/a b\"", "f",
+          "/var/mail/list\n/var/mail/a b\n", 1 },
+        { INCLUDED, "\"|/bin/x, y\"\n", ":include:/etc/mail/staff", "|/bin/x, y\n", 0 },
         { ALIASES, "taro: \\taro, taro@b.example", "taro", "\\taro\ntaro@b.example\n", 1 },
         { ALIASES, "\"a b\": taro", "a b", "taro\n", 1 },
         { ALIASES, "a+*: taro", "a+*", "taro\n", 1 },
@@ -250,10 +255,13 @@ static const struct {
         { ALIASES, "a b: taro", "aliases:1: \"a b\" is no local name\n" },
         { ALIASES, "x: taro hanako", "aliases:1: \"taro hanako\" is no recipient; write a name, an "
           "address or :include:/path, with commas between them\n" },
-        { ALIASES, "x: \"|/bin/vacation taro\"", "aliases:1: \"\"|/bin/vacation taro\"\": mail to "
-          "a program is not possible in this version; give a mailbox or an address\n" },
-        { ALIASES, "y: z\nx: /var/log/mail", "aliases:2: \"/var/log/mail\": mail to a file is not "
-          "possible in this version; give a mailbox or an address\n" },
+        { ALIASES, "x: |vacation", "aliases:1: \"|vacation\": the program's whole path is "
+          "wanted\n" },
+        { ALIASES, "y: z\nx: \"|/bin/cat > /tmp/x\"", "aliases:2: \"\"|/bin/cat > /tmp/x\"\": no "
+          "shell reads it: write /bin/sh -c '\xe2\x80\xa6' where one is wanted, or quote what a "
+          "shell would read\n" },
+        { ALIASES, "x: /var/mail/", "aliases:1: \"/var/mail/\": a file's path has at most 240 "
+          "octets, none of them a control character, and no / at its end\n" },
         { ALIASES, "x: :include:staff", "aliases:1: \":include:staff\": behind :include: there "
           "must be a whole path of at most 240 octets\n" },
         { ALIASES, "x: y\nX: z", "aliases:2: \"x\" is there a second time, after line 1; remove "
@@ -266,8 +274,9 @@ static const struct {
           "genericstable:1: \"@example.jp\" is no key; write a local name or an address\n" },
         { GENERICS, "x a b",
           "genericstable:1: \"a b\" is no address; write it like taro@example.jp\n" },
-        { INCLUDED, "taro\n|/bin/sh\n", "/etc/mail/staff:2: \"|/bin/sh\": mail to a program is not "
-          "possible in this version; give a mailbox or an address\n" },
+        { INCLUDED, "taro\n|/bin/sh >x\n", "/etc/mail/staff:2: \"|/bin/sh >x\": no shell reads "
+          "it: write /bin/sh -c '\xe2\x80\xa6' where one is wanted, or quote what a shell would "
+          "read\n" },
 };
 
 TEST(bad_rows_are_named)

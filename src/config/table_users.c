@@ -3,11 +3,14 @@
  *
  *   address:{SCHEME}hash[:name=value …]
  *
- * with fields between blanks, of which `addresses=a,b` is read here. The hashes
- * are left where they are: nothing of them gets into a snapshot. */
+ * with fields between blanks, of which `addresses=a,b` and `quota=10G` are read
+ * here. The hashes are left where they are: nothing of them gets into a snapshot. */
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 
+#include "base/number.h"
 #include "config/table.h"
 
 enum { ADDRESS_MAX = 320 }; /* RFC 5321 section 4.5.3.1: 64 + 1 + 255 */
@@ -43,21 +46,59 @@ static int add_address(struct table_lines *t, struct span address, const struct 
         return snapshot_build_add(b, SNAPSHOT_USERS, address, account->address, t->line);
 }
 
-/* The further addresses of an account, in its fields. */
+static int add_addresses(struct table_lines *t, struct span list, const struct account *account,
+                         struct snapshot_build *b)
+{
+        struct span address;
+        int r = 0;
+
+        while (r == 0 && list.len && span_split(&list, ',', &address))
+                r = add_address(t, address, account, b);
+        return r;
+}
+
+static int add_quota(struct table_lines *t, struct span value, const struct account *account,
+                     struct snapshot_build *b)
+{
+        char text[24];
+        uint64_t quota;
+        int len;
+
+        if (size_parse(value, &quota) < 0) {
+                table_error(t, "quota is a size as in quota=10G");
+                return 0;
+        }
+        if (quota == 0)
+                return 0;
+        len = snprintf(text, sizeof text, "%" PRIu64, quota);
+        return snapshot_build_add(b, SNAPSHOT_QUOTAS, account->address,
+                                  span_make(text, (size_t) len), t->line);
+}
+
+static bool take_name(struct span *field, struct span name)
+{
+        if (!span_equal(span_first(*field, name.len), name))
+                return false;
+        *field = span_skip(*field, name.len);
+        return true;
+}
+
+/* What is read of an account's fields. */
 static int add_fields(struct table_lines *t, struct span fields, const struct account *account,
                       struct snapshot_build *b)
 {
-        const struct span name = SPAN_LITERAL("addresses=");
-        struct span field, list, address;
+        struct span field;
+        bool has_quota = false;
         int r = 0;
 
         while (r == 0 && span_split(&fields, ' ', &field)) {
                 field = span_trim(field);
-                if (!span_equal(span_first(field, name.len), name))
-                        continue;
-                list = span_skip(field, name.len);
-                while (r == 0 && list.len && span_split(&list, ',', &address))
-                        r = add_address(t, address, account, b);
+                if (take_name(&field, SPAN_LITERAL("addresses="))) {
+                        r = add_addresses(t, field, account, b);
+                } else if (!has_quota && take_name(&field, SPAN_LITERAL("quota="))) {
+                        has_quota = true;
+                        r = add_quota(t, field, account, b);
+                }
         }
         return r;
 }

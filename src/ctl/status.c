@@ -4,16 +4,20 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/clock.h"
 #include "base/number.h"
 #include "ctl/console.h"
 #include "ctl/control_client.h"
+#include "ctl/listener_probe.h"
 
 const char status_help[] =
-        "hayauma status [-c FILE] [--json]\n"
+        "hayauma status [-c FILE] [--json] [--no-probe]\n"
         "\n"
         "Asks every process of the running server how it is: its pid, state, how long\n"
-        "it has run, how often it was started again, and its figures. --json prints one\n"
-        "object a line. 75 when no server is running.\n";
+        "it has run, how often it was started again, and its figures. Then each listener is\n"
+        "asked as a client would ask it: whether it answers, which certificate it shows\n"
+        "for which name, and how many days are left of it; --no-probe leaves that out.\n"
+        "--json prints one object a line. 75 when no server is running.\n";
 
 const char reload_help[] =
         "hayauma reload [-c FILE]\n"
@@ -26,15 +30,90 @@ const char stop_help[] =
         "\n"
         "Stops the running server and waits until it has ended.\n";
 
+struct status_options {
+        bool is_json, is_without_probe;
+};
+
+enum { NAMES_MAX = 32, DAY_S = 86400 };
+
+static const char *state_of(const struct listener_probe *p, int64_t days)
+{
+        if (p->trouble[0])
+                return "fails";
+        if (p->has_tls && days < 0)
+                return "has ended";
+        return p->has_tls && days < LISTENER_PROBE_WARN_DAYS ? "ends soon" : "ok";
+}
+
+/* The line for one listener, and one name that a client may ask for. */
+static void print_listener(const struct config_listen *l, const char *server_name,
+                           const struct listener_probe *p, bool is_json)
+{
+        const int64_t left_s = p->ends_at - (int64_t) (clock_now_us() / 1000000);
+        const int64_t days = left_s < 0 ? -1 : left_s / DAY_S;
+        const char *state = state_of(p, days);
+        char name[300];
+
+        snprintf(name, sizeof name, "listener %.*s", (int) l->text.len, l->text.p);
+        if (is_json) {
+                json_t *row = json_pack("{s:s, s:s, s:s}", "name", name, "state", state,
+                                        "server_name", server_name);
+
+                if (p->trouble[0])
+                        json_object_set_new(row, "trouble", json_string_nocheck(p->trouble));
+                if (p->has_tls) {
+                        json_object_set_new(row, "tls", json_string(p->version));
+                        json_object_set_new(row, "cipher", json_string(p->cipher));
+                        json_object_set_new(row, "certificate", json_string(p->names));
+                        json_object_set_new(row, "days_left", json_integer(days));
+                }
+                console_json(row);
+                return;
+        }
+        printf("%s %s", name, state);
+        if (p->trouble[0]) {
+                printf(": ");
+                console_text(span_from_string(p->trouble));
+        } else if (p->has_tls) {
+                printf(" for %s: %s %s, certificate of ", server_name, p->version, p->cipher);
+                console_text(span_from_string(p->names[0] ? p->names : "no host"));
+                printf(days < 0 ? ", which has ended" : ", %lld days left", (long long) days);
+        } else {
+                printf(", without TLS");
+        }
+        putchar('\n');
+}
+
+/* Listeners without TLS are asked once: names mean nothing there. */
+static void print_listeners(const struct config *c, bool is_json)
+{
+        char names[NAMES_MAX][TLS_NAMES_MAX];
+        const size_t count = listener_probe_names(c, names, NAMES_MAX);
+
+        for (size_t i = 0; i < c->listen.count; i++) {
+                for (size_t n = 0; n < count; n++) {
+                        struct listener_probe probe;
+
+                        if (!listener_probe(&c->listen.items[i], span_from_string(names[n]),
+                                            &probe))
+                                break;
+                        print_listener(&c->listen.items[i], names[n], &probe, is_json);
+                        if (!probe.has_tls)
+                                break;
+                }
+        }
+}
+
 /* The one thing these commands do: ask the supervisor `q`. */
-static int ask(int argc, char **argv, struct control_client_request *q, bool *ret_is_json)
+static int ask(int argc, char **argv, struct control_client_request *q, struct status_options *o)
 {
         const char *config_file = NULL;
         const struct console_option options[] = {
                 CONSOLE_OPTION_CONFIG(&config_file),
-                CONSOLE_OPTION_JSON(ret_is_json),
+                CONSOLE_OPTION_JSON(o ? &o->is_json : NULL),
+                {"no-probe", false, NULL, o ? &o->is_without_probe : NULL},
         };
-        const int words = console_options(argc, argv, options, ret_is_json ? 2 : 1);
+        const int words = console_options(argc, argv, options, o ? 3 : 1);
         struct config *c = NULL;
         int status;
 
@@ -45,6 +124,8 @@ static int ask(int argc, char **argv, struct control_client_request *q, bool *re
         status = console_config(config_file, &c);
         if (status == EX_OK)
                 status = control_client_ask(c, "supervisor", q);
+        if (status == EX_OK && o && !o->is_without_probe)
+                print_listeners(c, o->is_json);
         config_free(c);
         return status;
 }
@@ -108,10 +189,11 @@ static void print_process(void *arg, const json_t *row)
 
 int status_run(int argc, char **argv)
 {
-        bool is_json = false;
-        struct control_client_request q = {.verb = "status", .row = print_process, .arg = &is_json};
+        struct status_options o = {0};
+        struct control_client_request q = {.verb = "status", .row = print_process,
+                                           .arg = &o.is_json};
 
-        return ask(argc, argv, &q, &is_json);
+        return ask(argc, argv, &q, &o);
 }
 
 int reload_run(int argc, char **argv)

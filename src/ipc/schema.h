@@ -193,6 +193,7 @@ enum tls_what {
  * +fd: the table's text, read only. */
 #define IPC_FIELDS_table(F)                                                                        \
         F(U8, table, 0, _)      /* enum snapshot_table */                                          \
+        F(U32, owner, 0, _)     /* whose file it is; TABLE_OWNER_NONE: others may write it */      \
         F(OCTETS, name, 256, _) /* in messages: "users:17: …" */
 /* The compiler's one answer. +fd: the sealed snapshot where status is 0. */
 #define IPC_FIELDS_compiled(F)                                                                     \

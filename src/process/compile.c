@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "config/snapshot.h"
+#include "config/table.h"
 #include "process/accounts.h"
 
 enum {
@@ -215,6 +216,16 @@ static int open_file(const struct table_file *file, struct buffer *error, int *r
         return 0;
 }
 
+/* Whose the file is; nobody's, where others may write it too. */
+static uint32_t owner_of(int fd)
+{
+        struct stat st;
+
+        if (fstat(fd, &st) < 0 || st.st_mode & (S_IWGRP | S_IWOTH))
+                return TABLE_OWNER_NONE;
+        return st.st_uid;
+}
+
 static int open_files(const struct table_file *files, int *fds, struct buffer *error)
 {
         int failed = 0;
@@ -246,6 +257,7 @@ static int send_all(struct compile *c, const int *fds)
         for (size_t i = 0; r == 0 && i < TABLE_FILES; i++)
                 if (fds[i] >= 0)
                         r = CHANNEL_SEND(ch, table, fds[i], .table = (uint8_t) files[i].table,
+                                         .owner = owner_of(fds[i]),
                                          .name = span_from_string(files[i].name));
         return r;
 }
@@ -288,6 +300,7 @@ static int send_includes(struct compile *c, struct buffer *error)
                 r = open_include(&c->includes[i], error, &fd);
                 if (r == 0)
                         r = CHANNEL_SEND(c->place.channel, table, fd, .table = SNAPSHOT_ALIASES,
+                                         .owner = owner_of(fd),
                                          .name = span_from_string(name));
                 close_fd(&fd);
         }

@@ -27,7 +27,7 @@ static const char *const kind_names[PROCESS_KIND_END] = {
         [PROCESS_DIRECTORY] = "directory",   [PROCESS_WORKER] = "worker",
         [PROCESS_KEEPER] = "keeper",         [PROCESS_RELAY] = "relay",
         [PROCESS_EDGE] = "edge",             [PROCESS_ACCESS] = "access",
-        [PROCESS_COMPILER] = "compiler",
+        [PROCESS_COMPILER] = "compiler",     [PROCESS_AGENT] = "agent",
 };
 
 /* A listener or peer that came before `go`: the role gets it once it runs. */
@@ -338,11 +338,35 @@ static void on_table(struct channel *ch, void *arg, const union ipc_message *m, 
 
         (void) ch;
         if ((s->phase == STARTED || s->phase == RUNNING) && s->role->table && *fd >= 0)
-                r = s->role->table(&s->p, (enum snapshot_table) m->table.table, m->table.name, *fd);
+                r = s->role->table(&s->p, &m->table, *fd);
         if (r < 0)
                 fail(s, "table", r);
         else
                 *fd = -1;
+}
+
+static void on_job(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+        int r = -EPROTO;
+
+        (void) ch;
+        if (s->phase == STARTED && s->role->job && *fd >= 0)
+                r = s->role->job(&s->p, &m->job, *fd);
+        if (r < 0)
+                fail(s, "job", r);
+        else
+                *fd = -1;
+}
+
+static void on_outcome(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct skeleton *s = arg;
+
+        (void) ch;
+        (void) fd;
+        if (s->phase == RUNNING && s->role->outcome)
+                s->role->outcome(&s->p, m);
 }
 
 static int prepare_and_confine(struct skeleton *s, const char **ret_what)
@@ -358,6 +382,10 @@ static int prepare_and_confine(struct skeleton *s, const char **ret_what)
         s->identity.state_fd = s->p.state_fd;
         s->identity.config = s->p.config;
         s->identity.name = s->name;
+        if (s->role->confine) {
+                *ret_what = "confine";
+                return s->role->confine(&s->p, s->identity.is_privileged);
+        }
         return confine_apply(s->role->kind, &s->identity, ret_what);
 }
 
@@ -529,6 +557,8 @@ static const struct channel_handler handler = {
                 [IPC_tls] = on_tls,
                 [IPC_meters] = on_meters,
                 [IPC_table] = on_table,
+                [IPC_job] = on_job,
+                [IPC_outcome] = on_outcome,
                 [IPC_go] = on_go,
                 [IPC_reload] = on_reload,
                 [IPC_stop] = on_stop,

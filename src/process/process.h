@@ -27,6 +27,7 @@ enum process_kind { /* numbers travel in IPC; the order is that of starting */
         PROCESS_EDGE = 6,
         PROCESS_ACCESS = 7,
         PROCESS_COMPILER = 8, /* started when tables are compiled, ends when they are */
+        PROCESS_AGENT = 9,    /* started for one delivery to a program or file, ends with it */
         PROCESS_KIND_END,
         PROCESS_STATE = 100, /* not a process: the state folder, in `peer` */
 };
@@ -67,7 +68,15 @@ struct process_role {
         /* A table's text, before `prepare`, for compiler and directory; for the
          * latter also later, each time the users file changes. On success the role
          * owns the fd. 0 or negative errno. NULL: none is taken. */
-        int (*table)(struct process *p, enum snapshot_table table, struct span name, int fd);
+        int (*table)(struct process *p, const struct ipc_table *m, int fd);
+        /* Of agent: the delivery it was started for, before `prepare`; `fd` has the
+         * body and is the role's on success. 0 or negative errno. */
+        int (*job)(struct process *p, const struct ipc_job *m, int fd);
+        /* Instead of the kind's row in confine.c: agent, which becomes the user that
+         * a delivery is made as. 0 or negative errno. */
+        int (*confine)(struct process *p, bool is_privileged);
+        /* Of keeper: what became of a delivery that it asked the supervisor for. */
+        void (*outcome)(struct process *p, const union ipc_message *m);
         /* p->config, p->snapshot, p->tls were replaced; the old ones are freed
          * after this returns. */
         void (*reloaded)(struct process *p);
@@ -97,4 +106,4 @@ extern const struct process_role *const process_roles[PROCESS_KIND_END];
 
 /* What each role is: process/edge/edge.c and so on. */
 extern const struct process_role edge_role, resolver_role, directory_role, keeper_role, relay_role,
-        worker_role, compiler_role, access_role;
+        worker_role, compiler_role, access_role, agent_role;

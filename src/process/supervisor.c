@@ -18,6 +18,7 @@
 #include "config/sockets.h"
 #include "net/endpoint.h"
 #include "process/accounts.h"
+#include "process/agents.h"
 #include "process/compile.h"
 #include "process/control.h"
 #include "process/control_access.h"
@@ -101,6 +102,7 @@ struct supervisor {
         struct listeners_edges edges;
         struct place places[(PROCESS_KIND_END - 1) * PLACES_OF_KIND_MAX];
         size_t place_count;
+        struct agents agents;
         struct deferred first; /* what starts it all, once the loop runs */
         struct timer *kill_timer;
         uint64_t stop_deadline_ms;
@@ -259,6 +261,16 @@ static void on_reloaded(struct channel *ch, void *arg, const union ipc_message *
                   LOG_U64("generation", m->reloaded.generation));
 }
 
+/* Programs and files are the keeper's to ask for. */
+static void on_job(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        struct place *p = arg;
+
+        (void) ch;
+        if (p->kind == PROCESS_KEEPER && supervisor_of(p)->phase != STOPPING)
+                agents_take(&supervisor_of(p)->agents, m, fd);
+}
+
 static void tables_changed(void *arg);
 
 static void on_users_changed(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -310,6 +322,7 @@ static const struct channel_handler child_handler = {
                 [IPC_reloaded] = on_reloaded,
                 [IPC_users_changed] = on_users_changed,
                 [IPC_socket_query] = on_socket_query,
+                [IPC_job] = on_job,
         },
         .closed = on_closed,
 };
@@ -369,7 +382,7 @@ static bool all_ended(const struct supervisor *s)
         for (size_t i = 0; i < s->place_count; i++)
                 if (s->places[i].pid)
                         return false;
-        return true;
+        return agents_are_idle(&s->agents);
 }
 
 static void stop_place(struct supervisor *s, struct place *p)
@@ -447,6 +460,9 @@ static void reap(struct supervisor *s)
                         ended(s, &s->places[i], status);
         if (s->compile)
                 compile_reap(s->compile);
+        agents_reap(&s->agents);
+        if (s->phase == STOPPING)
+                advance(s);
 }
 
 /* ---- configuration: the first, and reloads ---- */
@@ -734,6 +750,7 @@ static void begin_stop(struct supervisor *s, int exit_status)
         /* Callers are refused from now on, instead of waiting in vain. */
         listeners_close(&s->listeners);
         s->compile = compile_free(s->compile);
+        agents_stop(&s->agents);
         answer_reload(s, EX_TEMPFAIL, SPAN_LITERAL("stopping"));
         for (size_t i = 0; i < s->place_count; i++)
                 timer_stop(s->places[i].back_off);
@@ -821,6 +838,9 @@ static int add_places(struct supervisor *s)
                 have_accounts = accounts_get(kind, &uid, &gid) && have_accounts;
                 for (unsigned n = 0; r == 0 && n < wanted(c, kind); n++)
                         r = add_place(s, kind, n);
+                if (r == 0 && kind == PROCESS_KEEPER)
+                        r = agents_init(&s->agents, s->loop, &s->settings,
+                                        &s->places[s->place_count - 1], s->is_privileged);
         }
         if (s->is_privileged && !have_accounts)
                 log_event(LOG_NOTICE, "fixed_user_ids",

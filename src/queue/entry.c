@@ -161,7 +161,7 @@ static void decode_recipient(struct reader *in, struct queue_recipient *q)
         q->enhanced = read_octets(in, 16);
         q->text = read_octets(in, QUEUE_REPLY_MAX);
         q->host = read_octets(in, 300);
-        if (q->state < RECIPIENT_WAITING || q->state > RECIPIENT_DELIVERED)
+        if (q->state < RECIPIENT_WAITING || q->state > RECIPIENT_EXPANDED)
                 in->failed = true;
 }
 

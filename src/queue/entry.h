@@ -26,6 +26,7 @@ enum recipient_state {
         RECIPIENT_DONE = 3,    /* nothing is left to do about it */
         RECIPIENT_RELAYED = 4,   /* taken by a host that will not tell; a notification is owed */
         RECIPIENT_DELIVERED = 5, /* in its mailbox; a notification is owed */
+        RECIPIENT_EXPANDED = 6,  /* became several others; a notification is owed */
 };
 
 struct queue_recipient {

@@ -11,7 +11,7 @@ enum {
         CONCURRENCY_START = 5,
         ROW_SHARE = 4,    /* of active_max: what one destination's row may take beside
                            * others, and what it leaves them when it is alone */
-        REFILL_BELOW = 100,
+        REFILL_BELOW = 500,
         LAST_EVERY = 8,
         URGENT_WALK_MAX = 1000, /* urgent entries that a more urgent one passes, at most */
 };
@@ -240,16 +240,33 @@ struct destination *queue_wants_refill(const struct queue *q, struct span key, u
         return d;
 }
 
-void queue_note_stored(struct queue *q, struct span key, bool has_stored)
+void queue_note_stored(struct queue *q, struct span key)
 {
         struct destination *d = queue_find_destination(q, key);
 
         if (!d)
                 return;
-        d->has_stored = has_stored;
-        if (!has_stored)
-                d->refill_len = 0;
+        d->has_stored = true;
+        d->refill_again = d->refill_again || d->is_refilling || d->refill_len > 0;
+}
+
+void queue_note_refilled(struct queue *q, struct span key)
+{
+        struct destination *d = queue_find_destination(q, key);
+
+        if (!d)
+                return;
+        d->has_stored = d->refill_again;
+        d->refill_again = false;
+        d->refill_len = 0;
         settle(q, d);
+}
+
+uint64_t queue_count_put_off(struct queue *q, struct span key)
+{
+        struct destination *d = queue_find_destination(q, key);
+
+        return d ? ++d->put_off : 1;
 }
 
 struct queue_entry *queue_take(struct queue *q, uint64_t now_us)
@@ -393,6 +410,7 @@ void queue_report(struct queue *q, struct queue_entry *e, enum queue_health heal
         d->in_flight--;
         if (health == QUEUE_HOST_GOOD) {
                 d->failures = 0;
+                d->put_off = 0;
                 d->blocked_until_us = 0;
                 if (d->concurrency < q->concurrency_max)
                         d->concurrency++;

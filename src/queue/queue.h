@@ -33,11 +33,14 @@ struct destination {
         unsigned turns;
         bool is_unknown;       /* its hosts are being asked for: nothing starts yet */
         bool has_stored;       /* entries that wait for it may lie in the store only */
+        bool is_sparse;        /* few of those that lie between them are its own */
         bool is_refilling;     /* and are being looked for, */
+        bool refill_again;     /* once more when all were, since some came behind, */
         char refill_from[QUEUE_HOP_KEY_LEN + 1]; /* from this key on */
         size_t refill_len;                       /* of it; 0: from the first */
         unsigned in_flight, concurrency;
         unsigned failures; /* of the host, in a row */
+        uint64_t put_off;  /* entries, since it last took mail */
         uint64_t blocked_until_us;
         struct span key; /* own copy, behind the struct */
 };
@@ -85,9 +88,15 @@ struct destination *queue_find_destination(const struct queue *q, struct span ke
 /* The destination wants more of what lies in the store: its host is well, and
  * few entries wait here. NULL: it does not, or there is none. */
 struct destination *queue_wants_refill(const struct queue *q, struct span key, uint64_t now_us);
-/* Notes that entries for it lie in the store, or no more. No destination yet:
- * nothing is noted. */
-void queue_note_stored(struct queue *q, struct span key, bool has_stored);
+/* Notes that entries for it lie in the store, whatever was looked for already. No
+ * destination yet: nothing is noted. */
+void queue_note_stored(struct queue *q, struct span key);
+/* All were looked for: none is left, but what was noted meanwhile. */
+void queue_note_refilled(struct queue *q, struct span key);
+
+/* Counts an entry that is put off without an attempt; how many were so since the
+ * destination last took mail, this one with them. 1: nothing is known of it. */
+uint64_t queue_count_put_off(struct queue *q, struct span key);
 
 /* Takes the entry over, for the destination with this key. 0, -EEXIST (it is
  * active already), -ENOMEM. */

@@ -170,7 +170,11 @@ TEST(a_host_that_is_back_wants_what_lies_in_the_store)
         assert_int_equal(2, take(&q, 100ULL * SECOND));
         finish(&q, 2, QUEUE_HOST_GOOD, 100ULL * SECOND);
         assert_non_null(queue_wants_refill(&q, h, 100ULL * SECOND));
-        queue_note_stored(&q, h, false);
+        queue_find_destination(&q, h)->refill_len = 1; /* some were looked at */
+        queue_note_stored(&q, h);
+        queue_note_refilled(&q, h);
+        assert_non_null(queue_wants_refill(&q, h, 100ULL * SECOND)); /* for the one behind */
+        queue_note_refilled(&q, h);
         assert_int_equal(0, q.destinations.count);
         add_marked(&q, 3, true, 0); /* as after a restart */
         assert_non_null(queue_wants_refill(&q, h, 0));

@@ -17,6 +17,8 @@ enum route_kind { /* travels in ipc_recipient.kind: add, never renumber */
         ROUTE_RELAY = 2,   /* next_hop */
         ROUTE_DISCARD = 3, /* accepted and thrown away */
         ROUTE_ERROR = 4,   /* refuse: code, enhanced, text */
+        ROUTE_EXPANDED = 5, /* never a route: an address that led to several, whose sender
+                             * wants to hear of it (RFC 3461 section 5.2.7) */
 };
 
 /* Envelope flags that travel with a message (ipc_commit.flags, ipc_job.flags). */

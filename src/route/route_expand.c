@@ -18,7 +18,14 @@ static const struct span include = SPAN(":include:");
 struct frame {
         const struct frame *up;
         struct span name; /* the canonical address, or ":include:/path" */
+        struct span key;  /* of its row, which an agent is told */
         struct span list; /* its recipients, a line each */
+};
+
+/* A row of the aliases. */
+struct alias {
+        struct span key, list;
+        uint32_t line;
 };
 
 struct expansion {
@@ -108,8 +115,9 @@ static const struct frame *find_frame(const struct frame *from, struct span name
 
 /* ---- aliases ---- */
 
+/* `ret->key` has no octets where there was no memory. */
 static bool get_alias(const struct routing *t, struct span a, struct span b, struct span domain,
-                      struct span *ret_list, uint32_t *ret_line)
+                      struct alias *ret)
 {
         const struct span parts[] = {a, b, domain};
         char key[SNAPSHOT_KEY_MAX];
@@ -122,14 +130,16 @@ static bool get_alias(const struct routing *t, struct span a, struct span b, str
                         memcpy(key + len, parts[i].p, parts[i].len);
                 len += parts[i].len;
         }
-        return len && key[0] != ':' && snapshot_get(t->snapshot, SNAPSHOT_ALIASES,
-                                                    span_make(key, len), ret_list, ret_line);
+        if (!len || key[0] == ':' || !snapshot_get(t->snapshot, SNAPSHOT_ALIASES,
+                                                   span_make(key, len), &ret->list, &ret->line))
+                return false;
+        ret->key = arena_copy(t->arena, span_make(key, len));
+        return true;
 }
 
 /* The narrowest first, with the domain before without. `canonical` is
  * local@domain in lower case. */
-static bool find_alias(const struct routing *t, struct span canonical, struct span *ret_list,
-                       uint32_t *ret_line)
+static bool find_alias(const struct routing *t, struct span canonical, struct alias *ret)
 {
         const struct span none = {NULL, 0}, star = SPAN("+*");
         const size_t at = span_find_last(canonical, '@');
@@ -137,15 +147,12 @@ static bool find_alias(const struct routing *t, struct span canonical, struct sp
         const size_t plus = span_find(local, '+');
         const struct span name = span_first(local, plus);
 
-        if (get_alias(t, local, none, domain, ret_list, ret_line) ||
-            get_alias(t, local, none, none, ret_list, ret_line))
+        if (get_alias(t, local, none, domain, ret) || get_alias(t, local, none, none, ret))
                 return true;
         if (plus == SIZE_MAX || plus == 0)
                 return false;
-        return get_alias(t, name, star, domain, ret_list, ret_line) ||
-               get_alias(t, name, star, none, ret_list, ret_line) ||
-               get_alias(t, name, none, domain, ret_list, ret_line) ||
-               get_alias(t, name, none, none, ret_list, ret_line);
+        return get_alias(t, name, star, domain, ret) || get_alias(t, name, star, none, ret) ||
+               get_alias(t, name, none, domain, ret) || get_alias(t, name, none, none, ret);
 }
 
 /* "owner-staff" is who is told of failures: the one it names, or itself where
@@ -154,22 +161,22 @@ static int find_owner(struct expansion *x, const struct routing *t, struct span 
 {
         const struct span request = SPAN("-request");
         const size_t at = span_find_last(canonical, '@');
-        struct span name = span_first(canonical, at), list, owner;
+        struct span name = span_first(canonical, at), owner;
         struct routing o = {.config = x->config, .snapshot = x->snapshot, .arena = x->arena};
-        uint32_t line;
+        struct alias alias;
         int r;
 
         if (x->out.return_path.len)
                 return 0;
         if (span_ends_with_nocase(name, request))
                 name.len -= request.len;
-        if (!get_alias(t, SPAN_LITERAL("owner-"), name, span_skip(canonical, at), &list, &line) &&
-            !get_alias(t, SPAN_LITERAL("owner-"), name, (struct span) {NULL, 0}, &list, &line))
+        if (!get_alias(t, SPAN_LITERAL("owner-"), name, span_skip(canonical, at), &alias) &&
+            !get_alias(t, SPAN_LITERAL("owner-"), name, (struct span) {NULL, 0}, &alias))
                 return 0;
-        owner = span_first(list, span_find(list, '\n'));
+        owner = span_first(alias.list, span_find(alias.list, '\n'));
         if (owner.len && owner.p[0] == '\\')
                 owner = span_skip(owner, 1);
-        if (owner.len + 1 < list.len || owner.p[0] == ':')
+        if (owner.len + 1 < alias.list.len || strchr(":|/", owner.p[0]))
                 owner = routing_join(x->arena, SPAN_LITERAL("owner-"), name,
                                      (struct span) {NULL, 0});
         if (!owner.p)
@@ -185,11 +192,43 @@ static int find_owner(struct expansion *x, const struct routing *t, struct span 
         return x->out.return_path.p ? 0 : -ENOMEM;
 }
 
+/* "|program" or "/file": an agent sees to it when the message is delivered. The
+ * next hop names the row and which of those in it, "agent:0:staff", never the
+ * command. */
+static int add_agent(struct expansion *x, const struct frame *frame, const struct step *from,
+                     unsigned number)
+{
+        enum { KEY_MAX = 480 }; /* what a next hop has room for */
+        struct routing t = {.config = x->config, .snapshot = x->snapshot, .arena = x->arena};
+        char prefix[] = "agent:0000:";
+        const struct frame *named = frame;
+
+        while (named->up && named->name.p[0] == ':')
+                named = named->up; /* of a list: the alias that includes it */
+        t.route.kind = ROUTE_RELAY;
+        t.route.rule = SPAN_LITERAL("aliases");
+        t.route.origin = from->steps->origin;
+        t.route.steps = from->steps;
+        t.route.rcpt_to = named->name;
+        t.route.is_ours = true;
+        for (size_t i = 9; number; i--, number /= 10)
+                prefix[i] = (char) ('0' + number % 10);
+        if (frame->key.len > KEY_MAX) {
+                (void) routing_refuse(&t, 550, "5.3.5", "The alias's name is too long for a "
+                                      "program");
+                return add(x, &t.route);
+        }
+        t.route.next_hop = routing_join(x->arena, span_from_string(prefix), frame->key,
+                                        (struct span) {NULL, 0});
+        return frame->key.p && t.route.next_hop.p ? add(x, &t.route) : -ENOMEM;
+}
+
 /* Each recipient of a list. */
 static int expand_list(struct expansion *x, const struct frame *frame, const struct step *from,
                        struct span domain)
 {
         struct span rest = frame->list, word;
+        unsigned agents = 0;
         int r = 0;
 
         while (r == 0 && !x->is_too_many && rest.len && span_split(&rest, '\n', &word)) {
@@ -198,6 +237,10 @@ static int expand_list(struct expansion *x, const struct frame *frame, const str
 
                 if (word.len == 0)
                         continue;
+                if (word.p[0] == '|' || word.p[0] == '/') {
+                        r = add_agent(x, frame, from, agents++);
+                        continue;
+                }
                 if (word.p[0] == '\\') {
                         step.is_final = true;
                         step.text = span_skip(word, 1);
@@ -221,11 +264,12 @@ static struct span list_text(struct arena *arena, struct span list)
 }
 
 static int use_alias(struct expansion *x, struct routing *t, struct step *step, struct span name,
-                     struct span list)
+                     const struct alias *alias)
 {
-        const struct frame frame = {.up = step->frame, .name = name, .list = list};
+        const struct frame frame = {.up = step->frame, .name = name, .key = alias->key,
+                                    .list = alias->list};
         const size_t at = span_find_last(name, '@');
-        const struct span next = list_text(x->arena, list);
+        const struct span next = list_text(x->arena, alias->list);
         int r = next.p ? routing_add_step(t, SPAN_LITERAL("aliases"), t->route.origin, next)
                        : -ENOMEM;
 
@@ -239,8 +283,7 @@ static int use_alias(struct expansion *x, struct routing *t, struct step *step, 
 /* A file that an alias names: a list under the name of its path. */
 static int expand_include(struct expansion *x, struct routing *t, struct step *step)
 {
-        struct span list;
-        uint32_t line;
+        struct alias alias = {.key = step->text};
 
         t->route.origin = routing_join(x->arena, span_skip(step->text, include.len),
                                        (struct span) {NULL, 0}, (struct span) {NULL, 0});
@@ -248,11 +291,11 @@ static int expand_include(struct expansion *x, struct routing *t, struct step *s
                 return -ENOMEM;
         if (find_frame(step->frame, step->text))
                 return note_loop(x, t, step->frame, step->text);
-        if (!snapshot_get(x->snapshot, SNAPSHOT_ALIASES, step->text, &list, &line)) {
+        if (!snapshot_get(x->snapshot, SNAPSHOT_ALIASES, step->text, &alias.list, &alias.line)) {
                 (void) routing_refuse(t, 451, "4.3.5", "A list that an alias includes is missing");
                 return add(x, &t->route);
         }
-        return use_alias(x, t, step, step->text, list);
+        return use_alias(x, t, step, step->text, &alias);
 }
 
 /* ---- one address ---- */
@@ -260,12 +303,12 @@ static int expand_include(struct expansion *x, struct routing *t, struct step *s
 /* Does the name mean something in this domain, as alias or user? */
 static int is_known(struct routing *t)
 {
-        struct span canonical = address_canonical(&t->address, t->arena), list;
-        uint32_t line;
+        const struct span canonical = address_canonical(&t->address, t->arena);
+        struct alias alias;
 
         if (!canonical.p)
                 return -ENOMEM;
-        if (find_alias(t, canonical, &list, &line))
+        if (find_alias(t, canonical, &alias))
                 return 1;
         return routing_find_user(t);
 }
@@ -343,26 +386,41 @@ static int try_alias(struct expansion *x, struct routing *t, struct step *step)
 {
         const struct span canonical = address_canonical(&t->address, t->arena);
         const struct frame *frame;
-        struct span list;
-        uint32_t line;
+        struct alias alias;
         int r;
 
         if (!canonical.p)
                 return -ENOMEM;
-        if (!find_alias(t, canonical, &list, &line))
+        if (!find_alias(t, canonical, &alias))
                 return 0;
         frame = find_frame(step->frame, canonical);
         if (frame && frame == step->frame)
                 return settle_mailbox(t, step);
         t->route.rule = SPAN_LITERAL("aliases");
-        t->route.origin = routing_table_origin(t, SNAPSHOT_ALIASES, line);
+        t->route.origin = routing_table_origin(t, SNAPSHOT_ALIASES, alias.line);
         if (!t->route.origin.p)
                 return -ENOMEM;
         t->route.is_ours = true;
         r = frame ? note_loop(x, t, step->frame, canonical) : find_owner(x, t, canonical);
         if (r == 0 && !frame)
-                r = use_alias(x, t, step, canonical, list);
+                r = use_alias(x, t, step, canonical, &alias);
         return r < 0 ? r : 1;
+}
+
+/* A mailbox here whose user may have a .forward: an agent reads it first, and
+ * says where the message goes. */
+static int heed_forward(struct expansion *x, struct routing *t)
+{
+        const struct span account = t->route.account;
+
+        if (!x->config->agent.forward || t->route.kind != ROUTE_LOCAL ||
+            !span_equal(t->route.rule, SPAN_LITERAL("local user")))
+                return 0;
+        t->route.kind = ROUTE_RELAY;
+        t->route.next_hop = routing_join(x->arena, SPAN_LITERAL("agent:0000::forward:"),
+                                         span_first(account, span_find_last(account, '@')),
+                                         (struct span) {NULL, 0});
+        return t->route.next_hop.p ? 0 : -ENOMEM;
 }
 
 static int expand_parsed(struct expansion *x, struct routing *t, struct step *step)
@@ -392,6 +450,8 @@ static int expand_parsed(struct expansion *x, struct routing *t, struct step *st
         if (r)
                 return r < 0 ? r : 0;
         r = routing_finish(t);
+        if (r == 0 && !step->is_final)
+                r = heed_forward(x, t);
         if (r < 0)
                 return r;
         if (step->depth == 0)

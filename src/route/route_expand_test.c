@@ -44,7 +44,9 @@ static const char aliases[] =
         "hanako2:     \\hanako\n"                         /* 32 */
         "looped:      :include:/etc/mail/loop\n"          /* 33 */
         "trap:        victim%outside.example\n"           /* 34 */
-        "many:        :include:/etc/mail/many, :include:/etc/mail/many2\n"; /* 35 */
+        "many:        :include:/etc/mail/many, :include:/etc/mail/many2\n" /* 35 */
+        "prog:        \"|/bin/x a\", hanako, /var/log/list\n"  /* 36 */
+        "progs+*:     :include:/etc/mail/progs\n";             /* 37 */
 
 static const char virtusertable[] =
         "info@example.com     hanako@example.jp\n"        /* 1 */
@@ -92,6 +94,7 @@ static const struct snapshot *the_site(void)
                         SPAN_LITERAL(virtusertable));
         test_site_table(b, table_include_parse, "/etc/mail/staff",
                         SPAN_LITERAL("taro, hanako\n:include:/etc/mail/more\n"));
+        test_site_table(b, table_include_parse, "/etc/mail/progs", SPAN_LITERAL("|/bin/y\n"));
         test_site_table(b, table_include_parse, "/etc/mail/more",
                         SPAN_LITERAL("x@other.example\n"));
         test_site_table(b, table_include_parse, "/etc/mail/loop",
@@ -163,6 +166,10 @@ static const struct {
         { "root+z@example.jp", "taro@example.jp aliases:4 aliases:2 ours; "
           "archive@example.com aliases:4 aliases:2 ours" },
         { "hanako2@example.jp", "hanako@example.jp aliases:32 ours" },
+        { "Prog@example.jp", "!agent:0000:prog aliases:36 ours; hanako@example.jp aliases:36 "
+          "ours; !agent:0001:prog aliases:36 ours" },
+        { "progs+a@example.jp", "!agent:0000::include:/etc/mail/progs /etc/mail/progs aliases:37 "
+          "ours" },
         { "d2@example.jp", "hanako@example.jp aliases:27 aliases:26 aliases:25 aliases:24 "
           "aliases:23 aliases:22 aliases:21 aliases:20 aliases:19 aliases:18 ours" },
         { "deep@example.jp", "error 554 5.4.6 Too many aliases behind one another aliases:26 "

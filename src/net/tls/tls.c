@@ -236,9 +236,8 @@ int tls_context_set_ticket_keys(struct tls_context *c, struct span keys)
         return done == 1 ? 0 : -EINVAL;
 }
 
-static int64_t ends_at(const SSL_CTX *ctx)
+static int64_t ends_at(const X509 *certificate)
 {
-        const X509 *certificate = SSL_CTX_get0_certificate(ctx);
         struct tm when = {0};
 
         if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1)
@@ -248,10 +247,10 @@ static int64_t ends_at(const SSL_CTX *ctx)
 
 int64_t tls_context_ends_at(const struct tls_context *c)
 {
-        int64_t first = ends_at(c->ctx);
+        int64_t first = ends_at(SSL_CTX_get0_certificate(c->ctx));
 
         for (size_t i = 0; i < c->other_count; i++) {
-                const int64_t other = ends_at(c->others[i]->ctx);
+                const int64_t other = ends_at(SSL_CTX_get0_certificate(c->others[i]->ctx));
 
                 first = other < first ? other : first;
         }
@@ -526,6 +525,48 @@ size_t tls_session_end_point(struct tls_session *t, unsigned char *out)
                 len = 0;
         ERR_clear_error();
         return len;
+}
+
+static void put_names(X509 *certificate, char out[TLS_NAMES_MAX])
+{
+        GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+        size_t len = 0;
+
+        out[0] = '\0';
+        for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+                const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+                const size_t more = name->type == GEN_DNS
+                                            ? (size_t) ASN1_STRING_length(name->d.dNSName) : 0;
+
+                if (more && len + more + 2 <= TLS_NAMES_MAX)
+                        len += (size_t) snprintf(out + len, TLS_NAMES_MAX - len, "%s%.*s",
+                                                 len ? " " : "", (int) more,
+                                                 ASN1_STRING_get0_data(name->d.dNSName));
+        }
+        GENERAL_NAMES_free(names);
+}
+
+bool tls_session_peer_certificate(struct tls_session *t, char ret_names[TLS_NAMES_MAX],
+                                  int64_t *ret_ends_at)
+{
+        X509 *certificate = SSL_get0_peer_certificate(t->ssl);
+
+        if (!certificate)
+                return false;
+        *ret_ends_at = ends_at(certificate);
+        put_names(certificate, ret_names);
+        return true;
+}
+
+bool tls_names_of(struct span pem, char ret_names[TLS_NAMES_MAX])
+{
+        STACK_OF(X509) *all = read_certificates(pem);
+        const bool is_there = sk_X509_num(all) > 0;
+
+        if (is_there)
+                put_names(sk_X509_value(all, 0), ret_names);
+        sk_X509_pop_free(all, X509_free);
+        return is_there && ret_names[0];
 }
 
 static bool has_fingerprint(const X509 *certificate, struct span wanted)

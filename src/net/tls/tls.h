@@ -89,6 +89,15 @@ bool tls_session_peer_address(struct tls_session *t, char *out, size_t size);
  * each such certificate. Not asked for where there is none: false, and cheap. */
 bool tls_session_peer_is(struct tls_session *t, struct span wanted);
 
+/* What the peer's certificate says: the first host names in it, separated by
+ * blanks, and when it ends, in seconds since 1970. False: it showed none. */
+enum { TLS_NAMES_MAX = 256 };
+bool tls_session_peer_certificate(struct tls_session *t, char ret_names[TLS_NAMES_MAX],
+                                  int64_t *ret_ends_at);
+
+/* The host names of the first certificate in PEM text, likewise. False: none. */
+bool tls_names_of(struct span pem, char ret_names[TLS_NAMES_MAX]);
+
 /* By what the peer was found to be the right one: "authority", "fingerprint",
  * "dane-ta", "dane-ee"; NULL where nothing was demanded. */
 const char *tls_session_verified(const struct tls_session *t);

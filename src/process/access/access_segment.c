@@ -61,6 +61,14 @@ int access_segments_init(struct access *a)
         return timer_new(a->process->loop, close_idle, a, &a->segments.closing);
 }
 
+void access_segments_done(struct access *a)
+{
+        while (!list_is_empty(&a->segments.all))
+                drop(&a->segments, LIST_OBJECT(a->segments.all.next, struct segment, node));
+        table_done(&a->segments.by_number);
+        a->segments.closing = timer_free(a->segments.closing);
+}
+
 bool access_segment_is_open(const struct access *a, uint64_t number)
 {
         return find(&a->segments, number) != NULL;

@@ -36,6 +36,7 @@ struct access_place {
 };
 
 int access_segments_init(struct access *a);
+void access_segments_done(struct access *a);
 
 bool access_segment_is_open(const struct access *a, uint64_t number);
 

@@ -61,6 +61,24 @@ static int want(void *arg, struct span path)
                        ? -E2BIG : 0;
 }
 
+/* Whose programs and files the aliases of this file may name. */
+static int add_owner(const struct compiler_table *t, struct span path, struct snapshot_build *b)
+{
+        struct buffer key = BUFFER_INIT(SNAPSHOT_KEY_MAX), value = BUFFER_INIT(16);
+        int r = buffer_append_string(&key, TABLE_OWNER_KEY);
+
+        if (r == 0)
+                r = buffer_append_span(&key, path);
+        if (r == 0)
+                r = buffer_printf(&value, "%u", t->owner);
+        if (r == 0)
+                r = snapshot_build_add(b, SNAPSHOT_ALIASES, buffer_span(&key),
+                                       buffer_span(&value), 0);
+        buffer_done(&key);
+        buffer_done(&value);
+        return r;
+}
+
 static int compile_table(const struct compiler_table *t, struct snapshot_build *b,
                          struct wanted *wanted, struct buffer *error)
 {
@@ -83,6 +101,9 @@ static int compile_table(const struct compiler_table *t, struct snapshot_build *
                 r = table_include_parse(buffer_span(&text), span_skip(name, include.len), b, error);
         else
                 r = parse(buffer_span(&text), name, b, error);
+        if (r == 0 && t->table == SNAPSHOT_ALIASES)
+                r = add_owner(t, is_list ? span_skip(name, include.len) : (struct span) {NULL, 0},
+                              b);
         if (r == 0 && t->table == SNAPSHOT_ALIASES)
                 r = table_includes(buffer_span(&text), is_list, want, wanted);
         buffer_done(&text);
@@ -137,7 +158,7 @@ static int prepare(struct process *p)
         return p->role ? 0 : -ENOMEM;
 }
 
-static int table(struct process *p, enum snapshot_table table, struct span name, int fd)
+static int table(struct process *p, const struct ipc_table *m, int fd)
 {
         struct compiler *k;
         struct compiler_table *t;
@@ -146,13 +167,14 @@ static int table(struct process *p, enum snapshot_table table, struct span name,
                 return -ENOMEM;
         k = p->role;
         t = &k->tables[k->count];
-        if (k->count == COMPILER_TABLES_MAX || name.len >= sizeof t->name)
+        if (k->count == COMPILER_TABLES_MAX || m->name.len >= sizeof t->name)
                 return -EPROTO;
-        t->table = table;
+        t->table = (enum snapshot_table) m->table;
+        t->owner = m->owner;
         t->fd = fd;
-        if (name.len)
-                memcpy(t->name, name.p, name.len);
-        t->name[name.len] = '\0';
+        if (m->name.len)
+                memcpy(t->name, m->name.p, m->name.len);
+        t->name[m->name.len] = '\0';
         k->count++;
         return 0;
 }

@@ -15,6 +15,7 @@ enum {
 /* A table as the supervisor sent it. */
 struct compiler_table {
         enum snapshot_table table;
+        uint32_t owner; /* of the file; TABLE_OWNER_NONE: others may write it, too */
         char name[257]; /* of the file, in messages; ":include:/path" for a list of aliases */
         int fd;         /* its text, read only; at its beginning */
 };

@@ -157,18 +157,17 @@ static struct directory *state_of(struct process *p)
         return d;
 }
 
-static int directory_table(struct process *p, enum snapshot_table table, struct span name, int fd)
+static int directory_table(struct process *p, const struct ipc_table *m, int fd)
 {
         struct directory *d = state_of(p);
 
-        (void) name;
         if (!d)
                 return -ENOMEM;
-        if (table == SNAPSHOT_RELAY_LOGINS) {
+        if (m->table == SNAPSHOT_RELAY_LOGINS) {
                 directory_relay_read(d, fd);
                 return 0;
         }
-        if (table != SNAPSHOT_USERS)
+        if (m->table != SNAPSHOT_USERS)
                 return -EPROTO;
         if (d->checks) {
                 begin_load(d, fd);
@@ -279,10 +278,22 @@ static const struct users_account *find(void *arg, struct span login_name)
         return directory_find(arg, login_name);
 }
 
+/* As many children as threads, since a thread waits for one. */
+static int start_pam(struct directory *d)
+{
+        const struct span service = d->process->config->auth.pam_service;
+        int r = service.len ? pam_check_new(service, d->threads, &d->pam) : 0;
+
+        if (r < 0)
+                log_event(LOG_ERROR, "pam_not_started", LOG_ERRNO("error", r));
+        return r;
+}
+
 /* The random device is opened here, while that may be done. */
 static int directory_prepare(struct process *p)
 {
         struct directory *d = state_of(p);
+        int r;
 
         if (!d)
                 return -ENOMEM;
@@ -293,7 +304,8 @@ static int directory_prepare(struct process *p)
         d->threads = checks_threads_wanted();
         if (!d->sasl || !d->sasl_client || !d->cache || !d->throttle)
                 return -ENOMEM;
-        return password_hash_of_nobody(d->false_hash);
+        r = start_pam(d);
+        return r < 0 ? r : password_hash_of_nobody(d->false_hash);
 }
 
 static int directory_start(struct process *p)

@@ -5,7 +5,8 @@
  *   directory_login.c      logins of clients: SASL, passwords, throttling
  *   directory_quota.c      recipients an hour and a day of each account
  *   directory_relay.c      logins of ours to other servers
- *   checks.c               the threads that compare passwords */
+ *   checks.c               the threads that compare passwords
+ *   pam_check.c            local accounts: children that ask PAM */
 #pragma once
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@
 #include "base/list.h"
 #include "base/table.h"
 #include "process/directory/checks.h"
+#include "process/directory/pam_check.h"
 #include "process/process.h"
 
 struct directory;
@@ -56,6 +58,7 @@ struct directory {
         struct password_cache *cache;
         struct throttle *throttle;
         struct checks *checks;
+        struct pam_check *pam; /* NULL: PAM is not asked */
         unsigned threads;
         struct table logins; /* by asker and number */
         struct table quotas; /* by account */

@@ -36,6 +36,7 @@ struct login {
         unsigned char client[16];
         char service[SERVICE_MAX + 1];
         struct check check;
+        struct pam_check *pam; /* NULL: the hash is compared */
         bool is_checking;
         int verdict; /* of password_verify() */
         char hash[PASSWORD_HASH_MAX];
@@ -167,7 +168,11 @@ static void compare(struct check *c)
 {
         struct login *l = (struct login *) (void *) ((char *) c - offsetof(struct login, check));
 
-        l->verdict = password_verify(span_from_string(l->hash), sasl_password(l->sasl));
+        if (l->pam)
+                l->verdict = pam_check_verify(l->pam, password_pam_name(span_from_string(l->hash)),
+                                              sasl_password(l->sasl));
+        else
+                l->verdict = password_verify(span_from_string(l->hash), sasl_password(l->sasl));
 }
 
 static void compared(struct check *c)
@@ -182,12 +187,19 @@ static void compared(struct check *c)
         }
         d = l->asker->directory;
         d->counters.checked++;
-        if (l->verdict == -ENOMEM) {
+        if (l->verdict == -EIO) {
+                log_event(LOG_ERROR, "pam_cannot_tell", LOG_SPAN("account", sasl_account(l->sasl)));
+                end(l, AUTH_TROUBLE);
+                if (pam_check_is_lost(d->pam)) /* who begins anew has children again */
+                        process_end(d->process);
+        } else if (l->verdict == -ENOMEM) {
                 end(l, AUTH_TROUBLE);
         } else if (sasl_account(l->sasl).len == 0) {
                 refuse(l, "no such account");
         } else if (l->verdict < 0) {
                 refuse(l, l->verdict == -EACCES ? "wrong password" : "its hash cannot be used");
+        } else if (l->pam) { /* a change of the password would not be seen */
+                grant(l, "password, says PAM");
         } else {
                 password_cache_add(d->cache, sasl_account(l->sasl), span_from_string(l->hash),
                                    sasl_password(l->sasl), loop_now_ms(d->process->loop));
@@ -209,6 +221,7 @@ static void check_password(struct login *l)
                 grant(l, "password, remembered");
                 return;
         }
+        l->pam = password_pam_name(hash).len ? d->pam : NULL;
         l->check = (struct check) {.work = compare, .done = compared};
         l->is_checking = checks_add(d->checks, &l->check) == 0;
         if (!l->is_checking)

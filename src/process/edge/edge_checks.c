@@ -346,7 +346,8 @@ static const struct route *probed_route(const struct edge_session *s,
 
         if (!s->edge->process->config->probe.recipients || !list->is_ours || list->count != 1 ||
             r->kind != ROUTE_RELAY ||
-            span_starts_with_nocase(r->next_hop, SPAN_LITERAL("error:")))
+            span_starts_with_nocase(r->next_hop, SPAN_LITERAL("error:")) ||
+            span_starts_with_nocase(r->next_hop, SPAN_LITERAL("agent:")))
                 return NULL;
         return r;
 }

@@ -136,6 +136,28 @@ static struct span original_recipient(struct edge_session *s, const struct smtp_
         return whole;
 }
 
+/* An address that leads to several is told of by itself, and they are not (RFC 3461
+ * section 5.2.7.3: "expanded"). */
+static bool is_told_as_one(const struct edge_transaction *t, const struct smtp_rcpt *rcpt,
+                           const struct route_list *list)
+{
+        return list->count > 1 && rcpt->notify & NOTIFY_SUCCESS && t->mail_from.len > 0 &&
+               t->return_path.len == 0;
+}
+
+/* It bears the index of the first that it leads to. */
+static int add_expanded(struct edge_session *s, const struct smtp_rcpt *rcpt,
+                        const struct route_list *list, uint32_t index)
+{
+        struct edge_transaction *t = s->transaction;
+        const struct ipc_recipient recipient = {
+                .index = index, .kind = ROUTE_EXPANDED, .notify = NOTIFY_SUCCESS,
+                .rcpt_to = list->rcpt_to, .orcpt = rcpt->orcpt,
+        };
+
+        return ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
+}
+
 /* 0, -EMSGSIZE (more than a message may carry), -ENOMEM. */
 static int add_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
                          const struct route *r, const struct verdict *rule, bool is_more)
@@ -181,10 +203,18 @@ static int add_recipients(struct edge_session *s, const struct smtp_rcpt *rcpt,
         const size_t octets_before = t->recipient_octets.len, steps_before = t->steps.len;
         const size_t rcpts_before = t->rcpt_count;
         const uint32_t index_before = t->next_index;
+        struct smtp_rcpt member = *rcpt;
         int error = 0;
 
+        if (is_told_as_one(t, rcpt, list)) {
+                member.notify &= (uint8_t) ~NOTIFY_SUCCESS;
+                if (!member.notify)
+                        member.notify = NOTIFY_NEVER;
+        }
         for (size_t i = 0; error == 0 && i < list->count; i++)
-                error = add_recipient(s, rcpt, &list->items[i], rule, i > 0);
+                error = add_recipient(s, &member, &list->items[i], rule, i > 0);
+        if (error == 0 && is_told_as_one(t, rcpt, list))
+                error = add_expanded(s, rcpt, list, index_before);
         if (error < 0) {
                 t->recipients = items_before;
                 t->recipient_octets.len = octets_before;

@@ -335,6 +335,16 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
         add_metric(items, ret, "store_free_disk_bytes", m.free_disk_bytes);
 }
 
+/* An agent's, which the supervisor passes on. */
+static void outcome(struct process *p, const union ipc_message *m)
+{
+        struct keeper *k = p->role;
+        int fd = -1;
+
+        k->agents.keeper = k;
+        keeper_on_outcome(p->supervisor, &k->agents, m, &fd);
+}
+
 const struct process_role keeper_role = {
         .kind = PROCESS_KEEPER,
         .prepare = prepare,
@@ -344,4 +354,5 @@ const struct process_role keeper_role = {
         .reloaded = on_reloaded,
         .stop = on_stop,
         .status = status,
+        .outcome = outcome,
 };

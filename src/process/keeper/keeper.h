@@ -63,6 +63,7 @@ struct keeper {
         struct keeper_peer relays[KEEPER_RELAYS_MAX];
         struct keeper_peer workers[KEEPER_WORKERS_MAX];
         struct keeper_peer accesses[KEEPER_ACCESSES_MAX];
+        struct keeper_peer agents; /* the supervisor, which starts them */
         unsigned relay_count; /* highest number seen + 1 */
         unsigned worker_count;
 
@@ -81,6 +82,9 @@ struct keeper {
         bool is_fresh_left;        /* fresh entries may lie in the store only */
         uint64_t fresh_cursor;     /* message ids up to here were taken up */
         bool is_scanning;
+        struct table left;         /* keeper_reading.c: what left the active queue meanwhile */
+        uint64_t last_reading;
+        unsigned readings;         /* under way */
         bool is_retrying;          /* a walk of keeper_retry.c is under way */
         struct table jobs;         /* by number */
         uint64_t last_job;

@@ -13,6 +13,7 @@
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_outcome.h"
 #include "process/keeper/keeper_queue.h"
+#include "process/keeper/keeper_reading.h"
 #include "route/route.h"
 
 enum {
@@ -53,6 +54,7 @@ static void order_free(struct order *o)
         struct keeper *k = o->keeper;
 
         table_remove(&k->orders, &o->by_number);
+        keeper_reading_left(k, o->entry);
         queue_remove(&k->queue, o->entry);
         queue_entry_free(o->entry);
         queue_entry_free(o->after);
@@ -68,6 +70,8 @@ static enum dsn_action action_of(const struct queue_entry *e)
                 return DSN_FAILED;
         if (queue_entry_count(e, RECIPIENT_DELIVERED))
                 return DSN_DELIVERED;
+        if (queue_entry_count(e, RECIPIENT_EXPANDED))
+                return DSN_EXPANDED;
         return queue_entry_count(e, RECIPIENT_RELAYED) ? DSN_RELAYED : DSN_DELAYED;
 }
 
@@ -80,6 +84,8 @@ static bool is_about(const struct order *o, const struct queue_recipient *q)
                 return q->state == RECIPIENT_DELIVERED;
         case DSN_RELAYED:
                 return q->state == RECIPIENT_RELAYED;
+        case DSN_EXPANDED:
+                return q->state == RECIPIENT_EXPANDED;
         default:
                 return q->state == RECIPIENT_WAITING && outcome_is_told(o->entry, q, NOTIFY_DELAY);
         }
@@ -254,6 +260,7 @@ static void add_bounced_steps(struct order *o, struct store_batch *batch)
                 [DSN_DELAYED] = SPAN("it is late"),
                 [DSN_DELIVERED] = SPAN("it was delivered"),
                 [DSN_RELAYED] = SPAN("it was passed on"),
+                [DSN_EXPANDED] = SPAN("it went to all that the address stands for"),
         };
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
         char id_text[ID_TEXT_LEN + 1], bounce_text[ID_TEXT_LEN + 1];

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
+#include "process/keeper/keeper_outcome.h"
+#include "process/keeper/keeper_reading.h"
 
 enum {
         FIRST_MAX = 1000,    /* due at once */
@@ -33,6 +35,7 @@ static void end_change(struct change *c, int result)
         for (size_t i = 0; i < c->page.count; i++) {
                 if (!c->stand_ins[i])
                         continue;
+                keeper_reading_left(k, c->stand_ins[i]);
                 queue_remove(&k->queue, c->stand_ins[i]);
                 free(c->stand_ins[i]);
         }
@@ -67,7 +70,7 @@ static void set_due(struct change *c, struct queue_entry *e)
                 queue_unblock(&c->keeper->queue, key);
 }
 
-static int change_entry(struct change *c, struct store_batch *batch,
+static int change_entry(struct change *c, struct outcome_trace *trace,
                         const struct queue_entry *before)
 {
         struct queue_entry changed = *before, *after = NULL;
@@ -83,8 +86,8 @@ static int change_entry(struct change *c, struct store_batch *batch,
         }
         if (r < 0)
                 return r;
-        keeper_queue_put(batch, before, after);
-        keeper_job_trace(batch, before, c->page.verb);
+        keeper_queue_put(trace->batch, before, after);
+        keeper_job_trace(trace, before, c->page.verb);
         queue_entry_free(after);
         c->changed++;
         return 0;
@@ -109,13 +112,13 @@ static void got_entries(void *arg, int result, const struct store_entry *entries
 {
         struct change *c = arg;
         struct keeper *k = c->keeper;
-        struct store_batch *batch = NULL;
+        struct outcome_trace trace = {.now_us = c->now_us};
         size_t at = 0;
 
         (void) has_more; /* what came between them since is left alone */
         if (result == 0) {
-                batch = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
-                result = batch ? 0 : -ENOMEM;
+                trace.batch = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
+                result = trace.batch ? 0 : -ENOMEM;
         }
         for (size_t i = 0; i < count && result == 0; i++) {
                 struct queue_entry *e;
@@ -125,15 +128,17 @@ static void got_entries(void *arg, int result, const struct store_entry *entries
                 result = queue_entry_decode(entries[i].value, &e);
                 if (result < 0)
                         break;
-                result = change_entry(c, batch, e);
+                result = change_entry(c, &trace, e);
                 queue_entry_free(e);
         }
+        if (trace.batch)
+                outcome_trace_end(&trace);
         if (result < 0 || !c->changed) {
-                store_batch_free(batch);
+                store_batch_free(trace.batch);
                 end_change(c, result == -ENOENT ? 0 : result);
                 return;
         }
-        store_commit(k->store, &batch, 1, 0, is_durable, c);
+        store_commit(k->store, &trace.batch, 1, 0, is_durable, c);
 }
 
 /* Out of the active queue, where it may not be tried meanwhile. */

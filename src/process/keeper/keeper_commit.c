@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_job.h"
+#include "process/keeper/keeper_outcome.h"
 #include "process/keeper/keeper_queue.h"
 #include "route/route.h"
 
@@ -35,6 +36,7 @@ struct commit_recipient {
         struct account *account;
         uint32_t uid;
         int error; /* of the local delivery: negative errno */
+        bool is_expanded; /* ROUTE_EXPANDED: only to be told of */
 };
 
 /* One message on its way to being durable. */
@@ -218,15 +220,14 @@ static bool peer_is_there(const struct commit *c)
         return c->peer && c->peer->channel && c->peer->generation == c->peer_generation;
 }
 
-static void put_result(struct commit_recipient *r, struct buffer *items, struct ipc_items *results)
+static void put_result(const struct keeper *k, struct commit_recipient *r, struct buffer *items,
+                       struct ipc_items *results)
 {
         struct ipc_result result = {.index = r->given.index};
 
         switch (r->error) {
         case -EDQUOT:
-                result.code = 452;
-                result.enhanced = SPAN_LITERAL("4.2.2");
-                result.text = SPAN_LITERAL("The mailbox is full");
+                outcome_say_full(k, &result);
                 break;
         case -EINVAL:
         case -ENOENT:
@@ -252,7 +253,7 @@ static void send_answer(struct commit *c, enum commit_status status)
                 return;
         for (size_t i = 0; i < c->recipient_count && status == COMMIT_DURABLE; i++)
                 if (c->recipients[i].error < 0)
-                        put_result(&c->recipients[i], &items, &results);
+                        put_result(c->keeper, &c->recipients[i], &items, &results);
         CHANNEL_SEND(c->peer->channel, committed, -1, .message_id = c->message_id,
                      .status = (uint8_t) status, .results = results);
         channel_release(c->peer->channel, c->held);
@@ -338,6 +339,13 @@ static bool owes_success(const struct commit *c, const struct commit_recipient *
         return q->given.notify & NOTIFY_SUCCESS && q->account && q->error == 0 && c->mail_from.len;
 }
 
+static enum recipient_state state_of(const struct commit *c, const struct commit_recipient *q)
+{
+        if (q->is_expanded)
+                return c->mail_from.len ? RECIPIENT_EXPANDED : RECIPIENT_DONE;
+        return owes_success(c, q) ? RECIPIENT_DELIVERED : RECIPIENT_WAITING;
+}
+
 static bool is_behind(const struct commit_recipient *q, struct span next_hop)
 {
         return q->given.kind == ROUTE_RELAY && span_equal(q->given.next_hop, next_hop);
@@ -382,8 +390,7 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
                         break;
                 list[e.recipient_count++] = (struct queue_recipient) {
                         .index = q->index, .notify = q->notify,
-                        .state = owes_success(c, &c->recipients[i]) ? RECIPIENT_DELIVERED
-                                                                    : RECIPIENT_WAITING,
+                        .state = (uint8_t) state_of(c, &c->recipients[i]),
                         .rcpt_to = q->rcpt_to, .orcpt = q->orcpt, .account = q->account,
                         .text = c->held_for,
                 };
@@ -393,6 +400,16 @@ static int make_entry(struct commit *c, struct span next_hop, size_t first)
         if (r == 0)
                 c->entry_count++;
         return r;
+}
+
+/* Each mailbox is full: who brings the message is told, and keeps it. */
+static bool is_every_mailbox_full(const struct commit *c)
+{
+        size_t full = 0;
+
+        for (size_t i = 0; i < c->recipient_count; i++)
+                full += c->recipients[i].error == -EDQUOT;
+        return c->peer && full && full == c->recipient_count;
 }
 
 /* A mailbox that cannot be written now is a next hop like any other, unless
@@ -451,6 +468,8 @@ static int deliver_local(struct commit *c, struct commit_recipient *q, struct st
                           .size = c->body_len},
         };
 
+        if (outcome_check_quota(c->keeper, q->account, q->given.account, c->body_len) < 0)
+                return -EDQUOT;
         /* No delivery key: all deliveries of a message are one group with its trace,
          * by which a repeated commit is known (keeper_on_commit). */
         return account_deliver(q->account, &d, batch, &q->uid);
@@ -584,6 +603,15 @@ static int deliver_all(struct commit *c, struct batches *b)
         return delivered;
 }
 
+/* Nothing is kept, not even the trace by which a repeated commit would be known:
+ * who repeats it must hear the same. */
+static void refuse_full(struct commit *c)
+{
+        if (c->flags & ENVELOPE_LENT)
+                store_blob_return(c->keeper->store, c->message_id);
+        end_commit(c, 0);
+}
+
 /* All accounts are open: build everything and commit it as one group. */
 static void build_and_commit(struct commit *c)
 {
@@ -594,6 +622,11 @@ static void build_and_commit(struct commit *c)
 
         b.count = 0;
         delivered = deliver_all(c, &b);
+        if (delivered == 0 && is_every_mailbox_full(c)) {
+                free_batches(&b);
+                refuse_full(c);
+                return;
+        }
         r = delivered < 0 ? delivered : make_entries(c);
 
         if (r == 0 && (c->entry_count || c->finish || b.count == 0)) {
@@ -696,6 +729,11 @@ static int copy_recipient(struct commit *c, const struct ipc_recipient *q)
                 *texts[i] = arena_copy(&c->arena, *texts[i]);
                 if (!texts[i]->p)
                         return -ENOMEM;
+        }
+        c->recipients[c->recipient_count].is_expanded = q->kind == ROUTE_EXPANDED;
+        if (q->kind == ROUTE_EXPANDED) { /* an entry that only carries the debt */
+                to->kind = ROUTE_RELAY;
+                to->next_hop = SPAN_LITERAL("local:");
         }
         c->recipient_count++;
         return 0;

@@ -9,8 +9,10 @@
 #include "base/log.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_bounce.h"
+#include "process/keeper/keeper_forward.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_outcome.h"
+#include "process/sealed.h"
 #include "route/route.h"
 
 enum { JOB_ENTRIES_LEN_MAX = 512 * 1024 }; /* of one job's entries: half of a frame */
@@ -231,6 +233,47 @@ static int send_parts(struct job *j, struct span rest)
         return r;
 }
 
+/* "agent:0:staff": a program or file that an alias names. */
+static bool is_for_agent(const struct queue_entry *e)
+{
+        return span_starts_with_nocase(e->next_hop, SPAN_LITERAL("agent:"));
+}
+
+/* Of a user's .forward, to be read. */
+static bool is_forward(const struct queue_entry *e)
+{
+        return span_starts_with_nocase(e->next_hop, SPAN_LITERAL("agent:0000::forward:"));
+}
+
+/* As a job to a relay; but all of the body goes as a file, for the program gets
+ * what a mailbox would hold. */
+static void send_to_agent(struct job *j, struct span body, int file)
+{
+        struct keeper *k = j->keeper;
+        const struct queue_entry *e = entry_of(j);
+        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        union ipc_message m = {.job = {
+                .job = j->number, .message_id = e->message_id, .flags = e->flags,
+                .next_hop = e->next_hop, .mail_from = e->mail_from, .envid = e->envid,
+                .body_len = e->body_len,
+        }};
+        int memory = -1;
+        int r = file < 0 ? sealed_new("hayauma-body", body, &memory) : 0;
+
+        k->agents.channel = k->process->supervisor;
+        j->relay = &k->agents;
+        j->relay_generation = k->agents.generation;
+        if (r == 0)
+                r = add_targets(e, &items, &m.job.recipients);
+        if (r == 0)
+                r = channel_send(k->agents.channel, IPC_job, &m, file < 0 ? memory : file);
+        if (memory >= 0)
+                close(memory);
+        buffer_done(&items);
+        if (r < 0)
+                fail_job(j, "no agent can be asked for");
+}
+
 /* `body` with the local prefix, or a file. */
 static void send_job(struct job *j, struct span body, int file)
 {
@@ -238,6 +281,10 @@ static void send_job(struct job *j, struct span body, int file)
         const struct span first = span_first(octets, IPC_BODY_PART_MAX);
         int r;
 
+        if (is_for_agent(entry_of(j))) {
+                send_to_agent(j, body, file);
+                return;
+        }
         j->relay = choose_relay(j->keeper, entry_of(j)->destination->key);
         if (!j->relay) {
                 fail_job(j, "no relay process is running");
@@ -316,7 +363,8 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
                 job_free(j);
                 return;
         }
-        take_siblings(j);
+        if (!is_for_agent(e))
+                take_siblings(j);
         if (body) {
                 send_job(j, buffer_span(&body->octets), -1);
         } else {
@@ -338,6 +386,13 @@ void keeper_on_outcome(struct channel *ch, void *arg, const union ipc_message *m
         (void) fd;
         if (!j || j->relay != relay || j->relay_generation != relay->generation)
                 return;
+        if (relay == &k->agents && is_forward(entry_of(j)) && m->outcome.detail.len) {
+                struct queue_entry *e = j->parts[0].entry;
+
+                job_free(j);
+                keeper_forward(k, e, m->outcome.detail);
+                return;
+        }
         while (ipc_next_result(&each, &result))
                 for (size_t i = 0; i < j->part_count; i++)
                         outcome_answer(&j->parts[i].outcome, j->parts[i].entry, &result,
@@ -369,7 +424,7 @@ void keeper_queue_relay_gone(struct keeper_peer *relay)
         table_visit(&relay->keeper->jobs, fail_if_there, &(struct gone) {relay});
 }
 
-void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
+void keeper_job_trace(struct outcome_trace *t, const struct queue_entry *e,
                       enum keeper_queue_verb verb)
 {
         static const struct {
@@ -385,5 +440,5 @@ void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
                 [KEEPER_QUEUE_RELEASE] = {DECISION_DEFERRED, SPAN("an administrator released it")},
         };
 
-        outcome_trace_all(batch, e, words[verb].kind, words[verb].text);
+        outcome_trace_add(t, e, words[verb].kind, words[verb].text);
 }

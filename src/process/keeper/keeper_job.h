@@ -11,8 +11,9 @@ bool keeper_job_may_start(struct keeper *k);
 /* Starts an attempt with an entry that queue_take() gave. */
 void keeper_job_start(struct keeper *k, struct queue_entry *e);
 
-/* Adds to the batch the trace of an administrator's change. */
-void keeper_job_trace(struct store_batch *batch, const struct queue_entry *e,
+/* Adds the trace of an administrator's change. */
+struct outcome_trace;
+void keeper_job_trace(struct outcome_trace *t, const struct queue_entry *e,
                       enum keeper_queue_verb verb);
 
 /* The due time of an entry in the store has become earlier than known. */

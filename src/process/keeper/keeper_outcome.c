@@ -6,13 +6,21 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "process/keeper/keeper_bounce.h"
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_queue.h"
+#include "process/keeper/keeper_reading.h"
 #include "route/route.h"
 
-enum { REPLIES_MEMORY_MAX = 4 * 1024 * 1024, RELAY_GONE_RETRY_US = 1000000 };
+enum {
+        REPLIES_MEMORY_MAX = 4 * 1024 * 1024,
+        RELAY_GONE_RETRY_US = 1000000,
+        RECORD_ENOUGH = 16 * 1024, /* octets of a record, then another one */
+        LOOK_EVERY_US = 10000,     /* at one of those that wait for the same host; */
+        LOOKS_MAX = 1000000,       /* at each of them within three hours */
+};
 
 int outcome_init(struct outcome *o, const struct queue_entry *e)
 {
@@ -74,18 +82,38 @@ static void put_record(struct store_batch *batch, uint64_t message_id, struct bu
         buffer_done(record);
 }
 
+void outcome_trace_end(struct outcome_trace *t)
+{
+        if (t->record.len)
+                put_record(t->batch, t->message_id, &t->record);
+}
+
+void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text)
+{
+        int r = 0;
+
+        if (t->record.len && (t->message_id != e->message_id || t->record.len > RECORD_ENOUGH))
+                outcome_trace_end(t);
+        if (!t->record.len) {
+                t->record = BUFFER_INIT(IPC_RECORD_MAX);
+                t->message_id = e->message_id;
+                r = decision_begin(&t->record, e->message_id);
+        }
+        for (size_t i = 0; i < e->recipient_count && r == 0; i++)
+                if (e->recipients[i].state != RECIPIENT_DONE)
+                        r = decision_add(&t->record, &(struct decision_step) {
+                                .at_us = t->now_us, .kind = (uint16_t) kind,
+                                .recipient = e->recipients[i].index, .text = text});
+}
+
 void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
                        enum decision_kind kind, struct span text)
 {
-        struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
-        int r = decision_begin(&record, e->message_id);
+        struct outcome_trace t = {.batch = batch, .now_us = clock_now_us()};
 
-        for (size_t i = 0; i < e->recipient_count && r == 0; i++)
-                if (e->recipients[i].state != RECIPIENT_DONE)
-                        r = decision_add(&record, &(struct decision_step) {
-                                .at_us = clock_now_us(), .kind = (uint16_t) kind,
-                                .recipient = e->recipients[i].index, .text = text});
-        put_record(batch, e->message_id, &record);
+        outcome_trace_add(&t, e, kind, text);
+        outcome_trace_end(&t);
 }
 
 /* ---- what the answers mean --------------------------------------------- */
@@ -193,6 +221,7 @@ static void defer(struct conclusion *c, const struct queue_recipient *q)
 static bool is_final(struct span next_hop)
 {
         return span_starts_with_nocase(next_hop, SPAN_LITERAL("lmtp:")) ||
+               span_starts_with_nocase(next_hop, SPAN_LITERAL("agent:")) ||
                span_equal(next_hop, SPAN_LITERAL("local:"));
 }
 
@@ -241,6 +270,7 @@ static void is_durable(void *arg, int result)
         struct keeper_body *body = c->before->body;
 
         c->before->body = NULL;
+        keeper_reading_left(k, c->before);
         queue_remove(&k->queue, c->before);
         if (result < 0) {
                 /* The store takes no more; what it has is the entry as it was. */
@@ -256,6 +286,9 @@ static void is_durable(void *arg, int result)
                 body = NULL;
         } else if (c->after) {
                 keeper_queue_expect(k, c->after->due_us);
+                if (c->after->waits_for_host)
+                        queue_note_stored(&k->queue,
+                                          keeper_hosts_known(k, c->after->next_hop));
                 queue_entry_free(c->after);
         }
         keeper_body_unref(body);
@@ -385,13 +418,21 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                 defer_blocked(k, d);
 }
 
-/* When to look again at one of many that wait until then: the longer the wait,
- * the further apart. They all go at once when the host is back before. */
-static uint64_t spread_us(const struct keeper *k, uint64_t now_us, uint64_t until_us)
+/* When to look again at one of many that wait until then: the longer the wait, and the
+ * more they are, the further apart, so that a million that wait cost a hundred looks a
+ * second. Those that were tried keep their own times, and try the host; all others go at
+ * once when it is back. */
+static uint64_t spread_us(struct keeper *k, const struct queue_entry *e, uint64_t now_us,
+                          uint64_t until_us)
 {
         const uint64_t wait_us = until_us > now_us ? until_us - now_us : 0;
+        const uint64_t count =
+                queue_count_put_off(&k->queue, keeper_hosts_known(k, e->next_hop));
+        uint64_t window_us = (count < LOOKS_MAX ? count : LOOKS_MAX) * LOOK_EVERY_US;
 
-        return until_us + random_number() % (k->queue.block_min_us / 2 + wait_us / 4);
+        if (window_us < k->queue.block_min_us / 2 + wait_us / 4)
+                window_us = k->queue.block_min_us / 2 + wait_us / 4;
+        return until_us + random_number() % window_us;
 }
 
 /* One that waited for the same host: put off with it, without an attempt, and
@@ -410,7 +451,7 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                         else if (recipients[i].state == RECIPIENT_WAITING &&
                                  outcome_is_told(e, &recipients[i], NOTIFY_DELAY))
                                 c->is_late = is_late(c);
-                c->due_us = spread_us(k, c->now_us, blocked_until_us);
+                c->due_us = spread_us(k, e, c->now_us, blocked_until_us);
                 hurry(c);
                 c->waits_for_host = true;
                 r = make_after(c, recipients, false);
@@ -431,7 +472,7 @@ void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
         const int r = queue_park(&k->queue, e);
 
         if (r == 0) {
-                queue_note_stored(&k->queue, keeper_hosts_known(k, e->next_hop), true);
+                queue_note_stored(&k->queue, keeper_hosts_known(k, e->next_hop));
                 defer_one(k, e, until_us);
                 return;
         }
@@ -456,6 +497,19 @@ static void defer_blocked(struct keeper *k, struct destination *d)
 
 /* ---- local: ------------------------------------------------------------ */
 
+int outcome_check_quota(const struct keeper *k, const struct account *a, struct span account,
+                        uint64_t size)
+{
+        const struct snapshot *s = k->process->snapshot;
+        struct span value;
+        uint64_t quota;
+
+        if (!s || !snapshot_get(s, SNAPSHOT_QUOTAS, account, &value, NULL) ||
+            number_parse(value, UINT64_MAX, &quota) < 0)
+                return 0;
+        return size > quota || account_size(a) > quota - size ? -EDQUOT : 0;
+}
+
 static int deliver_one(struct keeper *k, const struct queue_entry *e,
                        const struct queue_recipient *q, struct store_batch **ret_batch)
 {
@@ -473,14 +527,26 @@ static int deliver_one(struct keeper *k, const struct queue_entry *e,
                 return -EAGAIN; /* being opened: next time */
         key_put_u64(key, e->message_id);
         key_put_u32(key + 8, q->index);
-        *ret_batch = account_batch(a);
-        r = *ret_batch ? account_deliver(a, &d, *ret_batch, &uid) : -ENOMEM;
+        r = outcome_check_quota(k, a, q->account, e->body_len);
+        if (r == 0)
+                *ret_batch = account_batch(a);
+        if (r == 0)
+                r = *ret_batch ? account_deliver(a, &d, *ret_batch, &uid) : -ENOMEM;
         if (r < 0)
                 *ret_batch = store_batch_free(*ret_batch);
         else
                 store_blob_reference(*ret_batch, e->blob_id, 1);
         account_release(a);
         return r;
+}
+
+void outcome_say_full(const struct keeper *k, struct ipc_result *result)
+{
+        const bool is_final = k->process->config->users.over_quota_returns;
+
+        result->code = is_final ? 552 : 452;
+        result->enhanced = is_final ? SPAN_LITERAL("5.2.2") : SPAN_LITERAL("4.2.2");
+        result->text = SPAN_LITERAL("The mailbox is full");
 }
 
 static void local_is_durable(void *arg, int result)
@@ -515,12 +581,11 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
                 if (batch)
                         store_commit(k->store, &batch, 1, 0, local_is_durable, k);
                 if (r < 0 && r != -EEXIST) {
-                        const bool is_full = r == -EDQUOT;
-
                         result.code = 451;
-                        result.enhanced = is_full ? SPAN_LITERAL("4.2.2") : SPAN_LITERAL("4.3.0");
-                        result.text = is_full ? SPAN_LITERAL("the mailbox is full")
-                                              : SPAN_LITERAL("the mailbox cannot be written now");
+                        result.enhanced = SPAN_LITERAL("4.3.0");
+                        result.text = SPAN_LITERAL("the mailbox cannot be written now");
+                        if (r == -EDQUOT)
+                                outcome_say_full(k, &result);
                 }
                 outcome_answer(o, e, &result, &(struct ipc_outcome) {.host = SPAN("local")});
         }

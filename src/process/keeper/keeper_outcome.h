@@ -52,6 +52,25 @@ void outcome_deliver_local(struct keeper *k, struct queue_entry *e, struct outco
 bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *q,
                      unsigned fate);
 
+/* -EDQUOT where the account would hold more than its quota (of the users file)
+ * with a message of `size` octets, else 0. */
+int outcome_check_quota(const struct keeper *k, const struct account *a, struct span account,
+                        uint64_t size);
+
+/* The answer for -EDQUOT (RFC 3463 section 3.3: X.2.2). */
+void outcome_say_full(const struct keeper *k, struct ipc_result *result);
+
 /* One step about every waiting recipient, with the batch. */
+/* The same for many entries, one record a message as far as they come together: from
+ * {.batch, .now_us} to outcome_trace_end(). */
+struct outcome_trace {
+        struct store_batch *batch;
+        uint64_t now_us, message_id;
+        struct buffer record;
+};
+void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
+                       enum decision_kind kind, struct span text);
+void outcome_trace_end(struct outcome_trace *t);
+
 void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
                        enum decision_kind kind, struct span text);

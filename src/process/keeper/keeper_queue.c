@@ -11,6 +11,7 @@
 #include "process/keeper/keeper_hosts.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_outcome.h"
+#include "process/keeper/keeper_reading.h"
 
 /* The life of an entry:
  *
@@ -23,10 +24,11 @@
  * 1. An entry stays in the active queue until the commit that says what became
  *    of it is durable; so it is never taken up twice, and never tried from a
  *    stale form.
+ *    What was read of it before, and comes later, is dropped (keeper_reading.h).
  * 2. Entries due up to due_cursor_us, and fresh ones up to fresh_cursor, are
  *    active, or changing, or gone: the scans go on behind the cursors. */
 
-enum { SCAN_PAGE = 200 };
+enum { SCAN_PAGE = 200, READ_AGAIN_US = 100000 };
 
 /* ---- bodies ------------------------------------------------------------ */
 
@@ -164,94 +166,6 @@ void keeper_queue_pump(struct keeper *k)
 
 /* ---- taking entries up from the store ---------------------------------- */
 
-static void take_up(struct keeper *k, struct span value)
-{
-        struct queue_entry *e;
-        int r = queue_entry_decode(value, &e);
-
-        if (r < 0) {
-                log_event(LOG_ERROR, "queue_entry_damaged", LOG_ERRNO("error", r));
-                return;
-        }
-        if (queue_find(&k->queue, e->message_id, e->group) || e->is_held) {
-                queue_entry_free(e);
-                return;
-        }
-        if (queue_entry_owes(e))
-                keeper_bounce(k, e, NULL);
-        else
-                keeper_queue_add(k, e, NULL);
-}
-
-static void got_due_entry(void *arg, int result, struct span value, uint64_t sequence)
-{
-        (void) sequence;
-        if (result == 0)
-                take_up(arg, value);
-}
-
-struct refill {
-        struct keeper *keeper;
-        size_t len;
-        char key[];
-};
-
-static void got_refill_page(void *arg, int result, const struct store_entry *entries, size_t count,
-                            bool has_more)
-{
-        struct refill *refill = arg;
-        struct keeper *k = refill->keeper;
-        const struct span key_of_row = span_make(refill->key, refill->len);
-        struct destination *d = queue_find_destination(&k->queue, key_of_row);
-
-        for (size_t i = 0; result == 0 && i < count; i++) {
-                char key[QUEUE_KEY_LEN];
-                uint64_t hash, message_id;
-                uint16_t group;
-
-                if (queue_hop_key_parse(entries[i].key, &hash, &message_id, &group) == 0 &&
-                    !queue_find(&k->queue, message_id, group))
-                        store_get(k->store, &k->shard, queue_key('e', message_id, group, key),
-                                  got_due_entry, k);
-        }
-        if (d)
-                d->is_refilling = false;
-        if (d && result == 0 && has_more && count) {
-                memcpy(d->refill_from, entries[count - 1].key.p, QUEUE_HOP_KEY_LEN);
-                d->refill_from[QUEUE_HOP_KEY_LEN] = '\0'; /* the first key behind it */
-                d->refill_len = QUEUE_HOP_KEY_LEN + 1;
-        } else if (d) {
-                queue_note_stored(&k->queue, key_of_row, false);
-        }
-        free(refill);
-}
-
-void keeper_queue_refill(struct keeper *k, struct span key)
-{
-        struct destination *d = queue_wants_refill(&k->queue, key, clock_now_us());
-        char first[9] = {'n'}, end[QUEUE_HOP_KEY_LEN + 1];
-        struct store_range range;
-        struct refill *refill;
-
-        if (!d || !queue_has_room(&k->queue) || k->is_stopping)
-                return;
-        refill = malloc(sizeof *refill + key.len);
-        if (!refill)
-                return;
-        *refill = (struct refill) {.keeper = k, .len = key.len};
-        memcpy(refill->key, key.p, key.len);
-        key_put_u64(first + 1, queue_hop_hash(key));
-        memcpy(end, first, sizeof first);
-        memset(end + sizeof first, 0xff, sizeof end - sizeof first); /* behind every id */
-        d->is_refilling = true;
-        range = (struct store_range) {
-                .from = d->refill_len ? span_make(d->refill_from, d->refill_len)
-                                      : span_make(first, sizeof first),
-                .to = span_make(end, sizeof end), .limit = SCAN_PAGE,
-        };
-        store_scan(k->store, &k->shard, &range, got_refill_page, refill);
-}
-
 static void set_due_timer(struct keeper *k)
 {
         const uint64_t now = clock_now_us();
@@ -265,18 +179,73 @@ static void set_due_timer(struct keeper *k)
         timer_set(k->due_timer, wait_ms);
 }
 
+/* Something will be due earlier than the timer knows, or than the scans are. */
+void keeper_queue_expect(struct keeper *k, uint64_t due_us)
+{
+        if (due_us < k->due_cursor_us)
+                k->due_cursor_us = due_us;
+        if (due_us < k->due_next_us) {
+                k->due_next_us = due_us;
+                set_due_timer(k);
+        }
+}
+
+void keeper_queue_take_up(struct keeper_reading *reading, struct span value)
+{
+        struct keeper *k = reading->keeper;
+        struct queue_entry *e;
+        int r = queue_entry_decode(value, &e);
+
+        if (r < 0) {
+                log_event(LOG_ERROR, "queue_entry_damaged", LOG_ERRNO("error", r));
+                return;
+        }
+        if (queue_find(&k->queue, e->message_id, e->group) || e->is_held) {
+                queue_entry_free(e);
+                return;
+        }
+        if (keeper_reading_is_old(reading, e->message_id, e->group)) { /* or not: read again */
+                leave_in_store(k, e);
+                if (e->due_us)
+                        keeper_queue_expect(k, e->due_us);
+                queue_entry_free(e);
+                return;
+        }
+        if (queue_entry_owes(e))
+                keeper_bounce(k, e, NULL);
+        else
+                keeper_queue_add(k, e, NULL);
+}
+
+static void got_entry(void *arg, int result, struct span value, uint64_t sequence)
+{
+        (void) sequence;
+        if (result == 0)
+                keeper_queue_take_up(arg, value);
+        keeper_reading_end(arg);
+}
+
+void keeper_queue_read(struct keeper_reading *reading, uint64_t message_id, uint16_t group)
+{
+        struct keeper *k = reading->keeper;
+        char key[QUEUE_KEY_LEN];
+
+        if (queue_find(&k->queue, message_id, group))
+                return;
+        keeper_reading_add(reading);
+        store_get(k->store, &k->shard, queue_key('e', message_id, group, key), got_entry, reading);
+}
+
 static void got_due_page(void *arg, int result, const struct store_entry *entries, size_t count,
                          bool has_more)
 {
-        struct keeper *k = arg;
+        struct keeper_reading *reading = arg;
+        struct keeper *k = reading->keeper;
         const uint64_t now = clock_now_us();
 
         k->is_scanning = false;
         k->due_next_us = UINT64_MAX;
-        if (result < 0)
-                return;
-        for (size_t i = 0; i < count; i++) {
-                char key[QUEUE_KEY_LEN];
+        for (size_t i = 0; i < count && result == 0; i++) {
                 uint64_t due_us, message_id;
                 uint16_t group;
 
@@ -288,9 +257,11 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
                         break;
                 }
                 k->due_cursor_us = due_us;
-                store_get(k->store, &k->shard, queue_key('e', message_id, group, key),
-                          got_due_entry, k);
+                keeper_queue_read(reading, message_id, group);
         }
+        keeper_reading_end(reading);
+        if (result < 0)
+                return;
         if (has_more)
                 k->due_next_us = now;
         set_due_timer(k);
@@ -299,46 +270,56 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
 /* A page of what is due behind the cursor, the first entry beyond now with it. */
 static void scan_due(struct keeper *k)
 {
+        struct keeper_reading *reading = keeper_reading_begin(k);
         char first[9] = {'d'};
         const struct store_range range = {span_make(first, sizeof first), SPAN_LITERAL("e"),
                                           SCAN_PAGE, false};
 
+        if (!reading) { /* soon */
+                k->due_next_us = clock_now_us() + READ_AGAIN_US;
+                set_due_timer(k);
+                return;
+        }
         key_put_u64(first + 1, k->due_cursor_us);
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, &range, got_due_page, k);
+        store_scan(k->store, &k->shard, &range, got_due_page, reading);
 }
 
 static void got_fresh_page(void *arg, int result, const struct store_entry *entries, size_t count,
                            bool has_more)
 {
-        struct keeper *k = arg;
+        struct keeper_reading *reading = arg;
+        struct keeper *k = reading->keeper;
 
         k->is_scanning = false;
-        if (result < 0)
-                return;
-        k->is_fresh_left = has_more;
-        for (size_t i = 0; i < count; i++) {
+        k->is_fresh_left = result == 0 && has_more;
+        for (size_t i = 0; i < count && result == 0; i++) {
                 if (!queue_has_room(&k->queue)) {
                         k->is_fresh_left = true;
-                        return;
+                        break;
                 }
                 /* The same message may have further groups: take it up again, the
                  * active queue knows which it has. */
                 k->fresh_cursor = key_get_u64(entries[i].key.p + 1);
-                take_up(k, entries[i].value);
+                keeper_queue_take_up(reading, entries[i].value);
         }
-        if (has_more)
+        keeper_reading_end(reading);
+        if (k->is_fresh_left)
                 keeper_queue_pump(k);
 }
 
 static void scan_fresh(struct keeper *k)
 {
+        struct keeper_reading *reading = keeper_reading_begin(k);
         char first[QUEUE_KEY_LEN];
         const struct store_range range = {queue_key('f', k->fresh_cursor, 0, first),
                                           SPAN_LITERAL("g"), SCAN_PAGE, false};
 
+        if (!reading)
+                return;
         k->is_scanning = true;
-        store_scan(k->store, &k->shard, &range, got_fresh_page, k);
+        k->is_fresh_left = false;
+        store_scan(k->store, &k->shard, &range, got_fresh_page, reading);
 }
 
 static void on_due(void *arg)
@@ -347,15 +328,6 @@ static void on_due(void *arg)
 
         if (!k->is_scanning && !k->is_stopping)
                 scan_due(k);
-}
-
-/* Something will be due earlier than the timer knows. */
-void keeper_queue_expect(struct keeper *k, uint64_t due_us)
-{
-        if (due_us < k->due_next_us) {
-                k->due_next_us = due_us;
-                set_due_timer(k);
-        }
 }
 
 /* ---- the pump ---------------------------------------------------------- */
@@ -388,10 +360,8 @@ static void run_pump(struct deferred *d)
         wait_for_unblock(k);
         /* Half empty, not one free place: a scan passes over all that is active. */
         if (k->is_fresh_left && !k->is_scanning &&
-            k->queue.active_count <= k->queue.active_max / 2) {
-                k->is_fresh_left = false;
+            k->queue.active_count <= k->queue.active_max / 2)
                 scan_fresh(k);
-        }
 }
 
 int keeper_queue_start(struct keeper *k)
@@ -424,6 +394,7 @@ struct change {
         struct keeper *keeper;
         struct keeper_queue_change what; /* its next_hop lies behind the struct */
         bool looked_for_fresh;
+        uint64_t due_us;
         void (*done)(void *arg, int result);
         void *arg;
 };
@@ -438,8 +409,10 @@ static void change_is_durable(void *arg, int result)
 {
         struct change *c = arg;
 
+        keeper_reading_left(c->keeper, &(struct queue_entry) {.message_id = c->what.message_id,
+                                                              .group = c->what.group});
         if (result == 0) {
-                keeper_queue_expect(c->keeper, clock_now_us());
+                keeper_queue_expect(c->keeper, c->due_us);
                 keeper_queue_pump(c->keeper);
         }
         end_change(c, result);
@@ -449,6 +422,7 @@ static void change_entry(struct change *c, const struct queue_entry *before)
 {
         struct keeper *k = c->keeper;
         struct queue_entry changed = *before, *after = NULL;
+        struct outcome_trace trace;
         struct store_batch *batch;
         int r = 0;
 
@@ -457,7 +431,8 @@ static void change_entry(struct change *c, const struct queue_entry *before)
         if (c->what.verb == KEEPER_QUEUE_MOVE)
                 changed.next_hop = c->what.next_hop;
         changed.waits_for_host = false;
-        changed.due_us = changed.is_held ? QUEUE_DUE_NEVER_US : clock_now_us();
+        c->due_us = clock_now_us();
+        changed.due_us = changed.is_held ? QUEUE_DUE_NEVER_US : c->due_us;
         if (c->what.verb != KEEPER_QUEUE_DROP)
                 r = queue_entry_update(&changed, &after);
         batch = r == 0 ? store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE) : NULL;
@@ -467,7 +442,9 @@ static void change_entry(struct change *c, const struct queue_entry *before)
                 return;
         }
         keeper_queue_put(batch, before, after);
-        keeper_job_trace(batch, before, c->what.verb);
+        trace = (struct outcome_trace) {.batch = batch, .now_us = c->due_us};
+        keeper_job_trace(&trace, before, c->what.verb);
+        outcome_trace_end(&trace);
         queue_entry_free(after);
         queue_unblock(&k->queue, keeper_hosts_known(k, before->next_hop));
         store_commit(k->store, &batch, 1, 0, change_is_durable, c);

@@ -9,8 +9,16 @@ int keeper_queue_start(struct keeper *k);
 /* A new entry is durable; takes it over. Its body may come with it. */
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body);
 
-/* Takes up more of what waits in the store for a destination that is well again. */
+/* keeper_refill.c: takes up more of what waits in the store for a destination that is
+ * well again. */
 void keeper_queue_refill(struct keeper *k, struct span key);
+
+/* An entry that was read from the store becomes active, where it is not, and is not held. */
+struct keeper_reading;
+void keeper_queue_take_up(struct keeper_reading *reading, struct span value);
+
+/* Reads one, and takes it up. */
+void keeper_queue_read(struct keeper_reading *reading, uint64_t message_id, uint16_t group);
 
 /* Starts what may start, at the end of this round of the loop. */
 void keeper_queue_pump(struct keeper *k);

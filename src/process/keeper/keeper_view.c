@@ -272,7 +272,7 @@ static int tell(struct view *v, const struct mailbox_news *n)
 
                 buffer_clear(&row_memory);
                 buffer_clear(&gone_memory);
-                r = add_rows(&row_memory, n->entries + row, count);
+                r = count ? add_rows(&row_memory, n->entries + row, count) : 0;
                 row += count;
                 if (r == 0)
                         r = add_gone(&gone_memory, &gone, n, &gone_at);

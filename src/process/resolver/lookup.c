@@ -239,6 +239,7 @@ static void on_result(void *arg, int error, struct ub_result *result)
         if (!error && result) {
                 answer.status = status_of(result);
                 answer.is_secure = result->secure && !result->bogus;
+                answer.is_alias = result->canonname != NULL;
                 answer.ttl_s = result->ttl > 0 ? (uint32_t) result->ttl : 0;
         }
         if (answer.status == DNS_OK) {

@@ -22,6 +22,7 @@ struct lookup;
 struct lookup_answer {
         enum dns_status status; /* never DNS_NULL_MX: that is the caller's to see */
         bool is_secure;         /* DNSSEC proved the answer, or that there is none */
+        bool is_alias;          /* the name is another one's (CNAME) */
         uint32_t ttl_s;
         size_t count;           /* of rdata; 0 unless DNS_OK */
         char **rdata;

@@ -139,6 +139,8 @@ static bool note(struct asked_host *asked, const struct lookup_answer *answer,
         *status = answer->status == DNS_OK ? DNS_NODATA : answer->status;
         *is_secure = answer->is_secure;
         use_ttl(asked->mx, answer);
+        if (answer->is_alias && !asked->mx->is_implicit && !asked->mx->is_host)
+                host_of(asked)->is_alias = true;
         return answer->status == DNS_OK;
 }
 

@@ -34,6 +34,7 @@ enum { MX_TLSA_MAX = 4096 }; /* octets of a host's records; more are left out */
 struct mx_host {
         uint16_t preference;
         bool is_secure; /* every address was proved */
+        bool is_alias;  /* its name is another's, which RFC 2181 section 10.3 forbids an MX */
         enum mx_tlsa tlsa_state;
         size_t tlsa_len;
         unsigned char *tlsa; /* as struct tls_check has them */

@@ -103,6 +103,12 @@ static void on_answer(void *arg, const struct mx_answer *answer)
         struct question *q = arg;
 
         q->asker->resolver->answers[answer->status]++;
+        for (size_t i = 0; i < answer->count; i++)
+                if (answer->hosts[i].is_alias)
+                        log_event(LOG_INFO, "mx_is_alias",
+                                  LOG_TEXT("host", answer->hosts[i].name),
+                                  LOG_TEXT("text", "an MX must not be a CNAME (RFC 2181 section "
+                                                   "10.3); it is used all the same"));
         send_answer(q->asker, q->query, answer);
         question_free(q);
 }

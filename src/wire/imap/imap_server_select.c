@@ -67,16 +67,10 @@ static void put_code(struct imap_server *s, const char *name, uint64_t value, co
 
 static void put_unseen(struct imap_server *s)
 {
-        for (size_t row = 0; row < s->view->row_count; row++) {
-                const struct imap_chunk *c = s->view->rows[row].chunk;
+        const size_t index = imap_view_next_without(s->view, 0, IMAP_FLAG_SEEN);
 
-                for (unsigned i = 0; i < c->count; i++) {
-                        if (!(c->messages[i].flags & IMAP_FLAG_SEEN)) {
-                                put_code(s, "UNSEEN", s->view->rows[row].first + i + 1, "First");
-                                return;
-                        }
-                }
-        }
+        if (index < s->view->count)
+                put_code(s, "UNSEEN", index + 1, "First");
 }
 
 static void put_mailbox(struct imap_server *s, struct span name)
@@ -123,10 +117,11 @@ static void put_resync(struct imap_server *s, struct selection *sel)
         if (s->view->uid_next <= 1)
                 return;
         imap_server_put_vanished(s, known, count, sel->modseq);
-        for (size_t i = 0; i < s->view->count; i++) {
+        for (size_t i = 0; (i = imap_view_next_since(s->view, i, sel->modseq)) < s->view->count;
+             i++) {
                 const struct imap_message *m = imap_view_at(s->view, i);
 
-                if (m->modseq > sel->modseq && imap_server_in_ranges(known, count, m->uid))
+                if (imap_server_in_ranges(known, count, m->uid))
                         imap_server_put_change(s, i, m, s->view, false);
         }
 }
@@ -217,11 +212,11 @@ IMAP_COMMAND_FUNCTION(close)
                 imap_server_bad(s, "CLOSE takes no arguments");
                 return;
         }
-        for (size_t i = 0; i < s->view->count && !s->is_read_only; i++) {
-                const struct imap_message *m = imap_view_at(s->view, i);
-
-                if ((m->flags & IMAP_FLAG_DELETED)
-                    && !imap_uid_list_add(&deleted, &s->arena, m->uid)) {
+        for (size_t i = 0; !s->is_read_only; i++) {
+                i = imap_view_next_with(s->view, i, IMAP_FLAG_DELETED);
+                if (i == s->view->count)
+                        break;
+                if (!imap_uid_list_add(&deleted, &s->arena, imap_view_at(s->view, i)->uid)) {
                         imap_server_no(s, "LIMIT", "Too many messages");
                         return;
                 }

@@ -889,6 +889,62 @@ TEST(a_mailbox_may_change_under_a_fetch)
         role_done(&r);
 }
 
+/* Those that a walk over all would find. */
+TEST(messages_are_found_by_what_is_known_of_chunks)
+{
+        const struct imap_view_head head = {.uid_validity = 1, .uid_next = 5000};
+        static struct imap_message messages[1000];
+        struct imap_view_change change = {.message = {.uid = 512, .modseq = 99}};
+        struct imap_view *v, *old;
+        size_t i, k;
+
+        for (uint32_t n = 0; n < 1000; n++)
+                messages[n] = (struct imap_message) {
+                        .uid = n + 1, .modseq = n, .flags = n % 300 ? IMAP_FLAG_SEEN : 16};
+        old = imap_view_new(&head, messages, 1000);
+        v = imap_view_apply(old, &head, &change, 1);
+        messages[511] = change.message;
+        for (size_t from = 0; from <= 1000; from++) {
+                for (i = from; i < 1000 && (messages[i].flags & IMAP_FLAG_SEEN); i++)
+                        ;
+                assert_int_equal(imap_view_next_without(v, from, IMAP_FLAG_SEEN), i);
+                for (i = from; i < 1000 && !(messages[i].flags & 16); i++)
+                        ;
+                assert_int_equal(imap_view_next_with(v, from, 16), i);
+                for (k = 0; k <= 1000; k += 97) {
+                        for (i = from; i < 1000 && messages[i].modseq <= k; i++)
+                                ;
+                        assert_int_equal(imap_view_next_since(v, from, k), i);
+                }
+        }
+        imap_view_unref(old);
+        old = imap_view_new(&head, messages, 0);
+        assert_int_equal(imap_view_next_with(old, 0, 1), 0);
+        imap_view_unref(old);
+        imap_view_unref(v);
+}
+
+/* Over chunks, gaps and the end: a finger finds what a search finds. */
+TEST(a_finger_finds_what_a_search_finds)
+{
+        const struct imap_view_head head = {.uid_validity = 1, .uid_next = 5000};
+        static struct imap_message messages[1000];
+        struct imap_view *v;
+
+        for (uint32_t i = 0; i < 1000; i++)
+                messages[i] = (struct imap_message) {.uid = i < 300 ? i + 1 : 3 * i};
+        v = imap_view_new(&head, messages, 1000);
+        assert_non_null(v);
+        for (uint32_t step = 1; step < 400; step += step < 10 ? 1 : 37) {
+                struct imap_finger f = {0};
+
+                for (uint32_t uid = 1; uid < 3100; uid += step)
+                        assert_ptr_equal(imap_view_forward(v, &f, uid),
+                                         imap_view_message(v, uid, NULL));
+        }
+        imap_view_unref(v);
+}
+
 TEST(a_handed_over_session_goes_on)
 {
         const struct imap_server_options o = {.hostname = SPAN("h")};

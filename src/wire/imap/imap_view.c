@@ -4,6 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void sum_up(struct imap_chunk *c)
+{
+        c->flags_of_all = UINT32_MAX;
+        c->flags_of_any = 0;
+        c->highest_modseq = 0;
+        for (unsigned i = 0; i < c->count; i++) {
+                const struct imap_message *m = &c->messages[i];
+
+                c->flags_of_all &= m->flags;
+                c->flags_of_any |= m->flags;
+                if (m->modseq > c->highest_modseq)
+                        c->highest_modseq = m->modseq;
+        }
+}
+
 static struct imap_chunk *chunk_new(const struct imap_message *messages, unsigned count)
 {
         struct imap_chunk *c = malloc(sizeof *c + count * sizeof c->messages[0]);
@@ -13,6 +28,7 @@ static struct imap_chunk *chunk_new(const struct imap_message *messages, unsigne
         c->references = 1;
         c->count = count;
         memcpy(c->messages, messages, count * sizeof c->messages[0]);
+        sum_up(c);
         return c;
 }
 
@@ -138,6 +154,53 @@ const struct imap_message *imap_view_at(const struct imap_view *v, size_t index)
         return &row->chunk->messages[index - row->first];
 }
 
+/* What one of three functions looks for. */
+struct wanted {
+        uint32_t without, with; /* flags; 0: no matter */
+        uint64_t since;         /* UINT64_MAX: no matter */
+};
+
+static bool may_hold(const struct imap_chunk *c, const struct wanted *w)
+{
+        return (~c->flags_of_all & w->without) || (c->flags_of_any & w->with) ||
+               c->highest_modseq > w->since;
+}
+
+static bool is_wanted(const struct imap_message *m, const struct wanted *w)
+{
+        return (~m->flags & w->without) || (m->flags & w->with) || m->modseq > w->since;
+}
+
+static size_t next_of(const struct imap_view *v, size_t index, const struct wanted *w)
+{
+        for (size_t row = row_of(v, index); row < v->row_count && index < v->count; row++) {
+                const struct imap_chunk *c = v->rows[row].chunk;
+                const size_t first = v->rows[row].first;
+
+                if (may_hold(c, w))
+                        for (; index - first < c->count; index++)
+                                if (is_wanted(&c->messages[index - first], w))
+                                        return index;
+                index = first + c->count;
+        }
+        return v->count;
+}
+
+size_t imap_view_next_without(const struct imap_view *v, size_t index, uint32_t flags)
+{
+        return next_of(v, index, &(const struct wanted) {.without = flags, .since = UINT64_MAX});
+}
+
+size_t imap_view_next_with(const struct imap_view *v, size_t index, uint32_t flags)
+{
+        return next_of(v, index, &(const struct wanted) {.with = flags, .since = UINT64_MAX});
+}
+
+size_t imap_view_next_since(const struct imap_view *v, size_t index, uint64_t modseq)
+{
+        return next_of(v, index, &(const struct wanted) {.since = modseq});
+}
+
 static uint32_t last_uid(const struct imap_chunk *c)
 {
         return c->messages[c->count - 1].uid;
@@ -222,6 +285,7 @@ static bool add_merged(struct imap_view *v, struct imap_chunk *chunk, size_t n)
         if (shrunk) {
                 shrunk->references = 1;
                 shrunk->count = (unsigned) n;
+                sum_up(shrunk);
                 add_row(v, shrunk);
                 return true;
         }

@@ -47,6 +47,8 @@ struct imap_message {
 struct imap_chunk {
         unsigned references;
         unsigned count; /* ≥ 1 */
+        uint32_t flags_of_all, flags_of_any;
+        uint64_t highest_modseq;
         struct imap_message messages[];
 };
 
@@ -106,7 +108,14 @@ const struct imap_message *imap_view_at(const struct imap_view *v, size_t index)
 /* The index of the first message with at least this UID; `count` if none. */
 size_t imap_view_find(const struct imap_view *v, uint32_t uid);
 
-/* The same for UIDs that grow from call to call, without searching for each: a
+/* The index of the first message from `index` on that has not all of `flags`; that
+ * has one of them; that has changed since `modseq`. `count` if none. Chunks in which
+ * there is none are passed over. */
+size_t imap_view_next_without(const struct imap_view *v, size_t index, uint32_t flags);
+size_t imap_view_next_with(const struct imap_view *v, size_t index, uint32_t flags);
+size_t imap_view_next_since(const struct imap_view *v, size_t index, uint64_t modseq);
+
+/* imap_view_message() for UIDs that grow from call to call, without searching: a
  * finger starts as {0} and belongs to one view. The message or NULL. */
 struct imap_finger {
         size_t row;

@@ -167,6 +167,60 @@ TEST(long_lines_are_refused_once)
         role_done(&r);
 }
 
+/* What RETR sends, octet by octet (RFC 1939 section 3). */
+static void stuff(struct span body, struct buffer *out)
+{
+        bool is_line_start = true;
+
+        for (size_t i = 0; i < body.len; i++) {
+                if (is_line_start && body.p[i] == '.')
+                        buffer_append(out, ".", 1);
+                buffer_append(out, body.p + i, 1);
+                is_line_start = body.p[i] == '\n' && i && body.p[i - 1] == '\r';
+        }
+        buffer_append_string(out, is_line_start ? ".\r\n" : "\r\n.\r\n");
+}
+
+static void check_long(const char *of, size_t shift)
+{
+        static const struct pop3_message one = {.uid = 1, .size = 1};
+        const struct pop3_server_options o = {.hostname = SPAN("h")};
+        struct role r = {.s = pop3_server_new(&o), .output = BUFFER_INIT(1 << 20)};
+        struct buffer body = BUFFER_INIT(1 << 20), wanted = BUFFER_INIT(1 << 20);
+        struct pop3_event e;
+
+        for (size_t i = 0; i < shift; i++)
+                buffer_append(&body, "x", 1);
+        while (body.len < 150000)
+                buffer_append_string(&body, of);
+        buffer_append_string(&wanted, "+OK Logged in\r\n+OK The message\r\n");
+        stuff(buffer_span(&body), &wanted);
+        pop3_server_resume(r.s, false);
+        pop3_server_feed(r.s, SPAN_LITERAL(""), &e);
+        pop3_server_answer(r.s, &(struct pop3_answer) {.messages = &one, .message_count = 1});
+        pop3_server_feed(r.s, SPAN_LITERAL("RETR 1\r\n"), &e);
+        CHECK(e.kind == POP3_EVENT_BODY && e.index == 0, "asked for");
+        pop3_server_answer(r.s, &(struct pop3_answer) {.octets = buffer_span(&body)});
+        feed(&r, SPAN_LITERAL(""));
+        CHECK(span_equal(buffer_span(&r.output), buffer_span(&wanted)), of);
+        role_done(&r);
+        buffer_done(&body);
+        buffer_done(&wanted);
+}
+
+/* Wherever the pieces are cut in which it is sent. */
+TEST(long_messages_are_sent_as_they_are)
+{
+        static const char *const rows[] = {
+                "\r\n.", "\r\n", "\r", "\n.", "\r\n..\r\n", "\r.\n.", "a\r\n.\r\nb", ".",
+                "a long line that is cut anywhere\r\n.and a dot",
+        };
+
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+                for (size_t shift = 0; shift < 12; shift++)
+                        check_long(rows[i], shift);
+}
+
 TEST(a_handed_over_session_opens_the_maildrop)
 {
         const struct pop3_server_options o = {.hostname = SPAN("h")};
