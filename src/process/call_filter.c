@@ -18,16 +18,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif
+#include "base/sanitizer.h"
 
 enum { CALL_NUMBER_MAX = 1024, SOCKET_TYPE_MASK = 0xf, PR_SET_VMA_NUMBER = 0x53564d41 };
 

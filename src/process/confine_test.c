@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "base/test.h"
 
 enum { NOBODY = 65534, TEST_UID = 61250 };
@@ -304,18 +305,10 @@ static enum result result_of(pid_t pid)
         return WEXITSTATUS(status) == 0 ? WORKS : WEXITSTATUS(status) == 1 ? REFUSED : 98;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-static const bool is_sanitized = true;
-#elif defined(__has_feature)
-static const bool is_sanitized = __has_feature(address_sanitizer);
-#else
-static const bool is_sanitized = false;
-#endif
-
 /* A sanitizer may look for /proc, so for it open is refused and does not kill. */
 static bool is_good(enum result result, enum result want)
 {
-        return result == want || (is_sanitized && want == KILLED && result == REFUSED);
+        return result == want || (IS_SANITIZED && want == KILLED && result == REFUSED);
 }
 
 static void try_all(bool is_privileged, bool is_nobody)

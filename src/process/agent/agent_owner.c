@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/number.h"
+#include "base/sanitizer.h"
 #include "config/table.h"
 
 enum {
@@ -152,7 +153,7 @@ static int limit(bool is_privileged)
                 r = set_limit(RLIMIT_NOFILE, FILES_MAX);
         if (r == 0)
                 r = set_limit(RLIMIT_FSIZE, FILE_SIZE_MAX);
-        if (r == 0)
+        if (r == 0 && !IS_SANITIZED)
                 r = set_limit(RLIMIT_DATA, MEMORY_MAX);
         if (r == 0 && is_privileged)
                 r = set_limit(RLIMIT_NPROC, PROCESSES_MAX);
