@@ -97,6 +97,11 @@ static int unquote(struct span word, struct buffer *out)
         return r;
 }
 
+static bool is_agent(struct span word)
+{
+        return word.len && (word.p[0] == '|' || word.p[0] == '/');
+}
+
 /* "|program" or "/file", for an agent to see to. False, with an error said. */
 static bool put_agent(struct table_lines *t, struct span word, struct buffer *out)
 {
@@ -126,7 +131,7 @@ static bool put_recipient(struct table_lines *t, struct span word, struct buffer
         struct span kind = word.len && word.p[0] == '"' ? span_skip(word, 1) : word;
         struct address address;
 
-        if (kind.len && (kind.p[0] == '|' || kind.p[0] == '/'))
+        if (is_agent(kind))
                 return put_agent(t, word, out);
         if (span_starts_with_nocase(kind, include)) {
                 const struct span path = include_path(word);
@@ -141,7 +146,8 @@ static bool put_recipient(struct table_lines *t, struct span word, struct buffer
         }
         word = bare_address(word);
         kind = word.len && word.p[0] == '\\' ? span_skip(word, 1) : word;
-        if (address_parse(kind, true, &address) < 0) {
+        /* In <> a program or file would go unchecked. */
+        if (is_agent(word) || address_parse(kind, true, &address) < 0) {
                 table_error(t, "\"%.*s\" is no recipient; write a name, an address or "
                             ":include:/path, with commas between them", TABLE_TEXT(word));
                 return false;

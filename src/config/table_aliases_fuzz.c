@@ -1,7 +1,20 @@
 /* Any octets as aliases, and as a list that they include: what is good has only
- * recipients that can be understood. */
+ * recipients that can be understood, and command lines that an agent can split. */
+#include "config/command_line.h"
 #include "config/table_fuzz.h"
 #include "message/address.h"
+
+static void check_program(struct span line)
+{
+        struct buffer words = BUFFER_INIT(4096);
+        const char *why = NULL;
+        size_t count = 0;
+
+        if (command_line_split(line, &words, &count, &why) < 0 || count == 0 ||
+            words.data[0] != '/')
+                abort();
+        buffer_done(&words);
+}
 
 static void check(const struct snapshot *s, struct span key)
 {
@@ -13,6 +26,8 @@ static void check(const struct snapshot *s, struct span key)
         while (list.len && span_split(&list, '\n', &word)) {
                 struct address address;
 
+                if (word.len && word.p[0] == '|')
+                        check_program(span_skip(word, 1));
                 if (span_starts_with_nocase(word, include) ||
                     (word.len && (word.p[0] == '|' || word.p[0] == '/')))
                         continue;

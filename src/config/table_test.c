@@ -260,6 +260,10 @@ static const struct {
         { ALIASES, "y: z\nx: \"|/bin/cat > /tmp/x\"", "aliases:2: \"\"|/bin/cat > /tmp/x\"\": no "
           "shell reads it: write /bin/sh -c '\xe2\x80\xa6' where one is wanted, or quote what a "
           "shell would read\n" },
+        { ALIASES, "x: <|/bin/x>", "aliases:1: \"|/bin/x\" is no recipient; write a name, an "
+          "address or :include:/path, with commas between them\n" },
+        { INCLUDED, "X </tmp/x>\n", "/etc/mail/staff:1: \"/tmp/x\" is no recipient; write a "
+          "name, an address or :include:/path, with commas between them\n" },
         { ALIASES, "x: /var/mail/", "aliases:1: \"/var/mail/\": a file's path has at most 240 "
           "octets, none of them a control character, and no / at its end\n" },
         { ALIASES, "x: :include:staff", "aliases:1: \":include:staff\": behind :include: there "
