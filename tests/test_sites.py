@@ -2,7 +2,6 @@
 mail in both directions, with each host down and returning; a second MX and a fallback
 MX from their samples."""
 import re
-import time
 
 import pytest
 
@@ -50,7 +49,15 @@ def count(mailbox, name):
     return sum(f"<{name}@t>".encode() in text for text in mailbox.messages(HANAKO))
 
 
-def test_gateway_relay_and_mailbox_with_each_down_and_returning():
+def holds(server, rcpt_to):
+    ports.wait_until(lambda: any(rcpt_to in str(row) for row in server.queue()),
+                     f"{server.hostname} keeps the mail to {rcpt_to}", 30, 0.2)
+
+
+@pytest.fixture(name="site")
+def fixture_site():
+    """The three hosts, a server outside whose mail comes to the gateway, and a peer
+    outside that takes what the gateway sends out."""
     port = ports.free_port()
     with SmtpPeer("127.0.0.1", port) as far:
         mailbox = Sample("mailbox", users=[HANAKO])
@@ -61,31 +68,73 @@ def test_gateway_relay_and_mailbox_with_each_down_and_returning():
         mailbox.more = f'smart_host = "{relay.at()}"\n'
         for server in mailbox, relay:
             server.write_config()
-        with mailbox, relay, gateway:
-            hosts = {"mailbox": mailbox, "relay": relay, "gateway": gateway}
-            send(gateway, "a@far.example", HANAKO, "in")
-            send(mailbox, HANAKO, FAR, "out")
-            mailbox.wait_for_messages(HANAKO, 1)
-            ports.wait_until(lambda: len(far.messages) == 1, "the mail went out")
-            trace = mailbox.message(HANAKO).decode()
-            assert trace.index("by mx1.example.jp") < trace.index("by relay.example.jp") \
-                < trace.index("by gateway.example.jp")
-            for name, host in hosts.items():
-                host.stop()
-                inbound, outbound = f"in-{name}", f"out-{name}"
-                if name != "gateway":
-                    send(gateway, "a@far.example", HANAKO, inbound)
-                if name != "mailbox":
-                    send(mailbox, HANAKO, FAR, outbound)
-                time.sleep(0.5)  # so that it has been tried in vain
-                host.start()
-                if name != "gateway":
-                    ports.wait_until(lambda: count(mailbox, inbound) == 1, inbound, 60, 0.3)
-                if name != "mailbox":
-                    ports.wait_until(lambda: any(outbound.encode() in m.octets
-                                                 for m in far.messages), outbound, 60, 0.3)
-            assert sorted(set(count(mailbox, f"in-{n}") for n in ("mailbox", "relay"))) == [1]
-            assert gateway.queue() == [] and relay.queue() == [] and mailbox.queue() == []
+        outside = Hayauma("mx.far.example", ["far.example"], listen={"smtp": 0}, options=(
+            f'smart_host = "{gateway.at()}"\nrelay_networks = {{ "127.0.0.1" }}\n'
+            'queue { retry_min = "1s" retry_max = "1s" }\n'
+            'processes { edge = 1 access = 1 worker = 1 }\n'))
+        with mailbox, relay, gateway, outside:
+            yield {"mailbox": mailbox, "relay": relay, "gateway": gateway, "outside": outside,
+                   "far": far}
+
+
+def went_out(site, name):
+    return sum(f"<{name}@t>".encode() in taken.octets for taken in site["far"].messages)
+
+
+def everything_is_there_once(site, names_in, names_out):
+    for name in names_in:
+        ports.wait_until(lambda n=name: count(site["mailbox"], n), f"{name} came in", 60, 0.3)
+    for name in names_out:
+        ports.wait_until(lambda n=name: went_out(site, n), f"{name} went out", 60, 0.3)
+    for name in "outside", "gateway", "relay", "mailbox":
+        ports.wait_until(lambda s=site[name]: s.queue() == [], f"{name} keeps nothing", 30, 0.2)
+    assert [count(site["mailbox"], name) for name in names_in] == [1] * len(names_in)
+    assert [went_out(site, name) for name in names_out] == [1] * len(names_out)
+
+
+def test_mail_goes_through_all_three_hosts_in_both_directions(site):
+    send(site["outside"], "a@far.example", HANAKO, "in")
+    send(site["mailbox"], HANAKO, FAR, "out")
+    everything_is_there_once(site, ["in"], ["out"])
+    trace = site["mailbox"].message(HANAKO).decode()
+    hosts = "mx1.example.jp", "relay.example.jp", "gateway.example.jp", "mx.far.example"
+    places = [trace.index(f"by {host}") for host in hosts]
+    assert places == sorted(places)
+
+
+# Who keeps the mail that is sent while a host is down: coming in, going out.
+@pytest.mark.parametrize("down, keeps_in, keeps_out", [
+    ("gateway", "outside", "relay"),
+    ("relay", "gateway", "mailbox"),
+    ("mailbox", "relay", None),  # its users cannot reach it, and are told so
+])
+def test_mail_sent_while_a_host_is_down_arrives_when_it_returns(site, down, keeps_in, keeps_out):
+    site[down].stop()
+    send(site["outside"], "a@far.example", HANAKO, "in")
+    holds(site[keeps_in], HANAKO)
+    if keeps_out:
+        send(site["mailbox"], HANAKO, FAR, "out")
+        holds(site[keeps_out], FAR)
+    else:
+        with pytest.raises(ConnectionRefusedError):
+            send(site["mailbox"], HANAKO, FAR, "out")
+    site[down].start()
+    if not keeps_out:
+        send(site["mailbox"], HANAKO, FAR, "out")  # as a client tries again
+    everything_is_there_once(site, ["in"], ["out"])
+
+
+def test_a_host_that_keeps_mail_for_one_that_is_down_may_go_down_itself(site):
+    for name in "mailbox", "gateway":
+        site[name].stop()
+    send(site["relay"], "a@far.example", HANAKO, "in")
+    send(site["relay"], HANAKO, FAR, "out")
+    holds(site["relay"], HANAKO)
+    holds(site["relay"], FAR)
+    site["relay"].stop()
+    for name in "mailbox", "gateway", "relay":
+        site[name].start()
+    everything_is_there_once(site, ["in"], ["out"])
 
 
 def test_the_second_mx_keeps_mail_while_the_first_is_away():
