@@ -119,7 +119,33 @@ def test_recipients_of_one_message():
         client, answers = envelope(server, *[HANAKO] * 101)
         assert [code for code, _ in answers[:100]] == [250] * 100
         assert answers[100][0] == 452
+        message_id = re.search(r"Too many recipients \((\w{13})\)", answers[100][1].decode())[1]
         client.close()
+        server.wait_for_why(message_id, r"limits\.recipients .*452 4\.5\.3")
+
+
+def test_status_says_who_is_limited_and_why():
+    options = (STRANGERS + "processes { edge = 1 }\n"
+               "limits { messages_per_minute = 2 sender_recipients_per_minute = 1 }\n")
+    with Hayauma(users=[HANAKO], options=options) as server:
+        client, answers = envelope(server, HANAKO, HANAKO)
+        assert [code for code, _ in answers] == [250, 451]
+        codes = []
+        for _ in range(3):
+            client.rset()
+            codes.append(client.mail("b@example.net")[0])
+        assert codes == [250, 451, 451]
+        client.close()
+        limited = [peer for row in server.rows("status", "--no-probe")
+                   for peer in row.get("limited", [])]
+        assert {(p["who"], p["rule"], p["count"]) for p in limited} == {
+            ("[127.0.0.1]", "limits.messages_per_minute", 2),
+            ("a@example.net", "limits.sender_recipients_per_minute", 1)}
+        assert all(re.search(r"hayauma\.conf:\d+$", p["origin"]) for p in limited), limited
+        said = server.run("status", "--no-probe").stdout
+        for who, times in ((r"\[127\.0\.0\.1\] by limits\.messages_per_minute", 2),
+                           (r"a@example\.net by limits\.sender_recipients_per_minute", 1)):
+            assert re.search(rf"limited: {who} \(.*hayauma\.conf:\d+\), {times} times", said), said
 
 
 def test_a_client_that_does_not_read():

@@ -66,6 +66,24 @@ struct verdict limits_recipients(const struct config *c, unsigned count)
         return (struct verdict) {0};
 }
 
+unsigned limits_recipients_max(const struct config *c, unsigned room)
+{
+        return c->limits.recipients && c->limits.recipients < room ? c->limits.recipients : room;
+}
+
+struct verdict limits_message_recipients(const struct config *c)
+{
+        return refuse(c, 452, SPAN_LITERAL("4.5.3 Too many recipients"), "limits.recipients");
+}
+
+struct verdict limits_message_size(const struct config *c, uint64_t size)
+{
+        if (c->limits.message_size && size > c->limits.message_size)
+                return refuse(c, 552, SPAN_LITERAL("5.3.4 Message too big"),
+                              "limits.message_size");
+        return (struct verdict) {0};
+}
+
 struct verdict limits_sender_messages(const struct config *c, unsigned count)
 {
         if (c->limits.sender_messages_per_minute && count > c->limits.sender_messages_per_minute)

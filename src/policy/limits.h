@@ -1,6 +1,5 @@
 /* Limits a peer runs into (RFC 5321 section 7.8): pure verdicts over the configuration and counts
- * that the caller keeps. 0 in the configuration means no limit. What the SMTP
- * engine counts by itself (recipients, size, errors) is not here. */
+ * that the caller keeps. 0 in the configuration means no limit. */
 #pragma once
 
 #include <stdint.h>
@@ -28,6 +27,15 @@ struct verdict limits_messages(const struct config *c, unsigned count);
 
 /* Recipients of a client in the running minute. 451 4.7.1. */
 struct verdict limits_recipients(const struct config *c, unsigned count);
+
+/* How many recipients a message may have, where the caller has `room` for so many;
+ * and what is said to the one that is too many. 452 4.5.3. */
+unsigned limits_recipients_max(const struct config *c, unsigned room);
+struct verdict limits_message_recipients(const struct config *c);
+
+/* The size of a message as announced with MAIL (RFC 1870 section 6.1), 0: not
+ * announced. 552 5.3.4. */
+struct verdict limits_message_size(const struct config *c, uint64_t size);
 
 /* Messages, or recipients, of one envelope sender in the running minute. 451
  * 4.7.1. */

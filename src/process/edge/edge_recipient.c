@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "message/xtext.h"
+#include "policy/limits.h"
 #include "policy/relay_control.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_limited.h"
@@ -262,6 +263,15 @@ static void refuse_recipient(struct edge_session *s, struct span rcpt_to, const 
                            why->text.p, id_format(t->message_id, id));
 }
 
+/* The client sends the rest in a transaction of its own (RFC 5321 section 4.5.3.1.10). */
+static void refuse_too_many(struct edge_session *s, struct span rcpt_to, const char *rule)
+{
+        struct verdict why = limits_message_recipients(s->edge->process->config);
+
+        why.rule = span_from_string(rule);
+        refuse_recipient(s, rcpt_to, &why);
+}
+
 static bool has_certificate(const struct edge_session *s)
 {
         const struct config_list *wanted = &s->edge->process->config->relay_certificates;
@@ -314,8 +324,9 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
                 edge_session_say(s, 503, "5.5.1", "MAIL first");
                 return;
         }
-        if (t->routes_tried > ROUTES_TRIED_MAX) {
-                edge_session_say(s, 452, "4.5.3", "Too many recipients");
+        if (rcpt->index >= limits_recipients_max(s->edge->process->config, IPC_RECIPIENTS_MAX) ||
+            t->routes_tried > ROUTES_TRIED_MAX) {
+                refuse_too_many(s, rcpt->path, "limits.recipients");
                 return;
         }
         if (route(s, rcpt, &list) < 0) {
@@ -341,9 +352,13 @@ void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt)
                 list.count = 1;
                 list.items[0].kind = ROUTE_DISCARD;
         }
-        if (!settle_return_path(s, &list) || add_recipients(s, rcpt, &list, &verdict) < 0 ||
+        if (!settle_return_path(s, &list)) {
+                refuse_too_many(s, list.rcpt_to, "aliases: owner- of another list");
+                return;
+        }
+        if (add_recipients(s, rcpt, &list, &verdict) < 0 ||
             (said.letter == ACCESS_QUARANTINE && edge_access_quarantine(t, &said.verdict) < 0)) {
-                edge_session_say(s, 452, "4.5.3", "Too many recipients");
+                refuse_too_many(s, list.rcpt_to, "limits.recipients");
                 return;
         }
         s->edge->counters.recipients_accepted++;

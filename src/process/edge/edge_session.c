@@ -443,14 +443,13 @@ static struct smtp_server *new_server(struct edge_session *s, const struct confi
                 .offers = offers(s, c),
                 .hostname = span_from_string(s->hostname),
                 .message_size_max = c->limits.message_size,
-                .recipients_max = c->limits.recipients && c->limits.recipients < IPC_RECIPIENTS_MAX
-                                          ? c->limits.recipients
-                                          : IPC_RECIPIENTS_MAX,
+                .recipients_max = limits_recipients_max(c, IPC_RECIPIENTS_MAX),
                 .command_length_max = c->limits.line_length < 512 ? 512 : c->limits.line_length,
                 .errors_max = c->limits.errors,
                 .messages_max = c->limits.messages_per_connection,
                 .may_lack_domain = s->client.is_local_user,
                 .may_have_nul = c->smtp.nul,
+                .is_judged_by_role = true,
                 .hold_max_s = (uint32_t) hold_s,
                 .by_min_s = (uint32_t) (c->smtp.deliver_by_min_ms / 1000),
                 .hold_until_max_us = clock_now_us() + hold_s * 1000000,

