@@ -209,9 +209,7 @@ static int put(struct order *o, struct store_batch *batch)
  * message, which their count tells. */
 static int find_deleted(struct order *o)
 {
-        const size_t all = account_mailboxes(o->account, NULL, 0);
-        const size_t room = o->verb == FOLDER_STATUS || all == 0 ? 1
-                            : all < FOLDERS_MAX                  ? all : FOLDERS_MAX;
+        const size_t room = account_mailboxes(o->account, NULL, 0) + 1;
         struct mailbox_status *list = calloc(room, sizeof *list);
         size_t count = 0;
 
@@ -224,7 +222,7 @@ static int find_deleted(struct order *o)
                 count = account_mailboxes(o->account, list, room);
         else if (account_mailbox(o->account, mailbox_of(o), list) == 0)
                 count = 1;
-        for (size_t i = 0; i < count && i < room; i++)
+        for (size_t i = 0; i < count; i++)
                 if (list[i].deleted_count)
                         o->sums[o->sum_count++].mailbox_id = list[i].mailbox_id;
         free(list);
