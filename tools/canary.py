@@ -1,5 +1,5 @@
-"""What tools/tidy and tools/check_layers share: printing what they found, and
-proving that they can find it.
+"""What tools/tidy, check_layers and check_status_codes share: printing what they
+found, and proving that they can find it.
 
 tools/canary/ is a small project of files that each break a rule.
 tools/canary/expected.NAME lists what a tool must find there, `path: rule` a
