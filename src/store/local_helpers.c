@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <malloc.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -73,6 +74,7 @@ void *local_helper_run(void *local)
 {
         struct local *l = local;
         uint64_t reclaimed_at_us = clock_monotonic_us(), pause_us = CHORES_EVERY_US, emptied;
+        bool has_trimmed = false;
         bool is_closing = false;
 
         while (!is_closing) {
@@ -87,6 +89,9 @@ void *local_helper_run(void *local)
                 pthread_mutex_unlock(&l->mutex);
                 if (is_closing || atomic_load(&l->has_failed))
                         continue;
+                if (pause_us == CHORES_IDLE_US && !has_trimmed)
+                        malloc_trim(0); /* what the work before took */
+                has_trimmed = pause_us == CHORES_IDLE_US;
                 local_check_space(l);
                 if (l->is_quiet)
                         continue;
