@@ -374,6 +374,8 @@ EXTENSIONS = [
     ("SAVEDATE", "FETCH 1 (SAVEDATE)", rb'SAVEDATE "[ \d]\d-\w{3}-\d{4} '),
     ("SAVEDATE", "SEARCH SAVEDSINCE 1-Jan-2020 SAVEDATESUPPORTED", rb"\* SEARCH 1 2 3\r"),
     ("OBJECTID", "FETCH 1 (EMAILID THREADID)", rb"EMAILID \(M\d+\) THREADID NIL"),
+    ("OBJECTID", "SEARCH THREADID T1", rb"^\* SEARCH\r"),
+    ("OBJECTID", "SEARCH NOT THREADID T1", rb"^\* SEARCH 1 2 3\r"),
     ("UIDPLUS", "UID EXPUNGE 1", rb"^OK"),
     ("MOVE", "MOVE 1 Ext/Sent", rb"\[COPYUID \d+ \d+ 1\]"),
     ("MOVE", "FETCH 1:* (UID)", rb"\* \d FETCH"),
@@ -410,3 +412,43 @@ def test_what_is_announced_is_there(server):
     for name in ("MULTIAPPEND", "SASL-IR", "LITERAL+", "IDLE", "CREATE-SPECIAL-USE", "APPENDLIMIT=",
                  "COMPRESS=DEFLATE", "THREAD=REFS", "IMAP4rev1", "IMAP4rev2"):
         assert name in raw.capabilities, name
+
+
+def test_deleted_storage(server):
+    """The sum of what has \\Deleted, over more than one page of messages, by STATUS and LIST."""
+
+    raw = Raw(server)
+
+    def storage(command, name="Sums"):
+        found = re.search(rb"\* STATUS %s \((?:DELETED (\d+) )?DELETED-STORAGE (\d+)\)"
+                          % name.encode(), raw(command))
+        return int(found[1] or 0), int(found[2])
+
+    for name in ("Sums", "Sums/Other", "Sums/None"):
+        raw(f"CREATE {name}")
+    texts = [b"Subject: %d\r\n\r\n%s\r\n" % (i, b"x" * 100 * i) for i in range(5)]
+    raw(b"APPEND Sums " + b" ".join(b"{%d+}\r\n%s" % (len(text), text) for text in texts))
+    raw(b"APPEND Sums/Other (\\Deleted) {%d+}\r\n%s" % (len(texts[4]), texts[4]))
+    raw("SELECT Sums")
+    while raw("STATUS Sums (MESSAGES)").find(b"MESSAGES 2560") < 0:
+        raw("COPY 1:* Sums")
+    both = "STATUS Sums (DELETED DELETED-STORAGE)"
+    assert storage(both) == (0, 0)
+    raw("STORE 1:3,1000:1003,2560 +FLAGS.SILENT (\\Deleted)")
+    wanted = sum(int(size) for size in re.findall(
+        rb"RFC822.SIZE (\d+)", raw("FETCH 1:3,1000:1003,2560 (RFC822.SIZE)")))
+    assert wanted > 8 * len(texts[0])
+    assert storage(both) == (8, wanted)
+    listed = 'LIST "" Sums* RETURN (STATUS (DELETED-STORAGE))'
+    assert storage(listed)[1] == wanted
+    other = storage("STATUS Sums/Other (DELETED DELETED-STORAGE)", "Sums/Other")
+    assert other[0] == 1 and other[1] >= len(texts[4])
+    assert storage(listed, "Sums/Other")[1] == other[1]
+    assert storage(listed, "Sums/None")[1] == 0
+    raw("STORE 2560 -FLAGS.SILENT (\\Deleted)")
+    last = int(re.search(rb"RFC822.SIZE (\d+)", raw("FETCH 2560 (RFC822.SIZE)"))[1])
+    assert storage(both) == (7, wanted - last)
+    raw("EXPUNGE")
+    assert storage(both) == (0, 0)
+    raw("STATUS Nowhere (DELETED-STORAGE)", wanted=b"NO")
+    raw("LOGOUT")

@@ -575,7 +575,8 @@ enum folder_verb {
         F(OCTETS, account, 320, _)                                                                 \
         F(OCTETS, mailbox, 1024, _)                                                                \
         F(OCTETS, new_name, 1024, _)                                                               \
-        F(U32, special_use, 0, _)
+        F(U32, special_use, 0, _)                                                                  \
+        F(BOOL, wants_deleted_size, 0, _) /* of LIST, STATUS */
 /* Before folder_done, as many as it takes. */
 #define IPC_FIELDS_folder_rows(F)                                                                  \
         F(U64, order, 0, _)                                                                        \
@@ -592,7 +593,8 @@ enum folder_verb {
         F(U32, unseen_count, 0, _)                                                                 \
         F(U32, deleted_count, 0, _)                                                                \
         F(U64, highest_modseq, 0, _)                                                               \
-        F(U64, size, 0, _)
+        F(U64, size, 0, _)                                                                         \
+        F(U64, deleted_size, 0, _) /* 0 where it was not asked for */
 #define IPC_FIELDS_folder_done(F)                                                                  \
         F(U64, order, 0, _)                                                                        \
         F(U32, status, 0, _) /* 0 or a positive errno */                                           \

@@ -38,7 +38,7 @@ static int add_row(struct access_imap *imap, const struct ipc_folder_row *row)
                 .uid_validity = row->uid_validity, .uid_next = row->uid_next,
                 .message_count = row->message_count, .unseen_count = row->unseen_count,
                 .deleted_count = row->deleted_count, .highest_modseq = row->highest_modseq,
-                .size = row->size,
+                .size = row->size, .deleted_size = row->deleted_size,
         };
         return 0;
 }
@@ -148,7 +148,8 @@ static void order(struct access_session *s, const struct imap_event *ev, access_
         const union ipc_message m = {.folder_order = {
                 .order = number, .verb = (uint8_t) verb_of(ev->kind),
                 .account = access_account_name(s->account), .mailbox = ev->mailbox,
-                .new_name = ev->new_name, .special_use = ev->special_use}};
+                .new_name = ev->new_name, .special_use = ev->special_use,
+                .wants_deleted_size = ev->wants_deleted_size}};
 
         clear_rows(access_imap_of(s));
         access_imap_order(s, IPC_folder_order, &m, number, answer);

@@ -4,7 +4,12 @@
 
 #include "process/keeper/keeper_view.h"
 
-enum { FOLDERS_MAX = 10000, ROWS_A_FRAME = 500 };
+enum { FOLDERS_MAX = 10000, ROWS_A_FRAME = 500, MESSAGES_PAGE = 1000 };
+
+/* What the messages with \Deleted of one mailbox have together. */
+struct deleted_sum {
+        uint64_t mailbox_id, size;
+};
 
 struct order {
         struct keeper *keeper;
@@ -13,6 +18,10 @@ struct order {
         enum folder_verb verb;
         uint32_t special_use;
         struct account *account;
+        bool wants_deleted_size;
+        struct deleted_sum *sums; /* of the mailboxes that have such messages, by id */
+        size_t sum_count, sum_at; /* sum_at: the one being added up, */
+        uint32_t uid;             /* from this message on */
         size_t mailbox_len, new_name_len;
         char octets[]; /* mailbox, new_name */
 };
@@ -39,6 +48,7 @@ static void finish(struct order *o, int result)
                              .mailbox_id = status.mailbox_id);
         if (o->account)
                 account_release(o->account);
+        free(o->sums);
         free(o);
 }
 
@@ -67,6 +77,23 @@ static void add_row(struct frame *f, const struct ipc_folder_row *row)
                 send_rows(f);
 }
 
+static int compare_sums(const void *a, const void *b)
+{
+        const struct deleted_sum *x = a, *y = b;
+
+        return (x->mailbox_id > y->mailbox_id) - (x->mailbox_id < y->mailbox_id);
+}
+
+/* Those that came since the sums were begun are in the next answer. */
+static uint64_t deleted_size_of(const struct order *o, const struct mailbox_status *s)
+{
+        const struct deleted_sum key = {.mailbox_id = s->mailbox_id}, *found = NULL;
+
+        if (s->deleted_count && o->sum_count)
+                found = bsearch(&key, o->sums, o->sum_count, sizeof key, compare_sums);
+        return found ? found->size : 0;
+}
+
 static void add_mailbox(struct frame *f, const struct mailbox_status *s)
 {
         add_row(f, &(struct ipc_folder_row) {
@@ -75,7 +102,7 @@ static void add_mailbox(struct frame *f, const struct mailbox_status *s)
                 .uid_validity = s->uid_validity, .uid_next = s->uid_next,
                 .message_count = s->message_count, .unseen_count = s->unseen_count,
                 .deleted_count = s->deleted_count, .highest_modseq = s->highest_modseq,
-                .size = s->size});
+                .size = s->size, .deleted_size = deleted_size_of(f->order, s)});
 }
 
 static int send_list(struct order *o)
@@ -176,9 +203,81 @@ static int put(struct order *o, struct store_batch *batch)
         return -EINVAL;
 }
 
-static void read_out(struct order *o)
+/* ---- what is \Deleted ----------------------------------------------------------- */
+
+/* No record keeps these sums: few ask for them, and most mailboxes have no such
+ * message, which their count tells. */
+static int find_deleted(struct order *o)
+{
+        const size_t room = account_mailboxes(o->account, NULL, 0) + 1;
+        struct mailbox_status *list = calloc(room, sizeof *list);
+        size_t count = 0;
+
+        o->sums = calloc(room, sizeof *o->sums);
+        if (!list || !o->sums) {
+                free(list);
+                return -ENOMEM;
+        }
+        if (o->verb == FOLDER_LIST)
+                count = account_mailboxes(o->account, list, room);
+        else if (account_mailbox(o->account, mailbox_of(o), list) == 0)
+                count = 1;
+        for (size_t i = 0; i < count; i++)
+                if (list[i].deleted_count)
+                        o->sums[o->sum_count++].mailbox_id = list[i].mailbox_id;
+        free(list);
+        if (o->sum_count)
+                qsort(o->sums, o->sum_count, sizeof *o->sums, compare_sums);
+        return 0;
+}
+
+static void send_out(struct order *o)
 {
         finish(o, o->verb == FOLDER_LIST ? send_list(o) : send_one(o));
+}
+
+static void add_up(struct order *o);
+
+static void got_page(void *arg, int result, const struct message_entry *entries, size_t count,
+                     bool has_more)
+{
+        struct order *o = arg;
+
+        if (result < 0 || !keeper_asker_channel(&o->asker)) {
+                finish(o, result < 0 ? result : -EPIPE);
+                return;
+        }
+        for (size_t i = 0; i < count; i++)
+                if (entries[i].flags & MESSAGE_DELETED)
+                        o->sums[o->sum_at].size += entries[i].size;
+        if (has_more && count) {
+                o->uid = entries[count - 1].uid + 1;
+        } else {
+                o->sum_at++;
+                o->uid = 1;
+        }
+        add_up(o);
+}
+
+/* Page by page: the loop serves others between them. */
+static void add_up(struct order *o)
+{
+        if (o->sum_at == o->sum_count)
+                send_out(o);
+        else
+                account_list(o->account, o->sums[o->sum_at].mailbox_id, o->uid, MESSAGES_PAGE,
+                             got_page, o);
+}
+
+static void read_out(struct order *o)
+{
+        const int r = o->wants_deleted_size ? find_deleted(o) : 0;
+
+        o->uid = 1;
+        if (r < 0)
+                finish(o, r);
+        else
+                add_up(o);
 }
 
 static void was_committed(void *arg, int result)
@@ -256,6 +355,7 @@ void keeper_on_folder_order(struct channel *ch, void *arg, const union ipc_messa
         o->number = f->order;
         o->verb = (enum folder_verb) f->verb;
         o->special_use = f->special_use;
+        o->wants_deleted_size = f->wants_deleted_size;
         o->mailbox_len = f->mailbox.len;
         o->new_name_len = f->new_name.len;
         if (f->mailbox.len)

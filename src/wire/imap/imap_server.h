@@ -171,6 +171,8 @@ struct imap_event {
         struct span login_name, password, mechanism, octets;
         struct span mailbox, new_name;
         bool is_read_only, wants_status;
+        bool wants_deleted_size; /* LIST, STATUS: each `deleted_size`, too, which may take a look
+                                  * at all messages */
         unsigned special_use; /* enum imap_special_use */
         const struct imap_range *uids; /* growing, not touching; messages that exist in the view,
                                         * and UIDs between them that do not */
@@ -192,6 +194,7 @@ struct imap_mailbox {
         uint64_t mailbox_id;
         uint32_t uid_validity, uid_next, message_count, unseen_count, deleted_count;
         uint64_t highest_modseq, size;
+        uint64_t deleted_size; /* octets of those with \Deleted; where `wants_deleted_size` */
 };
 
 struct imap_quota {

@@ -263,6 +263,8 @@ void imap_server_append_line(struct imap_server *s, struct span line, struct ima
 /* What a command has made of one message is no longer needed. */
 void imap_server_clear_message(struct imap_server *s);
 
-/* imap_server_status.c: the numbers of one mailbox, by enum imap_status_item. */
+/* imap_server_status.c: the numbers of one mailbox, by enum imap_status_item; what the
+ * event must ask for that they are known. */
 bool imap_server_parse_status_items(struct imap_parser *p, unsigned *ret_items);
+void imap_server_want_status(struct imap_event *ev, unsigned items_wanted);
 void imap_server_put_status(struct imap_server *s, const struct imap_mailbox *m, unsigned items);

@@ -255,7 +255,7 @@ static void run(struct imap_server *s, struct imap_parser *p, struct imap_event 
                 imap_server_ok(s);
                 return;
         }
-        ev->wants_status = l->status_items;
+        imap_server_want_status(ev, l->status_items);
         s->work_state = l;
         imap_server_wait(s, ev, IMAP_EVENT_LIST, answered_list);
 }

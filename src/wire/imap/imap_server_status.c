@@ -1,5 +1,5 @@
 /* STATUS (RFC 9051 section 6.3.11) with SIZE, HIGHESTMODSEQ, MAILBOXID,
- * DELETED, APPENDLIMIT. */
+ * DELETED, DELETED-STORAGE (RFC 9208 section 4.1.4), APPENDLIMIT. */
 #include "wire/imap/imap_server_engine.h"
 
 enum imap_status_item {
@@ -13,6 +13,7 @@ enum imap_status_item {
         STATUS_HIGHESTMODSEQ = 128,
         STATUS_MAILBOXID = 256,
         STATUS_APPENDLIMIT = 512,
+        STATUS_DELETED_STORAGE = 1024,
 };
 
 static const struct {
@@ -25,6 +26,7 @@ static const struct {
         { SPAN("SIZE"), STATUS_SIZE },               { SPAN("MAILBOXID"), STATUS_MAILBOXID },
         { SPAN("HIGHESTMODSEQ"), STATUS_HIGHESTMODSEQ },
         { SPAN("APPENDLIMIT"), STATUS_APPENDLIMIT },
+        { SPAN("DELETED-STORAGE"), STATUS_DELETED_STORAGE },
 };
 
 enum { ITEM_COUNT = sizeof items / sizeof items[0] };
@@ -48,6 +50,12 @@ bool imap_server_parse_status_items(struct imap_parser *p, unsigned *ret_items)
         return imap_parse_char(p, ')');
 }
 
+void imap_server_want_status(struct imap_event *ev, unsigned items_wanted)
+{
+        ev->wants_status = items_wanted;
+        ev->wants_deleted_size = items_wanted & STATUS_DELETED_STORAGE;
+}
+
 static uint64_t number_of(const struct imap_server *s, const struct imap_mailbox *m, unsigned item)
 {
         switch (item) {
@@ -61,6 +69,8 @@ static uint64_t number_of(const struct imap_server *s, const struct imap_mailbox
                 return m->unseen_count;
         case STATUS_DELETED:
                 return m->deleted_count;
+        case STATUS_DELETED_STORAGE:
+                return m->deleted_size;
         case STATUS_SIZE:
                 return m->size;
         case STATUS_HIGHESTMODSEQ:
@@ -124,7 +134,7 @@ IMAP_COMMAND_FUNCTION(status)
                 imap_server_bad(s, "Say STATUS mailbox (MESSAGES ...)");
                 return;
         }
-        ev->wants_status = true;
+        imap_server_want_status(ev, *wanted);
         s->work_state = wanted;
         imap_server_wait(s, ev, IMAP_EVENT_STATUS, answered_status);
 }

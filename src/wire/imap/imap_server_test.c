@@ -169,7 +169,8 @@ static void give_mailboxes(struct role *r, const struct imap_event *e)
 {
         static const struct imap_mailbox all[] = {
                 { .name = SPAN("INBOX"), .is_subscribed = true, .message_count = 3, .uid_next = 4,
-                  .uid_validity = 7, .mailbox_id = 5, .unseen_count = 2 },
+                  .uid_validity = 7, .mailbox_id = 5, .unseen_count = 2,
+                  .deleted_count = 1, .deleted_size = 5000000000 },
                 { .name = SPAN("Archive"), .special_use = IMAP_USE_ARCHIVE, .uid_validity = 9 },
                 { .name = SPAN("Archive/1994"), .is_subscribed = true },
                 { .name = SPAN("\xE6\x9D\xB1\xE4\xBA\xAC"), .is_subscribed = true },
@@ -186,6 +187,8 @@ static void give_mailboxes(struct role *r, const struct imap_event *e)
                         }
                 }
         }
+        if (e->wants_deleted_size)
+                buffer_printf(&r->log, "sums of deleted messages\n");
         imap_server_answer(r->s, &a);
 }
 
@@ -754,6 +757,20 @@ static const struct session sessions[] = {
           "rename \346\234\227\345\257\240 a&b\n"
           "other x \n"
           "other a b \n" },
+        { "deleted storage", false, true,
+          "a STATUS INBOX (DELETED-STORAGE DELETED)\r\n"
+          "b STATUS INBOX (DELETED)\r\n"
+          "c STATUS INBOX (DELETED-STORAGES)\r\n"
+          "d LIST \"\" I% RETURN (STATUS (DELETED-STORAGE))\r\n",
+          "* STATUS INBOX (DELETED 1 DELETED-STORAGE 5000000000)\r\n"
+          "a OK Done\r\n"
+          "* STATUS INBOX (DELETED 1)\r\n"
+          "b OK Done\r\n"
+          "c BAD Say STATUS mailbox (MESSAGES ...)\r\n"
+          "* LIST (\\HasNoChildren) \"/\" INBOX\r\n"
+          "* STATUS INBOX (DELETED-STORAGE 5000000000)\r\n"
+          "d OK Done\r\n",
+          "sums of deleted messages\nsums of deleted messages\n" },
         { "utf8 names", false, true,
           "a ENABLE UTF8=ACCEPT\r\n"
           "b LIST \"\" %\r\n"
