@@ -19,11 +19,14 @@ import shutil
 import signal
 import smtplib
 import subprocess
+import sys
 import tempfile
 
 import ports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tools"))
+import status_codes  # noqa: E402, it lies there
 RELEASE = ROOT / "build" / "hayauma"
 SANITIZED = ROOT / "build" / "san" / "hayauma"
 
@@ -57,6 +60,39 @@ def decided(steps):
                            if not word.startswith(("listen=", "protocol=", "size=", "tls="))]
         found.append(kept)
     return sorted(found, key=lambda step: step.get("recipient", -1))
+
+
+class Watched:
+    """A client that fails where a reply has not the enhanced status code it needs."""
+
+    asked = ""  # the last verb, in lower case
+
+    def connect(self, *words, **more):
+        self.asked = ""
+        return super().connect(*words, **more)
+
+    def putcmd(self, cmd, args=""):
+        self.asked = cmd.split(" ")[0].lower()
+        super().putcmd(cmd, args)
+
+    def getreply(self):
+        code, text = super().getreply()
+        wrong = code > 0 and status_codes.wrong_with_reply(self.asked, code,
+                                                           text.decode(errors="replace"))
+        assert not wrong, wrong
+        return code, text
+
+
+class SMTP(Watched, smtplib.SMTP):
+    pass
+
+
+class SMTP_SSL(Watched, smtplib.SMTP_SSL):
+    pass
+
+
+class LMTP(Watched, smtplib.LMTP):
+    pass
 
 
 class Hayauma:
@@ -184,10 +220,10 @@ class Hayauma:
     # Speaking to it
 
     def smtp(self, protocol="smtp", timeout=30):
-        return smtplib.SMTP("127.0.0.1", self.ports[protocol], "client.example.net", timeout)
+        return SMTP("127.0.0.1", self.ports[protocol], "client.example.net", timeout)
 
     def lmtp(self):
-        return smtplib.LMTP("127.0.0.1", self.ports["lmtp"], "client.example.net")
+        return LMTP("127.0.0.1", self.ports["lmtp"], "client.example.net")
 
     def send(self, mail_from, recipients, text):
         """One message over SMTP; the recipients refused, with code and words. Where the

@@ -3,14 +3,13 @@ what it says when it cannot go on."""
 import os
 import re
 import resource
-import smtplib
 import socket
 import ssl
 
 import pytest
 
 import ports
-from hayauma import Hayauma
+from hayauma import Hayauma, SMTP_SSL
 
 HANAKO = "hanako@example.jp"
 STRANGERS = 'relay_networks = { "192.0.2.0/24" }\n'  # the loopback is none of ours
@@ -60,8 +59,8 @@ def test_starttls_forgets_what_came_before():
 
 def test_submission_wants_a_login():
     with Hayauma(users=[HANAKO], tls=True, listen={"smtp": 0, "submissions": 0}) as server:
-        with smtplib.SMTP_SSL("127.0.0.1", server.ports["submissions"], timeout=20,
-                              context=any_certificate()) as client:
+        with SMTP_SSL("127.0.0.1", server.ports["submissions"], timeout=20,
+                      context=any_certificate()) as client:
             client.ehlo()
             assert client.mail(HANAKO)[0] == 530
 

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import re
 import shutil
-import smtplib
 import socket
 import ssl
 import subprocess
@@ -14,7 +13,7 @@ import time
 import pytest
 
 import ports
-from hayauma import Hayauma, PASSWORD
+from hayauma import Hayauma, PASSWORD, SMTP_SSL
 
 HANAKO, JIRO = "hanako@example.jp", "jiro@example.jp"
 MESSAGE = f"From: {HANAKO}\r\nTo: {JIRO}\r\nSubject: hello\r\n\r\nhello\r\n"
@@ -79,8 +78,8 @@ def test_what_is_offered_before_and_under_tls(server):
 @pytest.mark.parametrize("initial", [True, False])
 def test_smtplib(server, protocol, mechanism, initial):
     if protocol == "submissions":
-        client = smtplib.SMTP_SSL("127.0.0.1", server.ports[protocol], timeout=30,
-                                  context=context())
+        client = SMTP_SSL("127.0.0.1", server.ports[protocol], timeout=30,
+                          context=context())
         client.ehlo()
     else:
         client = submission(server)

@@ -2,7 +2,6 @@
 import imaplib
 import poplib
 import re
-import smtplib
 import socket
 import time
 import zlib
@@ -11,7 +10,7 @@ import pytest
 
 import ports
 import test_reading
-from hayauma import PASSWORD, Hayauma
+from hayauma import PASSWORD, SMTP, Hayauma
 from imap_mirror import Mirror
 from test_reading import HANAKO, TARO, fresh, imap, message, ok, pop3
 
@@ -168,7 +167,7 @@ def test_quota_is_told_and_kept(server, limited):
 
 
 def relays(server):
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as client:
+    with SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as client:
         client.ehlo()
         client.mail("hanako@example.jp")
         return client.rcpt("someone@elsewhere.example")[0] == 250
@@ -249,7 +248,7 @@ def may_connect(server):
 def test_mail_comes_in_while_the_edges_of_readers_die(server):
     """`edge = 2`, and behind them one of class login."""
     assert {"edge/0", "edge/1", "edge/2"} < set(server.children())
-    with smtplib.SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as smtp:
+    with SMTP("127.0.0.1", server.ports["smtp"], timeout=20) as smtp:
         smtp.ehlo()
         client = imap(server)
         server.kill("edge/2")

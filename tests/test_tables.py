@@ -1,12 +1,11 @@
 """Sendmail's tables in a running server: what a recipient becomes, who may send
 where, what senders are shown as, and what `why` says about it."""
 import re
-import smtplib
 
 import pytest
 
 import ports
-from hayauma import Hayauma
+from hayauma import Hayauma, LMTP
 
 HANAKO, TARO = "hanako@example.jp", "taro@example.jp"
 MESSAGE = ("From: {sender}\r\nTo: x@example.jp\r\nSubject: tables\r\n"
@@ -206,7 +205,7 @@ def test_mailertable_goes_before_all_else():
 
 def test_lmtp_answers_each_recipient_of_an_alias_once():
     with Tables({"aliases": ALIASES, "staff": "taro\n"}) as server:
-        with smtplib.LMTP("127.0.0.1", server.ports["lmtp"]) as client:
+        with LMTP("127.0.0.1", server.ports["lmtp"]) as client:
             client.ehlo("c.example")
             client.mail("a@example.net")
             for address in "team@example.jp", HANAKO:

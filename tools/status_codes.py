@@ -10,8 +10,10 @@ DETAILS = {0: 0, 1: 10, 2: 4, 3: 6, 4: 7, 5: 6, 6: 9, 7: 30}
 # Not "section 2.3.8" nor an address.
 CODE = re.compile(r"(?<![\d.])(?<!section )([0-9])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 
-# What RFC 2034 section 3 sends without a code: greetings, and HELO's answers.
-WITHOUT = {"", "helo", "ehlo", "lhlo"}
+# What RFC 2034 section 3 sends without a code: the answers to HELO, and greetings,
+# one of which stands behind XCLIENT, too.
+WITHOUT = {("helo", "250"), ("ehlo", "250"), ("lhlo", "250"), ("xclient", "220"),
+           ("", "220"), ("", "421"), ("", "554")}
 
 
 def is_registered(code):
@@ -34,7 +36,7 @@ def wrong_with_reply(verb, reply_code, text):
     was asked, in lower case; empty: nothing, it is a greeting."""
     if str(reply_code)[0] not in "245":
         return None
-    if verb in WITHOUT and (verb == "" or str(reply_code)[0] == "2"):
+    if (verb, str(reply_code)) in WITHOUT:
         return None
     lines = text.split("\n")
     codes = {line.split(" ")[0] for line in lines}

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "message/status_code.h"
 #include "wire/smtp/smtp_server.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -114,6 +115,17 @@ static size_t feed(struct session *t, struct span in)
         }
 }
 
+/* RFC 2034 section 3: but for the answer to EHLO, which is a 250. */
+static bool has_status_code(struct span line)
+{
+        const unsigned code = (unsigned) (line.p[0] - '0') * 100;
+        struct span text = span_skip(line, 4);
+        struct status_code c;
+
+        return line.p[0] == '3' || (line.p[0] == '2' && line.p[1] == '5')
+               || status_code_take(&text, code, &c);
+}
+
 /* Lines of at most 512 octets, code and separator; returns the replies. */
 static size_t count_replies(struct span text)
 {
@@ -124,6 +136,7 @@ static size_t count_replies(struct span text)
                 assert(line.len >= 5 && line.len <= 511 && line.p[line.len - 1] == '\r');
                 assert(line.p[0] >= '2' && line.p[0] <= '5');
                 assert(line.p[3] == ' ' || line.p[3] == '-');
+                assert(has_status_code(line));
                 for (size_t i = 0; i + 1 < line.len; i++)
                         assert((unsigned char) line.p[i] >= 32 && line.p[i] != 127);
                 replies += line.p[3] == ' ';
