@@ -249,7 +249,7 @@ static void on_result(struct channel *ch, void *arg, const union ipc_message *m,
                 else
                         say_result(s, (enum auth_status) result->status);
         }
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -266,7 +266,7 @@ static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, 
                 edge_notice_quota(s->edge, span_from_string(s->login.account),
                                   m->quota_answer.text);
         edge_transaction_quota(s, m->quota_answer.is_granted, m->quota_answer.text);
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 /* Those who wait are told; those who were challenged are once they answer. */
@@ -283,7 +283,7 @@ static void fail_one(struct table_node *node, void *arg)
                 edge_transaction_quota(s, true, (struct span) {0}); /* better sent than kept */
         else
                 say_trouble(s);
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 static void lose(struct edge_directory *d)
