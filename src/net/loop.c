@@ -206,7 +206,7 @@ struct poller {
 int poller_new(struct loop *l, int fd, void (*ready)(void *arg, int events), void *arg,
                struct poller **ret_p)
 {
-        struct poller *p = calloc(1, sizeof *p);
+        struct poller *p = malloc(sizeof *p);
 
         if (!p)
                 return -ENOMEM;
