@@ -25,6 +25,7 @@ struct loop {
         uv_timer_t round;     /* limits loop_run_once() */
         uv_timer_t clock;     /* fires for the first of `timers` */
         uint64_t clock_at_ms; /* when; UINT64_MAX: not set */
+        uint64_t fake_ms;     /* the time stands still here; 0: it goes on */
         struct loop_timers timers;
         struct list_node deferred;
         bool is_running;
@@ -169,6 +170,8 @@ void loop_run_once(struct loop *l, int timeout_ms)
 
 uint64_t loop_now_ms(const struct loop *l)
 {
+        if (l->fake_ms)
+                return l->fake_ms;
         /* Outside of a run nobody else moves libuv's clock. */
         if (!l->is_running)
                 uv_update_time((uv_loop_t *) &l->uv);
@@ -285,10 +288,11 @@ static void on_clock(uv_timer_t *h);
 
 static void set_clock(struct loop *l)
 {
-        uint64_t at_ms = loop_timers_next_ms(&l->timers), now_ms = uv_now(&l->uv);
+        uint64_t at_ms = loop_timers_next_ms(&l->timers);
+        uint64_t now_ms = l->fake_ms ? l->fake_ms : uv_now(&l->uv);
 
         /* Firing too early costs one look; so it is only ever moved forward. */
-        if (at_ms >= l->clock_at_ms)
+        if (at_ms >= l->clock_at_ms || (l->fake_ms && at_ms > now_ms))
                 return;
         l->clock_at_ms = at_ms;
         /* At least 1 ms: libuv fires a timer of 0 ms that is set in its own
@@ -301,7 +305,15 @@ static void on_clock(uv_timer_t *h)
         struct loop *l = h->data;
 
         l->clock_at_ms = UINT64_MAX;
-        loop_timers_fire(&l->timers, uv_now(&l->uv));
+        loop_timers_fire(&l->timers, l->fake_ms ? l->fake_ms : uv_now(&l->uv));
+        set_clock(l);
+}
+
+void loop_fake(struct loop *l, uint64_t now_ms)
+{
+        l->fake_ms = now_ms;
+        l->clock_at_ms = UINT64_MAX;
+        uv_timer_stop(&l->clock);
         set_clock(l);
 }
 
