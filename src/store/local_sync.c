@@ -198,12 +198,13 @@ static void remember_dead_file(struct local *l, uint64_t blob_id)
 static void remove_dead_files(struct local *l)
 {
         const bool is_pinned = atomic_load(&l->pin) == LOCAL_PIN_BACKUP;
+        const struct apply_group *group = apply_oldest_group(l->apply);
         char path[LOCAL_BLOB_PATH_MAX];
 
         while (!is_pinned && l->dead_file_count)
                 io_unlink(l->io, local_blob_path(l->dead_files[--l->dead_file_count], path));
-        for (size_t i = 0; i < l->apply->blob_count; i++) {
-                const struct blob_change *c = &l->apply->blobs[i];
+        for (size_t i = 0; i < group->blob_count; i++) {
+                const struct blob_change *c = &group->blobs[i];
 
                 if (c->place.references || c->place.kind != BLOB_IN_FILE)
                         continue;
@@ -220,7 +221,7 @@ static int write_index(struct local *l)
         int r = apply_end_group(l->apply);
 
         if (r == 0)
-                r = recover_account(&l->log, l->apply);
+                r = recover_account(&l->log, l->index, apply_oldest_group(l->apply));
         if (r == 0)
                 r = recover_put_position(l->index, &l->log.position, &synced);
         return r == 0 ? index_write(l->index) : r;

@@ -38,7 +38,7 @@ int recover_put_position(struct index *index, const struct log_position *p,
 
         log_encode_position(p, octets);
         log_encode_position(traces, octets + LOG_POSITION_OCTETS);
-        return index_put(index, span_make(&key, 1), span_make(octets, sizeof octets));
+        return index_put_late(index, span_make(&key, 1), span_make(octets, sizeof octets));
 }
 
 int recover_decode_positions(struct span value, struct log_position *ret_p,
@@ -91,8 +91,8 @@ static int put_segment(struct log *log, struct index *index, uint64_t number)
         }
         pthread_mutex_unlock(&log->mutex);
         if (s)
-                r = index_put(index, keys_of_number(key, KEYS_SEGMENT, number),
-                              span_make(value, sizeof value));
+                r = index_put_late(index, keys_of_number(key, KEYS_SEGMENT, number),
+                                   span_make(value, sizeof value));
         return r;
 }
 
@@ -112,16 +112,16 @@ static void account_blob(struct log *log, const struct blob_change *c)
                 log_account(log, after, 1, (int64_t) c->place.size);
 }
 
-int recover_account(struct log *log, struct apply *apply)
+int recover_account(struct log *log, struct index *index, const struct apply_group *group)
 {
         uint64_t last = 0;
         int r = 0;
 
-        for (size_t i = 0; i < apply->blob_count; i++)
-                account_blob(log, &apply->blobs[i]);
+        for (size_t i = 0; i < group->blob_count; i++)
+                account_blob(log, &group->blobs[i]);
         /* Nearly always all of them are in one or two segments. */
-        for (size_t i = 0; i < apply->blob_count && r == 0; i++) {
-                const struct blob_change *c = &apply->blobs[i];
+        for (size_t i = 0; i < group->blob_count && r == 0; i++) {
+                const struct blob_change *c = &group->blobs[i];
                 const uint64_t touched[] = {
                         c->segment_before,
                         c->place.kind == BLOB_IN_SEGMENT ? c->place.segment : 0,
@@ -131,7 +131,7 @@ int recover_account(struct log *log, struct apply *apply)
                         if (!touched[k] || touched[k] == last)
                                 continue;
                         last = touched[k];
-                        r = put_segment(log, apply->index, last);
+                        r = put_segment(log, index, last);
                 }
         }
         return r;
@@ -299,7 +299,7 @@ static int write_index(struct recovery *v)
         int r = apply_end_group(v->apply);
 
         if (r == 0)
-                r = recover_account(v->log, v->apply);
+                r = recover_account(v->log, v->apply->index, apply_oldest_group(v->apply));
         if (r == 0)
                 r = recover_put_position(v->apply->index, &v->position, &synced);
         return r == 0 ? index_write(v->apply->index) : r;

@@ -32,6 +32,6 @@ int recover_get_position(struct index *index, struct log_position *ret_p);
 /* The durable one of the traces: what is before it, the log need not keep. */
 int recover_get_flushed_position(struct index *index, struct log_position *ret_traces);
 
-/* Counts what the blobs of this group did to their segments, and puts that
- * into the index batch. */
-int recover_account(struct log *log, struct apply *apply);
+/* Counts what the blobs of this group, which is durable, did to their segments, and
+ * puts that into the index batch. */
+int recover_account(struct log *log, struct index *index, const struct apply_group *group);
