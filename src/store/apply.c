@@ -511,17 +511,26 @@ struct apply_group *apply_close_group(struct apply *a)
         return g;
 }
 
-void apply_forget_group(struct apply *a)
+static void clear_group(struct apply_group *g)
 {
-        struct apply_group *g = group_at(a, 0);
-
         overlay_clear(&g->overlay);
         g->blob_count = 0;
-        if (a->closed_count) {
-                a->first = (a->first + 1) % APPLY_GROUPS;
-                a->closed_count--;
-        } else {
-                a->blob_mark = a->undo_count = 0;
-        }
+}
+
+void apply_forget_open(struct apply *a)
+{
+        clear_group(open_group(a));
+        a->blob_mark = a->undo_count = 0;
         buffer_shrink(&a->scratch, 4096);
+}
+
+void apply_forget_group(struct apply *a)
+{
+        if (a->closed_count == 0) {
+                apply_forget_open(a);
+                return;
+        }
+        clear_group(group_at(a, 0));
+        a->first = (a->first + 1) % APPLY_GROUPS;
+        a->closed_count--;
 }

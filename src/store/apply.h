@@ -107,6 +107,9 @@ struct apply_group *apply_close_group(struct apply *a);
 /* The oldest one: the index shows it, or never will. */
 void apply_forget_group(struct apply *a);
 
+/* The open one, of which nothing is kept. */
+void apply_forget_open(struct apply *a);
+
 /* The oldest of those that are not forgotten: the open one, if none is closed. */
 static inline const struct apply_group *apply_oldest_group(const struct apply *a)
 {
