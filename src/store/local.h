@@ -117,7 +117,7 @@ struct local {
         _Atomic int pin;         /* enum local_pin; BACKUP: no file goes */
         _Atomic bool wants_pin;  /* a backup waits for the helper thread */
         _Atomic bool has_copy;  /* there is, or may be, a copy of the index */
-        uint64_t *dead_files;  /* blobs whose files wait for the end of it; a sync thread's in turn */
+        uint64_t *dead_files;  /* blobs whose files wait for the end of it; tell_index()'s */
         size_t dead_file_count;
 
         /* The helper thread's. */
