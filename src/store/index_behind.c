@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -54,7 +55,8 @@ struct behind {
         pthread_mutex_t lock; /* of what follows */
         pthread_cond_t changed;
         bool is_broken, is_pushing, is_closing;
-        struct level waiting, pushing;
+        struct level *waiting, *pushing;
+        struct level levels[3]; /* those two, and one that the push thread empties */
         pthread_mutex_t start_lock;
         pthread_t thread;
 };
@@ -78,18 +80,18 @@ static void nap(void)
 static int add_patiently(struct behind *b, struct span key, struct span value,
                          struct level_entry **ret_e)
 {
-        int r = level_add(&b->waiting, key, value, ret_e);
+        int r = level_add(b->waiting, key, value, ret_e);
 
         for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
                 nap();
-                r = level_add(&b->waiting, key, value, ret_e);
+                r = level_add(b->waiting, key, value, ret_e);
         }
         return r;
 }
 
 static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
 {
-        struct level_entry *old = level_find(&b->waiting, key), *e;
+        struct level_entry *old = level_find(b->waiting, key), *e;
         int r;
 
         if (old && !old->is_removed && old->value_len == value.len) {
@@ -99,7 +101,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
         }
         if (old) {
                 is_new = old->is_new;
-                level_drop(&b->waiting, old);
+                level_drop(b->waiting, old);
         }
         r = add_patiently(b, key, value, &e);
         if (r == 0)
@@ -109,15 +111,15 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
 
 static int wait_remove(struct behind *b, struct span key)
 {
-        struct level_entry *e = level_find(&b->waiting, key);
+        struct level_entry *e = level_find(b->waiting, key);
         int r;
 
         if (e && e->is_new) { /* it never was below, and never will be */
-                level_drop(&b->waiting, e);
+                level_drop(b->waiting, e);
                 return 0;
         }
         if (e)
-                level_drop(&b->waiting, e);
+                level_drop(b->waiting, e);
         r = add_patiently(b, key, span_make(NULL, 0), &e);
         if (r == 0)
                 e->is_removed = true;
@@ -126,63 +128,98 @@ static int wait_remove(struct behind *b, struct span key)
 
 /* ---- pushing ------------------------------------------------------------ */
 
+/* A key by which to sort: most differ within the first octets, which then need not be
+ * fetched from all over memory for each comparison. */
+struct sorted {
+        uint64_t words[2]; /* of the key, as numbers that compare as its octets do */
+        const struct level_entry *entry;
+};
+
+static uint64_t word_of(struct span key, size_t at)
+{
+        char octets[8] = "";
+
+        if (key.len > at)
+                memcpy(octets, key.p + at, key.len - at < 8 ? key.len - at : 8);
+        return key_get_u64(octets);
+}
+
 static int by_key(const void *a, const void *b)
 {
-        return level_compare(level_key(*(const struct level_entry *const *) a),
-                             level_key(*(const struct level_entry *const *) b));
+        const struct sorted *x = a, *y = b;
+
+        for (int i = 0; i < 2; i++)
+                if (x->words[i] != y->words[i])
+                        return x->words[i] < y->words[i] ? -1 : 1;
+        return level_compare(level_key(x->entry), level_key(y->entry));
+}
+
+static struct sorted *sort_all(const struct level *level)
+{
+        struct sorted *list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
+        size_t count = 0;
+
+        for (int i = 0; i < NAPS && !list; i++) {
+                nap();
+                list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
+        }
+        LIST_FOR_EACH(node, &level->order) {
+                const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
+
+                if (!list)
+                        break;
+                list[count++] = (struct sorted) {
+                        {word_of(level_key(e), 0), word_of(level_key(e), 8)}, e};
+        }
+        if (list)
+                qsort(list, count, sizeof *list, by_key);
+        return list;
 }
 
 /* In the order of the keys: the engine's own structure is walked once, not
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        const size_t size = (b->pushing.entries.count + 1) * sizeof(struct level_entry *);
-        const struct level_entry **list = malloc(size);
-        size_t count = 0;
-        int r;
+        struct sorted *list = sort_all(b->pushing);
+        int r = list ? 0 : -ENOMEM;
 
-        for (int i = 0; i < NAPS && !list; i++) {
-                nap();
-                list = malloc(size);
-        }
-        r = list ? 0 : -ENOMEM;
-        LIST_FOR_EACH (node, &b->pushing.order)
-                if (list)
-                        list[count++] = LIST_OBJECT(node, struct level_entry, node);
-        if (list)
-                qsort(list, count, sizeof *list, by_key);
-        for (size_t i = 0; i < count && r == 0; i++) {
-                const struct level_entry *e = list[i];
+        for (size_t i = 0; r == 0 && i < b->pushing->entries.count; i++) {
+                const struct level_entry *e = list[i].entry;
 
                 r = e->is_removed ? index_remove(b->below, level_key(e))
                                   : index_put(b->below, level_key(e), level_value(e));
         }
         free(list);
-        return r;
+        return r == 0 ? index_write(b->below) : r;
 }
 
 /* A failure leaves the engine broken, as index.h says. */
 static void *push_thread(void *arg)
 {
         struct behind *b = arg;
+        struct level *empty = &b->levels[2];
 
         pthread_mutex_lock(&b->lock);
         for (;;) {
+                struct level *pushed;
                 int r;
 
                 while (!b->is_pushing && !b->is_closing)
                         pthread_cond_wait(&b->changed, &b->lock);
                 if (!b->is_pushing)
                         break;
+                pushed = b->pushing;
                 pthread_mutex_unlock(&b->lock);
                 r = put_all_below(b);
-                if (r == 0)
-                        r = index_write(b->below);
                 pthread_mutex_lock(&b->lock);
-                level_clear(&b->pushing);
+                b->pushing = empty;
                 b->is_pushing = false;
                 b->is_broken |= r < 0;
                 pthread_cond_broadcast(&b->changed);
+                pthread_mutex_unlock(&b->lock);
+                level_clear(pushed); /* out of the lock: that takes a while */
+                empty = pushed;
+                pthread_mutex_lock(&b->lock);
         }
         pthread_mutex_unlock(&b->lock);
         return NULL;
@@ -197,10 +234,14 @@ static void wait_for_push(struct behind *b)
 
 static void start_push(struct behind *b)
 {
+        struct level *pushed;
+
         wait_for_push(b);
-        if (b->waiting.entries.count == 0 || b->is_broken)
+        if (b->waiting->entries.count == 0 || b->is_broken)
                 return; /* broken: a half of a group may wait, which must never get below */
-        level_move(&b->waiting, &b->pushing);
+        pushed = b->waiting;
+        b->waiting = b->pushing;
+        b->pushing = pushed;
         b->is_pushing = true;
         pthread_cond_broadcast(&b->changed);
 }
@@ -220,14 +261,14 @@ static int push_all(struct behind *b)
 
 static bool is_full(const struct behind *b, unsigned times)
 {
-        return b->waiting.entries.count > WAITING_MAX * times ||
-               b->waiting.bytes > (size_t) WAITING_BYTES_MAX * times;
+        return b->waiting->entries.count > WAITING_MAX * times ||
+               b->waiting->bytes > (size_t) WAITING_BYTES_MAX * times;
 }
 
 static bool should_push(const struct behind *b)
 {
-        return is_full(b, 1) || (b->waiting.entries.count &&
-                                 clock_monotonic_us() - b->waiting.since_us > WAITING_US_MAX);
+        return is_full(b, 1) || (b->waiting->entries.count &&
+                                 clock_monotonic_us() - b->waiting->since_us > WAITING_US_MAX);
 }
 
 /* ---- writing ------------------------------------------------------------ */
@@ -447,9 +488,9 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
         int r = 1;
 
         pthread_mutex_lock(&b->lock);
-        e = level_find(&b->waiting, key);
+        e = level_find(b->waiting, key);
         if (!e)
-                e = level_find(&b->pushing, key);
+                e = level_find(b->pushing, key);
         if (e && e->is_removed) {
                 r = -ENOENT;
         } else if (e) {
@@ -595,12 +636,12 @@ static int make_heap(struct behind *b, const struct level *level, const struct i
 {
         int r = 0;
 
-        LIST_FOR_EACH (node, &level->order) {
+        LIST_FOR_EACH(node, &level->order) {
                 const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
 
                 if (!is_within(range, level_key(e)) ||
-                    (level == &b->pushing &&
-                     level_find(&b->waiting, level_key(e))))
+                    (level == b->pushing &&
+                         level_find(b->waiting, level_key(e))))
                         continue;
                 r = add_entry(m, e);
                 if (r < 0)
@@ -644,14 +685,14 @@ static int start_merge(struct behind *b, const struct index_range *range, struct
         m->given_max = range->limit;
         m->is_list = is_of_one_head(range);
         if (m->is_list) {
-                r = level_run_init(&b->waiting, range, &waiting);
+                r = level_run_init(b->waiting, range, &waiting);
                 if (r == 0)
-                        r = level_run_init(&b->pushing, range, &pushing);
+                        r = level_run_init(b->pushing, range, &pushing);
                 return r == 0 ? make_list(m, &waiting, &pushing) : r;
         }
-        r = make_heap(b, &b->waiting, range, m);
+        r = make_heap(b, b->waiting, range, m);
         if (r == 0)
-                r = make_heap(b, &b->pushing, range, m);
+                r = make_heap(b, b->pushing, range, m);
         for (size_t i = m->count / 2; i-- > 0;)
                 sift_down(m, i);
         return r;
@@ -710,8 +751,8 @@ static void behind_close(struct index *i)
         pthread_cond_broadcast(&b->changed);
         pthread_mutex_unlock(&b->lock);
         pthread_join(b->thread, NULL);
-        level_clear(&b->waiting);
-        level_clear(&b->pushing);
+        for (size_t k = 0; k < 3; k++)
+                level_done(&b->levels[k]);
         for (size_t k = 0; k <= INDEX_CLOSED_MAX; k++)
                 buffer_done(&b->writes[k].ops);
         index_close(b->below);
@@ -748,8 +789,10 @@ struct index *index_behind_new(struct index *below)
         b->below = below;
         for (size_t k = 0; k <= INDEX_CLOSED_MAX; k++)
                 b->writes[k].ops = BUFFER_INIT(OPS_MAX);
-        level_init(&b->waiting, hash_seed());
-        level_init(&b->pushing, hash_seed());
+        for (size_t k = 0; k < 3; k++)
+                level_init(&b->levels[k], hash_seed());
+        b->waiting = &b->levels[0];
+        b->pushing = &b->levels[1];
         pthread_mutex_init(&b->lock, NULL);
         pthread_mutex_init(&b->start_lock, NULL);
         pthread_cond_init(&b->changed, NULL);
