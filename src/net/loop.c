@@ -24,6 +24,7 @@ enum { READY_MAX = 64 };
 struct loop {
         uv_loop_t uv;
         uv_check_t anchor; /* active: without a handle libuv would never let us sleep */
+        uint64_t fake_ms;  /* the time stands still here; 0: it goes on */
         struct loop_timers timers;
         struct list_node deferred;
         bool is_running, is_stopped;
@@ -122,13 +123,13 @@ static void run_deferred(struct loop *l)
 /* How long there is nothing to do but for descriptors; -1: for ever. */
 static int sleep_ms(const struct loop *l, int at_most_ms)
 {
-        const uint64_t at_ms = loop_timers_next_ms(&l->timers), now_ms = uv_now(&l->uv);
+        const uint64_t at_ms = loop_timers_next_ms(&l->timers), now_ms = loop_now_ms(l);
         const int uv_ms = uv_backend_timeout(&l->uv);
         uint64_t ms = at_most_ms < 0 ? UINT64_MAX : (uint64_t) at_most_ms;
 
         if (!list_is_empty(&l->deferred) || at_ms <= now_ms)
                 return 0;
-        if (at_ms != UINT64_MAX && at_ms - now_ms < ms)
+        if (at_ms != UINT64_MAX && !l->fake_ms && at_ms - now_ms < ms)
                 ms = at_ms - now_ms;
         if (uv_ms >= 0 && (uint64_t) uv_ms < ms)
                 ms = (uint64_t) uv_ms;
@@ -148,7 +149,7 @@ static void turn(struct loop *l, int at_most_ms)
         is_uv_due = serve_ready(l);
         if (is_uv_due || uv_backend_timeout(&l->uv) == 0)
                 uv_run(&l->uv, UV_RUN_NOWAIT);
-        loop_timers_fire(&l->timers, uv_now(&l->uv));
+        loop_timers_fire(&l->timers, loop_now_ms(l));
         run_deferred(l);
 }
 
@@ -176,6 +177,8 @@ void loop_run_once(struct loop *l, int timeout_ms)
 
 uint64_t loop_now_ms(const struct loop *l)
 {
+        if (l->fake_ms)
+                return l->fake_ms;
         /* Outside of a run nobody else moves libuv's clock. */
         if (!l->is_running)
                 uv_update_time((uv_loop_t *) &l->uv);
@@ -290,6 +293,11 @@ static bool serve_ready(struct loop *l)
 }
 
 /* Timers. */
+
+void loop_fake(struct loop *l, uint64_t now_ms)
+{
+        l->fake_ms = now_ms;
+}
 
 int timer_new(struct loop *l, void (*fire)(void *arg), void *arg, struct timer **ret_t)
 {

@@ -107,7 +107,7 @@ void level_drop(struct level *level, struct level_entry *e)
 }
 
 int level_add(struct level *level, struct span key, struct span value,
-                     struct level_entry **ret_e)
+              struct level_entry **ret_e)
 {
         struct level_entry *e = malloc(sizeof *e + key.len + value.len);
 
@@ -270,7 +270,7 @@ static int sort_head(struct level *level, struct level_head *head)
 }
 
 int level_run_init(struct level *level, const struct index_range *range,
-                    struct level_run *ret_run)
+                   struct level_run *ret_run)
 {
         struct level_head *head = find_head(level, range->from, head_hash(level, range->from));
         int r = head ? sort_head(level, head) : 0;

@@ -96,7 +96,7 @@ int access_digests_make(struct access_digests *d, uint64_t blob_id, struct span 
 {
         struct arena arena = ARENA_INIT(MAKING_MAX);
         const size_t at = out->len;
-        int r = digest_build(message, &arena, out);
+        int r = digest_make(message, &arena, out);
 
         arena_done(&arena);
         if (r == 0)

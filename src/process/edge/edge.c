@@ -107,6 +107,8 @@ static int start(struct process *p)
         if (r == 0)
                 r = edge_keeper_init(&e->keeper, e);
         if (r == 0)
+                r = edge_admission_init(&e->admission, e);
+        if (r == 0)
                 r = timer_new(p->loop, listeners_rested, e, &e->listeners_timer);
         if (r == 0)
                 r = timer_new(p->loop, cool, e, &e->cooling);
@@ -128,6 +130,7 @@ void edge_free(struct edge *e)
         edge_dns_done(&e->dns);
         edge_reading_done(&e->readings);
         edge_keeper_done(&e->keeper);
+        edge_admission_done(&e->admission);
         edge_login_done(&e->directory);
         edge_transaction_free_spares(e);
         timer_free(e->listeners_timer);

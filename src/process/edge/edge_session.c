@@ -63,7 +63,7 @@ void edge_session_hold(struct edge_session *s, enum edge_hold hold)
 {
         /* An answer mostly comes at once, and a pause costs system calls: until
          * then what the client says stays with the stream, up to its limit. */
-        if (hold != EDGE_HOLD_ANSWER)
+        if (!(hold & (EDGE_HOLD_ANSWER | EDGE_HOLD_PLACE)))
                 stream_pause(s->stream);
         s->holds |= hold;
         if (hold == EDGE_HOLD_CREDIT)
@@ -111,10 +111,10 @@ static void flush(struct edge_session *s)
                 edge_session_free(s);
 }
 
-void edge_session_answered(struct edge_session *s)
+void edge_session_answered(struct edge_session *s, enum edge_hold hold)
 {
         if (write_output(s))
-                edge_session_release(s, EDGE_HOLD_ANSWER);
+                edge_session_release(s, hold);
         else
                 edge_session_free(s);
 }

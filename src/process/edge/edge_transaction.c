@@ -72,6 +72,7 @@ static void give_back(struct edge_transaction *t)
 {
         struct edge *e = t->edge;
 
+        edge_admission_leave(&e->admission, &t->place);
         if (t->session) {
                 edge_checks_end_transaction(t->session);
                 t->session->transaction = NULL;
@@ -389,12 +390,27 @@ static void begin_body(struct edge_transaction *t)
         if (r == 0 && needs_lines(t))
                 r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);
         if (r < 0) {
+                edge_admission_leave(&t->edge->admission, &t->place);
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         t->state = EDGE_BODY;
         edge_session_expect_data(s, true);
         edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
+}
+
+static void await_place(struct edge_transaction *t)
+{
+        if (edge_admission_enter(&t->edge->admission, &t->place))
+                begin_body(t);
+        else
+                edge_session_hold(t->session, EDGE_HOLD_PLACE);
+}
+
+void edge_transaction_admitted(struct edge_transaction *t)
+{
+        begin_body(t);
+        edge_session_answered(t->session, EDGE_HOLD_PLACE);
 }
 
 void edge_transaction_data(struct edge_session *s)
@@ -408,7 +424,7 @@ void edge_transaction_data(struct edge_session *s)
         if (!s->is_trial && edge_login_ask_quota(s, t->rcpt_count))
                 edge_session_hold(s, EDGE_HOLD_ANSWER);
         else
-                begin_body(t);
+                await_place(t);
 }
 
 void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text)
@@ -419,7 +435,7 @@ void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
         } else if (is_granted) {
-                begin_body(t);
+                await_place(t);
         } else {
                 v.text = text;
                 edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &v);
@@ -743,7 +759,7 @@ void edge_transaction_committed(struct edge_transaction *t, unsigned status,
                 give_back(t);
         }
         if (s)
-                edge_session_answered(s);
+                edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 void edge_transaction_order_failed(struct edge_transaction *t)
@@ -761,5 +777,5 @@ void edge_transaction_order_failed(struct edge_transaction *t)
                 return;
         }
         refuse(t, &v);
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }

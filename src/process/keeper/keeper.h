@@ -83,7 +83,7 @@ struct keeper {
         uint64_t fresh_cursor;     /* message ids up to here were taken up */
         bool is_scanning;
         struct table left;         /* keeper_reading.c: what left the active queue meanwhile */
-        uint64_t last_reading;
+        uint64_t last_reading, last_unknown_reading; /* up to the second, anything may have left */
         unsigned readings;         /* under way */
         bool is_retrying;          /* a walk of keeper_retry.c is under way */
         struct table jobs;         /* by number */

@@ -354,8 +354,7 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
                 queue_remove(&k->queue, e);
                 keeper_body_unref(body);
                 queue_entry_free(e);
-                k->is_fresh_left = true;
-                k->fresh_cursor = 0;
+                keeper_queue_scan_again(k);
                 return;
         }
         if (span_equal(e->next_hop, SPAN_LITERAL("local:"))) {

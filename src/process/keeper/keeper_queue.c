@@ -28,7 +28,7 @@
  * 2. Entries due up to due_cursor_us, and fresh ones up to fresh_cursor, are
  *    active, or changing, or gone: the scans go on behind the cursors. */
 
-enum { SCAN_PAGE = 200, READ_AGAIN_US = 100000 };
+enum { SCAN_PAGE = 200, READ_AGAIN_US = 100000, SCAN_AGAIN_US = 1000 * 1000 };
 
 /* ---- bodies ------------------------------------------------------------ */
 
@@ -103,6 +103,14 @@ void keeper_queue_put(struct store_batch *batch, const struct queue_entry *befor
 }
 
 /* ---- the active queue -------------------------------------------------- */
+
+void keeper_queue_scan_again(struct keeper *k)
+{
+        k->is_fresh_left = true;
+        k->fresh_cursor = 0;
+        k->due_cursor_us = 0;
+        keeper_queue_expect(k, clock_now_us() + SCAN_AGAIN_US);
+}
 
 /* For the next scan to find. Ids are not committed in their order: the cursor
  * may have passed this one. */
@@ -409,8 +417,7 @@ static void change_is_durable(void *arg, int result)
 {
         struct change *c = arg;
 
-        keeper_reading_left(c->keeper, &(struct queue_entry) {.message_id = c->what.message_id,
-                                                              .group = c->what.group});
+        keeper_reading_left(c->keeper, c->what.message_id, c->what.group);
         if (result == 0) {
                 keeper_queue_expect(c->keeper, c->due_us);
                 keeper_queue_pump(c->keeper);

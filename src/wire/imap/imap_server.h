@@ -207,7 +207,7 @@ struct imap_answer {
         const char *code; /* "TRYCREATE", "OVERQUOTA", "AUTHENTICATIONFAILED"; NULL: none */
         const char *text; /* NULL: a default */
         struct span octets;
-        bool is_digest;         /* BODY: `octets` is what digest_build() made */
+        bool is_digest;         /* BODY: `octets` is what digest.h makes */
         struct imap_view *view; /* SELECT; the engine takes a reference of its own */
         bool is_read_only;      /* SELECT: also where the client did not ask for it */
         const struct imap_mailbox *mailboxes;

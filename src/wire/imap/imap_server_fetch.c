@@ -58,7 +58,7 @@ static bool open_digest(struct imap_server *s, struct fetching *f)
                 return true;
         if (f->is_digest) {
                 f->has_digest = digest_open(f->octets, &f->digest) == 0;
-        } else if (digest_build(f->octets, &s->message, &s->scratch) == 0) {
+        } else if (digest_make(f->octets, &s->message, &s->scratch) == 0) {
                 /* The scratch may move when it grows: the digest gets its own place. */
                 const struct span built =
                         arena_copy(&s->message, span_skip(buffer_span(&s->scratch), at));
@@ -74,11 +74,12 @@ static void put_digest(struct imap_server *s, struct fetching *f, enum imap_fetc
                 imap_server_put(s, "NIL");
                 f->is_missing = true;
         } else if (kind == IMAP_FETCH_ENVELOPE) {
-                imap_server_put_span(s, f->digest.envelope);
-        } else if (kind == IMAP_FETCH_STRUCTURE) {
-                imap_server_put_span(s, f->digest.body);
-        } else if (kind == IMAP_FETCH_BODYSTRUCTURE) {
-                imap_server_put_span(s, f->digest.bodystructure);
+                if (digest_put_envelope(&f->digest, &s->output) < 0)
+                        s->is_broken = true;
+        } else if (kind != IMAP_FETCH_PREVIEW) {
+                if (digest_put_structure(&f->digest, kind == IMAP_FETCH_BODYSTRUCTURE,
+                                         &s->output) < 0)
+                        s->is_broken = true;
         } else if (f->digest.preview.p) {
                 imap_server_put_string(s, f->digest.preview);
         } else {
