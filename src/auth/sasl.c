@@ -227,6 +227,7 @@ struct sasl_engine *sasl_engine_new(sasl_find_fn *find, void *arg)
         e->arg = arg;
         randombytes_buf(e->secret, sizeof e->secret);
         apop_warm();
+        scram_warm();
         gsasl_callback_set(e->gsasl, callback);
         return e;
 }

@@ -124,26 +124,24 @@ static void say_offers(struct smtp_server *s)
 {
         static const struct {
                 unsigned offer;
-                struct span line;
+                struct span lines;
         } rows[] = {
-                { 0, SPAN("PIPELINING") },
-                { 0, SPAN("8BITMIME") },
-                { 0, SPAN("ENHANCEDSTATUSCODES") },
-                { SMTP_OFFER_STARTTLS, SPAN("STARTTLS") },
-                { SMTP_OFFER_DSN, SPAN("DSN") },
-                { SMTP_OFFER_SMTPUTF8, SPAN("SMTPUTF8") },
-                { SMTP_OFFER_CHUNKING, SPAN("CHUNKING") },
-                { SMTP_OFFER_BINARYMIME, SPAN("BINARYMIME") },
-                { SMTP_OFFER_MT_PRIORITY, SPAN("MT-PRIORITY MIXER") },
-                { SMTP_OFFER_REQUIRETLS, SPAN("REQUIRETLS") },
-                { SMTP_OFFER_ETRN, SPAN("ETRN") },
-                { SMTP_OFFER_XCLIENT, SPAN("XCLIENT NAME ADDR PORT PROTO HELO") },
+                { 0, SPAN("250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n") },
+                { SMTP_OFFER_STARTTLS, SPAN("250-STARTTLS\r\n") },
+                { SMTP_OFFER_DSN, SPAN("250-DSN\r\n") },
+                { SMTP_OFFER_SMTPUTF8, SPAN("250-SMTPUTF8\r\n") },
+                { SMTP_OFFER_CHUNKING, SPAN("250-CHUNKING\r\n") },
+                { SMTP_OFFER_BINARYMIME, SPAN("250-BINARYMIME\r\n") },
+                { SMTP_OFFER_MT_PRIORITY, SPAN("250-MT-PRIORITY MIXER\r\n") },
+                { SMTP_OFFER_REQUIRETLS, SPAN("250-REQUIRETLS\r\n") },
+                { SMTP_OFFER_ETRN, SPAN("250-ETRN\r\n") },
+                { SMTP_OFFER_XCLIENT, SPAN("250-XCLIENT NAME ADDR PORT PROTO HELO\r\n") },
         };
         struct line line;
 
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
                 if (smtp_server_has_offer(s, rows[i].offer))
-                        smtp_server_say_line(s, 250, false, rows[i].line);
+                        smtp_server_say_ready(s, rows[i].lines);
         if (smtp_server_has_offer(s, SMTP_OFFER_AUTH) && s->options.auth_mechanisms.len) {
                 line.len = 0;
                 put(&line, SPAN_LITERAL("AUTH "));

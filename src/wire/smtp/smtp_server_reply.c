@@ -53,6 +53,12 @@ void smtp_server_say_line(struct smtp_server *s, unsigned code, bool is_last, st
         append_line(s, code, (struct span) {NULL, 0}, is_last, text);
 }
 
+void smtp_server_say_ready(struct smtp_server *s, struct span lines)
+{
+        if (buffer_append_span(&s->output, lines) < 0)
+                s->is_broken = true;
+}
+
 /* RFC 3463: class "." subject "." detail, of the class the code has. */
 static bool is_enhanced(struct span e, unsigned code)
 {
