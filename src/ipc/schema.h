@@ -627,8 +627,8 @@ enum folder_verb {
         F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
 
 /* Messages whose bodies came before, as an edge's do (body, lend), those in memory perhaps
- * with a digest behind `size` octets; the answer is change_done. All or none: EOVERFLOW where the account's mailboxes would hold
- * more than `quota` octets (0: no limit). */
+ * with a digest behind `size` octets; the answer is change_done. All or none: EOVERFLOW
+ * where the account's mailboxes would hold more than `quota` octets (0: no limit). */
 #define IPC_FIELDS_append_order(F)                                                                 \
         F(U64, order, 0, _)                                                                        \
         F(OCTETS, account, 320, _)                                                                 \
