@@ -167,13 +167,13 @@ QUESTIONS = [
 
 
 def test_messages_without_digests_are_told_the_same(server, tmp_path):
-    """Imported ones have none: the same octets, appended, have."""
+    """Long ones that are appended have none: the same octets, imported, have."""
     started = int(time.time()) - 1000
     for folder in ("new", "cur", "tmp"):
         (tmp_path / folder).mkdir()
     for number, message in enumerate(corpus()):
         path = tmp_path / "new" / f"{number:04}.x"
-        path.write_bytes(message)
+        path.write_bytes(message + b"\r\n" + (b"x" * 70 + b"\r\n") * 1900)
         os.utime(path, (started + number,) * 2)  # they arrive one behind the other
     server.run("mailbox", "import", TARO, "imported", "--maildir", str(tmp_path))
     reader = Reader(server)
@@ -183,8 +183,8 @@ def test_messages_without_digests_are_told_the_same(server, tmp_path):
     messages = [row[1] for row in ok(client.fetch("1:*", "(BODY.PEEK[])"))
                 if isinstance(row, tuple)]
     ok(client.create("again"))
-    for at in range(0, len(messages), 20):
-        reader.append("again", messages[at:at + 20])
+    for message in messages:
+        reader.append("again", [message])
     answers = {}
     for mailbox in ("imported", "again"):
         client.logout()
@@ -198,9 +198,10 @@ def test_messages_without_digests_are_told_the_same(server, tmp_path):
             got = client.untagged_responses.pop(question[0], [None])
             answers.setdefault(question, []).append([row for row in got if row is not None])
         was_read = counted(server, "digests_read")
-        assert was_read >= len(messages) - 2 if mailbox == "again" else was_read == 0
-    for question, (without, with_digests) in answers.items():
-        assert without == with_digests, question
+        # Where the padding came into a header, that is too long for one.
+        assert was_read > len(messages) * 3 // 4 if mailbox == "imported" else was_read == 0
+    for question, (with_digests, without) in answers.items():
+        assert with_digests == without, question
     found = {question: got[0] for question, got in answers.items()}
     assert found["SEARCH", "CHARSET", "UTF-8", "SUBJECT", "over"] == [b"8"]
     assert found["SEARCH", "CHARSET", "UTF-8", "CC", "z@y"] == [b"2"]
