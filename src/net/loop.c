@@ -79,9 +79,10 @@ static void on_check(uv_check_t *h)
         run_deferred(h->data);
 }
 
+/* It may fire before libuv looks at descriptors, which then must not sleep. */
 static void on_round(uv_timer_t *h)
 {
-        (void) h;
+        uv_stop(h->loop);
 }
 
 static void on_set(uv_poll_t *h, int status, int events);
