@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "message/digest.h"
 #include "process/control_access.h"
 #include "process/edge/edge_dnsbl.h"
 #include "process/edge/edge_front.h"
@@ -86,6 +87,7 @@ static int start(struct process *p)
         e->ids.number = (uint8_t) (p->number % ID_MAKERS);
         e->scratch = ARENA_INIT(SCRATCH_MAX);
         e->text = BUFFER_INIT(TEXT_MAX);
+        e->digest = BUFFER_INIT(DIGEST_STORED_MAX);
         list_init(&e->listeners);
         list_init(&e->fronts);
         list_init(&e->sessions);
@@ -101,6 +103,8 @@ static int start(struct process *p)
         r = open_meters(e);
         if (r == 0)
                 r = edge_keeper_init(&e->keeper, e);
+        if (r == 0)
+                r = edge_admission_init(&e->admission, e);
         if (r == 0)
                 r = timer_new(p->loop, listeners_rested, e, &e->listeners_timer);
         if (r == 0)
@@ -123,6 +127,7 @@ void edge_free(struct edge *e)
         edge_dns_done(&e->dns);
         edge_reading_done(&e->readings);
         edge_keeper_done(&e->keeper);
+        edge_admission_done(&e->admission);
         edge_login_done(&e->directory);
         edge_transaction_free_spares(e);
         timer_free(e->listeners_timer);
@@ -130,6 +135,7 @@ void edge_free(struct edge *e)
         timer_free(e->drain);
         arena_done(&e->scratch);
         buffer_done(&e->text);
+        buffer_done(&e->digest);
         free(e->meters_area);
         free(e);
 }
@@ -225,6 +231,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"recipients_refused", e->counters.recipients_refused},
                 {"refusals_unrecorded", e->counters.refusals_unrecorded},
                 {"octets", e->counters.octets},
+                {"digests_made", e->counters.digests},
                 {"bodies_held", e->bodies_held},
         };
 

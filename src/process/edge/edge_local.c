@@ -64,12 +64,11 @@ static bool is_own(const struct edge_session *s, struct span mail_from, struct s
 {
         const struct config *c = s->edge->process->config;
         const size_t at = span_find_last(mail_from, '@');
-        struct span local = at == SIZE_MAX ? mail_from : span_first(mail_from, at);
+        struct span local = span_first(mail_from, at);
         const struct span domain = at == SIZE_MAX ? (struct span) {0}
                                                   : span_skip(mail_from, at + 1);
 
-        local = span_first(local, span_find(local, '+') == SIZE_MAX ? local.len
-                                                                    : span_find(local, '+'));
+        local = span_first(local, span_find(local, '+'));
         if (!span_equal_nocase(local, name))
                 return false;
         if (domain.len == 0 || span_equal_nocase(domain, c->hostname))

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_ask.h"
@@ -62,7 +63,7 @@ void edge_session_hold(struct edge_session *s, enum edge_hold hold)
 {
         /* An answer mostly comes at once, and a pause costs system calls: until
          * then what the client says stays with the stream, up to its limit. */
-        if (hold != EDGE_HOLD_ANSWER)
+        if (!(hold & (EDGE_HOLD_ANSWER | EDGE_HOLD_PLACE)))
                 stream_pause(s->stream);
         s->holds |= hold;
         if (hold == EDGE_HOLD_CREDIT)
@@ -110,10 +111,10 @@ static void flush(struct edge_session *s)
                 edge_session_free(s);
 }
 
-void edge_session_answered(struct edge_session *s)
+void edge_session_answered(struct edge_session *s, enum edge_hold hold)
 {
         if (write_output(s))
-                edge_session_release(s, EDGE_HOLD_ANSWER);
+                edge_session_release(s, hold);
         else
                 edge_session_free(s);
 }
@@ -479,7 +480,7 @@ void edge_session_new(struct edge_listener *l, int fd, const struct edge_client 
 {
         struct edge *e = l->edge;
         const struct span hostname = span_first(e->process->config->hostname, HOSTNAME_MAX);
-        struct edge_session *s = calloc(1, sizeof *s + hostname.len + 1);
+        struct edge_session *s = memory_zeroed(sizeof *s + hostname.len + 1);
         int r = -ENOMEM;
 
         if (!s) {

@@ -23,6 +23,7 @@ enum edge_hold {
         EDGE_HOLD_FILE = 2,   /* a file is being borrowed */
         EDGE_HOLD_CREDIT = 4, /* the keeper has enough to do */
         EDGE_HOLD_OUTPUT = 8, /* the client does not read */
+        EDGE_HOLD_PLACE = 16, /* its message waits to come in: edge_admission.h */
 };
 
 /* Who is at the other end. */
@@ -90,7 +91,7 @@ void edge_session_release(struct edge_session *s, enum edge_hold hold);
 
 /* The answer that was held for was given: sends it and goes on. May end the
  * session. */
-void edge_session_answered(struct edge_session *s);
+void edge_session_answered(struct edge_session *s, enum edge_hold hold);
 
 /* Takes the memory of the last message from sessions that have become silent. */
 void edge_session_cool(struct edge *e);

@@ -72,6 +72,7 @@ static void give_back(struct edge_transaction *t)
 {
         struct edge *e = t->edge;
 
+        edge_admission_leave(&e->admission, &t->place);
         if (t->session) {
                 edge_checks_end_transaction(t->session);
                 t->session->transaction = NULL;
@@ -353,17 +354,22 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
-/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
- * One text serves all recipients, so that it is made so for all of them. */
-static bool needs_lines(const struct edge_transaction *t)
+static bool has_local_recipient(const struct edge_transaction *t)
 {
         struct reader items = ipc_items_read(t->recipients);
         struct ipc_recipient got;
 
-        while (t->flags & ENVELOPE_BINARY && ipc_next_recipient(&items, &got))
+        while (ipc_next_recipient(&items, &got))
                 if (got.kind == ROUTE_LOCAL)
                         return true;
         return false;
+}
+
+/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
+ * One text serves all recipients, so that it is made so for all of them. */
+static bool needs_lines(const struct edge_transaction *t)
+{
+        return t->flags & ENVELOPE_BINARY && has_local_recipient(t);
 }
 
 /* Whoever submits a message here has it completed (RFC 6409 section 8). */
@@ -387,12 +393,27 @@ static void begin_body(struct edge_transaction *t)
         if (r == 0 && needs_lines(t))
                 r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);
         if (r < 0) {
+                edge_admission_leave(&t->edge->admission, &t->place);
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         t->state = EDGE_BODY;
         edge_session_expect_data(s, true);
         edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
+}
+
+static void await_place(struct edge_transaction *t)
+{
+        if (edge_admission_enter(&t->edge->admission, &t->place))
+                begin_body(t);
+        else
+                edge_session_hold(t->session, EDGE_HOLD_PLACE);
+}
+
+void edge_transaction_admitted(struct edge_transaction *t)
+{
+        begin_body(t);
+        edge_session_answered(t->session, EDGE_HOLD_PLACE);
 }
 
 void edge_transaction_data(struct edge_session *s)
@@ -406,7 +427,7 @@ void edge_transaction_data(struct edge_session *s)
         if (!s->is_trial && edge_login_ask_quota(s, t->rcpt_count))
                 edge_session_hold(s, EDGE_HOLD_ANSWER);
         else
-                begin_body(t);
+                await_place(t);
 }
 
 void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer)
@@ -419,7 +440,7 @@ void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answe
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
         } else if (!answer || answer->is_granted) {
-                begin_body(t);
+                await_place(t);
         } else {
                 v.text = answer->text;
                 v.origin = span_from_string(config_origin(t->edge->process->config, option));
@@ -542,6 +563,8 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
                 discard(t);
                 return;
         }
+        if (!verdict_is_refusal(&v) && has_local_recipient(t))
+                edge_body_digest(&t->body, t->edge, t->message_id);
         if (!verdict_is_refusal(&v) &&
             edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)
                 v = make_verdict(451, "4.3.0", "Storage is not available, try again later",
@@ -557,6 +580,7 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
 void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit *ret)
 {
         const bool is_lent = t->body.is_lent;
+        const struct span held = is_lent ? (struct span) {0} : buffer_span(&t->body.held);
 
         *ret = (struct ipc_commit) {
                 .message_id = t->message_id,
@@ -573,7 +597,8 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .body_len = t->body.len,
                 .recipients = t->recipients,
                 .record = buffer_span(&t->record),
-                .octets = is_lent ? (struct span) {0} : buffer_span(&t->body.held),
+                .digest = span_skip(held, (size_t) t->body.len),
+                .octets = span_first(held, (size_t) t->body.len),
         };
 }
 
@@ -729,7 +754,7 @@ void edge_transaction_committed(struct edge_transaction *t, unsigned status,
                 give_back(t);
         }
         if (s)
-                edge_session_answered(s);
+                edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 void edge_transaction_order_failed(struct edge_transaction *t)
@@ -747,5 +772,5 @@ void edge_transaction_order_failed(struct edge_transaction *t)
                 return;
         }
         refuse(t, &v);
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
