@@ -503,6 +503,7 @@ enum auth_status {
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
         F(BOOL, is_news, 0, _) /* the first refusal of this hour or day: postmaster is told */     \
+        F(BOOL, is_of_day, 0, _) /* recipients_per_day refuses it, not recipients_per_hour */      \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
