@@ -78,6 +78,7 @@ struct keeper {
         struct deferred pump;      /* starts what may start, once a round */
         struct timer *due_timer, *unblock_timer;
         uint64_t due_cursor_us;    /* entries due up to here were taken up */
+        uint64_t due_lowest_us, fresh_lowest; /* the cursor, lowered during a scan */
         uint64_t due_next_us;      /* the earliest due time known behind it */
         bool is_fresh_left;        /* fresh entries may lie in the store only */
         uint64_t fresh_cursor;     /* message ids up to here were taken up */

@@ -125,6 +125,7 @@ enum imap_event_kind {
 /* How much of a message is needed. */
 enum imap_need {
         IMAP_NEED_DIGEST, /* digest.h; the whole message if there is no digest */
+        IMAP_NEED_PREVIEW, /* the same, and the digest has the preview */
         IMAP_NEED_HEADER, /* the header of the message with its empty line, or more */
         IMAP_NEED_BODY,   /* all of it */
 };

@@ -227,7 +227,7 @@ static void answered_body(struct imap_server *s, const struct imap_answer *a)
 
         f->octets = a->octets;
         f->is_digest = a->is_digest;
-        if (a->result != IMAP_OK || (a->is_digest && f->need != IMAP_NEED_DIGEST)) {
+        if (a->result != IMAP_OK || (a->is_digest && f->need > IMAP_NEED_PREVIEW)) {
                 f->is_missing = true;
                 f->is_open = false;
         }
@@ -339,7 +339,7 @@ static int need_of(const struct imap_fetch_item *item)
         if (item->kind < IMAP_FETCH_ENVELOPE)
                 return -1;
         if (item->kind <= IMAP_FETCH_PREVIEW)
-                return IMAP_NEED_DIGEST;
+                return item->kind == IMAP_FETCH_PREVIEW ? IMAP_NEED_PREVIEW : IMAP_NEED_DIGEST;
         if (item->kind == IMAP_FETCH_SECTION && item->number_count == 0
             && item->section >= IMAP_SECTION_HEADER && item->section <= IMAP_SECTION_FIELDS_NOT)
                 return IMAP_NEED_HEADER;
@@ -377,11 +377,12 @@ static void prepare(struct imap_server *s, struct fetching *f)
                 const struct imap_fetch_item *item = &f->fetch.items[i];
                 const int need = need_of(item);
 
-                /* Digest and header together are found in the text alone. */
-                if (f->need >= 0 && need >= 0 && need != f->need)
+                if (f->need < 0 || need < 0)
+                        f->need = need < 0 ? f->need : need;
+                else if (f->need <= IMAP_NEED_PREVIEW && need <= IMAP_NEED_PREVIEW)
+                        f->need = need > f->need ? need : f->need;
+                else if (need != f->need) /* both are found in the text alone */
                         f->need = IMAP_NEED_BODY;
-                else if (need >= 0)
-                        f->need = need;
                 f->sets_seen = f->sets_seen || (item->sets_seen && !s->is_read_only);
         }
 }
