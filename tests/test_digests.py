@@ -14,7 +14,9 @@ import time
 
 import pytest
 
+import ports
 from hayauma import PASSWORD, Hayauma
+from smtp_peer import SmtpPeer
 from test_mime_trees import Maker, Reader
 
 HANAKO, TARO = "hanako@example.jp", "taro@example.jp"
@@ -236,3 +238,19 @@ def test_nobody_but_access_sees_the_octets_behind_a_message(server, tmp_path):
     assert fetched(client, "INBOX") == shown
     assert counted(server, "digests_read") == 1
     client.logout()
+
+
+def test_a_relay_sends_the_message_alone():
+    """For a mailbox here and for elsewhere: what waited is read from the store, after a restart."""
+    port = ports.free_port()
+    options = f'smart_host = "[127.0.0.11]:{port}"\nqueue {{ retry_min = 1s retry_max = 2s }}\n'
+    message = HEADERS[0] + b"\r\nfor both\r\n"
+    with Hayauma(users=[HANAKO], options=options) as server:
+        server.send(HANAKO, [HANAKO, "b@remote.example"], message)
+        assert counted(server, "digests_made") == 1 and b"HyD" not in server.message(HANAKO)
+        server.stop()
+        server.start()
+        with SmtpPeer("127.0.0.11", port) as peer:
+            ports.wait_until(lambda: peer.messages, "the message is relayed", 20)
+            assert peer.messages[0].octets.endswith(b"for both\r\n")
+            assert b"HyD" not in peer.messages[0].octets
