@@ -24,11 +24,6 @@ enum {
         TEXT_MAX = 16 * 1024,
 };
 
-unsigned edge_connections_max(const struct edge *e)
-{
-        return e->process->config->limits.connections;
-}
-
 /* Where the shared meters are mapped: before confinement, so before there is a
  * role to keep it in. */
 static void *shared_meters;
@@ -189,7 +184,6 @@ static void reloaded(struct process *p)
         struct edge *e = p->role;
 
         edge_listener_drop_old(e);
-        edge_listener_balance(e);
 }
 
 static void stop(struct process *p, uint64_t drain_ms)
@@ -210,9 +204,7 @@ static void stop(struct process *p, uint64_t drain_ms)
 
 void edge_session_ended(struct edge *e)
 {
-        if (!e->is_stopping)
-                edge_listener_balance(e);
-        else if (e->session_count == 0)
+        if (e->is_stopping && e->session_count == 0)
                 process_end(e->process);
 }
 
