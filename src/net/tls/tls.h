@@ -68,7 +68,8 @@ struct tls_context *tls_context_unref(struct tls_context *c);
 int tls_warm_up(void);
 
 /* Channel binding "tls-exporter" (RFC 9266 section 3): false where the session
- * is not of TLS 1.3, which alone makes it sure without conditions. */
+ * is not of TLS 1.3, which alone makes it sure without conditions, and whose
+ * default binding it is: that of TLS 1.2 is tls-unique (RFC 5802 section 6.1). */
 bool tls_session_exporter(struct tls_session *t, unsigned char *out, size_t len);
 
 /* Channel binding "tls-server-end-point" (RFC 5929 section 4.1) of a server's
