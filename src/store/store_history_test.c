@@ -65,7 +65,7 @@ static void make_eager(struct store *s, bool is_hasty)
         struct local *l = (struct local *) s;
 
         pthread_mutex_lock(&l->mutex);
-        atomic_store(&l->pace_us, 0);
+        atomic_store(&l->slow_us, 0);
         atomic_store(&l->is_hasty, is_hasty);
         atomic_store(&l->reclaim.is_eager, true);
         pthread_cond_signal(&l->has_chores);
