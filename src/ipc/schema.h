@@ -422,7 +422,8 @@ enum commit_status {
         F(U32, flags, 0, _)                                                                        \
         F(U64, arrived_us, 0, _)                                                                   \
         F(OCTETS, keywords, 2200, _) /* each with a NUL behind it */                               \
-        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)
+        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)                                               \
+        F(OCTETS, digest, IPC_DIGEST_MAX, _) /* of id 0; empty: none */
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
 /* Raw octets: a part of a message, or one whole decision record (`why`). Empty:
@@ -502,6 +503,7 @@ enum auth_status {
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
         F(BOOL, is_news, 0, _) /* the first refusal of this hour or day: postmaster is told */     \
+        F(BOOL, is_of_day, 0, _) /* recipients_per_day refuses it, not recipients_per_hour */      \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the

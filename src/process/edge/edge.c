@@ -24,11 +24,6 @@ enum {
         TEXT_MAX = 16 * 1024,
 };
 
-unsigned edge_connections_max(const struct edge *e)
-{
-        return e->process->config->limits.connections;
-}
-
 /* Where the shared meters are mapped: before confinement, so before there is a
  * role to keep it in. */
 static void *shared_meters;
@@ -189,7 +184,6 @@ static void reloaded(struct process *p)
         struct edge *e = p->role;
 
         edge_listener_drop_old(e);
-        edge_listener_balance(e);
 }
 
 static void stop(struct process *p, uint64_t drain_ms)
@@ -210,9 +204,7 @@ static void stop(struct process *p, uint64_t drain_ms)
 
 void edge_session_ended(struct edge *e)
 {
-        if (!e->is_stopping)
-                edge_listener_balance(e);
-        else if (e->session_count == 0)
+        if (e->is_stopping && e->session_count == 0)
                 process_end(e->process);
 }
 
@@ -262,8 +254,23 @@ static void limited(struct process *p, struct buffer *items, struct ipc_items *r
         edge_limited_status(&e->limited, items, ret);
 }
 
+static int table(struct process *p, const struct ipc_table *m, int fd)
+{
+        int r;
+
+        (void) p;
+        if (m->table != SNAPSHOT_LOCAL_NAMES)
+                return -EPROTO;
+        r = edge_local_read(fd);
+        if (r < 0) /* those known before stay known */
+                log_event(LOG_WARNING, "local_names_not_read", LOG_ERRNO("error", r));
+        close(fd);
+        return 0;
+}
+
 const struct process_role edge_role = {
         .kind = PROCESS_EDGE,
+        .table = table,
         .prepare = prepare,
         .start = start,
         .listener = listener,

@@ -83,12 +83,9 @@ struct edge {
         struct edge_limited limited; /* edge_limited.h */
 };
 
-/* The most sessions of this process: there are never more of all edges. 0: none. */
-unsigned edge_connections_max(const struct edge *e);
-
 /* Frees it all, sessions in the middle of something too: for tests, a process
  * just ends. Accepts NULL. */
 void edge_free(struct edge *e);
 
-/* A session ended: listeners go on, or the process ends. */
+/* A session ended: with the last one of a process that stops, this ends. */
 void edge_session_ended(struct edge *e);

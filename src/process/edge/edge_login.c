@@ -267,7 +267,7 @@ static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, 
         if (m->quota_answer.is_news)
                 edge_notice_quota(s->edge, span_from_string(s->login.account),
                                   m->quota_answer.text);
-        edge_transaction_quota(s, m->quota_answer.is_granted, m->quota_answer.text);
+        edge_transaction_quota(s, &m->quota_answer);
         edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
@@ -282,7 +282,7 @@ static void fail_one(struct table_node *node, void *arg)
         if (state == EDGE_LOGIN_CHALLENGED)
                 return;
         if (state == EDGE_LOGIN_QUOTA)
-                edge_transaction_quota(s, true, (struct span) {0}); /* better sent than kept */
+                edge_transaction_quota(s, NULL); /* better sent than kept */
         else
                 say_trouble(s);
         edge_session_answered(s, EDGE_HOLD_ANSWER);

@@ -49,8 +49,8 @@ struct edge_session {
         bool is_ending; /* no more input is read */
         bool has_data_timeout;
         bool is_counted;      /* among all connections of all edges */
-        bool is_greeting_due; /* edge_guard.h, as the next six */
-        bool is_securing, is_in_data;
+        bool is_greeting_due; /* edge_guard.h, as the next seven */
+        bool is_securing, is_in_data, is_too_old;
         uint64_t opened_at_ms, progress_at_ms, window_octets;
         unsigned refusals_counted;
         uint64_t meter_key; /* 0: not counted */

@@ -372,7 +372,7 @@ TEST(a_local_user_may_relay_and_lack_a_domain)
 {
         struct sockaddr_un a = {.sun_family = AF_UNIX};
         const struct config_listen local = {.protocol = LISTEN_LOCAL, .text = SPAN("local:")};
-        struct client c = {.input = BUFFER_INIT(1 << 20)};
+        struct client c = {.input = BUFFER_INIT(1 << 20), .reply = BUFFER_INIT(1 << 20)};
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         char note[64], record[512];
 

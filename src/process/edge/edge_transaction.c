@@ -256,10 +256,8 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         }
         if (!verdict_is_refusal(&verdict))
                 verdict = edge_limited_mail(s, mail->path);
-        if (!verdict_is_refusal(&verdict) &&
-            e->bodies_held > e->process->config->limits.body_memory)
-                verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
-                                       "memory");
+        if (!verdict_is_refusal(&verdict))
+                verdict = limits_body_memory(e->process->config, e->bodies_held);
         if (verdict_is_refusal(&verdict)) {
                 char id[ID_TEXT_LEN + 1];
 
@@ -432,17 +430,20 @@ void edge_transaction_data(struct edge_session *s)
                 await_place(t);
 }
 
-void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text)
+void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer)
 {
         struct edge_transaction *t = s->transaction;
-        struct verdict v = make_verdict(450, "4.7.1", "", "auth.recipients_per_hour");
+        const char *option = answer && answer->is_of_day ? "auth.recipients_per_day"
+                                                         : "auth.recipients_per_hour";
+        struct verdict v = make_verdict(450, "4.7.1", "", option);
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
-        } else if (is_granted) {
+        } else if (!answer || answer->is_granted) {
                 await_place(t);
         } else {
-                v.text = text;
+                v.text = answer->text;
+                v.origin = span_from_string(config_origin(t->edge->process->config, option));
                 edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &v);
                 reply_with_id(t, &v);
         }
@@ -495,30 +496,15 @@ static void refuse(struct edge_transaction *t, const struct verdict *why)
         end_refused(t);
 }
 
-/* "552 5.3.4 Message too big" */
-static struct verdict parse_reply(const char *reply)
-{
-        struct span text = span_from_string(reply), word;
-        struct verdict v = make_verdict(554, "", "", "syntax of the message");
-
-        if (span_split(&text, ' ', &word) && word.len == 3)
-                v.code = (uint16_t) ((word.p[0] - '0') * 100 + (word.p[1] - '0') * 10 +
-                                     (word.p[2] - '0'));
-        if (text.len > 1 && text.p[1] == '.')
-                (void) span_split(&text, ' ', &v.enhanced);
-        v.text = text;
-        return v;
-}
-
 /* What speaks against the message as it is, if anything: said now, in the session,
  * so that nothing has to be returned later (RFC 5321 section 6.2). */
-static struct verdict judge(const struct edge_transaction *t, const char *body_error)
+static struct verdict judge(const struct edge_transaction *t, enum smtp_fault fault)
 {
         const struct config *c = t->edge->process->config;
         const struct edge_body *b = &t->body;
 
-        if (body_error)
-                return parse_reply(body_error);
+        if (fault != SMTP_FAULT_NONE)
+                return edge_guard_fault(t->session, fault);
         if (b->error == -EBADMSG)
                 return make_verdict(554, "5.6.0",
                                     "A part that is not binary has a bare CR or LF, or a NUL",
@@ -553,7 +539,7 @@ static void end_trial(struct edge_transaction *t)
         give_back(t);
 }
 
-void edge_transaction_end(struct edge_session *s, const char *body_error)
+void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
 {
         struct edge_transaction *t = s->transaction;
         struct verdict v;
@@ -564,7 +550,7 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
         }
         edge_session_expect_data(s, false);
         edge_body_finish(&t->body, s->edge, &t->arena);
-        v = judge(t, body_error);
+        v = judge(t, fault);
         if (!verdict_is_refusal(&v))
                 v = edge_keeper_judge(&s->edge->keeper);
         if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
@@ -624,7 +610,7 @@ static struct verdict result_verdict(unsigned status, const struct ipc_result *r
                 [COMMIT_FULL] = "452 4.3.1 Not enough room, try again later",
                 [COMMIT_REFUSED] = "554 5.3.0 The message was refused",
         };
-        struct verdict v;
+        struct verdict v = {0};
 
         if (result && result->code >= 400 && result->code <= 599)
                 v = (struct verdict) {
@@ -633,9 +619,9 @@ static struct verdict result_verdict(unsigned status, const struct ipc_result *r
                         .text = result->text,
                 };
         else
-                v = parse_reply(status == COMMIT_FULL || status == COMMIT_REFUSED
-                                        ? texts[status]
-                                        : texts[COMMIT_TEMPORARY]);
+                verdict_set_reply(&v, status == COMMIT_FULL || status == COMMIT_REFUSED
+                                              ? texts[status]
+                                              : texts[COMMIT_TEMPORARY]);
         v.rule = SPAN_LITERAL("storage");
         v.origin = SPAN_LITERAL("default");
         return v;

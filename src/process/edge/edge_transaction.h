@@ -68,14 +68,14 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt);
 void edge_transaction_data(struct edge_session *s);
 void edge_transaction_octets(struct edge_session *s, struct span octets);
-void edge_transaction_end(struct edge_session *s, const char *body_error);
+void edge_transaction_end(struct edge_session *s, enum smtp_fault fault);
 
 /* It has its place: answers DATA. */
 void edge_transaction_admitted(struct edge_transaction *t);
 
-/* What the directory says of the account's recipients; answers DATA. `text` is
- * for the client, where not granted. */
-void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text);
+/* What the directory says of the account's recipients, NULL: nothing, which grants
+ * them; answers DATA. */
+void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer);
 
 /* RSET, or the connection is gone: the session has no transaction any more. */
 void edge_transaction_abandon(struct edge_session *s);

@@ -138,3 +138,44 @@ void smtp_server_close(struct smtp_server *s, unsigned code, const char *enhance
         smtp_server_say(s, code, enhanced, text);
         s->state = SMTP_STATE_CLOSED;
 }
+
+const char *smtp_server_fault_reply(enum smtp_fault fault)
+{
+        /* Of the registered codes, X.6.0 is for a message whose content nothing more
+         * exact describes; X.5.2, which others send for a bare CR or LF, is said of
+         * commands. */
+        static const char *const replies[] = {
+                [SMTP_FAULT_NONE] = "451 4.3.0 Not refused",
+                [SMTP_FAULT_LINE_LENGTH] = "500 5.5.2 Line too long",
+                [SMTP_FAULT_ERRORS] = "421 4.7.0 Too many errors",
+                [SMTP_FAULT_COMMANDS] = "421 4.7.0 Too many commands that lead to no mail",
+                [SMTP_FAULT_MESSAGES] = "421 4.7.0 Enough messages on one connection: come again",
+                [SMTP_FAULT_SIZE] = "552 5.3.4 Message too big",
+                [SMTP_FAULT_LINE_END] =
+                        "554 5.6.0 A line ends with a bare CR or LF (RFC 5321 section 2.3.8)",
+                [SMTP_FAULT_NUL] = "554 5.6.0 The message contains a NUL (RFC 5322 section 2.2)",
+        };
+
+        return replies[fault];
+}
+
+void smtp_server_refuse_for(struct smtp_server *s, enum smtp_fault fault)
+{
+        s->fault = fault;
+        s->errors++;
+        smtp_server_say_error(s, smtp_server_fault_reply(fault));
+}
+
+void smtp_server_close_for(struct smtp_server *s, enum smtp_fault fault)
+{
+        smtp_server_refuse_for(s, fault);
+        s->state = SMTP_STATE_CLOSED;
+}
+
+enum smtp_fault smtp_server_take_fault(struct smtp_server *s)
+{
+        const enum smtp_fault fault = s->fault;
+
+        s->fault = SMTP_FAULT_NONE;
+        return fault;
+}
