@@ -422,7 +422,7 @@ static void hand_over(struct local *l, struct group *g)
 
         while ((node = list_take_first(&g->commits)))
                 list_append(&l->done, node);
-        if (g->applied)
+        if (g->applied && g->behind.group > l->done_group) /* it may have been hasty */
                 l->done_group = g->behind.group;
 }
 
