@@ -1,7 +1,10 @@
 /* Preloaded into a program: records every call that changes something below
  * RECORD_ROOT into the file RECORD_TO, in an order in which the calls may have taken
- * effect (they are made one at a time). tests/recorded_disk.py reads it; that
- * says what a record is.
+ * effect: they are made one at a time, but for syncs of files, which may be side by side
+ * with anything. What was written when one began is durable when it ends.
+ * tests/recorded_disk.py reads it; that says what a record is.
+ *
+ * SYNC_LONGER_US: every sync of a file takes up to so much longer.
  *
  * The program asks record_count() how many there are so far. With CLOCK_JUMPS the time of
  * day goes a day ahead, or back, every hundred times it is asked for. */
@@ -305,20 +308,41 @@ int fallocate(int fd, int mode, off_t at, off_t len)
         return fallocate64(fd, mode, at, len);
 }
 
+static void take_longer(size_t seed)
+{
+        const char *most = getenv("SYNC_LONGER_US");
+        const unsigned long us = most ? strtoul(most, NULL, 10) : 0;
+        /* Neighbours differ. */
+        const struct timespec t = {.tv_nsec = us ? (long) (seed * 2654435761u % us) * 1000 : 0};
+
+        if (us)
+                nanosleep(&t, NULL);
+}
+
 static int sync_recorded(int fd, int (*real)(int))
 {
         char name[PATH_ROOM];
         struct stat st;
+        size_t begun;
         int r;
 
         if (!path_of(fd, name) || fstat(fd, &st) < 0)
                 return real(fd);
         pthread_mutex_lock(&lock);
+        begun = count;
+        if (S_ISDIR(st.st_mode)) {
+                r = real(fd);
+                if (r == 0)
+                        put_texts('F', 0, name, NULL);
+                pthread_mutex_unlock(&lock);
+                return r;
+        }
+        pthread_mutex_unlock(&lock);
         r = real(fd);
-        if (r == 0 && S_ISDIR(st.st_mode))
-                put_texts('F', 0, name, NULL);
-        else if (r == 0)
-                put('S', st.st_ino, 0, NULL, 0);
+        take_longer(begun);
+        pthread_mutex_lock(&lock);
+        if (r == 0)
+                put('S', st.st_ino, begun, NULL, 0);
         pthread_mutex_unlock(&lock);
         return r;
 }

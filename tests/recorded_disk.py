@@ -1,6 +1,7 @@
 """What tests/record_disk.c has recorded, and the disk as it was behind each call: with
-what was not yet durable dropped, cut off or torn. A file is durable up to its last
-fdatasync, a name when its folder is synced; until then names go in their order."""
+what was not yet durable dropped, cut off or torn. A file is durable as it was when its
+last fdatasync began, a name when its folder is synced; until then names go in their
+order."""
 import random
 import struct
 
@@ -36,7 +37,7 @@ def write(content, at, octets):
 
 
 def change(content, what, part=None):
-    kind, at, octets = what
+    kind, at, octets, _ = what
     if kind == "W":
         write(content, at, octets[:part])
     elif len(content) > at:
@@ -52,6 +53,7 @@ class Disk:
         self.lies = lies
         self.now, self.durable = {}, {}  # path: File, or None for a folder
         self.pending = []  # changes of names: (folder, path, File; False: gone)
+        self.calls = 0
 
     def _name(self, path, file):
         self.pending.append((folder_of(path), path, file))
@@ -62,14 +64,16 @@ class Disk:
 
     def do(self, call, files):
         kind, a, b, octets = call
+        self.calls += 1
         if kind in self.lies:
             return
         if kind in "WT":
-            files[a].pending.append((kind, b, octets))
-        elif kind == "S":
+            files[a].pending.append((kind, b, octets, self.calls))
+        elif kind == "S":  # b: how many calls there were when it began
             for what in files[a].pending:
-                change(files[a].durable, what)
-            files[a].pending = []
+                if what[3] <= b:
+                    change(files[a].durable, what)
+            files[a].pending = [what for what in files[a].pending if what[3] > b]
         elif kind == "F":
             self._sync_folder(octets.rstrip(b"\0").decode())
         else:

@@ -86,8 +86,15 @@ def check_cuts(place, calls, history, wanted):
         return checker.count
 
 
+def syncs_beside(calls):
+    """How many syncs something was written beside."""
+    return sum(kind == "S" and any(k == "W" for k, _, _, _ in calls[begun:at])
+               for at, (kind, _, begun, _) in enumerate(calls))
+
+
 def test_some_prefixes_of_a_real_run(place, library):
-    calls, history = record(place, library, 1, CALLS)
+    calls, history = record(place, library, 1, CALLS, SYNC_LONGER_US="4000")
+    assert syncs_beside(calls) > 20, "several syncs, and what is written beside them"
     assert any(kind == "C" and b".sst" in octets for kind, _, _, octets in calls), "RocksDB's too"
     assert any(b"load.new" in octets for _, _, _, octets in calls), "files made beside it as well"
     chosen = set(random.Random(2).sample(range(len(calls)), 150)) | {len(calls)}
@@ -120,7 +127,7 @@ def test_a_disk_that_lies_is_noticed(place, library, lies, name):
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20, 24))
 def test_all_prefixes_of_a_real_run(place, library, seed):
-    calls, history = record(place, library, seed, CALLS)
+    calls, history = record(place, library, seed, CALLS, SYNC_LONGER_US="4000")
     every = [(loss, without) for loss in (DROP, CUT, TEAR, KEEP) for without in (False, True)]
     check_cuts(place, calls, history, lambda cut: every)
 

@@ -26,6 +26,7 @@ struct io_driver {
         int (*allocate)(struct io *io, int file, uint64_t size);
         int (*truncate)(struct io *io, int file, uint64_t size);
         int (*sync)(struct io *io, int file);
+        void (*begin_sync)(struct io *io, int file); /* or NULL */
         int64_t (*size)(struct io *io, int file);
         int (*rename)(struct io *io, const char *old_path, const char *new_path);
         int (*unlink)(struct io *io, const char *path);
@@ -79,6 +80,13 @@ static inline int io_truncate(struct io *io, int file, uint64_t size)
 static inline int io_sync(struct io *io, int file)
 {
         return io->driver->sync(io, file);
+}
+
+/* Makes a later io_sync() shorter, where that is possible. */
+static inline void io_begin_sync(struct io *io, int file)
+{
+        if (io->driver->begin_sync)
+                io->driver->begin_sync(io, file);
 }
 static inline int64_t io_size(struct io *io, int file)
 {

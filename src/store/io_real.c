@@ -109,6 +109,13 @@ static int real_sync(struct io *io, int file)
         return result_of(fdatasync(file));
 }
 
+/* What fails is told by fdatasync(). */
+static void real_begin_sync(struct io *io, int file)
+{
+        (void) io;
+        (void) sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static int64_t real_size(struct io *io, int file)
 {
         struct stat st;
@@ -238,6 +245,7 @@ static const struct io_driver real_driver = {
         .allocate = real_allocate,
         .truncate = real_truncate,
         .sync = real_sync,
+        .begin_sync = real_begin_sync,
         .size = real_size,
         .rename = real_rename,
         .unlink = real_unlink,

@@ -41,9 +41,13 @@ enum {
         LOCAL_LAZY_US = 1000 * 1000,
         LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
         LOCAL_BLOB_PATH_MAX = 32,
-        /* A group is begun while others are on their way when the one before is so old:
-         * more groups are less wait, and more work. */
-        LOCAL_PACE_US = 400,
+        /* Groups side by side wait less where a sync lasts without being work, as over a
+         * network. Where it is quick they cost more than they save: another thread's
+         * waking up, and a processor that is busy when the disk has something to say.
+         * So they are begun when a group that is alone needs so long; of those one in so
+         * many is left alone, to see. */
+        LOCAL_SLOW_US = 1000,
+        LOCAL_ALONE_EVERY = 64,
         LOCAL_TIMES = 256,
 };
 
@@ -90,7 +94,7 @@ struct local {
         uint64_t taken, answered_count, ended;
         uint64_t forgotten; /* by apply; of the durable ones; the leader's */
         uint64_t taken_us;  /* when the last one was */
-        uint64_t sync_us;   /* a mean of what a group needs from there until it is durable */
+        uint64_t sync_us;   /* what a group that is alone needs to become durable: a median */
         uint32_t times[LOCAL_TIMES]; /* of groups, from written to answered: local_sync.c */
         struct list_node commits, done, queries, answered;
         size_t urgent; /* of the commits: how many may not wait */
@@ -100,7 +104,7 @@ struct local {
 
         _Atomic uint64_t applied, commit_count, group_count, free_bytes;
         _Atomic uint64_t applied_count; /* groups the index was told of */
-        _Atomic uint64_t pace_us;  /* LOCAL_PACE_US, but in tests */
+        _Atomic uint64_t slow_us; /* LOCAL_SLOW_US, but in tests */
         _Atomic bool is_hasty; /* for tests that must notice: answers out of order */
         char failure[256]; /* written before has_failed is set, and never again */
         _Atomic bool has_failed, is_full, is_exhausted, has_held;

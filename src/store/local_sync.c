@@ -6,22 +6,42 @@
 #include "store/local.h"
 #include "store/recover.h"
 
+enum { PACE_US = 200, MEDIAN_STEPS = 16 };
+
 /* ---- who leads -------------------------------------------------------------- */
 
-static uint64_t pace_of(const struct local *l)
+static bool is_slow(const struct local *l)
 {
-        const uint64_t least = atomic_load(&l->pace_us);
-
-        return l->sync_us / LOG_SLOTS > least ? l->sync_us / LOG_SLOTS : least;
+        return l->sync_us >= atomic_load(&l->slow_us);
 }
 
-/* Where the disk is quick, waiting for it costs less than another thread's waking up. */
+/* One that is alone shows how slow the disk is. */
+static bool is_left_alone(const struct local *l, uint64_t group)
+{
+        return is_slow(l) && group % LOCAL_ALONE_EVERY == 0;
+}
+
+/* May another group begin, as far as those on their way are concerned? A disk that
+ * stops for a while gets one more, so that not all waits for the first. */
+static bool may_begin(const struct local *l, uint64_t now_us)
+{
+        const uint64_t under_way = l->taken - l->answered_count, age_us = now_us - l->taken_us;
+
+        if (under_way == 0)
+                return true;
+        if (is_left_alone(l, l->taken) || is_left_alone(l, l->taken + 1))
+                return false;
+        return is_slow(l) ? age_us >= l->sync_us / LOG_SLOTS
+                          : under_way == 1 && age_us >= atomic_load(&l->slow_us);
+}
+
 void local_call_leader(struct local *l, uint64_t now_us)
 {
         if (l->leader != LOCAL_LEADER_NONE || l->urgent == 0)
                 return;
-        if (l->taken != l->answered_count && l->sync_us <= atomic_load(&l->pace_us) &&
-            now_us < l->taken_us + pace_of(l))
+        /* Where the disk is slow, the leader waits until it may begin; else a thread that
+         * is nearly done does as well. */
+        if (!is_slow(l) && (l->taken == l->answered_count || !may_begin(l, now_us)))
                 return;
         l->leader = LOCAL_LEADER_CALLED;
         pthread_cond_signal(&l->may_lead);
@@ -60,12 +80,12 @@ static bool wait_for_commits(struct local *l)
  * something in it. With the mutex held. */
 static void keep_pace(struct local *l)
 {
-        while (!l->is_closing && l->taken != l->answered_count) {
-                const uint64_t due_us = l->taken_us + pace_of(l);
+        for (;;) {
+                const uint64_t now_us = clock_monotonic_us();
 
-                if (clock_monotonic_us() >= due_us)
+                if (l->is_closing || may_begin(l, now_us))
                         return;
-                wait_until(l, &l->has_turn, due_us);
+                wait_until(l, &l->has_turn, now_us + PACE_US);
         }
 }
 
@@ -383,6 +403,18 @@ uint64_t local_group_us(const struct local *l, unsigned per_mille)
         return 0;
 }
 
+/* Of one that nothing was beside: so that what the groups do to each other does not
+ * look like a slow disk. */
+static void note_sync(struct local *l, uint64_t us)
+{
+        const uint64_t step = l->sync_us / MEDIAN_STEPS + 1;
+
+        if (us > l->sync_us)
+                l->sync_us += step;
+        else if (us < l->sync_us)
+                l->sync_us -= step;
+}
+
 /* With the mutex held. */
 static void hand_over(struct local *l, struct group *g)
 {
@@ -390,7 +422,7 @@ static void hand_over(struct local *l, struct group *g)
 
         while ((node = list_take_first(&g->commits)))
                 list_append(&l->done, node);
-        if (g->applied)
+        if (g->applied && g->behind.group > l->done_group) /* it may have been hasty */
                 l->done_group = g->behind.group;
 }
 
@@ -418,7 +450,8 @@ static void answer(struct local *l, struct group *g)
                 pthread_cond_wait(&l->has_turn, &l->mutex);
         l->answered_count++;
         if (g->applied) {
-                l->sync_us = (l->sync_us * 7 + g->sync_us) / 8;
+                if (g->under_way == 0 && l->taken == g->number)
+                        note_sync(l, g->sync_us);
                 note_time(l, now_us - g->begun_us);
         }
         pthread_cond_broadcast(&l->has_turn);

@@ -395,6 +395,10 @@ int log_sync_group(struct log *l, struct log_slot *slot)
 {
         int r = 0;
 
+        /* While one part is synced, the other may be written. */
+        for (enum log_stream i = 1; i < LOG_STREAMS; i++)
+                if (slot->mask & 1 << i && slot->mask & ((1 << i) - 1))
+                        io_begin_sync(l->io, slot->files[i]);
         for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++)
                 if (slot->mask & 1 << i)
                         r = sync_part(l, slot, i);

@@ -311,7 +311,7 @@ static int start(struct run *run)
                 return r;
         l = (struct local *) run->store;
         pthread_mutex_lock(&l->mutex);
-        atomic_store(&l->pace_us, 0);
+        atomic_store(&l->slow_us, 0);
         atomic_store(&l->reclaim.is_eager, run->moves);
         pthread_cond_signal(&l->has_chores);
         pthread_mutex_unlock(&l->mutex);

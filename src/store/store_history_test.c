@@ -11,7 +11,8 @@
 #include "store/io_sim.h"
 #include "store/local.h"
 
-enum { CALLS_MIN = 2000, SNAPSHOTS_MAX = 4000, AGAIN_EVERY = 16, SYNC_US = 300 };
+enum { CALLS_MIN = 2000, SNAPSHOTS_MAX = 4000, AGAIN_EVERY = 16, SYNC_US = 300,
+       HASTY_SYNC_US = 5000, HASTY_TRIES = 4 };
 
 static const struct store_options options = {.segment_size = 48 * 1024, .directory_fd = -1};
 
@@ -65,7 +66,7 @@ static void make_eager(struct store *s, bool is_hasty)
         struct local *l = (struct local *) s;
 
         pthread_mutex_lock(&l->mutex);
-        atomic_store(&l->pace_us, 0);
+        atomic_store(&l->slow_us, 0);
         atomic_store(&l->is_hasty, is_hasty);
         atomic_store(&l->reclaim.is_eager, true);
         pthread_cond_signal(&l->has_chores);
@@ -81,7 +82,7 @@ static void record_history(uint64_t seed, bool is_hasty)
         *r = (struct recording) {.loop = loop_new(), .io = io_sim_new(),
                                  .index = index_mem_new(5)};
         io_sim_record(r->io);
-        io_sim_set_sync_us(r->io, SYNC_US);
+        io_sim_set_sync_us(r->io, is_hasty ? HASTY_SYNC_US : SYNC_US);
         index_mem_keep(r->index);
         index_mem_on_flush(r->index, flushed, r);
         *h = (struct history) {.loop = r->loop, .now = now, .write_file = write_file, .arg = r};
@@ -245,21 +246,31 @@ TEST(a_disk_that_lies_is_noticed)
         forget_history();
 }
 
-/* Answers that go out before the groups in front are durable. */
-TEST(a_store_that_answers_out_of_order_is_noticed)
+/* Answers that go out before the groups in front are durable. It takes two groups side by
+ * side, and a callback that comes before the slower sync is over. */
+static bool haste_is_noticed(uint64_t seed)
 {
         struct io *disk = io_sim_new();
         bool is_noticed = false;
 
-        record_history(78, true);
+        record_history(seed, true);
         for (size_t cut = 1; cut <= io_sim_calls(recording.io) && !is_noticed; cut++) {
                 io_sim_replay(disk, recording.io, cut);
                 is_noticed = !prefix_is_right(disk, cut, IO_SIM_DROP, false) &&
                              strstr(recording.history.why, "acknowledged is lost");
         }
-        CHECK(is_noticed, "acknowledged before the group in front is durable");
         io_sim_destroy(disk);
         forget_history();
+        return is_noticed;
+}
+
+TEST(a_store_that_answers_out_of_order_is_noticed)
+{
+        bool is_noticed = false;
+
+        for (uint64_t seed = 78; seed < 78 + HASTY_TRIES && !is_noticed; seed++)
+                is_noticed = haste_is_noticed(seed);
+        CHECK(is_noticed, "acknowledged before the group in front is durable");
 }
 
 TEST_MAIN()

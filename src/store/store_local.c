@@ -564,7 +564,7 @@ int local_open_with(struct io *io, struct index *index, const struct store_optio
         l->io = io;
         l->index = behind;
         l->reserve_bytes = options->reserve_bytes;
-        l->pace_us = LOCAL_PACE_US;
+        l->slow_us = LOCAL_SLOW_US;
         l->is_quiet = options->is_quiet;
         l->engine = index;
         init_waiting(l);
