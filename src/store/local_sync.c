@@ -7,6 +7,8 @@
 #include "store/local.h"
 #include "store/recover.h"
 
+enum { PACE_WAIT_MAX_US = 20 * 1000 };
+
 /* ---- taking a group ------------------------------------------------------ */
 
 /* Waits until something must be written; false when all is done and closing.
@@ -33,6 +35,22 @@ static bool wait_for_commits(struct local *l)
         return !list_is_empty(&l->commits) || !l->is_closing;
 }
 
+/* Adds to the octets of each stream what is in a commit, unless a segment is to be
+ * filled before. */
+static bool add_sizes(const struct local *l, const struct commit *c, uint64_t sizes[LOG_STREAMS])
+{
+        uint64_t more[LOG_STREAMS] = {0};
+
+        for (size_t i = 0; i < c->batch_count && !c->result; i++)
+                more[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                if (!log_may_add(&l->log, i, sizes[i], more[i]))
+                        return false;
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                sizes[i] += more[i];
+        return true;
+}
+
 /* A batch with a range begins a group, because the overlay cannot tell which
  * keys of its own group a range hits (apply.c). */
 static void take_group(struct local *l, struct list_node *group, uint64_t sizes[LOG_STREAMS])
@@ -47,13 +65,13 @@ static void take_group(struct local *l, struct list_node *group, uint64_t sizes[
                 if (total && (total + c->size > LOCAL_GROUP_MAX ||
                               total + c->size > l->commit_max || c->has & BATCH_HAS_RANGE))
                         break;
+                if (!add_sizes(l, c, sizes))
+                        break;
                 if (!(c->flags & STORE_LAZY))
                         l->urgent--;
                 list_remove(node);
                 list_append(group, node);
                 total += c->size;
-                for (size_t i = 0; i < c->batch_count && !c->result; i++)
-                        sizes[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
         }
 }
 
@@ -311,6 +329,23 @@ static bool is_segment_wanted(struct local *l)
         return is_wanted;
 }
 
+/* Where more is written than can be moved meanwhile, the next group waits. */
+static void keep_pace(struct local *l, const uint64_t sizes[LOG_STREAMS])
+{
+        const uint64_t segments = l->log.position.at[LOG_QUEUE].segment +
+                                  l->log.position.at[LOG_MAIL].segment;
+        uint64_t wait_us;
+        struct timespec pause = {0};
+
+        if (segments != l->paced_segments)
+                local_set_pace(l);
+        l->paced_segments = segments;
+        wait_us = (sizes[LOG_QUEUE] + sizes[LOG_MAIL]) * atomic_load(&l->pace_us) / (1 << 20);
+        pause.tv_nsec = (long) (wait_us < PACE_WAIT_MAX_US ? wait_us : PACE_WAIT_MAX_US) * 1000;
+        if (wait_us)
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 void *local_sync_run(void *local)
 {
         struct local *l = local;
@@ -327,6 +362,7 @@ void *local_sync_run(void *local)
                 take_group(l, &group, sizes);
                 pthread_mutex_unlock(&l->mutex);
                 run_group(l, &group, sizes);
+                keep_pace(l, sizes);
                 if (is_segment_wanted(l) || atomic_exchange(&l->is_resting, false)) {
                         pthread_mutex_lock(&l->mutex);
                         pthread_cond_signal(&l->has_chores);
