@@ -368,6 +368,8 @@ static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
         printf("%" PRIu64 " groups of %.1f, sync mean %" PRIu64 " max %" PRIu64
                " us, %ld KiB resident\n", m.groups, (double) m.commits / (double) m.groups,
                m.sync_us_total / (m.syncs + !m.syncs), m.sync_us_max, resident_kib());
+        printf("a group, from written to answered: p50 %" PRIu64 " p99 %" PRIu64 " max %" PRIu64
+               " us\n", m.group_us_p50, m.group_us_p99, m.group_us_max);
         print_threads(b);
         print_room(b, m.live_bytes, m.octets_written);
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SLOTS_MIN = 16 };
 
@@ -10,6 +11,13 @@ void table_done(struct table *t)
 {
         free(t->slots);
         *t = TABLE_INIT;
+}
+
+void table_clear(struct table *t)
+{
+        if (t->count)
+                memset(t->slots, 0, t->slot_count * sizeof *t->slots);
+        t->count = 0;
 }
 
 static struct table_node **slot_of(const struct table *t, uint64_t hash)

@@ -26,6 +26,9 @@ struct table {
 /* Frees the slots, not the objects. */
 void table_done(struct table *t);
 
+/* Forgets all objects; keeps the slots. */
+void table_clear(struct table *t);
+
 /* 0 or -ENOMEM. The caller has made sure the key is not in yet. */
 int table_add(struct table *t, struct table_node *node, uint64_t hash);
 

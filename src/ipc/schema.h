@@ -26,6 +26,7 @@ enum {
         IPC_RECIPIENTS_MAX = 1000,     /* RFC 5321 section 4.5.3.1.8 asks for 100 */
         IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
         IPC_SASL_MAX = 9216,           /* what 12288 octets of base64 hold (RFC 4954 section 4) */
+        IPC_DIGEST_MAX = 32 * 1024,    /* DIGEST_STORED_MAX */
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
         IPC_PLACES_MAX = 256,          /* STORE_PLACES_MAX */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
@@ -238,6 +239,7 @@ enum tls_what {
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
         F(OCTETS, record, IPC_RECORD_MAX, _) /* decision_encode() */                               \
+        F(OCTETS, digest, IPC_DIGEST_MAX, _) /* stored behind the body; empty: there is none */    \
         F(OCTETS, octets, IPC_BODY_PART_MAX, _)
 #define IPC_FIELDS_recipient(F)                                                                    \
         F(U32, index, 0, _)    /* of the recipient in the decision record */                       \
@@ -624,9 +626,9 @@ enum folder_verb {
         F(ITEMS, source, IPC_RANGES_MAX, uid_span)                                                 \
         F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
 
-/* Messages whose bodies came before, as an edge's do (body, lend); the answer
- * is change_done. All or none: EOVERFLOW where the account's mailboxes would hold
- * more than `quota` octets (0: no limit). */
+/* Messages whose bodies came before, as an edge's do (body, lend), those in memory perhaps
+ * with a digest behind `size` octets; the answer is change_done. All or none: EOVERFLOW
+ * where the account's mailboxes would hold more than `quota` octets (0: no limit). */
 #define IPC_FIELDS_append_order(F)                                                                 \
         F(U64, order, 0, _)                                                                        \
         F(OCTETS, account, 320, _)                                                                 \

@@ -50,6 +50,32 @@ TEST(timers_fire_in_order_and_once)
         loop_free(l);
 }
 
+TEST(a_fake_clock_moves_by_hand)
+{
+        struct loop *l = loop_new();
+        struct numbered n[2] = {{.number = 0}, {.number = 1}};
+
+        fired_len = 0;
+        loop_fake(l, 1000);
+        for (int i = 0; i < 2; i++) {
+                CHECK(timer_new(l, record, &n[i], &n[i].t) == 0, "timer_new");
+                timer_set(n[i].t, i ? 1 : 3600 * 1000);
+        }
+        loop_run_once(l, 5);
+        CHECK(fired_len == 0 && loop_now_ms(l) == 1000, "time stands still");
+        loop_fake(l, 1001);
+        loop_run_once(l, 50);
+        CHECK(fired_len == 1 && fired[0] == 1, "the first");
+        loop_fake(l, 1000 + 3600 * 1000);
+        loop_run_once(l, 50);
+        CHECK(fired_len == 2 && fired[1] == 0, "an hour later");
+        loop_fake(l, 0);
+        CHECK(loop_now_ms(l) != 1000 + 3600 * 1000, "the real clock");
+        for (int i = 0; i < 2; i++)
+                timer_free(n[i].t);
+        loop_free(l);
+}
+
 /* Many timers set, moved, stopped and freed at random, against a plain list. */
 TEST(timers_agree_with_a_list)
 {

@@ -565,8 +565,8 @@ int account_deliver(struct account *a, const struct delivery *d, struct store_ba
         account_count_new(b, &entry);
         b->single_count++;
         account_encode_entry(&entry, value);
-        store_put(batch, account_key_uid(key, 'e', b->id, entry.uid),
-                  span_make(value, sizeof value));
+        store_put_new(batch, account_key_uid(key, 'e', b->id, entry.uid),
+                      span_make(value, sizeof value));
         account_note_entry(a, b, &entry, false);
         account_put_box(a, b, batch);
         a->deliveries_since_sweep++;

@@ -358,8 +358,9 @@ static void put_copies(struct page *p)
                 const size_t left = p->copy_count - done;
                 const size_t n = run ? (left < run ? left : run) : 1;
 
-                store_put(p->batch, account_key_uid(key, run ? 'r' : 'e', p->to->id, uid),
-                          span_make(all.p + done * ACCOUNT_ENTRY_OCTETS, n * ACCOUNT_ENTRY_OCTETS));
+                store_put_new(p->batch, account_key_uid(key, run ? 'r' : 'e', p->to->id, uid),
+                              span_make(all.p + done * ACCOUNT_ENTRY_OCTETS,
+                                        n * ACCOUNT_ENTRY_OCTETS));
                 if (!run)
                         p->to->single_count++;
                 done += n;

@@ -66,8 +66,8 @@ int account_import(struct account *a, struct span mailbox, const struct delivery
                 if (i == 0)
                         first_uid = entry.uid;
                 if (!is_run)
-                        store_put(batch, account_key_uid(key, 'e', b->id, entry.uid),
-                                  span_make(at, ACCOUNT_ENTRY_OCTETS));
+                        store_put_new(batch, account_key_uid(key, 'e', b->id, entry.uid),
+                                      span_make(at, ACCOUNT_ENTRY_OCTETS));
         }
         if (is_run)
                 store_put(batch, account_key_uid(key, 'r', b->id, first_uid),

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -18,7 +20,9 @@
  * 2. `pushing` does not change while it is pushed; it is forgotten, under the
  *    lock, when all of it is below. Reads look at waiting, then pushing, then
  *    below.
- * 3. Only the push thread writes below, but for ranges, while it rests. Whoever
+ * 3. Of a write that is closed only the one who writes it knows; the open one is the
+ *    collector's. When none is closed, both are the same thread.
+ * 4. Only the push thread writes below, but for ranges, while it rests. Whoever
  *    starts it or writes past it holds start_lock.
  *
  * The push is a thread's work so that the group behind it does not wait: its
@@ -36,16 +40,23 @@ enum {
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
 
+struct write { /* collected, not yet written */
+        struct buffer ops;
+        bool has_range;
+};
+
 struct behind {
         struct index index;
         struct index *below;
-        struct buffer ops; /* collected, not yet written */
-        size_t ops_mark;
-        bool has_range;
+        struct write writes[INDEX_CLOSED_MAX + 1]; /* a ring: the closed ones, the open one */
+        size_t first;
+        _Atomic size_t closed_count;
+        size_t open, ops_mark; /* the open one's place in the ring; the collector's */
         pthread_mutex_t lock; /* of what follows */
         pthread_cond_t changed;
         bool is_broken, is_pushing, is_closing;
-        struct level waiting, pushing;
+        struct level *waiting, *pushing;
+        struct level levels[3]; /* those two, and one that the push thread empties */
         pthread_mutex_t start_lock;
         pthread_t thread;
 };
@@ -69,18 +80,18 @@ static void nap(void)
 static int add_patiently(struct behind *b, struct span key, struct span value,
                          struct level_entry **ret_e)
 {
-        int r = level_add(&b->waiting, key, value, ret_e);
+        int r = level_add(b->waiting, key, value, ret_e);
 
         for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
                 nap();
-                r = level_add(&b->waiting, key, value, ret_e);
+                r = level_add(b->waiting, key, value, ret_e);
         }
         return r;
 }
 
 static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
 {
-        struct level_entry *old = level_find(&b->waiting, key), *e;
+        struct level_entry *old = level_find(b->waiting, key), *e;
         int r;
 
         if (old && !old->is_removed && old->value_len == value.len) {
@@ -90,7 +101,7 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
         }
         if (old) {
                 is_new = old->is_new;
-                level_drop(&b->waiting, old);
+                level_drop(b->waiting, old);
         }
         r = add_patiently(b, key, value, &e);
         if (r == 0)
@@ -100,15 +111,15 @@ static int wait_put(struct behind *b, struct span key, struct span value, bool i
 
 static int wait_remove(struct behind *b, struct span key)
 {
-        struct level_entry *e = level_find(&b->waiting, key);
+        struct level_entry *e = level_find(b->waiting, key);
         int r;
 
         if (e && e->is_new) { /* it never was below, and never will be */
-                level_drop(&b->waiting, e);
+                level_drop(b->waiting, e);
                 return 0;
         }
         if (e)
-                level_drop(&b->waiting, e);
+                level_drop(b->waiting, e);
         r = add_patiently(b, key, span_make(NULL, 0), &e);
         if (r == 0)
                 e->is_removed = true;
@@ -117,63 +128,98 @@ static int wait_remove(struct behind *b, struct span key)
 
 /* ---- pushing ------------------------------------------------------------ */
 
+/* A key by which to sort: most differ within the first octets, which then need not be
+ * fetched from all over memory for each comparison. */
+struct sorted {
+        uint64_t words[2]; /* of the key, as numbers that compare as its octets do */
+        const struct level_entry *entry;
+};
+
+static uint64_t word_of(struct span key, size_t at)
+{
+        char octets[8] = "";
+
+        if (key.len > at)
+                memcpy(octets, key.p + at, key.len - at < 8 ? key.len - at : 8);
+        return key_get_u64(octets);
+}
+
 static int by_key(const void *a, const void *b)
 {
-        return level_compare(level_key(*(const struct level_entry *const *) a),
-                             level_key(*(const struct level_entry *const *) b));
+        const struct sorted *x = a, *y = b;
+
+        for (int i = 0; i < 2; i++)
+                if (x->words[i] != y->words[i])
+                        return x->words[i] < y->words[i] ? -1 : 1;
+        return level_compare(level_key(x->entry), level_key(y->entry));
+}
+
+static struct sorted *sort_all(const struct level *level)
+{
+        struct sorted *list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
+        size_t count = 0;
+
+        for (int i = 0; i < NAPS && !list; i++) {
+                nap();
+                list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
+        }
+        LIST_FOR_EACH(node, &level->order) {
+                const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
+
+                if (!list)
+                        break;
+                list[count++] = (struct sorted) {
+                        {word_of(level_key(e), 0), word_of(level_key(e), 8)}, e};
+        }
+        if (list)
+                qsort(list, count, sizeof *list, by_key);
+        return list;
 }
 
 /* In the order of the keys: the engine's own structure is walked once, not
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        const size_t size = (b->pushing.entries.count + 1) * sizeof(struct level_entry *);
-        const struct level_entry **list = malloc(size);
-        size_t count = 0;
-        int r;
+        struct sorted *list = sort_all(b->pushing);
+        int r = list ? 0 : -ENOMEM;
 
-        for (int i = 0; i < NAPS && !list; i++) {
-                nap();
-                list = malloc(size);
-        }
-        r = list ? 0 : -ENOMEM;
-        LIST_FOR_EACH (node, &b->pushing.order)
-                if (list)
-                        list[count++] = LIST_OBJECT(node, struct level_entry, node);
-        if (list)
-                qsort(list, count, sizeof *list, by_key);
-        for (size_t i = 0; i < count && r == 0; i++) {
-                const struct level_entry *e = list[i];
+        for (size_t i = 0; r == 0 && i < b->pushing->entries.count; i++) {
+                const struct level_entry *e = list[i].entry;
 
                 r = e->is_removed ? index_remove(b->below, level_key(e))
                                   : index_put(b->below, level_key(e), level_value(e));
         }
         free(list);
-        return r;
+        return r == 0 ? index_write(b->below) : r;
 }
 
 /* A failure leaves the engine broken, as index.h says. */
 static void *push_thread(void *arg)
 {
         struct behind *b = arg;
+        struct level *empty = &b->levels[2];
 
         pthread_mutex_lock(&b->lock);
         for (;;) {
+                struct level *pushed;
                 int r;
 
                 while (!b->is_pushing && !b->is_closing)
                         pthread_cond_wait(&b->changed, &b->lock);
                 if (!b->is_pushing)
                         break;
+                pushed = b->pushing;
                 pthread_mutex_unlock(&b->lock);
                 r = put_all_below(b);
-                if (r == 0)
-                        r = index_write(b->below);
                 pthread_mutex_lock(&b->lock);
-                level_clear(&b->pushing);
+                b->pushing = empty;
                 b->is_pushing = false;
                 b->is_broken |= r < 0;
                 pthread_cond_broadcast(&b->changed);
+                pthread_mutex_unlock(&b->lock);
+                level_clear(pushed); /* out of the lock: that takes a while */
+                empty = pushed;
+                pthread_mutex_lock(&b->lock);
         }
         pthread_mutex_unlock(&b->lock);
         return NULL;
@@ -188,10 +234,14 @@ static void wait_for_push(struct behind *b)
 
 static void start_push(struct behind *b)
 {
+        struct level *pushed;
+
         wait_for_push(b);
-        if (b->waiting.entries.count == 0 || b->is_broken)
+        if (b->waiting->entries.count == 0 || b->is_broken)
                 return; /* broken: a half of a group may wait, which must never get below */
-        level_move(&b->waiting, &b->pushing);
+        pushed = b->waiting;
+        b->waiting = b->pushing;
+        b->pushing = pushed;
         b->is_pushing = true;
         pthread_cond_broadcast(&b->changed);
 }
@@ -211,42 +261,43 @@ static int push_all(struct behind *b)
 
 static bool is_full(const struct behind *b, unsigned times)
 {
-        return b->waiting.entries.count > WAITING_MAX * times ||
-               b->waiting.bytes > (size_t) WAITING_BYTES_MAX * times;
+        return b->waiting->entries.count > WAITING_MAX * times ||
+               b->waiting->bytes > (size_t) WAITING_BYTES_MAX * times;
 }
 
 static bool should_push(const struct behind *b)
 {
-        return is_full(b, 1) || (b->waiting.entries.count &&
-                                 clock_monotonic_us() - b->waiting.since_us > WAITING_US_MAX);
+        return is_full(b, 1) || (b->waiting->entries.count &&
+                                 clock_monotonic_us() - b->waiting->since_us > WAITING_US_MAX);
 }
 
 /* ---- writing ------------------------------------------------------------ */
 
 /* Room for a whole operation, so that none is there by half. */
-static int make_room(struct behind *b, size_t n)
+static int make_room(struct buffer *ops, size_t n)
 {
         char *room;
-        int r = buffer_reserve(&b->ops, n, &room);
+        int r = buffer_reserve(ops, n, &room);
 
         for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
                 nap();
-                r = buffer_reserve(&b->ops, n, &room);
+                r = buffer_reserve(ops, n, &room);
         }
         return r;
 }
 
-static int collect(struct behind *b, enum op_kind kind, struct span key, struct span value)
+static int collect(struct behind *b, struct buffer *ops, enum op_kind kind, struct span key,
+                   struct span value)
 {
-        int r = make_room(b, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
+        int r = make_room(ops, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
 
         if (r == 0)
-                r = write_u8(&b->ops, (uint8_t) kind);
+                r = write_u8(ops, (uint8_t) kind);
         if (r == 0)
-                r = write_octets(&b->ops, key);
+                r = write_octets(ops, key);
         if (r == 0)
-                r = write_octets(&b->ops, value);
-        if (r < 0 && r != -ENOMEM) { /* the writer's thread: nobody else looks before write() */
+                r = write_octets(ops, value);
+        if (r < 0 && r != -ENOMEM) { /* half of an operation is there */
                 pthread_mutex_lock(&b->lock);
                 b->is_broken = true;
                 pthread_mutex_unlock(&b->lock);
@@ -254,35 +305,59 @@ static int collect(struct behind *b, enum op_kind kind, struct span key, struct 
         return r;
 }
 
+static struct write *open_write(struct index *i)
+{
+        return &behind_of(i)->writes[behind_of(i)->open];
+}
+
 static int behind_put(struct index *i, struct span key, struct span value)
 {
-        return collect(behind_of(i), OP_PUT, key, value);
+        return collect(behind_of(i), &open_write(i)->ops, OP_PUT, key, value);
 }
 
 static int behind_put_new(struct index *i, struct span key, struct span value)
 {
-        return collect(behind_of(i), OP_PUT_NEW, key, value);
+        return collect(behind_of(i), &open_write(i)->ops, OP_PUT_NEW, key, value);
+}
+
+static int behind_put_late(struct index *i, struct span key, struct span value)
+{
+        struct behind *b = behind_of(i);
+
+        return collect(b, &b->writes[b->first].ops, OP_PUT, key, value);
 }
 
 static int behind_remove(struct index *i, struct span key)
 {
-        return collect(behind_of(i), OP_REMOVE, key, span_make(NULL, 0));
+        return collect(behind_of(i), &open_write(i)->ops, OP_REMOVE, key, span_make(NULL, 0));
 }
 
 static int behind_remove_range(struct index *i, struct span from, struct span to)
 {
-        behind_of(i)->has_range = true;
-        return collect(behind_of(i), OP_REMOVE_RANGE, from, to);
+        open_write(i)->has_range = true;
+        return collect(behind_of(i), &open_write(i)->ops, OP_REMOVE_RANGE, from, to);
 }
 
 static void behind_mark(struct index *i)
 {
-        behind_of(i)->ops_mark = behind_of(i)->ops.len;
+        behind_of(i)->ops_mark = open_write(i)->ops.len;
 }
 
 static void behind_rollback(struct index *i)
 {
-        behind_of(i)->ops.len = behind_of(i)->ops_mark;
+        open_write(i)->ops.len = behind_of(i)->ops_mark;
+}
+
+static int behind_close_write(struct index *i)
+{
+        struct behind *b = behind_of(i);
+
+        if (atomic_load(&b->closed_count) == INDEX_CLOSED_MAX)
+                return -EBUSY;
+        b->open = (b->open + 1) % (INDEX_CLOSED_MAX + 1);
+        b->ops_mark = 0;
+        atomic_fetch_add(&b->closed_count, 1);
+        return 0;
 }
 
 static int take_op(struct reader *in, enum op_kind *ret_kind, struct span *ret_key,
@@ -294,9 +369,9 @@ static int take_op(struct reader *in, enum op_kind *ret_kind, struct span *ret_k
         return in->failed ? -EIO : 0;
 }
 
-static int let_wait(struct behind *b)
+static int let_wait(struct behind *b, const struct write *w)
 {
-        struct reader in = READER(buffer_span(&b->ops));
+        struct reader in = READER(buffer_span(&w->ops));
         int r = 0;
 
         while (in.rest.len && r == 0) {
@@ -316,9 +391,9 @@ static int let_wait(struct behind *b)
 
 /* A range does not know what waits: everything goes below, in order. With
  * start_lock held. */
-static int write_through(struct behind *b)
+static int write_through(struct behind *b, const struct write *w)
 {
-        struct reader in = READER(buffer_span(&b->ops));
+        struct reader in = READER(buffer_span(&w->ops));
         int r = push_all(b);
 
         while (in.rest.len && r == 0) {
@@ -363,23 +438,29 @@ static void push_when_due(struct behind *b)
 static int behind_write(struct index *i)
 {
         struct behind *b = behind_of(i);
+        struct write *w = &b->writes[b->first];
         bool is_broken;
         int r;
 
-        if (b->has_range) {
+        if (w->has_range) {
                 pthread_mutex_lock(&b->start_lock);
-                r = write_through(b);
+                r = write_through(b, w);
                 pthread_mutex_unlock(&b->start_lock);
         } else {
                 pthread_mutex_lock(&b->lock);
-                r = let_wait(b);
+                r = let_wait(b, w);
                 b->is_broken |= r < 0;
                 pthread_mutex_unlock(&b->lock);
                 push_when_due(b);
         }
-        buffer_clear(&b->ops);
-        b->ops_mark = 0;
-        b->has_range = false;
+        buffer_clear(&w->ops);
+        w->has_range = false;
+        if (atomic_load(&b->closed_count)) {
+                b->first = (b->first + 1) % (INDEX_CLOSED_MAX + 1);
+                atomic_fetch_sub(&b->closed_count, 1);
+        } else {
+                b->ops_mark = 0;
+        }
         pthread_mutex_lock(&b->lock);
         b->is_broken |= r < 0;
         is_broken = b->is_broken;
@@ -407,9 +488,9 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
         int r = 1;
 
         pthread_mutex_lock(&b->lock);
-        e = level_find(&b->waiting, key);
+        e = level_find(b->waiting, key);
         if (!e)
-                e = level_find(&b->pushing, key);
+                e = level_find(b->pushing, key);
         if (e && e->is_removed) {
                 r = -ENOENT;
         } else if (e) {
@@ -555,12 +636,12 @@ static int make_heap(struct behind *b, const struct level *level, const struct i
 {
         int r = 0;
 
-        LIST_FOR_EACH (node, &level->order) {
+        LIST_FOR_EACH(node, &level->order) {
                 const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
 
                 if (!is_within(range, level_key(e)) ||
-                    (level == &b->pushing &&
-                     level_find(&b->waiting, level_key(e))))
+                    (level == b->pushing &&
+                         level_find(b->waiting, level_key(e))))
                         continue;
                 r = add_entry(m, e);
                 if (r < 0)
@@ -604,14 +685,14 @@ static int start_merge(struct behind *b, const struct index_range *range, struct
         m->given_max = range->limit;
         m->is_list = is_of_one_head(range);
         if (m->is_list) {
-                r = level_run_init(&b->waiting, range, &waiting);
+                r = level_run_init(b->waiting, range, &waiting);
                 if (r == 0)
-                        r = level_run_init(&b->pushing, range, &pushing);
+                        r = level_run_init(b->pushing, range, &pushing);
                 return r == 0 ? make_list(m, &waiting, &pushing) : r;
         }
-        r = make_heap(b, &b->waiting, range, m);
+        r = make_heap(b, b->waiting, range, m);
         if (r == 0)
-                r = make_heap(b, &b->pushing, range, m);
+                r = make_heap(b, b->pushing, range, m);
         for (size_t i = m->count / 2; i-- > 0;)
                 sift_down(m, i);
         return r;
@@ -670,9 +751,10 @@ static void behind_close(struct index *i)
         pthread_cond_broadcast(&b->changed);
         pthread_mutex_unlock(&b->lock);
         pthread_join(b->thread, NULL);
-        level_clear(&b->waiting);
-        level_clear(&b->pushing);
-        buffer_done(&b->ops);
+        for (size_t k = 0; k < 3; k++)
+                level_done(&b->levels[k]);
+        for (size_t k = 0; k <= INDEX_CLOSED_MAX; k++)
+                buffer_done(&b->writes[k].ops);
         index_close(b->below);
         pthread_mutex_destroy(&b->lock);
         pthread_mutex_destroy(&b->start_lock);
@@ -689,6 +771,8 @@ static const struct index_driver driver = {
         .remove_range = behind_remove_range,
         .mark = behind_mark,
         .rollback = behind_rollback,
+        .close_write = behind_close_write,
+        .put_late = behind_put_late,
         .write = behind_write,
         .flush = behind_flush,
         .get_flushed = behind_get_flushed,
@@ -703,14 +787,16 @@ struct index *index_behind_new(struct index *below)
                 return NULL;
         b->index.driver = &driver;
         b->below = below;
-        b->ops = BUFFER_INIT(OPS_MAX);
-        level_init(&b->waiting, hash_seed());
-        level_init(&b->pushing, hash_seed());
+        for (size_t k = 0; k <= INDEX_CLOSED_MAX; k++)
+                b->writes[k].ops = BUFFER_INIT(OPS_MAX);
+        for (size_t k = 0; k < 3; k++)
+                level_init(&b->levels[k], hash_seed());
+        b->waiting = &b->levels[0];
+        b->pushing = &b->levels[1];
         pthread_mutex_init(&b->lock, NULL);
         pthread_mutex_init(&b->start_lock, NULL);
         pthread_cond_init(&b->changed, NULL);
         if (pthread_create(&b->thread, NULL, push_thread, b) != 0) {
-                buffer_done(&b->ops);
                 free(b);
                 return NULL;
         }

@@ -1,10 +1,16 @@
 #include "store/index_level.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
+
+enum {
+        BLOCK = 64 * 1024,
+        LITTLE = 1024, /* entries: a level that held no more keeps no memory */
+};
 
 /* What waits for one partition: a scan of it need not look at the others. Most
  * partitions are never scanned while something waits, so that the order of the keys
@@ -13,15 +19,110 @@ struct level_head {
         struct table_node by_octets;
         struct list_node fresh; /* came since the last scan */
         size_t fresh_count;
-        struct level_entry **sorted; /* by key; some may be dead */
+        struct level_entry **sorted; /* by key; some may be dead. NULL: not yet */
         size_t sorted_count, dead_count;
+        struct level_head *next_sorted;
         char octets[LEVEL_HEAD_OCTETS];
 };
+
+/* ---- memory -------------------------------------------------------------- */
+
+struct level_block {
+        struct level_block *next;
+        max_align_t octets[];
+};
+
+struct level_dropped {
+        struct level_dropped *next;
+};
+
+/* In front of an entry that lies in no block. */
+struct large {
+        struct list_node node;
+};
+
+static void *take_from_block(struct level *level, size_t size)
+{
+        struct level_block *block = level->blocks;
+        void *taken;
+
+        if (!block || level->block_used + size > BLOCK - sizeof *block) {
+                block = malloc(BLOCK);
+                if (!block)
+                        return NULL;
+                block->next = level->blocks;
+                level->blocks = block;
+                level->block_used = 0;
+        }
+        taken = (char *) block->octets + level->block_used;
+        level->block_used += size;
+        return taken;
+}
+
+static size_t steps_of(size_t size)
+{
+        return (size + LEVEL_SMALL_STEP - 1) / LEVEL_SMALL_STEP;
+}
+
+static void *take(struct level *level, size_t size)
+{
+        const size_t steps = steps_of(size);
+        struct level_dropped *dropped;
+        struct large *large;
+
+        if (size > LEVEL_SMALL_MAX) {
+                large = malloc(sizeof *large + size);
+                if (!large)
+                        return NULL;
+                list_append(&level->large, &large->node);
+                return large + 1;
+        }
+        dropped = level->dropped[steps];
+        if (!dropped)
+                return take_from_block(level, steps * LEVEL_SMALL_STEP);
+        level->dropped[steps] = dropped->next;
+        return dropped;
+}
+
+static void give_back(struct level *level, void *taken, size_t size)
+{
+        struct level_dropped *dropped = taken;
+        struct large *large = (struct large *) taken - 1;
+
+        if (size > LEVEL_SMALL_MAX) {
+                list_remove(&large->node);
+                free(large);
+                return;
+        }
+        dropped->next = level->dropped[steps_of(size)];
+        level->dropped[steps_of(size)] = dropped;
+}
+
+static void free_blocks(struct level *level, struct level_block *kept)
+{
+        struct level_block *block = level->blocks;
+
+        while (block) {
+                struct level_block *next = block->next;
+
+                if (block != kept)
+                        free(block);
+                block = next;
+        }
+        level->blocks = kept;
+        level->block_used = 0;
+        memset(level->dropped, 0, sizeof level->dropped);
+        if (kept)
+                kept->next = NULL;
+}
+
+/* ---- entries ------------------------------------------------------------- */
 
 void level_init(struct level *level, uint64_t seed)
 {
         *level = (struct level) {.seed = seed};
         list_init(&level->order);
+        list_init(&level->large);
 }
 
 struct level_entry *level_find(const struct level *level, struct span key)
@@ -37,12 +138,16 @@ struct level_entry *level_find(const struct level *level, struct span key)
         return NULL;
 }
 
+static bool is_head_of(const struct level_head *head, struct span key)
+{
+        return memcmp(head->octets, key.p, LEVEL_HEAD_OCTETS) == 0;
+}
+
 static struct level_head *find_head(const struct level *level, struct span key, uint64_t hash)
 {
         struct table_node *n = table_first(&level->heads, hash);
 
-        while (n && memcmp(TABLE_OBJECT(n, struct level_head, by_octets)->octets, key.p,
-                           LEVEL_HEAD_OCTETS) != 0)
+        while (n && !is_head_of(TABLE_OBJECT(n, struct level_head, by_octets), key))
                 n = table_next(n);
         return n ? TABLE_OBJECT(n, struct level_head, by_octets) : NULL;
 }
@@ -52,28 +157,44 @@ static uint64_t head_hash(const struct level *level, struct span key)
         return hash_span(span_first(key, LEVEL_HEAD_OCTETS), level->seed);
 }
 
-/* Lists the entry below its head, which is made when it is the first. */
+static struct level_head *add_head(struct level *level, struct span key, uint64_t hash)
+{
+        struct level_head *head = take(level, sizeof *head);
+
+        if (!head)
+                return NULL;
+        *head = (struct level_head) {.sorted = NULL};
+        if (table_add(&level->heads, &head->by_octets, hash) < 0) {
+                give_back(level, head, sizeof *head);
+                return NULL;
+        }
+        list_init(&head->fresh);
+        memcpy(head->octets, key.p, LEVEL_HEAD_OCTETS);
+        return head;
+}
+
+/* Lists the entry below its head, which is made when it is the first. The keys of one
+ * partition come together: most have the head of the one before. */
 static int add_to_head(struct level *level, struct level_entry *e, struct span key)
 {
-        const uint64_t hash = key.len < LEVEL_HEAD_OCTETS ? 0 : head_hash(level, key);
+        struct level_head *head = level->last_head;
 
         e->head = NULL;
         if (key.len < LEVEL_HEAD_OCTETS)
                 return 0;
-        e->head = find_head(level, key, hash);
-        if (!e->head) {
-                e->head = malloc(sizeof *e->head);
-                if (!e->head || table_add(&level->heads, &e->head->by_octets, hash) < 0) {
-                        free(e->head);
+        if (!head || !is_head_of(head, key)) {
+                const uint64_t hash = head_hash(level, key);
+
+                head = find_head(level, key, hash);
+                if (!head)
+                        head = add_head(level, key, hash);
+                if (!head)
                         return -ENOMEM;
-                }
-                list_init(&e->head->fresh);
-                e->head->fresh_count = e->head->sorted_count = e->head->dead_count = 0;
-                e->head->sorted = NULL;
-                memcpy(e->head->octets, key.p, LEVEL_HEAD_OCTETS);
+                level->last_head = head;
         }
-        list_append(&e->head->fresh, &e->by_head);
-        e->head->fresh_count++;
+        e->head = head;
+        list_append(&head->fresh, &e->by_head);
+        head->fresh_count++;
         return 0;
 }
 
@@ -92,10 +213,17 @@ static bool leave_head(struct level_entry *e)
         return true;
 }
 
+static size_t size_of(size_t key_len, size_t value_len)
+{
+        return sizeof(struct level_entry) + key_len + value_len;
+}
+
 static void entry_free(struct level *level, struct level_entry *e)
 {
-        level->bytes -= sizeof *e + e->key_len + e->value_len;
-        free(e);
+        const size_t size = size_of(e->key_len, e->value_len);
+
+        level->bytes -= size;
+        give_back(level, e, size);
 }
 
 void level_drop(struct level *level, struct level_entry *e)
@@ -109,71 +237,62 @@ void level_drop(struct level *level, struct level_entry *e)
 int level_add(struct level *level, struct span key, struct span value,
               struct level_entry **ret_e)
 {
-        struct level_entry *e = malloc(sizeof *e + key.len + value.len);
+        const size_t size = size_of(key.len, value.len);
+        struct level_entry *e = take(level, size);
 
-        if (e)
-                e->is_sorted = e->is_dead = false;
-        if (!e || add_to_head(level, e, key) < 0) {
-                free(e);
+        if (!e)
                 return -ENOMEM;
-        }
-        if (table_add(&level->entries, &e->by_key, hash_span(key, level->seed)) < 0) {
-                leave_head(e);
-                free(e);
-                return -ENOMEM;
-        }
-        e->is_new = e->is_removed = false;
+        e->is_new = e->is_removed = e->is_sorted = e->is_dead = false;
         e->key_len = (uint32_t) key.len;
         e->value_len = (uint32_t) value.len;
         memcpy(e->octets, key.p, key.len);
         if (value.len)
                 memcpy(e->octets + key.len, value.p, value.len);
+        if (add_to_head(level, e, key) < 0) {
+                give_back(level, e, size);
+                return -ENOMEM;
+        }
+        if (table_add(&level->entries, &e->by_key, hash_span(key, level->seed)) < 0) {
+                leave_head(e);
+                give_back(level, e, size);
+                return -ENOMEM;
+        }
         if (level->entries.count == 1)
                 level->since_us = clock_monotonic_us();
         list_append(&level->order, &e->node);
-        level->bytes += sizeof *e + key.len + value.len;
+        level->bytes += size;
         *ret_e = e;
         return 0;
 }
 
-static void free_head(struct table_node *node, void *arg)
-{
-        struct level_head *head = TABLE_OBJECT(node, struct level_head, by_octets);
-
-        (void) arg;
-        for (size_t i = 0; i < head->sorted_count; i++)
-                if (head->sorted[i]->is_dead)
-                        free(head->sorted[i]);
-        free(head->sorted);
-        free(head);
-}
-
 void level_clear(struct level *level)
 {
+        const bool is_little = level->entries.count <= LITTLE;
         struct list_node *node;
 
-        table_visit(&level->heads, free_head, NULL); /* while what is dead can be told */
-        table_done(&level->heads);
-        while ((node = list_take_first(&level->order)))
-                free(LIST_OBJECT(node, struct level_entry, node));
-        table_done(&level->entries);
+        for (struct level_head *head = level->sorted_heads; head; head = head->next_sorted)
+                free(head->sorted);
+        level->sorted_heads = level->last_head = NULL;
+        while ((node = list_take_first(&level->large)))
+                free(LIST_OBJECT(node, struct large, node));
+        if (is_little) {
+                table_done(&level->entries);
+                table_done(&level->heads);
+        } else {
+                table_clear(&level->entries);
+                table_clear(&level->heads);
+        }
+        free_blocks(level, is_little ? NULL : level->blocks);
+        list_init(&level->order);
         level->bytes = 0;
 }
 
-void level_move(struct level *from, struct level *to)
+void level_done(struct level *level)
 {
-        const struct level taken = *from;
-
-        level_init(to, taken.seed);
-        if (!list_is_empty(&from->order)) { /* its head lies in the struct */
-                to->order = taken.order;
-                to->order.next->previous = &to->order;
-                to->order.previous->next = &to->order;
-        }
-        to->entries = taken.entries;
-        to->heads = taken.heads;
-        to->bytes = taken.bytes;
-        level_init(from, taken.seed);
+        level_clear(level);
+        table_done(&level->entries);
+        table_done(&level->heads);
+        free_blocks(level, NULL);
 }
 
 /* ---- the order of the keys ----------------------------------------------- */
@@ -255,8 +374,12 @@ static int sort_head(struct level *level, struct level_head *head)
                 free(fresh);
                 return -ENOMEM;
         }
+        if (!head->sorted) {
+                head->next_sorted = level->sorted_heads;
+                level->sorted_heads = head;
+        }
         head->sorted = sorted;
-        LIST_FOR_EACH (node, &head->fresh) {
+        LIST_FOR_EACH(node, &head->fresh) {
                 fresh[count] = LIST_OBJECT(node, struct level_entry, by_head);
                 fresh[count++]->is_sorted = true;
                 list_remove(node);

@@ -1,5 +1,8 @@
 /* What waits in memory to be written to an index: a table by key, and for scans the
- * order of the keys within one partition (index_behind.c has two of them).
+ * order of the keys within one partition (index_behind.c has three of them, in turn).
+ *
+ * A busy store puts some 200,000 entries a second into one and empties it whole, so
+ * that entries lie in blocks of its own and its tables keep their slots.
  *
  * Pure; whoever shares one guards it. */
 #pragma once
@@ -12,9 +15,16 @@
 #include "base/table.h"
 #include "store/index.h"
 
-enum { LEVEL_HEAD_OCTETS = 17 }; /* of a key: its letter and partition */
+enum {
+        LEVEL_HEAD_OCTETS = 17,  /* of a key: its letter and partition */
+        LEVEL_SMALL_MAX = 640,   /* entries of at most so many bytes lie in blocks, */
+        LEVEL_SMALL_STEP = 32,   /* where what is dropped is used again by its size */
+        LEVEL_SMALL_SIZES = LEVEL_SMALL_MAX / LEVEL_SMALL_STEP + 1,
+};
 
 struct level_head;
+struct level_block;
+struct level_dropped;
 
 struct level_entry {
         struct table_node by_key;
@@ -32,6 +42,11 @@ struct level_entry {
 struct level {
         struct table entries, heads;
         struct list_node order; /* of arrival; all that are not dead */
+        struct level_head *last_head, *sorted_heads;
+        struct list_node large; /* entries that lie in no block */
+        struct level_block *blocks; /* the first is being filled */
+        size_t block_used;
+        struct level_dropped *dropped[LEVEL_SMALL_SIZES];
         size_t bytes;
         uint64_t since_us; /* of the oldest */
         uint64_t seed;
@@ -47,7 +62,9 @@ static inline struct span level_value(const struct level_entry *e)
         return span_make(e->octets + e->key_len, e->value_len);
 }
 
+/* Where it lies it stays: lists begin in it. */
 void level_init(struct level *level, uint64_t seed);
+void level_done(struct level *level);
 
 /* NULL: there is none. */
 struct level_entry *level_find(const struct level *level, struct span key);
@@ -56,10 +73,9 @@ struct level_entry *level_find(const struct level *level, struct span key);
 int level_add(struct level *level, struct span key, struct span value,
               struct level_entry **ret_e);
 void level_drop(struct level *level, struct level_entry *e);
-void level_clear(struct level *level);
 
-/* Everything of `from` goes to `to`, which is empty. */
-void level_move(struct level *from, struct level *to);
+/* Forgets everything; keeps memory for as much again, unless there was little. */
+void level_clear(struct level *level);
 
 /* The order of keys in an index. */
 int level_compare(struct span a, struct span b);

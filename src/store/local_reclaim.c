@@ -26,9 +26,9 @@ enum {
         PER_MILLE_FULL = 1100,
         /* Beyond PER_MILLE by as much as this, commits wait so long for each MiB: then
          * what is written is no more than can be moved. A small store may grow instead. */
-        PACE_PER_MILLE = 60,
-        PACE_US_MAX = 200 * 1000,
-        PACE_LIVE_MIN = 32 * 1024 * 1024,
+        BRAKE_PER_MILLE = 60,
+        BRAKE_US_MAX = 200 * 1000,
+        BRAKE_LIVE_MIN = 32 * 1024 * 1024,
 };
 
 /* ---- a commit of the helper thread's --------------------------------------- */
@@ -108,6 +108,7 @@ static void submit(struct local *l)
         list_append(&l->commits, &c->node);
         l->urgent++;
         pthread_cond_signal(&l->has_commits);
+        local_call_leader(l, c->begun_us);
         pthread_mutex_unlock(&l->mutex);
 }
 
@@ -247,18 +248,18 @@ static void choose(struct local *l)
         m->body = 0;
 }
 
-void local_set_pace(struct local *l)
+void local_set_brake(struct local *l)
 {
         struct log_room room;
         uint64_t wanted, excess = 0;
 
         log_measure(&l->log, &room);
         wanted = room.live / 1000 * atomic_load(&l->reclaim.per_mille);
-        if (room.live >= PACE_LIVE_MIN && room.used > wanted)
+        if (room.live >= BRAKE_LIVE_MIN && room.used > wanted)
                 excess = (room.used - wanted) * 1000 / room.live;
-        if (excess > PACE_PER_MILLE)
-                excess = PACE_PER_MILLE;
-        atomic_store(&l->pace_us, excess * PACE_US_MAX / PACE_PER_MILLE);
+        if (excess > BRAKE_PER_MILLE)
+                excess = BRAKE_PER_MILLE;
+        atomic_store(&l->brake_us, excess * BRAKE_US_MAX / BRAKE_PER_MILLE);
 }
 
 /* While what lived in one segment is on its way elsewhere, the next one is looked at, but
@@ -306,7 +307,7 @@ bool local_reclaim(struct local *l)
         }
         if (!m->segment)
                 choose(l);
-        local_set_pace(l);
+        local_set_brake(l);
         if (!m->segment)
                 return !has_ended || atomic_load(&m->is_eager);
         r = step(l);

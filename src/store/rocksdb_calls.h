@@ -49,11 +49,13 @@
         X(options_set_env) \
         X(options_set_info_log_level) \
         X(options_set_keep_log_file_num) \
+        X(options_set_level0_file_num_compaction_trigger) \
         X(options_set_max_bytes_for_level_base) \
         X(options_set_max_open_files) \
         X(options_set_max_write_buffer_number) \
         X(options_set_memtable_prefix_bloom_size_ratio) \
         X(options_set_memtable_whole_key_filtering) \
+        X(options_set_min_level_to_compress) \
         X(options_set_paranoid_checks) \
         X(options_set_stats_dump_period_sec) \
         X(options_set_stats_persist_period_sec) \
@@ -66,6 +68,7 @@
         X(readoptions_set_iterate_lower_bound) \
         X(readoptions_set_iterate_upper_bound) \
         X(readoptions_set_read_tier) \
+        X(set_perf_level) \
         X(write) \
         X(writebatch_clear) \
         X(writebatch_create) \

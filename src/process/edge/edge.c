@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "message/digest.h"
 #include "process/control_access.h"
 #include "process/edge/edge_dnsbl.h"
 #include "process/edge/edge_front.h"
@@ -91,6 +92,7 @@ static int start(struct process *p)
         e->ids.number = (uint8_t) (p->number % ID_MAKERS);
         e->scratch = ARENA_INIT(SCRATCH_MAX);
         e->text = BUFFER_INIT(TEXT_MAX);
+        e->digest = BUFFER_INIT(DIGEST_STORED_MAX);
         list_init(&e->listeners);
         list_init(&e->fronts);
         list_init(&e->sessions);
@@ -138,6 +140,7 @@ void edge_free(struct edge *e)
         timer_free(e->drain);
         arena_done(&e->scratch);
         buffer_done(&e->text);
+        buffer_done(&e->digest);
         free(e->meters_area);
         free(e);
 }
@@ -236,6 +239,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"recipients_refused", e->counters.recipients_refused},
                 {"refusals_unrecorded", e->counters.refusals_unrecorded},
                 {"octets", e->counters.octets},
+                {"digests_made", e->counters.digests},
                 {"bodies_held", e->bodies_held},
         };
 

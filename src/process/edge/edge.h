@@ -47,7 +47,7 @@ enum {
 struct edge_counters {
         uint64_t connections, connections_refused;
         uint64_t messages, messages_refused, recipients_accepted, recipients_refused;
-        uint64_t refusals_unrecorded, octets, sessions_refused, fields_struck;
+        uint64_t refusals_unrecorded, octets, sessions_refused, fields_struck, digests;
 };
 
 struct edge {
@@ -76,6 +76,7 @@ struct edge {
         size_t bodies_held;            /* bytes of message text in memory */
         struct arena scratch;          /* of one command */
         struct buffer text;            /* of one record step, log line or trace field */
+        struct buffer digest;          /* of one message */
         bool is_stopping;
         struct timer *drain;
         struct edge_counters counters;

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "policy/limits.h"
 #include "process/control_access.h"
 #include "process/edge/edge.h"
@@ -30,6 +31,21 @@ union peer_address {
 
 static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
 
+/* "[192.0.2.1]", for which inet_ntop() calls snprintf(). */
+static void describe_v4(const unsigned char octets[4], char *out)
+{
+        char digits[NUMBER_TEXT_MAX];
+
+        for (int i = 0; i < 4; i++) {
+                const struct span number = number_span(octets[i], digits);
+
+                *out++ = i ? '.' : '[';
+                memcpy(out, number.p, number.len);
+                out += number.len;
+        }
+        memcpy(out, "]", 2);
+}
+
 /* Mapped IPv4 addresses, as a socket for both families gives them, and plain
  * ones are the same client (RFC 5321 section 5.2). */
 void edge_listener_describe(const unsigned char address[16], uint16_t port,
@@ -40,8 +56,7 @@ void edge_listener_describe(const unsigned char address[16], uint16_t port,
         memcpy(ret->address, address, 16);
         ret->port = port;
         if (memcmp(address, mapped, sizeof mapped) == 0) {
-                inet_ntop(AF_INET, address + 12, text, sizeof text);
-                snprintf(ret->text, sizeof ret->text, "[%s]", text);
+                describe_v4(address + 12, ret->text);
         } else {
                 inet_ntop(AF_INET6, address, text, sizeof text);
                 snprintf(ret->text, sizeof ret->text, "[IPv6:%s]", text);

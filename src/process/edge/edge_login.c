@@ -133,13 +133,14 @@ void edge_login_begin(struct edge_session *s, const struct smtp_event *event)
                 return;
         }
         if (event->octets.p && !sasl_decode(event->octets, initial, &len)) {
+                explicit_bzero(initial, sizeof initial);
                 edge_session_say(s, 501, "5.5.2", "This is not base64");
                 return;
         }
         r = d->channel ? remember(s, EDGE_LOGIN_ASKED) : -EPIPE;
         if (r == 0)
                 r = send_start(s, event, span_make(initial, len));
-        explicit_bzero(initial, sizeof initial);
+        explicit_bzero(initial, len);
         if (r < 0) {
                 forget(s);
                 say_trouble(s);
@@ -160,6 +161,7 @@ void edge_login_response(struct edge_session *s, struct span base64)
                 return;
         }
         if (!sasl_decode(base64, octets, &len)) {
+                explicit_bzero(octets, sizeof octets);
                 edge_login_cancel(s);
                 edge_session_say(s, 501, "5.5.2", "This is not base64");
                 return;
@@ -167,7 +169,7 @@ void edge_login_response(struct edge_session *s, struct span base64)
         r = d->channel ? CHANNEL_SEND(d->channel, auth_step, -1, .login = s->login.number,
                                       .octets = span_make(octets, len))
                        : -EPIPE;
-        explicit_bzero(octets, sizeof octets);
+        explicit_bzero(octets, len);
         if (r < 0) {
                 forget(s);
                 say_trouble(s);

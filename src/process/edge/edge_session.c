@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_ask.h"
@@ -480,7 +481,7 @@ void edge_session_new(struct edge_listener *l, int fd, const struct edge_client 
 {
         struct edge *e = l->edge;
         const struct span hostname = span_first(e->process->config->hostname, HOSTNAME_MAX);
-        struct edge_session *s = calloc(1, sizeof *s + hostname.len + 1);
+        struct edge_session *s = memory_zeroed(sizeof *s + hostname.len + 1);
         int r = -ENOMEM;
 
         if (!s) {

@@ -356,17 +356,22 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
-/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
- * One text serves all recipients, so that it is made so for all of them. */
-static bool needs_lines(const struct edge_transaction *t)
+static bool has_local_recipient(const struct edge_transaction *t)
 {
         struct reader items = ipc_items_read(t->recipients);
         struct ipc_recipient got;
 
-        while (t->flags & ENVELOPE_BINARY && ipc_next_recipient(&items, &got))
+        while (ipc_next_recipient(&items, &got))
                 if (got.kind == ROUTE_LOCAL)
                         return true;
         return false;
+}
+
+/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
+ * One text serves all recipients, so that it is made so for all of them. */
+static bool needs_lines(const struct edge_transaction *t)
+{
+        return t->flags & ENVELOPE_BINARY && has_local_recipient(t);
 }
 
 /* Whoever submits a message here has it completed (RFC 6409 section 8). */
@@ -572,6 +577,8 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
                 discard(t);
                 return;
         }
+        if (!verdict_is_refusal(&v) && has_local_recipient(t))
+                edge_body_digest(&t->body, t->edge, t->message_id);
         if (!verdict_is_refusal(&v) &&
             edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)
                 v = make_verdict(451, "4.3.0", "Storage is not available, try again later",
@@ -587,6 +594,7 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
 void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit *ret)
 {
         const bool is_lent = t->body.is_lent;
+        const struct span held = is_lent ? (struct span) {0} : buffer_span(&t->body.held);
 
         *ret = (struct ipc_commit) {
                 .message_id = t->message_id,
@@ -603,7 +611,8 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .body_len = t->body.len,
                 .recipients = t->recipients,
                 .record = buffer_span(&t->record),
-                .octets = is_lent ? (struct span) {0} : buffer_span(&t->body.held),
+                .digest = span_skip(held, (size_t) t->body.len),
+                .octets = span_first(held, (size_t) t->body.len),
         };
 }
 

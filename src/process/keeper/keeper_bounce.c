@@ -177,6 +177,7 @@ static void give_to_worker(struct order *o)
 {
         struct keeper *k = o->keeper;
         const uint32_t skip = o->entry->local_prefix_len;
+        const uint64_t len = o->entry->body_len - skip; /* a digest may be behind it */
         struct original_read *read;
 
         o->worker = NULL;
@@ -194,8 +195,9 @@ static void give_to_worker(struct order *o)
                 send_order(o, span_skip(buffer_span(&o->body->octets), skip));
         } else if ((read = malloc(sizeof *read))) {
                 *read = (struct original_read) {k, o->number};
-                store_blob_read(k->store, o->entry->blob_id, skip, ORIGINAL_MAX, original_was_read,
-                                read);
+                store_blob_read(k->store, o->entry->blob_id, skip,
+                                len < ORIGINAL_MAX ? (size_t) len : ORIGINAL_MAX,
+                                original_was_read, read);
         }
 }
 

@@ -379,6 +379,20 @@ static void abandon(struct keeper *k, struct queue_entry *e)
         keeper_queue_scan_again(k);
 }
 
+/* `r`: whether `c`, which may be NULL, says all. */
+static void conclude_or_abandon(struct keeper *k, struct queue_entry *e, struct conclusion *c,
+                                int r)
+{
+        if (r == 0) {
+                store_conclusion(c);
+                return;
+        }
+        if (c)
+                buffer_done(&c->record);
+        free(c);
+        abandon(k, e);
+}
+
 void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
                       enum queue_health health)
 {
@@ -403,14 +417,7 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                 r = make_after(c, recipients, health != QUEUE_HOST_UNKNOWN);
         }
         free(recipients);
-        if (r < 0) {
-                if (c)
-                        buffer_done(&c->record);
-                free(c);
-                abandon(k, e);
-        } else {
-                store_conclusion(c);
-        }
+        conclude_or_abandon(k, e, c, r);
         if (d && health == QUEUE_HOST_FAILED)
                 defer_blocked(k, d);
 }
@@ -454,14 +461,7 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                 r = make_after(c, recipients, false);
         }
         free(recipients);
-        if (r < 0) {
-                if (c)
-                        buffer_done(&c->record);
-                free(c);
-                abandon(k, e);
-                return;
-        }
-        store_conclusion(c);
+        conclude_or_abandon(k, e, c, r);
 }
 
 void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)

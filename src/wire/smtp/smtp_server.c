@@ -3,11 +3,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "wire/smtp/smtp_server_engine.h"
 
 struct smtp_server *smtp_server_new(const struct smtp_server_options *o)
 {
-        struct smtp_server *s = calloc(1, sizeof *s);
+        struct smtp_server *s = memory_zeroed(sizeof *s);
 
         assert(o->command_length_max >= 512);
         if (!s)

@@ -136,6 +136,8 @@ void smtp_server_close(struct smtp_server *s, unsigned code, const char *enhance
 /* A line of a greeting or of the answer to HELO, which have no enhanced code
  * (RFC 2034 section 3). */
 void smtp_server_say_line(struct smtp_server *s, unsigned code, bool is_last, struct span text);
+/* Lines of it that stand in this program as they are sent, with CRLF. */
+void smtp_server_say_ready(struct smtp_server *s, struct span lines);
 
 /* smtp_server.c */
 void smtp_server_wait(struct smtp_server *s, struct smtp_event *ev, enum smtp_event_kind kind);
