@@ -1,5 +1,6 @@
 """The wall clock is set years ahead and years back, under a running server and between
-two runs: nothing is lost, no UID comes twice, and each message's story is found while the clock is as it was."""
+two runs: nothing is lost, no UID comes twice, and each message's story is found while the
+clock is as it was."""
 import imaplib
 import struct
 import subprocess
