@@ -14,6 +14,7 @@
  * Then the store is opened again, and the first mailbox read. The folder must not exist. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,9 @@
 enum { QUEUE_RECORD = 300, TRACE_RECORD = 400, SHARDS = 16, ROOM_EVERY = 1000 };
 enum { GROWN = 100 }; /* messages of a mailbox */
 enum workload { MAIL, FULL, CHURN, GROW };
+enum { QUEUE_LOG, MAIL_LOG, INDEX, CHECKPOINT, ROOMS };
+
+static const char *const room_names[ROOMS] = {"queue", "mail", "index", "checkpoint"};
 
 struct bench {
         struct loop *loop;
@@ -43,7 +47,8 @@ struct bench {
         uint64_t *live; /* churn: what lives */
         bool is_growing;
         uint64_t first_id;
-        double room_max;  /* log for an octet that lives */
+        double room_max;  /* octets of all files for one that lives */
+        struct room { uint64_t octets[ROOMS]; } room; /* then, by folder */
         uint64_t random;
 };
 
@@ -71,24 +76,52 @@ static unsigned pick(struct bench *b, unsigned n)
 
 /* ---- what is measured -------------------------------------------------------- */
 
-static uint64_t checkpoint_octets(const struct bench *b)
+/* What the files of a folder, or one file, take on the disk. */
+static uint64_t octets_below(int at, const char *name)
 {
-        char path[4200];
         struct stat st;
+        const struct dirent *e;
+        uint64_t octets = 0;
+        DIR *folder;
 
-        snprintf(path, sizeof path, "%s/checkpoint", b->folder);
-        return stat(path, &st) == 0 ? (uint64_t) st.st_size : 0;
+        if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0; /* it went just now */
+        if (!S_ISDIR(st.st_mode))
+                return (uint64_t) st.st_blocks * 512;
+        folder = fdopendir(openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        while (folder && (e = readdir(folder)))
+                if (e->d_name[0] != '.')
+                        octets += octets_below(dirfd(folder), e->d_name);
+        if (folder)
+                closedir(folder);
+        return octets;
+}
+
+static struct room find_room(const struct bench *b)
+{
+        const int at = open(b->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct room room = {0};
+
+        for (int i = 0; i < ROOMS; i++)
+                room.octets[i] = octets_below(at, room_names[i]);
+        room.octets[CHECKPOINT] += octets_below(at, "checkpoint.new"); /* two, meanwhile */
+        close(at);
+        return room;
 }
 
 static void look_at_room(struct bench *b)
 {
+        const struct room room = find_room(b);
         struct store_metrics m = {0};
-        double room;
+        uint64_t octets = 0;
 
         store_get_metrics(b->store, &m);
-        room = (double) (m.log_bytes + checkpoint_octets(b)) / (double) (m.live_bytes + 1);
-        if (b->done > b->commits / 2 && room > b->room_max)
-                b->room_max = room;
+        for (int i = 0; i < ROOMS; i++)
+                octets += room.octets[i];
+        if (b->done <= b->commits / 2 || (double) octets <= b->room_max * (double) m.live_bytes)
+                return;
+        b->room_max = (double) octets / (double) (m.live_bytes + 1);
+        b->room = room;
 }
 
 static void committed(void *arg, int result)
@@ -308,6 +341,18 @@ static long resident_kib(void)
         return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+static void print_room(const struct bench *b, uint64_t live, uint64_t written)
+{
+        const struct room room = b->room_max > 0 ? b->room : find_room(b);
+
+        printf("%.1f MiB live", (double) live / 1048576);
+        if (b->room_max > 0)
+                printf(", %.2f times of that at most in the second half", b->room_max);
+        for (int i = 0; i < ROOMS; i++)
+                printf(", %s %.1f", room_names[i], (double) room.octets[i] / 1048576);
+        printf("; %.0f octets of log a commit\n", (double) written / (double) b->commits);
+}
+
 static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
 {
         struct store_metrics m = {0};
@@ -326,11 +371,7 @@ static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
         printf("a group, from written to answered: p50 %" PRIu64 " p99 %" PRIu64 " max %" PRIu64
                " us\n", m.group_us_p50, m.group_us_p99, m.group_us_max);
         print_threads(b);
-        printf("log %.1f MiB, checkpoint %.1f MiB for %.1f MiB that live", (double) m.log_bytes /
-               1048576, (double) checkpoint_octets(b) / 1048576, (double) m.live_bytes / 1048576);
-        if (b->room_max > 0)
-                printf(": %.2f times at most in the second half", b->room_max);
-        putchar('\n');
+        print_room(b, m.live_bytes, m.octets_written);
 }
 
 /* ---- opened again ----------------------------------------------------------------- */

@@ -37,7 +37,7 @@
 enum {
         LOCAL_READERS = 2,
         LOCAL_GROUP_MAX = 8 * 1024 * 1024,    /* a group ends once it is so large */
-        LOCAL_COMMIT_MAX = LOG_SEGMENT_MIN - 3 * LOG_BLOCK, /* a single commit may be */
+        LOCAL_COMMIT_MAX = 8 * 1024 * 1024 - 3 * LOG_BLOCK, /* a single commit may be */
         LOCAL_LAZY_US = 1000 * 1000,
         LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
         LOCAL_BLOB_PATH_MAX = 32,
@@ -64,13 +64,18 @@ enum local_pin { LOCAL_PIN_NONE, LOCAL_PIN_BACKUP, LOCAL_PIN_HELPER };
 /* Moving what lives in a segment elsewhere: the helper thread's, but for what
  * is said to be otherwise. */
 struct reclaim {
-        uint64_t segment, offset;  /* 0: nothing is being moved */
+        uint64_t segment, offset;  /* the group that is looked at; 0: none */
+        uint64_t body;             /* those before that offset were looked at */
+        uint64_t emptied;          /* all that lives in that segment is on its way; 0: none */
         struct store_batch *batch; /* what was found */
-        bool is_under_way;         /* a batch is with the sync thread; under the mutex */
-        uint64_t group;            /* it became durable with, or before; under the mutex */
-        int result;                /* of the last one; under the mutex */
+        uint64_t emptied_with;     /* when so many batches are in the index */
+        uint64_t submitted, ended; /* batches: handed to the sync thread, in the index */
+        uint64_t completed;        /* and durable; under the mutex */
+        uint64_t group;            /* the last became durable with, or before; under the mutex */
+        int result;                /* a failure; under the mutex */
         _Atomic bool is_eager;     /* for tests: always, and at once */
         _Atomic uint64_t moved_octets;
+        _Atomic uint64_t per_mille; /* what segments may take for 1000 octets that live */
 };
 
 struct local {
@@ -114,6 +119,8 @@ struct local {
         int sync_count, reader_count;
         bool has_helper_thread;
         struct reclaim reclaim;
+        _Atomic uint64_t brake_us; /* for each MiB, so that moving keeps up with commits */
+        uint64_t brake_segments;   /* where that was found; the leader's */
         bool is_quiet;
 
         struct index *engine;  /* below `index` */
@@ -167,6 +174,9 @@ void local_answer(struct local *l, struct query *q);
 
 /* Does a piece of the work of giving room back; true: there is more. */
 bool local_reclaim(struct local *l);
+
+/* How long commits wait so that moving keeps up with them; the leader's, too. */
+void local_set_brake(struct local *l);
 void local_reclaim_done(struct local *l);
 
 /* Writes the index down when it is time, and moves `safe`; the helper thread's.
@@ -174,8 +184,10 @@ void local_reclaim_done(struct local *l);
 void local_checkpoint(struct local *l);
 void local_checkpoint_find(struct local *l);
 
-/* Octets of dead segments that are kept, to be used again until the next one. */
+/* Octets of dead segments that are kept, to be used again until the next one; and of
+ * those that wait for it at most. */
 uint64_t local_dead_kept(const struct local *l);
+uint64_t local_dead_wanted(const struct local *l);
 
 /* Makes the segments that are wanted; the helper thread's. */
 void local_prepare(struct local *l);

@@ -38,7 +38,7 @@ static bool is_wanted(struct local *l, const struct log_position *safe)
 {
         const bool is_urgent = atomic_load(&l->is_full) || atomic_load(&l->reclaim.is_eager);
         struct log_position reach;
-        uint64_t gain, least = l->log.new_size;
+        uint64_t gain;
 
         if (!l->log.may_reclaim || clock_monotonic_us() < l->checkpoint_retry_us ||
             find_reach(l, &reach) < 0)
@@ -46,16 +46,11 @@ static bool is_wanted(struct local *l, const struct log_position *safe)
         if (!l->checkpoint.size && !l->is_without_checkpoint && !log_is_whole(&l->log))
                 return true; /* of an earlier release, or a backup: the index is all there is */
         gain = log_dead_octets(&l->log, safe, &reach);
-        if (!is_urgent) {
-                least *= SEGMENTS_MIN;
-                if (least < l->checkpoint.size * PER_CHECKPOINT)
-                        least = l->checkpoint.size * PER_CHECKPOINT;
-        }
-        return gain >= least;
+        return gain >= (is_urgent ? atomic_load(&l->log.new_size) : local_dead_wanted(l));
 }
 
-/* Commits come first: as long as the disk took, it rests; and segments are made
- * meanwhile. */
+/* Commits come first: as long as the disk took, it rests; and segments are made, and
+ * emptied, meanwhile. */
 static bool goes_on(void *arg)
 {
         struct local *l = arg;
@@ -64,6 +59,7 @@ static bool goes_on(void *arg)
 
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         local_prepare(l);
+        local_reclaim(l);
         pthread_mutex_lock(&l->mutex);
         is_closing = l->is_closing;
         pthread_mutex_unlock(&l->mutex);
@@ -122,6 +118,14 @@ void local_checkpoint_find(struct local *l)
         /* Recovery may have put into the index what a crash would take out again. */
         if (!l->is_quiet && index_flush(l->index) == 0)
                 l->safe = l->checkpoint.traces;
+}
+
+uint64_t local_dead_wanted(const struct local *l)
+{
+        const uint64_t least = SEGMENTS_MIN * atomic_load(&l->log.new_size);
+
+        return least < l->checkpoint.size * PER_CHECKPOINT ? l->checkpoint.size * PER_CHECKPOINT
+                                                           : least;
 }
 
 uint64_t local_dead_kept(const struct local *l)

@@ -74,6 +74,7 @@ void *local_helper_run(void *local)
 {
         struct local *l = local;
         uint64_t reclaimed_at_us = clock_monotonic_us(), pause_us = CHORES_EVERY_US, emptied;
+        uint64_t committed_at_us = reclaimed_at_us;
         bool has_trimmed = false;
         bool is_closing = false;
 
@@ -82,8 +83,11 @@ void *local_helper_run(void *local)
 
                 atomic_store(&l->is_resting, pause_us == CHORES_IDLE_US);
                 wait_for_chores(l, pause_us);
-                pause_us = commits == atomic_load(&l->commit_count) ? CHORES_IDLE_US
-                                                                    : CHORES_EVERY_US;
+                if (commits != atomic_load(&l->commit_count))
+                        committed_at_us = clock_monotonic_us();
+                pause_us = clock_monotonic_us() - committed_at_us >= CHORES_EVERY_US
+                                   ? CHORES_IDLE_US
+                                   : CHORES_EVERY_US;
                 pthread_mutex_lock(&l->mutex);
                 is_closing = l->is_closing;
                 pthread_mutex_unlock(&l->mutex);
@@ -101,10 +105,10 @@ void *local_helper_run(void *local)
                         trace_write(l->trace, clock_now_us());
                 local_checkpoint(l);
                 local_prepare(l);
-                emptied = l->reclaim.segment;
+                emptied = l->reclaim.emptied;
                 if (local_reclaim(l))
                         pause_us = RECLAIM_PAUSE_US;
-                if (emptied && !l->reclaim.segment)
+                if (emptied && !l->reclaim.emptied)
                         reclaimed_at_us = 0;
                 reclaim(l, &reclaimed_at_us);
         }

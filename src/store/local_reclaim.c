@@ -13,12 +13,22 @@
 #include "store/local.h"
 
 enum {
-        BATCH_OCTETS = 1024 * 1024,    /* of one commit */
-        STEP_OCTETS = 4 * 1024 * 1024, /* read in one piece of work */
-        /* Disk for 1000 octets that live: with this, and when the disk is full.
-         * Copying costs at most three octets for each that is given back. */
-        PER_MILLE = 1350,
+        BATCH_OCTETS = 512 * 1024, /* of one commit */
+        BATCHES_MAX = 16,          /* on their way: a segment's worth, 8 MiB at most */
+        BATCHES_A_SEGMENT = 16,    /* where one does not fit, room stays empty */
+        STEP_OCTETS = 2 * 1024 * 1024, /* read in one piece of work */
+        /* Disk for 1000 octets that live: of all files; of segments with what lives, at
+         * least and at most; when the disk is full. Below, copying costs too much: with
+         * 1200 up to two octets for each that is written where bodies die at random. */
+        PER_MILLE = 1520,
+        PER_MILLE_MIN = 1200,
+        PER_MILLE_MAX = 1400,
         PER_MILLE_FULL = 1100,
+        /* Beyond PER_MILLE by as much as this, commits wait so long for each MiB: then
+         * what is written is no more than can be moved. A small store may grow instead. */
+        BRAKE_PER_MILLE = 60,
+        BRAKE_US_MAX = 200 * 1000,
+        BRAKE_LIVE_MIN = 32 * 1024 * 1024,
 };
 
 /* ---- a commit of the helper thread's --------------------------------------- */
@@ -66,9 +76,11 @@ static void moved(void *arg, int result)
         struct local *l = arg;
 
         pthread_mutex_lock(&l->mutex);
-        l->reclaim.is_under_way = false;
-        l->reclaim.result = result;
+        l->reclaim.completed++;
+        if (result < 0)
+                l->reclaim.result = result;
         l->reclaim.group = l->acknowledged;
+        pthread_cond_signal(&l->has_chores);
         pthread_mutex_unlock(&l->mutex);
 }
 
@@ -92,7 +104,7 @@ static void submit(struct local *l)
                 .done = moved, .arg = l,
         };
         l->reclaim.batch = NULL;
-        l->reclaim.is_under_way = true;
+        l->reclaim.submitted++;
         list_append(&l->commits, &c->node);
         l->urgent++;
         pthread_cond_signal(&l->has_commits);
@@ -102,12 +114,19 @@ static void submit(struct local *l)
 
 /* ---- what lives in a group --------------------------------------------------- */
 
-/* Adds a body to the batch, if it lives and lies here. False: the batch is full. */
-static bool add_body(struct local *l, const struct batch_op *op, uint64_t offset)
+static uint64_t batch_octets(const struct local *l)
+{
+        const uint64_t of_segment = atomic_load(&l->log.new_size) / BATCHES_A_SEGMENT;
+
+        return of_segment < BATCH_OCTETS ? of_segment : BATCH_OCTETS;
+}
+
+/* Adds a body to the batch, if it lives and lies here. -EAGAIN: so many batches are on
+ * their way that it must wait. */
+static int add_body(struct local *l, const struct batch_op *op, uint64_t offset)
 {
         struct reclaim *m = &l->reclaim;
         struct buffer scratch = BUFFER_INIT(1024);
-        uint64_t max = l->commit_max / 4 < BATCH_OCTETS ? l->commit_max / 4 : BATCH_OCTETS;
         struct blob_place place;
         int r = apply_find_blob(l->index, op->number, true, &scratch, &place);
 
@@ -115,42 +134,52 @@ static bool add_body(struct local *l, const struct batch_op *op, uint64_t offset
         if (r < 0 || place.kind != BLOB_IN_SEGMENT || place.segment != m->segment ||
             place.offset != offset || place.size != op->value.len ||
             place.checksum != apply_checksum(op->value))
-                return true;
-        if (m->batch && m->batch->record.len > BATCH_HEAD &&
-            m->batch->record.len + op->value.len > max)
-                return false;
+                return 0;
+        if (m->batch && m->batch->record.len + op->value.len > batch_octets(l)) {
+                if (m->submitted - m->ended >= BATCHES_MAX)
+                        return -EAGAIN;
+                submit(l);
+        }
         if (!m->batch)
                 m->batch = batch_new(l);
         if (!m->batch)
-                return false;
+                return -ENOMEM;
         batch_blob_move(m->batch, op->number, op->key, op->value);
         atomic_fetch_add(&m->moved_octets, op->value.len);
-        return true;
+        return 0;
 }
 
-/* -ENOSPC: the batch is full. */
+/* From the body on that had to wait before. */
 static int add_bodies(struct local *l, struct span records, uint64_t offset)
 {
         const char *const begin = records.p;
         struct batch_view view;
         struct span record;
         struct batch_op op;
+        uint64_t at;
 
         while (records.len) {
                 int r = batch_open(&records, &view, &record);
 
                 if (r < 0)
                         return r;
-                while (batch_next(&view, &op))
-                        if ((op.kind == BATCH_BLOB_PUT || op.kind == BATCH_BLOB_MOVE) &&
-                            !add_body(l, &op, offset + (uint64_t) (op.value.p - begin)))
-                                return -ENOSPC;
+                while (batch_next(&view, &op)) {
+                        if (op.kind != BATCH_BLOB_PUT && op.kind != BATCH_BLOB_MOVE)
+                                continue;
+                        at = offset + (uint64_t) (op.value.p - begin);
+                        if (at < l->reclaim.body)
+                                continue;
+                        l->reclaim.body = at;
+                        r = add_body(l, &op, at);
+                        if (r < 0)
+                                return r;
+                }
         }
         return 0;
 }
 
-/* One group. 0 with where the next one begins; -ENOENT: that was all of them;
- * -ENOSPC: the batch is full. */
+/* One group. 0 with where the next one begins; -ENOENT: that was all of them; -EAGAIN:
+ * the rest of it must wait. */
 static int take_group(struct local *l, uint64_t *ret_next)
 {
         struct reclaim *m = &l->reclaim;
@@ -173,66 +202,120 @@ static int take_group(struct local *l, uint64_t *ret_next)
 
 /* ---- pieces of work ---------------------------------------------------------- */
 
-static bool is_busy(struct local *l)
+/* How many batches of all there were are in the index; a failure of one of them, once. */
+static uint64_t find_ended(struct local *l, int *ret_result)
 {
-        bool is_busy;
+        struct reclaim *m = &l->reclaim;
+        uint64_t count;
 
         pthread_mutex_lock(&l->mutex);
-        /* Until the index has it, it would be found and copied again. */
-        is_busy = l->reclaim.is_under_way || atomic_load(&l->applied) < l->reclaim.group;
+        if (atomic_load(&l->applied) >= m->group)
+                m->ended = m->completed;
+        count = m->ended;
+        *ret_result = m->result;
+        m->result = 0;
         pthread_mutex_unlock(&l->mutex);
-        return is_busy;
+        return count;
 }
 
-/* The result of the last batch, once. */
-static int take_result(struct local *l)
+/* What segments with something in them may take for 1000 octets that live, so that all
+ * files keep within PER_MILLE: beside them there are those that are being filled, made
+ * ready or dead, the checkpoint and the one that is made, and the index, which is about three
+ * times as large. */
+static uint64_t per_mille(struct local *l, uint64_t live)
 {
-        int result;
+        const uint64_t checkpoint = l->checkpoint.size;
+        const uint64_t others = 2 * LOG_STREAMS * atomic_load(&l->log.new_size) +
+                                local_dead_wanted(l) + local_dead_kept(l) + 5 * checkpoint;
+        const uint64_t share = live ? others * 1000 / live : PER_MILLE;
 
-        pthread_mutex_lock(&l->mutex);
-        result = l->reclaim.result;
-        l->reclaim.result = 0;
-        pthread_mutex_unlock(&l->mutex);
-        return result;
+        if (atomic_load(&l->is_full) || atomic_load(&l->reclaim.is_eager))
+                return PER_MILLE_FULL;
+        if (share > PER_MILLE - PER_MILLE_MIN)
+                return PER_MILLE_MIN;
+        return share < PER_MILLE - PER_MILLE_MAX ? PER_MILLE_MAX : PER_MILLE - share;
 }
 
 static void choose(struct local *l)
 {
         struct reclaim *m = &l->reclaim;
+        struct log_room room;
 
-        m->segment = log_emptiest(&l->log, atomic_load(&l->is_full) || atomic_load(&m->is_eager)
-                                                   ? PER_MILLE_FULL
-                                                   : PER_MILLE);
+        log_measure(&l->log, &room);
+        atomic_store(&m->per_mille, per_mille(l, room.live));
+        m->segment = log_emptiest(&l->log, atomic_load(&m->per_mille), m->emptied);
         m->offset = LOG_BLOCK;
+        m->body = 0;
 }
 
-bool local_reclaim(struct local *l)
+void local_set_brake(struct local *l)
+{
+        struct log_room room;
+        uint64_t wanted, excess = 0;
+
+        log_measure(&l->log, &room);
+        wanted = room.live / 1000 * atomic_load(&l->reclaim.per_mille);
+        if (room.live >= BRAKE_LIVE_MIN && room.used > wanted)
+                excess = (room.used - wanted) * 1000 / room.live;
+        if (excess > BRAKE_PER_MILLE)
+                excess = BRAKE_PER_MILLE;
+        atomic_store(&l->brake_us, excess * BRAKE_US_MAX / BRAKE_PER_MILLE);
+}
+
+/* While what lived in one segment is on its way elsewhere, the next one is looked at, but
+ * no more than one. False: something is still to come. */
+static bool end_emptied(struct local *l, uint64_t ended)
 {
         struct reclaim *m = &l->reclaim;
-        uint64_t next, end;
+
+        if (m->emptied && ended < m->emptied_with)
+                return false;
+        if (m->emptied)
+                log_note_emptied(&l->log, m->emptied);
+        m->emptied = 0;
+        return true;
+}
+
+/* Looks at some of the segment; what lives in it goes. */
+static int step(struct local *l)
+{
+        struct reclaim *m = &l->reclaim;
+        const uint64_t end = m->offset + STEP_OCTETS;
+        uint64_t next;
         int r = 0;
 
-        if (is_busy(l))
-                return true;
-        if (take_result(l) < 0)
-                return false;
-        if (!m->segment)
-                choose(l);
-        if (!m->segment)
-                return atomic_load(&m->is_eager);
-        end = m->offset + STEP_OCTETS;
         while (r == 0 && m->offset < end) {
                 r = take_group(l, &next);
                 if (r == 0)
                         m->offset = next;
         }
-        if (m->batch && (r != 0 || m->batch->record.len >= BATCH_OCTETS)) {
+        if (r == -ENOENT && m->batch)
                 submit(l);
-                return true; /* the end of the segment is looked at again */
+        return r;
+}
+
+bool local_reclaim(struct local *l)
+{
+        struct reclaim *m = &l->reclaim;
+        int r;
+        const uint64_t ended = find_ended(l, &r);
+        const bool has_ended = end_emptied(l, ended);
+
+        if (r < 0) {
+                m->segment = 0;
+                return false;
         }
-        if (r < 0 && r != -ENOSPC) {
-                if (r == -ENOENT)
-                        log_set_stuck(&l->log, m->segment);
+        if (!m->segment)
+                choose(l);
+        local_set_brake(l);
+        if (!m->segment)
+                return !has_ended || atomic_load(&m->is_eager);
+        r = step(l);
+        if (r < 0 && r != -ENOMEM && r != -EAGAIN) {
+                if (!has_ended)
+                        return true; /* its end is looked at again */
+                m->emptied = m->segment;
+                m->emptied_with = m->submitted;
                 m->segment = 0;
         }
         return r != -ENOMEM;

@@ -6,7 +6,7 @@
 #include "store/local.h"
 #include "store/recover.h"
 
-enum { PACE_US = 200, MEDIAN_STEPS = 16 };
+enum { PACE_US = 200, MEDIAN_STEPS = 16, BRAKE_MAX_US = 20 * 1000 };
 
 /* ---- who leads -------------------------------------------------------------- */
 
@@ -133,6 +133,22 @@ struct group {
         int result;
 };
 
+/* Adds to the octets of each stream what is in a commit, unless a segment is to be
+ * filled before. */
+static bool add_sizes(const struct local *l, const struct commit *c, uint64_t sizes[LOG_STREAMS])
+{
+        uint64_t more[LOG_STREAMS] = {0};
+
+        for (size_t i = 0; i < c->batch_count && !c->result; i++)
+                more[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                if (!log_may_add(&l->log, i, sizes[i], more[i]))
+                        return false;
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                sizes[i] += more[i];
+        return true;
+}
+
 /* A batch with a range begins a group, because the overlay cannot tell which
  * keys of its own group a range hits (apply.c). With the mutex held. */
 static void take_group(struct local *l, struct group *g)
@@ -146,14 +162,14 @@ static void take_group(struct local *l, struct group *g)
                 if (total && (total + c->size > LOCAL_GROUP_MAX ||
                               total + c->size > l->commit_max || c->has & BATCH_HAS_RANGE))
                         break;
+                if (!add_sizes(l, c, g->sizes))
+                        break;
                 if (!(c->flags & STORE_LAZY))
                         l->urgent--;
                 list_remove(node);
                 list_append(&g->commits, node);
                 total += c->size;
                 g->has_range |= (c->has & BATCH_HAS_RANGE) != 0;
-                for (size_t i = 0; i < c->batch_count && !c->result; i++)
-                        g->sizes[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
         }
         g->number = ++l->taken;
         g->under_way = (unsigned) (l->log.position.group - l->done_group);
@@ -549,10 +565,29 @@ static bool is_segment_wanted(struct local *l)
         return is_wanted;
 }
 
+/* Where more is written than can be moved meanwhile, the next group waits; the leader's. */
+static void wait_for_room(struct local *l, const struct group *g)
+{
+        const uint64_t segments = l->log.position.at[LOG_QUEUE].segment +
+                                  l->log.position.at[LOG_MAIL].segment;
+        const uint64_t octets = g->sizes[LOG_QUEUE] + g->sizes[LOG_MAIL];
+        struct timespec pause = {0};
+        uint64_t us;
+
+        if (segments != l->brake_segments)
+                local_set_brake(l);
+        l->brake_segments = segments;
+        us = octets * atomic_load(&l->brake_us) / (1 << 20);
+        pause.tv_nsec = (long) (us < BRAKE_MAX_US ? us : BRAKE_MAX_US) * 1000;
+        if (us)
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 static void run_group(struct local *l, struct group *g)
 {
         uint64_t count = 0;
 
+        wait_for_room(l, g);
         LIST_FOR_EACH(node, &g->commits)
                 count++;
         write_group(l, g);

@@ -20,9 +20,9 @@ const char *const log_folders[LOG_STREAMS] = {"queue", "mail"};
 
 void log_init(struct log *l, struct io *io, const unsigned char *store_id, uint64_t segment_size)
 {
-        *l = (struct log) {.io = io, .segment_size = segment_size, .new_size = segment_size,
-                           .next_number = 1,
+        *l = (struct log) {.io = io, .segment_size = segment_size, .next_number = 1,
                            .may_reclaim = true};
+        l->new_size = segment_size < LOG_SEGMENT_MIN ? segment_size : LOG_SEGMENT_MIN;
         memcpy(l->store_id, store_id, LOG_STORE_ID);
         pthread_mutex_init(&l->mutex, NULL);
         pthread_mutex_init(&l->making, NULL);
@@ -170,8 +170,28 @@ static void close_old_files(struct log *l, struct log_slot *slot)
         }
 }
 
+static bool has_room(const struct segment *s, uint64_t offset, uint64_t part_size)
+{
+        return s && offset + part_size <= s->size;
+}
+
+/* A segment in which nothing is yet becomes larger: segments of a small store are
+ * smaller than the largest groups. */
+static int enlarge(struct log *l, struct segment *s, uint64_t part_size)
+{
+        const uint64_t size = LOG_BLOCK + part_size;
+        const int r = io_allocate(l->io, s->file, size);
+
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&l->mutex);
+        s->size = size;
+        pthread_mutex_unlock(&l->mutex);
+        return 0;
+}
+
 /* Goes on with the next segment. */
-static int roll(struct log *l, enum log_stream stream)
+static int roll(struct log *l, enum log_stream stream, uint64_t part_size)
 {
         bool is_ready;
         int r = 0;
@@ -182,9 +202,11 @@ static int roll(struct log *l, enum log_stream stream)
         if (!is_ready) {
                 pthread_mutex_lock(&l->making); /* perhaps it is nearly ready */
                 if (!l->next[stream])
-                        r = log_create(l, stream);
+                        r = log_create(l, stream, part_size);
                 pthread_mutex_unlock(&l->making);
         }
+        if (r == 0 && !has_room(l->next[stream], LOG_BLOCK, part_size))
+                r = enlarge(l, l->next[stream], part_size);
         pthread_mutex_lock(&l->mutex);
         if (r == 0) {
                 if (l->current[stream])
@@ -207,9 +229,8 @@ static int begin_part(struct log *l, struct log_slot *slot, enum log_stream stre
         int r = 0;
 
         assert(log_part_size(size) + LOG_BLOCK <= l->segment_size);
-        if (!l->current[stream] ||
-            l->position.at[stream].offset + log_part_size(size) > l->current[stream]->size)
-                r = roll(l, stream);
+        if (!has_room(l->current[stream], l->position.at[stream].offset, log_part_size(size)))
+                r = roll(l, stream, log_part_size(size));
         if (r < 0 || slot->segments[stream] == l->current[stream]->number)
                 return r;
         io_close(l->io, slot->files[stream]);
@@ -255,6 +276,17 @@ void log_end_group(struct log *l, struct log_slot *slot)
         slot->is_busy = false;
         close_old_files(l, slot);
         pthread_mutex_unlock(&l->mutex);
+}
+
+bool log_may_add(const struct log *l, enum log_stream stream, uint64_t size, uint64_t more)
+{
+        const struct segment *current = l->current[stream];
+        const uint64_t offset = l->position.at[stream].offset;
+
+        if (!size || !more || has_room(current, offset, log_part_size(size + more)))
+                return true;
+        return !has_room(current, offset, log_part_size(size)) &&
+               LOG_BLOCK + log_part_size(size + more) <= atomic_load(&l->new_size);
 }
 
 struct record_place log_place(const struct log *l, enum log_stream stream)

@@ -45,7 +45,8 @@ enum {
         LOG_STORE_ID = 16,
         LOG_PATH_MAX = 64,
         LOG_OPEN_FILES_MAX = 512, /* more are opened for each read */
-        LOG_SEGMENT_MIN = 8 * 1024 * 1024, /* made so small, unless the store's are smaller */
+        LOG_SEGMENT_MIN = 1024 * 1024, /* made so small, unless the store's are smaller */
+        LOG_SEGMENT_HURRY = 4 * 1024 * 1024, /* and so large when one is made in a hurry */
         LOG_SEGMENTS_LIVE = 64,   /* larger when more of them live */
         LOG_SLOTS = 4, /* groups on their way */
 };
@@ -63,7 +64,7 @@ struct segment {
         int file;      /* -1: not open */
         unsigned users; /* reads under way */
         bool is_sealed; /* nothing more is appended */
-        bool is_stuck;  /* what lives in it could not be moved out */
+        unsigned times_emptied; /* what lived in it was moved out, and yet something does */
         uint64_t live_blobs, live_octets;
 };
 
@@ -140,8 +141,13 @@ const char *log_path(const struct segment *s, char *out);    /* `out`: LOG_PATH_
 /* ---- writing ---------------------------------------------------------- */
 
 /* Begins a group with parts of at most these sizes, in a slot that is free. 0, or
- * what went wrong before anything was written: the slot is free still. */
+ * what went wrong before anything was written: the slot is free still. What is left of
+ * a segment in which a part has no room stays empty. */
 int log_begin_group(struct log *l, struct log_slot *slot, const uint64_t sizes[LOG_STREAMS]);
+
+/* May a group with a part of `size` octets have so many more of them in it? Not when
+ * these alone would begin a new segment, but for the first; the writer's. */
+bool log_may_add(const struct log *l, enum log_stream stream, uint64_t size, uint64_t more);
 
 /* Where the next record of that stream will lie. */
 struct record_place log_place(const struct log *l, enum log_stream stream);
@@ -205,20 +211,28 @@ int log_decode_position(struct reader *r, struct log_position *ret_p);
  * nothing in it lives), or of zeros. */
 int log_prepare(struct log *l, enum log_stream stream, const struct log_position *safe);
 
-/* A new one, not written before, in a hurry: the caller holds `making`. */
-int log_create(struct log *l, enum log_stream stream);
+/* A new one with room for a part of that size, not written before, in a hurry: the
+ * caller holds `making`. It is not small, so that the next is made ahead in time. */
+int log_create(struct log *l, enum log_stream stream, uint64_t part_size);
 
 /* Is there a segment in which nothing lives? It may not yet be safe to go. */
 bool log_has_dead(struct log *l);
 
 /* The sealed segment whose live bodies should be moved elsewhere: the emptiest
- * one, when sealed segments take more than `per_mille` of what lives in them; 0
- * when there is none. The newest of each stream is left alone: most of what is
- * in it dies by itself. */
-uint64_t log_emptiest(struct log *l, uint64_t per_mille);
+ * one but for `except`, when sealed segments take more than `per_mille` of what lives
+ * in them; 0 when there is none. The newest of each stream is left alone: most of what
+ * is in it dies by itself. */
+uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t except);
 
-/* What lives in it cannot be moved out, if anything does. */
-void log_set_stuck(struct log *l, uint64_t segment);
+/* All was moved out of it. Where something still lives, it cannot be moved: that is
+ * tried a second time, and no more. */
+void log_note_emptied(struct log *l, uint64_t segment);
+
+struct log_room {
+        uint64_t live; /* octets of bodies and what goes with them, in all segments */
+        uint64_t used; /* of sealed segments with something that lives and can be moved */
+};
+void log_measure(struct log *l, struct log_room *ret_room);
 
 /* From now on, or no longer, no segment goes or is written over. */
 void log_pin(struct log *l, bool is_pinned);

@@ -9,7 +9,8 @@
 #include "store/log.h"
 
 enum { SEGMENT_HEAD = 48, NAME_LEN = 20, FILL_STEP = 256 * 1024,
-       FILL_SYNC = 2 * 1024 * 1024 };
+       FILL_SYNC = 2 * 1024 * 1024, TIMES_EMPTIED_MAX = 2,
+       BODY_EXTRA = 128 /* octets of a record and a description, about */ };
 
 static const uint32_t SEGMENT_MAGIC = 0x31535948; /* "HYS1" */
 static const uint16_t SEGMENT_FORMAT = 1; /* of its head; groups have their own */
@@ -239,17 +240,57 @@ static int make(struct log *l, struct segment *s, bool is_filled)
         return r;
 }
 
+/* What the bodies in it would take elsewhere, with what goes with each. */
+static uint64_t weight(const struct segment *s)
+{
+        return s->live_octets + s->live_blobs * BODY_EXTRA;
+}
+
+/* Can what lives in it be given another place, as far as is known? */
+static bool is_movable(const struct segment *s)
+{
+        return s->is_sealed && s->live_blobs && s->times_emptied < TIMES_EMPTIED_MAX;
+}
+
+static uint64_t live_octets(const struct log *l)
+{
+        uint64_t live = 0;
+
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                LIST_FOR_EACH(node, &l->streams[i])
+                        live += weight(LIST_OBJECT(node, struct segment, node));
+        return live;
+}
+
+void log_measure(struct log *l, struct log_room *ret_room)
+{
+        struct log_room room = {0};
+
+        pthread_mutex_lock(&l->mutex);
+        room.live = live_octets(l);
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
+                LIST_FOR_EACH(node, &l->streams[i]) {
+                        const struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                        room.used += is_movable(s) ? s->size : 0;
+                }
+        }
+        pthread_mutex_unlock(&l->mutex);
+        *ret_room = room;
+}
+
 /* Some segments are always being filled, made ready or about to die. So that they are
  * little beside what lives, segments are small in a small store. */
 static uint64_t choose_size(const struct log *l)
 {
-        uint64_t live = 0, size = LOG_SEGMENT_MIN;
+        const uint64_t live = live_octets(l);
+        uint64_t size = LOG_SEGMENT_MIN;
 
-        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
-                LIST_FOR_EACH(node, &l->streams[i])
-                        live += LIST_OBJECT(node, struct segment, node)->live_octets;
         while (size < l->segment_size && size < live / LOG_SEGMENTS_LIVE)
                 size *= 2;
+        /* Not smaller at once: around a border, each would be removed for another. */
+        if (size < l->new_size && l->new_size <= live / LOG_SEGMENTS_LIVE * 4)
+                size = l->new_size;
         return size < l->segment_size ? size : l->segment_size;
 }
 
@@ -266,10 +307,19 @@ static struct segment *next_of(struct log *l, enum log_stream stream)
         return s;
 }
 
-int log_create(struct log *l, enum log_stream stream)
+int log_create(struct log *l, enum log_stream stream, uint64_t part_size)
 {
         struct segment *s = next_of(l, stream);
-        int r = s ? make(l, s, false) : -ENOMEM;
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        if (s->size < LOG_SEGMENT_HURRY)
+                s->size = LOG_SEGMENT_HURRY < l->segment_size ? LOG_SEGMENT_HURRY
+                                                              : l->segment_size;
+        if (s->size < LOG_BLOCK + part_size)
+                s->size = LOG_BLOCK + part_size;
+        r = make(l, s, false);
 
         if (r < 0)
                 free(s);
@@ -341,11 +391,11 @@ bool log_has_dead(struct log *l)
 /* Is it emptier than `best`, and worth the copying? */
 static bool is_emptier(const struct segment *s, const struct segment *best, uint64_t per_mille)
 {
-        return s->live_octets * per_mille <= s->size * 1000 &&
-               (!best || s->live_octets < best->live_octets);
+        return weight(s) * per_mille <= s->size * 1000 &&
+               (!best || weight(s) * best->size < weight(best) * s->size);
 }
 
-uint64_t log_emptiest(struct log *l, uint64_t per_mille)
+uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t except)
 {
         uint64_t size = 0, live = 0, number;
         const struct segment *best = NULL;
@@ -361,9 +411,9 @@ uint64_t log_emptiest(struct log *l, uint64_t per_mille)
                                 continue;
                         if (last && is_emptier(last, best, per_mille))
                                 best = last;
-                        last = s->live_blobs && !s->is_stuck ? s : NULL;
-                        size += s->live_blobs ? s->size : 0;
-                        live += s->live_octets;
+                        last = is_movable(s) && s->number != except ? s : NULL;
+                        size += is_movable(s) ? s->size : 0;
+                        live += is_movable(s) ? weight(s) : 0;
                 }
         }
         if (size * 1000 <= live * per_mille || size - live < l->new_size)
@@ -373,14 +423,14 @@ uint64_t log_emptiest(struct log *l, uint64_t per_mille)
         return number;
 }
 
-void log_set_stuck(struct log *l, uint64_t segment)
+void log_note_emptied(struct log *l, uint64_t segment)
 {
         struct segment *s;
 
         pthread_mutex_lock(&l->mutex);
         s = log_segment(l, segment);
         if (s && s->live_blobs)
-                s->is_stuck = true;
+                s->times_emptied++;
         pthread_mutex_unlock(&l->mutex);
 }
 
