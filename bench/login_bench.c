@@ -3,18 +3,25 @@
  *   login_bench PORT MECHANISM USER PASSWORD COUNT CONNECTIONS [tls|resume]
  *   login_bench floor PORT          a server that says yes to PLAIN and knows nothing
  *
- * One thread, CONNECTIONS at a time, each from an address of its own
- * (127.1.0.1 and on); `tls` has each begin with TLS and a full handshake,
- * `resume` with a session of before. MECHANISM is PLAIN or
+ * One thread, CONNECTIONS at a time; `tls` has each begin with TLS and a full
+ * handshake, `resume` with a session of before. MECHANISM is PLAIN or
  * SCRAM-SHA-256, which derives SaltedPassword once for a salt, as clients that
  * stay for long do (RFC 5802 section 5.1), and checks what the server proves.
  *
+ * It shares the machine with what it measures, so it does little: a login is
+ * socket, connect, one epoll_ctl (edge-triggered), a recv and a send a reply, and
+ * an ordinary close (no SO_LINGER: the server, which closes first, keeps its
+ * TIME_WAIT as it would elsewhere). Messages are prepared, keys and the halves of
+ * HMAC that depend on keys alone are kept: two HMACs are left of SCRAM, by the
+ * processor's own SHA instructions.
+ *
  * Prints JSON: seconds, logins, CPU time of its own, and when it was refused. */
+#define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_CTX is copied by assignment, EVP's is not */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -27,36 +34,43 @@
 #include <unistd.h>
 
 enum {
-        KEY = 32, /* octets of SHA-256 */
-        ROOM = 4096, CONNECTIONS_MAX = 1000, ADDRESSES = 200, EVENTS = 64,
-        NONCE = 18, FIRST_BARE = 400,
+        KEY = 32, BLOCK = 64, /* octets of SHA-256 */
+        ROOM = 4096, CONNECTIONS_MAX = 1000, EVENTS = 256,
+        NONCE = 18, USER_MAX = 300, FIRST_BARE = USER_MAX + NONCE + 5,
 };
 
 enum state { CONNECTING, GREETING, HELLO, FIRST, FINAL, GRANTED, QUITTING };
 
+/* What HMAC-SHA-256 has made of a key before there is a text. */
+struct keyed {
+        SHA256_CTX inner, outer;
+};
+
 struct client {
         int fd;
-        unsigned number;
         enum state state;
         SSL *ssl;
-        bool is_secure;
+        size_t in_len, first_len;
+        char first[FIRST_BARE + 3]; /* of SCRAM, with "n,," */
+        unsigned char proof[KEY];   /* the server's, as it must be */
         char in[ROOM];
-        size_t in_len;
-        char first_bare[FIRST_BARE]; /* of SCRAM */
-        unsigned char proof[KEY];    /* the server's, as it must be */
 };
 
 static struct {
         int port, poll;
         bool is_scram;
-        const char *mechanism, *user, *password;
+        const char *user, *password;
         long begun, done, count;
         SSL_CTX *tls;
         SSL_SESSION *session; /* of before, where sessions are resumed */
         bool may_resume;
         char plain[ROOM]; /* the whole command */
-        char salt[200];   /* what the keys below were made of */
-        unsigned char client_key[KEY], stored_key[KEY], server_key[KEY];
+        size_t plain_len;
+        uint64_t nonce;
+        char salt[200]; /* what the keys below were made of, and iterations */
+        size_t salt_len;
+        unsigned char client_key[KEY];
+        struct keyed stored_key, server_key;
 } bench;
 
 static void fail(const char *what)
@@ -93,18 +107,11 @@ static void begin(struct client *c)
 {
         struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t) bench.port),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        struct sockaddr_in own = {.sin_family = AF_INET};
-        const int one = 1;
 
-        own.sin_addr.s_addr = htonl(0x7f010001u + (uint32_t) (bench.begun % ADDRESSES));
         bench.begun++;
         c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
         if (c->fd < 0)
                 fail("socket");
-        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-        if (bind(c->fd, (const struct sockaddr *) &own, sizeof own) < 0)
-                fail("bind");
         if (connect(c->fd, (const struct sockaddr *) &at, sizeof at) < 0 && errno != EINPROGRESS)
                 fail("connect");
         c->state = GREETING;
@@ -117,7 +124,7 @@ static void begin(struct client *c)
                 if (bench.session)
                         SSL_set_session(c->ssl, bench.session);
         }
-        watch(c, bench.tls ? EPOLLOUT : EPOLLIN, EPOLL_CTL_ADD);
+        watch(c, bench.tls ? EPOLLOUT : EPOLLIN | EPOLLET, EPOLL_CTL_ADD);
 }
 
 static void end(struct client *c)
@@ -146,101 +153,147 @@ static void put(struct client *c, const char *text, size_t len)
 
 /* ---- SCRAM (RFC 5802 section 3) ---- */
 
-static void hmac(const unsigned char key[KEY], const char *text, size_t len,
-                 unsigned char out[KEY])
+static void sha256(const void *text, size_t len, unsigned char out[KEY])
 {
-        unsigned n = KEY;
+        SHA256_CTX state;
 
-        if (!HMAC(EVP_sha256(), key, KEY, (const unsigned char *) text, len, out, &n))
-                give_up("HMAC", "failed");
+        SHA256_Init(&state);
+        SHA256_Update(&state, text, len);
+        SHA256_Final(out, &state);
 }
 
-static void derive(const char *salt, int iterations)
+static void set_key(struct keyed *k, const unsigned char key[KEY])
 {
-        unsigned char raw[200], salted[KEY];
-        unsigned n = KEY;
-        int len = EVP_DecodeBlock(raw, (const unsigned char *) salt, (int) strlen(salt));
+        unsigned char pad[BLOCK];
 
-        for (size_t i = strlen(salt); i > 0 && salt[i - 1] == '='; i--)
+        for (int i = 0; i < BLOCK; i++)
+                pad[i] = (i < KEY ? key[i] : 0) ^ 0x36;
+        SHA256_Init(&k->inner);
+        SHA256_Update(&k->inner, pad, BLOCK);
+        for (int i = 0; i < BLOCK; i++)
+                pad[i] ^= 0x36 ^ 0x5c;
+        SHA256_Init(&k->outer);
+        SHA256_Update(&k->outer, pad, BLOCK);
+}
+
+static void hmac(const struct keyed *k, const char *text, size_t len, unsigned char out[KEY])
+{
+        SHA256_CTX state = k->inner;
+
+        SHA256_Update(&state, text, len);
+        SHA256_Final(out, &state);
+        state = k->outer;
+        SHA256_Update(&state, out, KEY);
+        SHA256_Final(out, &state);
+}
+
+static void derive(const char *salt, size_t salt_len, int iterations)
+{
+        unsigned char raw[200], salted[KEY], key[KEY];
+        struct keyed k;
+        int len = EVP_DecodeBlock(raw, (const unsigned char *) salt, (int) salt_len);
+
+        for (size_t i = salt_len; i > 0 && salt[i - 1] == '='; i--)
                 len--;
         if (len <= 0 || PKCS5_PBKDF2_HMAC(bench.password, (int) strlen(bench.password), raw, len,
                                           iterations, EVP_sha256(), KEY, salted) != 1)
                 give_up("salt", salt);
-        hmac(salted, "Client Key", 10, bench.client_key);
-        hmac(salted, "Server Key", 10, bench.server_key);
-        EVP_Digest(bench.client_key, KEY, bench.stored_key, &n, EVP_sha256(), NULL);
-        snprintf(bench.salt, sizeof bench.salt, "%s", salt);
+        set_key(&k, salted);
+        hmac(&k, "Client Key", 10, bench.client_key);
+        hmac(&k, "Server Key", 10, key);
+        set_key(&bench.server_key, key);
+        sha256(bench.client_key, KEY, key);
+        set_key(&bench.stored_key, key);
 }
 
-/* "AUTH MECHANISM base64" and the like, of `len` octets. */
-static void put_base64(struct client *c, const char *before, const char *octets, size_t len)
+static size_t put_text(char *out, const char *text, size_t len)
 {
-        char text[ROOM];
-        size_t at = (size_t) snprintf(text, sizeof text, "%s", before);
+        memcpy(out, text, len);
+        return len;
+}
 
-        at += (size_t) EVP_EncodeBlock((unsigned char *) text + at,
-                                       (const unsigned char *) octets, (int) len);
-        text[at++] = '\r';
-        text[at++] = '\n';
-        put(c, text, at);
+static size_t put_base64(char *out, const void *octets, size_t len)
+{
+        return (size_t) EVP_EncodeBlock((unsigned char *) out, octets, (int) len);
 }
 
 static void put_first(struct client *c)
 {
-        static const char hex[] = "0123456789abcdef";
-        char text[FIRST_BARE + 3], nonce[NONCE + 1];
+        static const char command[] = "AUTH SCRAM-SHA-256 ", hex[] = "0123456789abcdef";
+        char text[sizeof command + 2 * sizeof c->first + 3];
+        size_t len = put_text(text, command, sizeof command - 1);
+        uint64_t nonce = bench.nonce += 0x9e3779b97f4a7c15; /* never the same twice */
 
-        for (int i = 0; i < NONCE; i++)
-                nonce[i] = hex[random() & 15];
-        nonce[NONCE] = '\0';
-        snprintf(c->first_bare, sizeof c->first_bare, "n=%s,r=%s", bench.user, nonce);
-        snprintf(text, sizeof text, "n,,%s", c->first_bare);
-        put_base64(c, "AUTH SCRAM-SHA-256 ", text, strlen(text));
+        for (int i = 0; i < NONCE; i++, nonce = nonce << 4 | nonce >> 60)
+                c->first[c->first_len - NONCE + (size_t) i] = hex[nonce & 15];
+        len += put_base64(text + len, c->first, c->first_len);
+        len += put_text(text + len, "\r\n", 2);
+        put(c, text, len);
 }
 
 /* What the reply "334 base64" says, with a NUL. */
-static void read_challenge(const struct client *c, char out[ROOM])
+static size_t read_challenge(const struct client *c, char out[ROOM])
 {
-        char line[ROOM];
-        const char *text = c->in + 4;
-        const size_t len = strcspn(text, "\r\n");
+        size_t len = c->in_len - 6; /* "334 " and CRLF */
         int n;
 
-        snprintf(line, sizeof line, "%.*s", (int) len, text);
-        n = EVP_DecodeBlock((unsigned char *) out, (const unsigned char *) line, (int) len);
-        for (size_t i = len; i > 0 && line[i - 1] == '='; i--)
+        n = c->in_len < 7 ? -1 : EVP_DecodeBlock((unsigned char *) out,
+                                                 (const unsigned char *) c->in + 4, (int) len);
+        for (; n > 0 && c->in[4 + len - 1] == '='; len--)
                 n--;
         out[n > 0 ? n : 0] = '\0';
+        return n > 0 ? (size_t) n : 0;
+}
+
+/* "r=NONCE,s=SALT,i=ITERATIONS": its nonce's length; new keys where the salt is new. */
+static size_t take_challenge(const char *text, size_t len)
+{
+        const char *salt = strstr(text, ",s="), *count = salt ? strstr(salt, ",i=") : NULL;
+
+        if (!count || strncmp(text, "r=", 2) != 0)
+                give_up("challenge", text);
+        if (bench.salt_len != (size_t) (text + len - salt) ||
+            memcmp(bench.salt, salt, bench.salt_len) != 0) {
+                bench.salt_len = (size_t) (text + len - salt);
+                if (bench.salt_len > sizeof bench.salt)
+                        give_up("salt", salt);
+                memcpy(bench.salt, salt, bench.salt_len);
+                derive(salt + 3, (size_t) (count - salt) - 3, (int) strtol(count + 3, NULL, 10));
+        }
+        return (size_t) (salt - text);
 }
 
 static void put_final(struct client *c)
 {
-        char server_first[ROOM], text[ROOM], all[3 * ROOM], salt[200], nonce[200], proof64[60];
+        char challenge[ROOM], all[3 * ROOM], text[2 * ROOM];
+        const size_t challenge_len = read_challenge(c, challenge);
+        const size_t nonce_len = take_challenge(challenge, challenge_len);
         unsigned char proof[KEY];
-        int iterations;
+        size_t len = put_text(all, c->first + 3, c->first_len - 3), final_at;
 
-        read_challenge(c, server_first);
-        if (sscanf(server_first, "r=%199[^,],s=%199[^,],i=%d", nonce, salt, &iterations) != 3)
-                give_up("challenge", server_first);
-        if (strcmp(salt, bench.salt) != 0)
-                derive(salt, iterations);
-        snprintf(text, sizeof text, "c=biws,r=%s", nonce);
-        snprintf(all, sizeof all, "%s,%s,%s", c->first_bare, server_first, text);
-        hmac(bench.stored_key, all, strlen(all), proof);
+        all[len++] = ',';
+        len += put_text(all + len, challenge, challenge_len);
+        all[len++] = ',';
+        final_at = len;
+        len += put_text(all + len, "c=biws,", 7);
+        len += put_text(all + len, challenge, nonce_len);
+        hmac(&bench.stored_key, all, len, proof);
         for (int i = 0; i < KEY; i++)
                 proof[i] ^= bench.client_key[i];
-        hmac(bench.server_key, all, strlen(all), c->proof);
-        EVP_EncodeBlock((unsigned char *) proof64, proof, KEY);
-        snprintf(all, sizeof all, "%s,p=%s", text, proof64);
-        put_base64(c, "", all, strlen(all));
+        hmac(&bench.server_key, all, len, c->proof);
+        len += put_text(all + len, ",p=", 3);
+        len += put_base64(all + len, proof, KEY);
+        len = put_base64(text, all + final_at, len - final_at);
+        len += put_text(text + len, "\r\n", 2);
+        put(c, text, len);
 }
 
 static void check_proof(struct client *c)
 {
         char text[ROOM], wanted[60] = "v=";
 
-        read_challenge(c, text);
-        EVP_EncodeBlock((unsigned char *) wanted + 2, c->proof, KEY);
+        (void) read_challenge(c, text);
+        put_base64(wanted + 2, c->proof, KEY);
         if (strcmp(text, wanted) != 0)
                 give_up("the server's proof", text);
         put(c, "\r\n", 2);
@@ -268,7 +321,7 @@ static void on_reply(struct client *c)
                 if (bench.is_scram)
                         put_first(c);
                 else
-                        put(c, bench.plain, strlen(bench.plain));
+                        put(c, bench.plain, bench.plain_len);
                 break;
         case FIRST:
                 expect(c, "334");
@@ -338,23 +391,21 @@ static void on_handshake(struct client *c)
 
 /* ---- the least that a server can do ---- */
 
-/* One answer to each read, whatever was said; the client is the one above. */
-static void answer(int fd, int poll)
+/* One answer to each read, whatever was said; the client is the one above. The last
+ * one waits for the end, which closing sends: one packet. */
+static void answer(int fd)
 {
         static const char hello[] = "250-floor\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n";
         char text[ROOM];
         const ssize_t n = recv(fd, text, sizeof text, 0);
-        const char *said = n <= 0         ? NULL
+        const bool is_last = n <= 0 || text[0] == 'Q';
+        const char *said = is_last          ? "221 2.0.0 Goodbye\r\n"
                            : text[0] == 'E' ? hello
-                           : text[0] == 'A' ? "235 2.7.0 Logged in\r\n"
-                                            : "221 2.0.0 Goodbye\r\n";
+                                            : "235 2.7.0 Logged in\r\n";
 
-        if (said)
-                (void) !send(fd, said, strlen(said), MSG_NOSIGNAL);
-        if (said && text[0] != 'Q')
-                return;
-        epoll_ctl(poll, EPOLL_CTL_DEL, fd, NULL);
-        close(fd);
+        (void) !send(fd, said, strlen(said), is_last ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL);
+        if (is_last)
+                close(fd);
 }
 
 static void serve_floor(int port)
@@ -377,7 +428,7 @@ static void serve_floor(int port)
                         const int fd = events[i].data.fd;
 
                         if (fd != listener) {
-                                answer(fd, poll);
+                                answer(fd);
                                 continue;
                         }
                         e.data.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
@@ -397,20 +448,27 @@ static void prepare(int argc, char **argv)
         const int len = snprintf(octets, sizeof octets, "%c%s%c%s", 0, argv[3], 0, argv[4]);
 
         bench.port = (int) strtol(argv[1], NULL, 10);
-        bench.mechanism = argv[2];
         bench.is_scram = strcmp(argv[2], "SCRAM-SHA-256") == 0;
         bench.user = argv[3];
         bench.password = argv[4];
         bench.count = strtol(argv[5], NULL, 10);
         bench.poll = epoll_create1(0);
-        snprintf(bench.plain, sizeof bench.plain, "AUTH PLAIN ");
-        EVP_EncodeBlock((unsigned char *) bench.plain + 11, (const unsigned char *) octets, len);
-        snprintf(bench.plain + strlen(bench.plain), 3, "\r\n");
+        bench.nonce = (uint64_t) getpid() << 32 ^ (uint64_t) time(NULL);
+        bench.plain_len = put_text(bench.plain, "AUTH PLAIN ", 11);
+        bench.plain_len += put_base64(bench.plain + bench.plain_len, octets, (size_t) len);
+        bench.plain_len += put_text(bench.plain + bench.plain_len, "\r\n", 2);
         if (argc <= 7)
                 return;
         bench.tls = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_verify(bench.tls, SSL_VERIFY_NONE, NULL);
         bench.may_resume = strcmp(argv[7], "resume") == 0;
+}
+
+/* The nonce is left open. */
+static void prepare_client(struct client *c)
+{
+        c->first_len = (size_t) snprintf(c->first, sizeof c->first, "n,,n=%s,r=%0*d", bench.user,
+                                         NONCE, 0);
 }
 
 static void run(void)
@@ -443,13 +501,16 @@ int main(int argc, char **argv)
 
         if (argc == 3 && strcmp(argv[1], "floor") == 0)
                 serve_floor((int) strtol(argv[2], NULL, 10));
-        if (connections < 1 || connections > CONNECTIONS_MAX || argc > 8)
+        if (connections < 1 || connections > CONNECTIONS_MAX || argc > 8 ||
+            strlen(argv[3]) > USER_MAX)
                 give_up("usage", "login_bench PORT MECHANISM USER PASSWORD COUNT CONNECTIONS "
                                  "[tls|resume]");
         prepare(argc, argv);
         begun = now();
-        for (long i = 0; i < connections && bench.begun < bench.count; i++)
+        for (long i = 0; i < connections && bench.begun < bench.count; i++) {
+                prepare_client(&clients[i]);
                 begin(&clients[i]);
+        }
         run();
         getrusage(RUSAGE_SELF, &used);
         printf("{\"seconds\": %.6f, \"count\": %ld, \"client_cpu_seconds\": %.6f}\n",

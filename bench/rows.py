@@ -160,12 +160,21 @@ def wait_for(sinks, server, count, seconds):
                      f"what {server.name} took arrives", seconds, 0.005)
 
 
-def messages_for(row, first, seconds):
-    """How many messages take about so long, as a first run tells."""
+def first_rate(server, row, sinks):
+    """About what it can do, in a few seconds also where that is little."""
+    few, more = min(1000, 4 * row.connections), 4 * row.connections
+    rate = measure(server, row, row.messages or few, sinks)["rate"]
+    if row.messages or more == few or rate < more / 4:
+        return rate
+    return measure(server, row, more, sinks)["rate"]
+
+
+def messages_for(row, rate, seconds):
+    """How many messages take about so long."""
     if row.messages:
         return row.messages
-    fewest = max(500, row.connections * (2 if row.per_connection == 1 else 4))
-    return max(fewest, min(400000, int(first["rate"] * seconds) // 100 * 100))
+    fewest = max(500, row.connections * (1 if row.per_connection == 1 else 4))
+    return max(fewest, min(400000, int(rate * seconds) // 100 * 100))
 
 
 def start(name, row, sinks):
@@ -196,8 +205,7 @@ def run(row, rounds, seconds, names, say):
                     ports.wait_until(lambda: sinks.recipients() >= arrived + 300,
                                      "the first messages arrive", 60)
                     wait_until_still(sinks)
-                first = measure(running[name], row, row.messages or 4 * row.connections, sinks)
-                sizes[name] = messages_for(row, first, seconds)
+                sizes[name] = messages_for(row, first_rate(running[name], row, sinks), seconds)
         for number in range(rounds):
             for name, server in running.items():
                 one = measure(server, row, sizes[name], sinks)

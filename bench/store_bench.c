@@ -323,6 +323,8 @@ static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
         printf("%" PRIu64 " groups of %.1f, sync mean %" PRIu64 " max %" PRIu64
                " us, %ld KiB resident\n", m.groups, (double) m.commits / (double) m.groups,
                m.sync_us_total / (m.syncs + !m.syncs), m.sync_us_max, resident_kib());
+        printf("a group, from written to answered: p50 %" PRIu64 " p99 %" PRIu64 " max %" PRIu64
+               " us\n", m.group_us_p50, m.group_us_p99, m.group_us_max);
         print_threads(b);
         printf("log %.1f MiB, checkpoint %.1f MiB for %.1f MiB that live", (double) m.log_bytes /
                1048576, (double) checkpoint_octets(b) / 1048576, (double) m.live_bytes / 1048576);

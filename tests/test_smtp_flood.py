@@ -16,7 +16,7 @@ from hayauma import SANITIZER_OPTIONS, Hayauma
 from test_edge import dial, talk
 
 HANAKO = "hanako@example.jp"
-OPTIONS = "limits { errors = 0 connections = 100000 }\nprocesses { edge = 2 }\n"
+OPTIONS = "limits { errors = 0 commands = 0 connections = 100000 }\nprocesses { edge = 2 }\n"
 IDLE_MEMORY = 24 * 1024  # octets of an edge for a connection that says nothing
 MESSAGE = b"Subject: honest\r\n\r\nhonest\r\n.\r\n"
 

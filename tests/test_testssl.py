@@ -13,15 +13,17 @@ PEER = ROOT / "build" / "peers" / "testssl"
 OF_THE_TEST = ("cert_chain_of_trust", "cert_trust", "cert_expirationStatus", "cert_caIssuers",
                "cert_revocation", "cert_notAfter", "overall_grade", "grade_cap_reason",
                "engine_problem", "sessionresumption_")
+STARTTLS = {"smtp": "smtp", "submission": "smtp", "imap": "imap", "pop3": "pop3"}
 BAD = ("MEDIUM", "HIGH", "CRITICAL", "WARN")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("protocol", ["submissions", "submission", "imaps"])
+@pytest.mark.parametrize("protocol", ["submissions", "submission", "smtp", "imaps", "imap",
+                                      "pop3s", "pop3"])
 def test_nothing_above_low(tmp_path, protocol):
     subprocess.run([ROOT / "tools" / "peers", "testssl"], check=True, stdout=subprocess.DEVNULL)
     found = tmp_path / "found.json"
-    starttls = ["-t", "smtp"] if protocol == "submission" else []
+    starttls = ["-t", STARTTLS[protocol]] if protocol in STARTTLS else []
     etc = PEER / "etc" / "testssl"
     environment = {**os.environ, "TESTSSL_INSTALL_DIR": str(
         etc if etc.is_dir() else PEER / "usr" / "share" / "testssl")}

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 8192, WAYS = 4, DIGEST = 32 };
+enum { SLOTS = 8192, WAYS = 4, DIGEST = crypto_verify_32_BYTES };
 
 struct slot {
         unsigned char digest[DIGEST];
@@ -75,7 +75,7 @@ bool password_cache_has(const struct password_cache *c, struct span account, str
         digest_of(c, account, stored, password, digest);
         bucket = &c->slots[bucket_of(digest)];
         for (int i = 0; i < WAYS; i++) {
-                const bool same = sodium_memcmp(bucket[i].digest, digest, DIGEST) == 0;
+                const bool same = crypto_verify_32(bucket[i].digest, digest) == 0;
 
                 found |= same & (bucket[i].until_ms > now_ms);
         }

@@ -5,7 +5,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "auth/apop.h"
@@ -82,9 +81,11 @@ void sasl_encode(struct span octets, char out[SASL_BASE64_MAX + 1])
 /* ---- what the library asks ---------------------------------------------- */
 
 /* Cut off where it is longer than any account: it then names none. */
-static void keep_text(char out[USERS_ADDRESS_MAX], const char *text)
+static void keep(char out[USERS_ADDRESS_MAX], struct span text)
 {
-        snprintf(out, USERS_ADDRESS_MAX, "%s", text ? text : "");
+        text = span_first(text, USERS_ADDRESS_MAX - 1);
+        memcpy(out, text.len ? text.p : "", text.len);
+        out[text.len] = '\0';
 }
 
 /* The account of the name the client gave, which is kept. NULL: there is none,
@@ -94,7 +95,7 @@ static const struct users_account *identify_as(struct sasl *s, const char *authi
 {
         const struct users_account *a = NULL, *other;
 
-        keep_text(s->login_name, authid);
+        keep(s->login_name, span_from_string(authid));
         s->account[0] = '\0';
         if (authid && strlen(authid) < USERS_ADDRESS_MAX)
                 a = s->engine->find(s->engine->arg, span_from_string(authid));
@@ -103,8 +104,7 @@ static const struct users_account *identify_as(struct sasl *s, const char *authi
                 s->is_mismatched = other != a;
         }
         if (a)
-                snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len,
-                         a->address.p);
+                keep(s->account, a->address);
         return a;
 }
 
@@ -182,7 +182,7 @@ static int validate_external(struct sasl *s)
         const char *authzid = gsasl_property_fast(s->session, GSASL_AUTHZID);
         const struct users_account *a, *wanted;
 
-        keep_text(s->login_name, s->external_name);
+        keep(s->login_name, span_from_string(s->external_name));
         if (!s->external_name[0])
                 return GSASL_AUTHENTICATION_ERROR;
         a = s->engine->find(s->engine->arg, span_from_string(s->external_name));
@@ -190,7 +190,7 @@ static int validate_external(struct sasl *s)
                                        : a;
         if (!a || a != wanted)
                 return GSASL_AUTHENTICATION_ERROR;
-        snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len, a->address.p);
+        keep(s->account, a->address);
         return GSASL_OK;
 }
 
@@ -227,6 +227,7 @@ struct sasl_engine *sasl_engine_new(sasl_find_fn *find, void *arg)
         e->arg = arg;
         randombytes_buf(e->secret, sizeof e->secret);
         apop_warm();
+        scram_warm();
         gsasl_callback_set(e->gsasl, callback);
         return e;
 }
@@ -411,17 +412,14 @@ static enum sasl_status step_apop(struct sasl *s, struct span in)
 {
         const struct users_account *a;
         struct span name, digest;
-        char text[USERS_ADDRESS_MAX];
 
         if (!span_split(&in, '\0', &name) || !span_split(&in, '\0', &digest) || !in.p ||
-            name.len == 0 || name.len >= sizeof text)
+            name.len == 0 || name.len >= USERS_ADDRESS_MAX)
                 return SASL_MALFORMED;
-        snprintf(text, sizeof text, "%.*s", (int) name.len, name.p);
-        keep_text(s->login_name, text);
+        keep(s->login_name, name);
         a = s->engine->find(s->engine->arg, name);
         if (a)
-                snprintf(s->account, sizeof s->account, "%.*s", (int) a->address.len,
-                         a->address.p);
+                keep(s->account, a->address);
         return apop_is_good(a ? a->apop : (struct span) {0}, in, digest) ? SASL_GRANTED
                                                                          : SASL_REFUSED;
 }

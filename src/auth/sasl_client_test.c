@@ -4,35 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "auth/password.h"
+#include "auth/test_accounts.h"
 #include "base/test.h"
-
-static const char exporter[] = "0123456789abcdef0123456789abcdef";
-
-static const struct users_account *find(void *arg, struct span name)
-{
-        return users_owner(arg, name);
-}
-
-static struct users *make_users(void)
-{
-        struct buffer text = BUFFER_INIT(4096), error = BUFFER_INIT(4096);
-        struct password_scram v;
-        struct users *u = NULL;
-
-        CHECK(buffer_append_string(&text, "alice@example.jp:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=:"
-                                          "scram-sha-256=") == 0, "text");
-        CHECK(password_scram_derive(SPAN_LITERAL("secret"), SPAN_LITERAL("saltsaltsaltsalt"), 4096,
-                                    &v) == 0, "derive");
-        CHECK(password_scram_format(&v, &text) == 0, "format");
-        CHECK(buffer_append_string(&text, " scram-sha-1=4096,c2FsdHNhbHRzYWx0c2FsdA==,"
-                                          "rDEFCUExgaG3sJdXCceJEWtQAMA=,"
-                                          "slSXyd5ql3g7UWtr94XvgGzqDcY=\n") == 0, "text");
-        CHECK(users_parse(buffer_span(&text), "users", &u, &error) == 0, "parse");
-        buffer_done(&text);
-        buffer_done(&error);
-        return u;
-}
 
 /* What the server came to; `ret_done`: the client is content. */
 static enum sasl_status talk(struct sasl *server, struct sasl_client *client, bool *ret_done)
@@ -70,14 +43,16 @@ TEST(each_mechanism)
                 { "SCRAM-SHA-1", "secret", SASL_GRANTED },
                 { "SCRAM-SHA-1", "Secret", SASL_REFUSED },
         };
-        struct users *users = make_users();
-        struct sasl_engine *server_engine = sasl_engine_new(find, users);
+        struct users *users = test_accounts();
+        struct sasl_engine *server_engine = sasl_engine_new(test_accounts_find, users);
         struct sasl_client_engine *engine = sasl_client_engine_new();
 
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
                 const char *name = cases[i].mechanism;
-                const struct span bound = strstr(name, "PLUS") ? span_make(exporter, 32)
-                                                               : (struct span) {0};
+                const struct span bound =
+                        strstr(name, "PLUS")
+                                ? span_make(test_accounts_exporter, SASL_EXPORTER_LEN)
+                                : (struct span) {0};
                 const struct sasl_facts facts = {.exporter = bound};
                 const struct sasl_client_order order = {
                         span_from_string(name), SPAN_LITERAL("alice@example.jp"),

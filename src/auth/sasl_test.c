@@ -7,40 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "auth/password.h"
+#include "auth/test_accounts.h"
 #include "base/test.h"
 
-static const char exporter[] = "0123456789abcdef0123456789abcdef";
 static char binding_text[64];
-
-static struct users *make_users(void)
-{
-        struct buffer text = BUFFER_INIT(4096), error = BUFFER_INIT(4096);
-        struct password_scram v;
-        struct users *u = NULL;
-
-        CHECK(buffer_append_string(&text, "alice@example.jp:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=:"
-                                          "scram-sha-256=") == 0, "text");
-        CHECK(password_scram_derive(SPAN_LITERAL("secret"), SPAN_LITERAL("saltsaltsaltsalt"), 4096,
-                                    &v) == 0, "derive");
-        CHECK(password_scram_format(&v, &text) == 0, "format");
-        /* Of "secret", the same salt, 4096 iterations, made elsewhere (Python). */
-        CHECK(buffer_append_string(&text,
-                                   " scram-sha-1=4096,c2FsdHNhbHRzYWx0c2FsdA==,"
-                                   "rDEFCUExgaG3sJdXCceJEWtQAMA=,slSXyd5ql3g7UWtr94XvgGzqDcY="
-                                   " apop=c2VjcmV0\n"
-                                   "bob@example.jp:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\n")
-                      == 0, "text");
-        CHECK(users_parse(buffer_span(&text), "users", &u, &error) == 0, "parse");
-        buffer_done(&text);
-        buffer_done(&error);
-        return u;
-}
-
-static const struct users_account *find(void *arg, struct span name)
-{
-        return users_owner(arg, name);
-}
 
 static int client_callback(Gsasl *gsasl, Gsasl_session *session, Gsasl_property property)
 {
@@ -146,17 +116,18 @@ static const struct {
 
 TEST(mechanisms)
 {
-        struct users *u = make_users();
-        struct sasl_engine *e = sasl_engine_new(find, u);
+        struct users *u = test_accounts();
+        struct sasl_engine *e = sasl_engine_new(test_accounts_find, u);
         char *text = NULL;
 
-        CHECK(gsasl_base64_to(exporter, SASL_EXPORTER_LEN, &text, NULL) == GSASL_OK, "base64");
+        CHECK(gsasl_base64_to(test_accounts_exporter, SASL_EXPORTER_LEN, &text, NULL) == GSASL_OK,
+              "base64");
         snprintf(binding_text, sizeof binding_text, "%s", text);
         gsasl_free(text);
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
                 const bool is_bound = strstr(cases[i].mechanism, "-PLUS") != NULL;
                 const struct sasl_facts facts = {
-                        .exporter = is_bound ? span_make(exporter, SASL_EXPORTER_LEN)
+                        .exporter = is_bound ? span_make(test_accounts_exporter, SASL_EXPORTER_LEN)
                                              : (struct span) {0},
                 };
                 struct sasl *s;
@@ -196,8 +167,8 @@ static const struct {
 
 TEST(external_names_come_from_the_certificate)
 {
-        struct users *u = make_users();
-        struct sasl_engine *e = sasl_engine_new(find, u);
+        struct users *u = test_accounts();
+        struct sasl_engine *e = sasl_engine_new(test_accounts_find, u);
         struct buffer out = BUFFER_INIT(SASL_BLOB_MAX);
 
         for (size_t i = 0; i < sizeof external / sizeof external[0]; i++) {
@@ -238,10 +209,10 @@ static const struct {
 
 TEST(bad_messages)
 {
-        struct users *u = make_users();
-        struct sasl_engine *e = sasl_engine_new(find, u);
+        struct users *u = test_accounts();
+        struct sasl_engine *e = sasl_engine_new(test_accounts_find, u);
         struct buffer out = BUFFER_INIT(SASL_BLOB_MAX);
-        const struct sasl_facts facts = {.exporter = {exporter, SASL_EXPORTER_LEN}};
+        const struct sasl_facts facts = {.exporter = {test_accounts_exporter, SASL_EXPORTER_LEN}};
         const struct sasl_facts none = {0};
         struct sasl *s;
 
@@ -264,8 +235,8 @@ TEST(bad_messages)
 
 TEST(a_name_that_is_not_there_is_asked_the_same_each_time)
 {
-        struct users *u = make_users();
-        struct sasl_engine *e = sasl_engine_new(find, u);
+        struct users *u = test_accounts();
+        struct sasl_engine *e = sasl_engine_new(test_accounts_find, u);
         struct buffer out = BUFFER_INIT(SASL_BLOB_MAX);
         const struct sasl_facts none = {0};
         char first[200] = "";

@@ -117,11 +117,19 @@ int64_t clock_day(uint64_t at_us)
 const char *clock_format_iso(uint64_t at_us, char *out)
 {
         const time_t seconds = (time_t) (at_us / 1000000);
+        char *at = out;
         struct tm t;
 
         gmtime_r(&seconds, &t);
-        snprintf(out, CLOCK_DATE_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", t.tm_year + 1900,
-                 t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec,
-                 (unsigned) (at_us % 1000000));
+        at = put_digits(at, t.tm_year + 1900, t.tm_year + 1900 > 9999 ? 6 : 4);
+        *at++ = '-';
+        at = put_digits(at, t.tm_mon + 1, 2);
+        *at++ = '-';
+        at = put_digits(at, t.tm_mday, 2);
+        *at++ = 'T';
+        at = put_time(at, &t);
+        *at++ = '.';
+        at = put_digits(at, (int) (at_us % 1000000), 6);
+        memcpy(at, "Z", 2);
         return out;
 }

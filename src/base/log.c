@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/number.h"
 
 static char process_name[32] = "hayauma";
 static enum log_level level_max = LOG_INFO;
@@ -85,14 +86,10 @@ static void put_string(struct line *l, const char *s)
 
 static void put_number(struct line *l, uint64_t number)
 {
-        char digits[20];
-        size_t at = sizeof digits;
+        char digits[NUMBER_TEXT_MAX];
+        const struct span text = number_span(number, digits);
 
-        do {
-                digits[--at] = (char) ('0' + number % 10);
-                number /= 10;
-        } while (number);
-        put_octets(l, digits + at, sizeof digits - at);
+        put_octets(l, text.p, text.len);
 }
 
 static bool needs_quotes(struct span s)

@@ -60,6 +60,11 @@ enum { LOG_LINE_MAX = 2048 };
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
                size_t field_count);
 
+/* What is not written costs nothing: its fields are not even computed. */
 #define log_event(level, event, ...)                                                               \
-        log_write((level), (event), (const struct log_field[]) {__VA_ARGS__},                      \
-                  sizeof((const struct log_field[]) {__VA_ARGS__}) / sizeof(struct log_field))
+        do {                                                                                       \
+                if ((level) <= log_get_level())                                                    \
+                        log_write((level), (event), (const struct log_field[]) {__VA_ARGS__},      \
+                                  sizeof((const struct log_field[]) {__VA_ARGS__}) /               \
+                                          sizeof(struct log_field));                               \
+        } while (0)

@@ -136,3 +136,14 @@ const char *duration_format(uint64_t ms, char *out)
         snprintf(out, NUMBER_TEXT_MAX, "%" PRIu64 "%s", ms, ms ? "ms" : "s");
         return out;
 }
+
+struct span number_span(uint64_t value, char out[NUMBER_TEXT_MAX])
+{
+        size_t at = NUMBER_TEXT_MAX;
+
+        do {
+                out[--at] = (char) ('0' + value % 10);
+                value /= 10;
+        } while (value);
+        return span_make(out + at, NUMBER_TEXT_MAX - at);
+}

@@ -134,6 +134,7 @@ struct config {
                 unsigned connections, connections_per_client;
                 unsigned messages_per_connection;
                 unsigned errors;        /* bad commands before we hang up */
+                unsigned commands;      /* the same of any that lead to no mail */
                 unsigned received_hops; /* RFC 5321 section 6.3 */
                 uint64_t command_timeout_ms, data_timeout_ms;
                 uint64_t header_size;

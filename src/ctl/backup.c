@@ -194,16 +194,23 @@ static int mark_complete(const struct copying *c)
         return 0;
 }
 
+/* What was listed comes from the keeper, and must not lead out of either folder. */
+static bool may_copy(struct copying *c, const struct file *f)
+{
+        if (f->path && f->to && is_harmless(f->path) && is_harmless(f->to))
+                return true;
+        fail(c, EBADMSG, f->path ? f->path : "?");
+        return false;
+}
+
 static void copy_list(struct copying *c, const struct file_list *l)
 {
         for (size_t i = 0; i < l->count && c->result == 0; i++) {
                 const struct file *f = &l->files[i];
                 int r;
 
-                if (!f->path || !f->to || !is_harmless(f->path) || !is_harmless(f->to)) {
-                        fail(c, EBADMSG, f->path ? f->path : "?");
+                if (!may_copy(c, f))
                         return;
-                }
                 r = copy_file(c, f->path, f->to, f->size);
                 if (r == -ENOENT && strncmp(f->path, "trace/", 6) == 0)
                         continue; /* a day that is too old now */
@@ -343,10 +350,8 @@ static void fill_view(struct copying *c, const struct file_list *l)
                 const struct file *f = &l->files[i];
                 int r;
 
-                if (!f->path || !f->to || !is_harmless(f->path) || !is_harmless(f->to)) {
-                        fail(c, EBADMSG, f->path ? f->path : "?");
+                if (!may_copy(c, f))
                         return;
-                }
                 if (strncmp(f->path, "trace/", 6) == 0)
                         continue;
                 if (is_linked(c, f)) {

@@ -26,6 +26,7 @@ enum {
         IPC_RECIPIENTS_MAX = 1000,     /* RFC 5321 section 4.5.3.1.8 asks for 100 */
         IPC_RECORD_MAX = 160 * 1024,   /* a decision record */
         IPC_SASL_MAX = 9216,           /* what 12288 octets of base64 hold (RFC 4954 section 4) */
+        IPC_DIGEST_MAX = 32 * 1024,    /* DIGEST_STORED_MAX */
         IPC_BLOB_PART_MAX = 256 * 1024, /* octets of a stored body in one frame */
         IPC_PLACES_MAX = 256,          /* STORE_PLACES_MAX */
         IPC_ROWS_MAX = 1000,           /* messages of a mailbox in one frame */
@@ -238,6 +239,7 @@ enum tls_what {
         F(U64, body_len, 0, _)   /* of the whole, prefix included */                               \
         F(ITEMS, recipients, IPC_RECIPIENTS_MAX, recipient)                                        \
         F(OCTETS, record, IPC_RECORD_MAX, _) /* decision_encode() */                               \
+        F(OCTETS, digest, IPC_DIGEST_MAX, _) /* stored behind the body; empty: there is none */    \
         F(OCTETS, octets, IPC_BODY_PART_MAX, _)
 #define IPC_FIELDS_recipient(F)                                                                    \
         F(U32, index, 0, _)    /* of the recipient in the decision record */                       \
@@ -420,7 +422,8 @@ enum commit_status {
         F(U32, flags, 0, _)                                                                        \
         F(U64, arrived_us, 0, _)                                                                   \
         F(OCTETS, keywords, 2200, _) /* each with a NUL behind it */                               \
-        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)
+        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)                                               \
+        F(OCTETS, digest, IPC_DIGEST_MAX, _) /* of id 0; empty: none */
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
 /* Raw octets: a part of a message, or one whole decision record (`why`). Empty:
@@ -500,6 +503,7 @@ enum auth_status {
         F(U64, query, 0, _)                                                                        \
         F(BOOL, is_granted, 0, _)                                                                  \
         F(BOOL, is_news, 0, _) /* the first refusal of this hour or day: postmaster is told */     \
+        F(BOOL, is_of_day, 0, _) /* recipients_per_day refuses it, not recipients_per_hour */      \
         F(OCTETS, text, IPC_TEXT_MAX, _) /* what the client is told where not */
 
 /* A client has logged in: whoever serves its account goes on with it. +fd: the
@@ -624,9 +628,9 @@ enum folder_verb {
         F(ITEMS, source, IPC_RANGES_MAX, uid_span)                                                 \
         F(ITEMS, uids, IPC_RANGES_MAX, uid_span)
 
-/* Messages whose bodies came before, as an edge's do (body, lend); the answer
- * is change_done. All or none: EOVERFLOW where the account's mailboxes would hold
- * more than `quota` octets (0: no limit). */
+/* Messages whose bodies came before, as an edge's do (body, lend), those in memory perhaps
+ * with a digest behind `size` octets; the answer is change_done. All or none: EOVERFLOW
+ * where the account's mailboxes would hold more than `quota` octets (0: no limit). */
 #define IPC_FIELDS_append_order(F)                                                                 \
         F(U64, order, 0, _)                                                                        \
         F(OCTETS, account, 320, _)                                                                 \

@@ -1,432 +1,280 @@
 #include "message/digest.h"
 
 #include <errno.h>
-#include <stdint.h>
 
+#include "base/codec.h"
+#include "base/hash.h"
 #include "base/utf8.h"
-#include "message/address_list.h"
-#include "message/encoded_word.h"
-#include "message/header.h"
-#include "message/mime.h"
-#include "message/search_text.h"
+#include "message/digest_format.h"
 
-static const char magic[] = {'H', 'y', 'D', '1'};
+/* ---- opening ----------------------------------------------------------------- */
 
-enum { SECTIONS = 4, HEAD = sizeof magic + SECTIONS * 4 };
-
-/* The first error stays: what is made of it is thrown away. */
-struct writer {
-        struct buffer *out;
-        struct arena *arena;
-        struct span message;
-        int result;
-};
-
-static void put(struct writer *w, struct span text)
-{
-        if (w->result == 0 && text.len)
-                w->result = buffer_append_span(w->out, text);
-}
-
-static void put_text(struct writer *w, const char *text)
-{
-        put(w, span_from_string(text));
-}
-
-static void put_number(struct writer *w, uint64_t n)
-{
-        if (w->result == 0)
-                w->result = buffer_printf(w->out, "%llu", (unsigned long long) n);
-}
-
-/* ---- strings ----------------------------------------------------------------- */
-
-static bool is_quotable(struct span s)
-{
-        if (s.len > 1000)
-                return false;
-        for (size_t i = 0; i < s.len; i++)
-                if ((unsigned char) s.p[i] < 32 || (unsigned char) s.p[i] > 126)
-                        return false;
-        return true;
-}
-
-static void put_string(struct writer *w, struct span s)
-{
-        if (!is_quotable(s)) {
-                put_text(w, "{");
-                put_number(w, s.len);
-                put_text(w, "}\r\n");
-                put(w, s);
-                return;
-        }
-        put_text(w, "\"");
-        while (s.len) {
-                size_t n = 0;
-
-                while (n < s.len && s.p[n] != '"' && s.p[n] != '\\')
-                        n++;
-                put(w, span_first(s, n));
-                if (n < s.len) {
-                        put_text(w, "\\");
-                        put(w, span_make(s.p + n, 1));
-                        n++;
-                }
-                s = span_skip(s, n);
-        }
-        put_text(w, "\"");
-}
-
-static void put_nstring(struct writer *w, struct span s)
-{
-        if (s.p)
-                put_string(w, s);
-        else
-                put_text(w, "NIL");
-}
-
-/* The value of a field, unfolded; NUL and bare line ends, which a string cannot
- * hold, are blanks then. p NULL: there is no such field. */
-static struct span field_of(struct writer *w, struct span header, struct span name)
-{
-        struct header_field field;
-        struct span text;
-        char *out;
-        size_t len = 0;
-
-        if (!header_find(header, name, &field))
-                return (struct span) {NULL, 0};
-        text = span_trim(field.value);
-        out = arena_alloc(w->arena, text.len + 1);
-        if (!out) {
-                w->result = -ENOMEM;
-                return (struct span) {NULL, 0};
-        }
-        for (size_t i = 0; i < text.len; i++) {
-                const char c = text.p[i];
-
-                if (c == '\r' && i + 1 < text.len && text.p[i + 1] == '\n')
-                        i++;
-                else
-                        out[len++] = c == '\0' || c == '\r' || c == '\n' ? ' ' : c;
-        }
-        return span_make(out, len);
-}
-
-static void put_field(struct writer *w, struct span header, struct span name)
-{
-        put_nstring(w, field_of(w, header, name));
-}
-
-/* ---- ENVELOPE ---------------------------------------------------------------- */
-
-static void put_address(struct writer *w, const struct address_entry *e)
-{
-        put_text(w, "(");
-        if (e->kind == ADDRESS_MAILBOX) {
-                put_nstring(w, e->name);
-                put_text(w, " NIL ");
-                put_string(w, e->local);
-                put_text(w, " ");
-                /* An address without a domain would read as a group. */
-                put_string(w, e->domain.p ? e->domain : SPAN_LITERAL(""));
-        } else {
-                put_text(w, "NIL NIL ");
-                put_nstring(w, e->name);
-                put_text(w, " NIL");
-        }
-        put_text(w, ")");
-}
-
-/* Of all fields of that name, as some have two. False: no address. */
-static bool put_addresses(struct writer *w, struct span header, struct span name)
-{
-        struct header_scan scan = HEADER_SCAN(header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
-        struct header_field field;
-        bool has_any = false;
-        int r;
-
-        while (w->result == 0 && ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG)) {
-                struct address_entry *entries;
-                size_t count;
-
-                if (r != 1 || !span_equal_nocase(field.name, name))
-                        continue;
-                w->result = address_list_parse(field.value, w->arena, &entries, &count);
-                for (size_t i = 0; w->result == 0 && i < count; i++) {
-                        put_text(w, has_any ? "" : "(");
-                        has_any = true;
-                        put_address(w, &entries[i]);
-                }
-        }
-        if (has_any)
-                put_text(w, ")");
-        return has_any;
-}
-
-static void put_address_field(struct writer *w, struct span header, struct span name,
-                              struct span instead)
-{
-        put_text(w, " ");
-        if (put_addresses(w, header, name) || (instead.p && put_addresses(w, header, instead)))
-                return;
-        put_text(w, "NIL");
-}
-
-static void put_envelope(struct writer *w, struct span header)
-{
-        const struct span from = SPAN_LITERAL("From"), none = {NULL, 0};
-
-        put_text(w, "(");
-        put_field(w, header, SPAN_LITERAL("Date"));
-        put_text(w, " ");
-        put_field(w, header, SPAN_LITERAL("Subject"));
-        put_address_field(w, header, from, none);
-        put_address_field(w, header, SPAN_LITERAL("Sender"), from);
-        put_address_field(w, header, SPAN_LITERAL("Reply-To"), from);
-        put_address_field(w, header, SPAN_LITERAL("To"), none);
-        put_address_field(w, header, SPAN_LITERAL("Cc"), none);
-        put_address_field(w, header, SPAN_LITERAL("Bcc"), none);
-        put_text(w, " ");
-        put_field(w, header, SPAN_LITERAL("In-Reply-To"));
-        put_text(w, " ");
-        put_field(w, header, SPAN_LITERAL("Message-ID"));
-        put_text(w, ")");
-}
-
-int digest_envelope(struct span header, struct arena *arena, struct buffer *out)
-{
-        struct writer w = {.out = out, .arena = arena};
-
-        put_envelope(&w, header);
-        return w.result;
-}
-
-/* ---- BODYSTRUCTURE ----------------------------------------------------------- */
-
-static void put_parameters(struct writer *w, const struct content_field *f)
-{
-        if (f->parameter_count == 0) {
-                put_text(w, "NIL");
-                return;
-        }
-        for (size_t i = 0; i < f->parameter_count; i++) {
-                put_text(w, i ? " " : "(");
-                put_string(w, f->parameters[i].name);
-                put_text(w, " ");
-                put_string(w, f->parameters[i].value);
-        }
-        put_text(w, ")");
-}
-
-static void put_disposition(struct writer *w, const struct mime_part *part)
-{
-        struct header_field field;
-        struct content_field f;
-
-        if (!header_find(part->header, SPAN_LITERAL("Content-Disposition"), &field)
-            || content_field_parse(field.value, w->arena, &f) < 0) {
-                put_text(w, "NIL");
-                return;
-        }
-        put_text(w, "(");
-        put_string(w, f.value);
-        put_text(w, " ");
-        put_parameters(w, &f);
-        put_text(w, ")");
-}
-
-/* "en, ja": a list where there are several. */
-static void put_language(struct writer *w, const struct mime_part *part)
-{
-        const struct span value = field_of(w, part->header, SPAN_LITERAL("Content-Language"));
-        struct span rest = value, word;
-        const char *gap = "(";
-
-        if (!value.p || span_find(value, ',') == SIZE_MAX) {
-                put_nstring(w, value);
-                return;
-        }
-        while (span_split(&rest, ',', &word)) {
-                word = span_trim(word);
-                if (word.len == 0)
-                        continue;
-                put_text(w, gap);
-                put_string(w, word);
-                gap = " ";
-        }
-        put_text(w, *gap == '(' ? "NIL" : ")");
-}
-
-static void put_extension(struct writer *w, const struct mime_part *part)
-{
-        put_text(w, " ");
-        put_disposition(w, part);
-        put_text(w, " ");
-        put_language(w, part);
-        put_text(w, " ");
-        put_field(w, part->header, SPAN_LITERAL("Content-Location"));
-}
-
-static void put_part(struct writer *w, const struct mime_part *part, bool with_extension);
-
-static void put_multipart(struct writer *w, const struct mime_part *part, bool with_extension)
-{
-        for (const struct mime_part *child = part->first_child; child; child = child->next)
-                put_part(w, child, with_extension);
-        if (!part->first_child) /* a multipart has at least one (RFC 9051 section 9) */
-                put_text(w, "(\"text\" \"plain\" NIL NIL NIL \"7bit\" 0 0)");
-        put_text(w, " ");
-        put_string(w, part->content_type.subtype);
-        if (with_extension) {
-                put_text(w, " ");
-                put_parameters(w, &part->content_type);
-                put_extension(w, part);
-        }
-}
-
-static struct span header_within(const struct writer *w, const struct mime_part *part)
-{
-        const uint64_t from = part->header_at, to = part->body_at;
-
-        if (from > to || to > w->message.len)
-                return (struct span) {NULL, 0};
-        return span_make(w->message.p + from, (size_t) (to - from));
-}
-
-static void put_leaf(struct writer *w, const struct mime_part *part, bool with_extension)
-{
-        const bool is_message = part->kind == MIME_MESSAGE && part->first_child;
-        const bool is_text = span_equal(part->content_type.type, SPAN_LITERAL("text"));
-        /* What was not looked into must not claim to have parts. */
-        const bool is_hidden = !is_message
-                && (span_equal(part->content_type.type, SPAN_LITERAL("multipart"))
-                    || span_equal(part->content_type.value, SPAN_LITERAL("message/rfc822"))
-                    || span_equal(part->content_type.value, SPAN_LITERAL("message/global")));
-
-        put_string(w, is_hidden ? SPAN_LITERAL("application") : part->content_type.type);
-        put_text(w, " ");
-        put_string(w, is_hidden ? SPAN_LITERAL("octet-stream") : part->content_type.subtype);
-        put_text(w, " ");
-        put_parameters(w, &part->content_type);
-        put_text(w, " ");
-        put_field(w, part->header, SPAN_LITERAL("Content-ID"));
-        put_text(w, " ");
-        put_field(w, part->header, SPAN_LITERAL("Content-Description"));
-        put_text(w, " ");
-        put_string(w, part->encoding);
-        put_text(w, " ");
-        put_number(w, part->body_end - part->body_at);
-        if (is_message) {
-                put_text(w, " ");
-                put_envelope(w, header_within(w, part->first_child));
-                put_text(w, " ");
-                put_part(w, part->first_child, with_extension);
-        }
-        if (is_message || is_text) {
-                put_text(w, " ");
-                put_number(w, part->body_lines);
-        }
-        if (with_extension) {
-                put_text(w, " ");
-                put_field(w, part->header, SPAN_LITERAL("Content-MD5"));
-                put_extension(w, part);
-        }
-}
-
-/* As deep as the parser's limit, DIGEST_DEPTH_MAX. */
-static void put_part(struct writer *w, const struct mime_part *part, bool with_extension)
-{
-        put_text(w, "(");
-        if (part->kind == MIME_MULTIPART)
-                put_multipart(w, part, with_extension);
-        else
-                put_leaf(w, part, with_extension);
-        put_text(w, ")");
-}
-
-/* ---- the whole --------------------------------------------------------------- */
-
-static void put_le32(char *out, uint32_t n)
-{
-        for (unsigned i = 0; i < 4; i++)
-                out[i] = (char) (n >> (8 * i));
-}
-
-static uint32_t get_le32(const char *in)
+static bool take_length(struct span *in, size_t *ret)
 {
         uint32_t n = 0;
 
-        for (unsigned i = 0; i < 4; i++)
-                n |= (uint32_t) (unsigned char) in[i] << (8 * i);
-        return n;
-}
+        for (unsigned i = 0; i < DIGEST_LENGTH_MAX && i < in->len; i++) {
+                const unsigned char c = (unsigned char) in->p[i];
 
-int digest_build(struct span message, struct arena *arena, struct buffer *out)
-{
-        const size_t at = out->len;
-        struct mime_limits limits = MIME_LIMITS;
-        struct writer w = {.out = out, .arena = arena, .message = message};
-        uint32_t lengths[SECTIONS];
-        char head[HEAD] = {0};
-        struct mime_parser *p;
-        struct mime_part *root;
-        size_t from;
-        int r;
-
-        limits.depth_max = DIGEST_DEPTH_MAX;
-        p = mime_parser_new(&limits, arena);
-        if (!p)
-                return -ENOMEM;
-        mime_parser_feed(p, message);
-        root = mime_parser_end(p);
-        put(&w, span_make(head, HEAD));
-        for (unsigned i = 0; i < SECTIONS; i++) {
-                from = out->len;
-                if (i == 0)
-                        put_envelope(&w, header_within(&w, root));
-                else if (i < 3)
-                        put_part(&w, root, i == 2);
-                else if (w.result == 0) {
-                        r = search_text_preview(message, root, DIGEST_PREVIEW_MAX, out);
-                        if (r < 0 && r != -ENOENT)
-                                w.result = r;
+                n |= (uint32_t) (c & 127) << (7 * i);
+                if (c < 128) {
+                        *in = span_skip(*in, i + 1);
+                        *ret = n;
+                        return true;
                 }
-                lengths[i] = (uint32_t) (out->len - from);
-                if (i == 3 && lengths[i] == 0)
-                        lengths[i] = UINT32_MAX;
         }
-        if (w.result < 0) {
-                out->len = at;
-                return w.result;
-        }
-        memcpy(head, magic, sizeof magic);
-        for (unsigned i = 0; i < SECTIONS; i++)
-                put_le32(head + sizeof magic + (size_t) 4 * i, lengths[i]);
-        memcpy(out->data + out->start + at, head, HEAD);
-        return 0;
+        return false;
 }
 
 int digest_open(struct span octets, struct digest *ret)
 {
-        struct span *const sections[SECTIONS] = {&ret->envelope, &ret->body, &ret->bodystructure,
-                                                 &ret->preview};
-        struct span rest;
+        struct span rest = span_skip(octets, DIGEST_HEAD), sections[SECTIONS];
 
-        if (octets.len < HEAD || memcmp(octets.p, magic, sizeof magic) != 0)
+        if (octets.len < DIGEST_HEAD || memcmp(octets.p, DIGEST_MAGIC, 4) != 0)
                 return -EBADMSG;
-        rest = span_skip(octets, HEAD);
+        for (unsigned i = 0; i < SECTIONS; i++)
+                if (!take_length(&rest, &sections[i].len))
+                        return -EBADMSG;
         for (unsigned i = 0; i < SECTIONS; i++) {
-                const uint32_t len = get_le32(octets.p + sizeof magic + (size_t) 4 * i);
+                if (sections[i].len > rest.len)
+                        return -EBADMSG;
+                sections[i] = span_first(rest, sections[i].len);
+                rest = span_skip(rest, sections[i].len);
+        }
+        if (rest.len)
+                return -EBADMSG;
+        memcpy(ret->fields, sections + SECTION_FIELDS, sizeof ret->fields);
+        memcpy(ret->texts, sections + SECTION_TEXTS, sizeof ret->texts);
+        ret->references = sections[SECTION_REFERENCES];
+        ret->structure = sections[SECTION_STRUCTURE];
+        ret->extensions = sections[SECTION_EXTENSIONS];
+        ret->has_preview = sections[SECTION_PREVIEW].len > 0;
+        ret->preview = span_skip(sections[SECTION_PREVIEW], 1);
+        if (ret->preview.len == 0)
+                ret->preview.p = NULL;
+        return 0;
+}
 
-                if (i == 3 && len == UINT32_MAX) {
-                        *sections[i] = (struct span) {NULL, 0};
+/* ---- checking ---------------------------------------------------------------- */
+
+/* Takes a string, the quotes or the literal's length with it, off `*in`: `*ret` is what
+ * stands in it, escapes as they are. */
+static bool take_wire_string(struct span *in, struct span *ret, bool *ret_has_escapes)
+{
+        size_t i = 1, n = 0;
+
+        *ret_has_escapes = false;
+        if (in->len && in->p[0] == '"') {
+                for (; i < in->len && in->p[i] != '"'; i++) {
+                        if (in->p[i] == '\\') {
+                                *ret_has_escapes = true;
+                                i++;
+                        }
+                        if (i == in->len || in->p[i] < 32 || in->p[i] > 126)
+                                return false;
+                }
+                if (i >= in->len)
+                        return false;
+                *ret = span_make(in->p + 1, i - 1);
+                *in = span_skip(*in, i + 1);
+                return true;
+        }
+        if (in->len < 5 || in->p[0] != '{')
+                return false;
+        for (; i < in->len && i < 10 && in->p[i] >= '0' && in->p[i] <= '9'; i++)
+                n = n * 10 + (size_t) (in->p[i] - '0');
+        if (i == 1 || in->len - i < 3 || memcmp(in->p + i, "}\r\n", 3) != 0)
+                return false;
+        *in = span_skip(*in, i + 3);
+        if (n > in->len)
+                return false;
+        *ret = span_first(*in, n);
+        *in = span_skip(*in, n);
+        return true;
+}
+
+/* One string and nothing behind it, or a list that ends where it ends. */
+static bool is_value(struct span s)
+{
+        size_t depth = 0;
+        struct span text;
+        bool has_escapes;
+
+        do {
+                if (s.len == 0)
+                        return false;
+                if (s.p[0] == '"' || s.p[0] == '{') {
+                        if (!take_wire_string(&s, &text, &has_escapes))
+                                return false;
                         continue;
                 }
-                if (len > rest.len)
+                if (s.p[0] == '(')
+                        depth++;
+                else if (depth == 0 || s.p[0] < 32 || s.p[0] > 126)
+                        return false;
+                else if (s.p[0] == ')')
+                        depth--;
+                s = span_skip(s, 1);
+        } while (depth);
+        return s.len == 0;
+}
+
+/* Whether cutting the extension data out leaves a list. */
+static int check_structure(const struct digest *d)
+{
+        struct buffer body = BUFFER_INIT(d->structure.len + 1);
+        int r;
+
+        if (d->structure.len == 0)
+                return d->extensions.len ? -EBADMSG : 0;
+        if (d->structure.p[0] != '(' || !is_value(d->structure))
+                return -EBADMSG;
+        r = digest_put_structure(d, false, &body);
+        if (r == 0 && !is_value(buffer_span(&body)))
+                r = -EBADMSG;
+        buffer_done(&body);
+        return r;
+}
+
+int digest_check(struct span octets, uint64_t id)
+{
+        struct digest d;
+
+        if (octets.len > DIGEST_STORED_MAX || digest_open(octets, &d) < 0 ||
+            codec_get_u64(octets.p + 4) != hash_span(span_skip(octets, DIGEST_HEAD), id))
+                return -EBADMSG;
+        for (unsigned i = 0; i < DIGEST_FIELDS; i++) {
+                const bool is_list = i >= DIGEST_FROM && i <= DIGEST_BCC;
+
+                if (d.fields[i].len &&
+                    ((d.fields[i].p[0] == '(') != is_list || !is_value(d.fields[i])))
                         return -EBADMSG;
-                *sections[i] = span_first(rest, len);
-                rest = span_skip(rest, len);
         }
-        return rest.len ? -EBADMSG : 0;
+        if (d.preview.p && !utf8_is_valid(d.preview))
+                return -EBADMSG;
+        return check_structure(&d);
+}
+
+bool digest_seal(struct span octets, uint64_t id, char ret_head[DIGEST_HEAD])
+{
+        if (octets.len < DIGEST_HEAD || memcmp(octets.p, DIGEST_MAGIC, 4) != 0)
+                return false;
+        memcpy(ret_head, DIGEST_MAGIC, 4);
+        codec_put_u64(ret_head + 4, hash_span(span_skip(octets, DIGEST_HEAD), id));
+        return true;
+}
+
+/* ---- what is said ------------------------------------------------------------ */
+
+int digest_put_envelope(const struct digest *d, struct buffer *out)
+{
+        const struct span nil = SPAN_LITERAL("NIL");
+        int r = 0;
+
+        for (unsigned i = 0; i < DIGEST_FIELDS && r == 0; i++) {
+                struct span field = d->fields[i];
+
+                if (!field.len && (i == DIGEST_SENDER || i == DIGEST_REPLY_TO))
+                        field = d->fields[DIGEST_FROM];
+                r = buffer_append(out, i ? " " : "(", 1);
+                if (r == 0)
+                        r = buffer_append_span(out, field.len ? field : nil);
+        }
+        return r == 0 ? buffer_append(out, ")", 1) : r;
+}
+
+int digest_put_structure(const struct digest *d, bool with_extension, struct buffer *out)
+{
+        struct span rest = d->structure, lengths = d->extensions;
+        size_t before, len;
+        int r = 0;
+
+        while (!with_extension && lengths.len && r == 0) {
+                if (!take_length(&lengths, &before) || !take_length(&lengths, &len) ||
+                    before > rest.len || len > rest.len - before)
+                        return -EBADMSG;
+                r = buffer_append_span(out, span_first(rest, before));
+                rest = span_skip(rest, before + len);
+        }
+        return r == 0 ? buffer_append_span(out, rest) : r;
+}
+
+/* ---- what is compared -------------------------------------------------------- */
+
+bool digest_take_string(struct span *wire, struct arena *arena, struct span *ret)
+{
+        struct span raw;
+        bool has_escapes;
+        size_t len = 0;
+        char *out;
+
+        if (wire->len >= 3 && memcmp(wire->p, "NIL", 3) == 0) {
+                *wire = span_skip(*wire, 3);
+                *ret = (struct span) {NULL, 0};
+                return true;
+        }
+        if (!take_wire_string(wire, &raw, &has_escapes))
+                return false;
+        if (!has_escapes) {
+                *ret = raw;
+                return true;
+        }
+        out = arena_alloc(arena, raw.len + 1);
+        if (!out)
+                return false;
+        for (size_t i = 0; i < raw.len; i++) {
+                if (raw.p[i] == '\\')
+                        i++;
+                out[len++] = raw.p[i];
+        }
+        *ret = span_make(out, len);
+        return true;
+}
+
+static bool take(struct span *wire, const char *text)
+{
+        const size_t len = strlen(text);
+
+        if (wire->len < len || memcmp(wire->p, text, len) != 0)
+                return false;
+        *wire = span_skip(*wire, len);
+        return true;
+}
+
+bool digest_first_address(const struct digest *d, enum digest_field field, struct arena *arena,
+                          struct span *ret_name, struct span *ret_local, struct span *ret_domain)
+{
+        struct span wire = d->fields[field], route;
+
+        return take(&wire, "((") && digest_take_string(&wire, arena, ret_name) &&
+               take(&wire, " ") && digest_take_string(&wire, arena, &route) && take(&wire, " ") &&
+               digest_take_string(&wire, arena, ret_local) && take(&wire, " ") &&
+               digest_take_string(&wire, arena, ret_domain);
+}
+
+struct span digest_text(const struct digest *d, enum digest_text text, struct arena *arena)
+{
+        static const enum digest_field fields[DIGEST_TEXTS] = {
+                [DIGEST_TEXT_SUBJECT] = DIGEST_SUBJECT, [DIGEST_TEXT_FROM] = DIGEST_FROM,
+                [DIGEST_TEXT_TO] = DIGEST_TO,           [DIGEST_TEXT_CC] = DIGEST_CC,
+                [DIGEST_TEXT_BCC] = DIGEST_BCC,
+        };
+        struct span wire = d->fields[fields[text]], words[6], name, local, domain;
+        size_t len = 0;
+        char *out;
+
+        if (d->texts[text].len || wire.len == 0)
+                return d->texts[text].len ? d->texts[text] : (struct span) {NULL, 0};
+        if (text == DIGEST_TEXT_SUBJECT)
+                return digest_take_string(&wire, arena, &name) ? name : (struct span) {NULL, 0};
+        if (!digest_first_address(d, fields[text], arena, &name, &local, &domain))
+                return (struct span) {NULL, 0};
+        digest_plain_address(name, local, domain, words);
+        out = arena_alloc(arena, wire.len + 8);
+        for (unsigned i = 0; out && i < sizeof words / sizeof words[0]; i++) {
+                if (words[i].len)
+                        memcpy(out + len, words[i].p, words[i].len);
+                len += words[i].len;
+        }
+        return span_make(out, out ? len : 0);
 }

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/codec.h"
+#include "base/hash.h"
 #include "base/test.h"
 #include "message/date.h"
 #include "message/search_text.h"
@@ -36,10 +38,14 @@ TEST(envelopes_are_as_clients_read_them)
 {
         for (size_t i = 0; i < sizeof envelopes / sizeof envelopes[0]; i++) {
                 struct arena arena = ARENA_INIT(1000000);
-                struct buffer out = BUFFER_INIT(10000);
+                struct buffer out = BUFFER_INIT(10000), made = BUFFER_INIT(10000);
+                struct digest d;
 
-                CHECK(digest_envelope(span_from_string(envelopes[i].header), &arena, &out) == 0,
-                      envelopes[i].name);
+                CHECK(digest_make_fields(span_from_string(envelopes[i].header), &arena, &made)
+                      == 0, envelopes[i].name);
+                CHECK(digest_open(buffer_span(&made), &d) == 0, envelopes[i].name);
+                CHECK(digest_put_envelope(&d, &out) == 0, envelopes[i].name);
+                buffer_done(&made);
                 buffer_append(&out, "", 1);
                 if (strcmp(out.data, envelopes[i].envelope) != 0)
                         printf("%s\n%s\n", out.data, envelopes[i].envelope);
@@ -49,23 +55,193 @@ TEST(envelopes_are_as_clients_read_them)
         }
 }
 
+static const char *const texts[][3] = {
+        { "one address", "From: A B <a@b>\r\n", "A B <a@b>" },
+        { "no name", "From: a@b\r\n", "a@b" },
+        { "in brackets", "From: <a@b>\r\n", "<a@b>" },
+        { "quotes and comments", "From: \"A B\" <a@b> (c)\r\n", "\"A B\" <a@b> (c)" },
+        { "folded", "From: A\r\n B <a@b>\r\n", "A B <a@b>" },
+        { "several", "From: a@b, c@d\r\n", "a@b, c@d" },
+        { "encoded", "From: =?utf-8?q?caf=C3=A9?= <a@b>\r\n", "caf\xC3\xA9 <a@b>" },
+        { "group", "From: g: a@b;\r\n", "g: a@b;" },
+        { "none", "To: a@b\r\n", NULL },
+};
+
+TEST(texts_are_what_people_wrote)
+{
+        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+                struct arena arena = ARENA_INIT(1000000);
+                struct buffer out = BUFFER_INIT(10000);
+                struct digest d;
+                struct span text;
+
+                CHECK(digest_make_fields(span_from_string(texts[i][1]), &arena, &out) == 0,
+                      texts[i][0]);
+                CHECK(digest_open(buffer_span(&out), &d) == 0, texts[i][0]);
+                text = digest_text(&d, DIGEST_TEXT_FROM, &arena);
+                CHECK(span_equal(text, span_from_string(texts[i][2])), texts[i][0]);
+                CHECK((text.p == NULL) == (texts[i][2] == NULL), texts[i][0]);
+                buffer_done(&out);
+                arena_done(&arena);
+        }
+}
+
+static const struct span nested = SPAN(
+        "Subject: =?iso-2022-jp?b?GyRCMnE1RBsoQg==?=\r\nSubject: two\r\n"
+        "Sender: a@b\r\nFrom: a@b\r\nReferences: <1@a>\r\n <2@b>\r\n"
+        "Content-Type: multipart/mixed; boundary=b\r\nContent-Language: en, ja\r\n\r\n"
+        "--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: c@d\r\n\r\ntext\r\n"
+        "--b\r\nContent-Type: text/html; name=\"a(b\"\r\nContent-MD5: x\r\n\r\n<p>Hello <b>you"
+        "--b--\r\n");
+
 TEST(a_digest_is_read_back_and_no_part_of_it)
 {
         const struct span message = SPAN("Subject: x\r\nContent-Type: text/html\r\n\r\n"
                                          "<p>Hello\r\n <b>you</b></p>\r\n");
         struct arena arena = ARENA_INIT(1000000);
-        struct buffer out = BUFFER_INIT(10000);
+        struct buffer out = BUFFER_INIT(10000), body = BUFFER_INIT(10000);
         struct digest d;
 
-        assert_int_equal(digest_build(message, &arena, &out), 0);
+        assert_int_equal(digest_make(message, &arena, &out), 0);
         assert_int_equal(digest_open(buffer_span(&out), &d), 0);
-        assert_true(span_equal(d.preview, SPAN_LITERAL("Hello you")));
-        assert_true(span_equal(d.body, SPAN_LITERAL(
+        assert_true(d.has_preview && span_equal(d.preview, SPAN_LITERAL("Hello you")));
+        assert_int_equal(digest_put_structure(&d, false, &body), 0);
+        assert_true(span_equal(buffer_span(&body), SPAN_LITERAL(
                 "(\"text\" \"html\" NIL NIL NIL \"7bit\" 27 2)")));
         for (size_t n = 0; n < out.len; n++)
                 assert_int_equal(digest_open(span_first(buffer_span(&out), n), &d), -EBADMSG);
         buffer_done(&out);
+        buffer_done(&body);
         arena_done(&arena);
+}
+
+TEST(what_is_stored_says_the_same)
+{
+        struct arena arena = ARENA_INIT(1000000);
+        struct buffer made = BUFFER_INIT(10000), stored = BUFFER_INIT(10000),
+                      a = BUFFER_INIT(10000), b = BUFFER_INIT(10000);
+        struct digest x, y;
+
+        assert_int_equal(digest_make(nested, &arena, &made), 0);
+        assert_int_equal(digest_open(buffer_span(&made), &x), 0);
+        assert_int_equal(digest_make_stored(nested, 77, &arena, &stored), 0);
+        assert_int_equal(digest_check(buffer_span(&stored), 77), 0);
+        assert_int_equal(digest_check(buffer_span(&stored), 78), -EBADMSG);
+        assert_int_equal(digest_make_stored(nested, 0, &arena, &a), 0);
+        assert_true(digest_seal(buffer_span(&a), 77, a.data));
+        assert_true(span_equal(buffer_span(&a), buffer_span(&stored)));
+        assert_false(digest_seal(span_first(buffer_span(&a), DIGEST_HEAD - 1), 77, a.data));
+        buffer_clear(&a);
+        assert_int_equal(digest_open(buffer_span(&stored), &y), 0);
+        assert_true(!y.has_preview && !y.preview.p);
+        assert_true(y.fields[DIGEST_SENDER].len == 0);
+        assert_true(span_equal(y.references, SPAN_LITERAL("<1@a> <2@b>")));
+        assert_true(span_equal(digest_text(&y, DIGEST_TEXT_SUBJECT, &arena),
+                               (struct span) SPAN("\xE4\xBC\x9A\xE8\xAD\xB0\0two")));
+        for (unsigned with_extension = 0; with_extension < 2; with_extension++) {
+                assert_int_equal(digest_put_structure(&x, with_extension, &a), 0);
+                assert_int_equal(digest_put_structure(&y, with_extension, &b), 0);
+        }
+        assert_true(span_equal(buffer_span(&a), buffer_span(&b)));
+        assert_true(span_find(buffer_span(&a), 'x') != SIZE_MAX);
+        for (size_t i = 0; i < stored.len; i++) { /* one octet wrong, or missing */
+                stored.data[i] ^= 1;
+                assert_int_equal(digest_check(buffer_span(&stored), 77), -EBADMSG);
+                stored.data[i] ^= 1;
+                assert_int_equal(digest_check(span_first(buffer_span(&stored), i), 77), -EBADMSG);
+        }
+        buffer_done(&made);
+        buffer_done(&stored);
+        buffer_done(&a);
+        buffer_done(&b);
+        arena_done(&arena);
+}
+
+/* Deep, or of many parts: those that arrive get none. */
+TEST(what_would_cost_too_much_is_not_stored)
+{
+        struct arena arena = ARENA_INIT(DIGEST_STORED_MEMORY);
+        struct buffer message = BUFFER_INIT(1000000), out = BUFFER_INIT(1000000);
+
+        for (int i = 0; i < DIGEST_STORED_DEPTH_MAX + 1; i++)
+                buffer_printf(&message, "Content-Type: message/rfc822\r\n\r\n");
+        assert_int_equal(digest_make_stored(buffer_span(&message), 1, &arena, &out), -E2BIG);
+        buffer_clear(&message);
+        buffer_printf(&message, "Content-Type: multipart/mixed; boundary=b\r\n\r\n");
+        for (int i = 0; i < DIGEST_STORED_PARTS_MAX + 1; i++)
+                buffer_printf(&message, "--b\r\n\r\n");
+        assert_int_equal(digest_make_stored(buffer_span(&message), 1, &arena, &out), -E2BIG);
+        buffer_clear(&message);
+        buffer_printf(&message, "Subject: %0*d\r\n\r\n", DIGEST_STORED_MAX, 1);
+        assert_int_equal(digest_make_stored(buffer_span(&message), 1, &arena, &out), -E2BIG);
+        assert_int_equal(out.len, 0);
+        buffer_done(&message);
+        buffer_done(&out);
+        arena_done(&arena);
+}
+
+/* By somebody who knows how: the lengths of sections, then the sections. */
+static const struct {
+        const char *name;
+        unsigned section;
+        const char *octets;
+        bool is_good;
+} forged[] = {
+        { "nothing", 0, "", true },
+        { "date", DIGEST_DATE, "\"x\"", true },
+        { "a literal", DIGEST_DATE, "{3}\r\na\r\n", true },
+        { "a literal too long", DIGEST_DATE, "{4}\r\na\r\n", false },
+        { "a literal with more behind it", DIGEST_DATE, "{2}\r\na\r\n", false },
+        { "a line end", DIGEST_DATE, "\"x\r\n* BYE\"", false },
+        { "two strings", DIGEST_DATE, "\"x\" \"y\"", false },
+        { "an atom", DIGEST_DATE, "NIL", false },
+        { "an open string", DIGEST_DATE, "\"x\\\"", false },
+        { "8-bit", DIGEST_DATE, "\"\xC3\xA9\"", false },
+        { "a list for a string", DIGEST_DATE, "(\"x\")", false },
+        { "addresses", DIGEST_TO, "((NIL NIL \"a\" \"b\"))", true },
+        { "an open list", DIGEST_TO, "((NIL NIL \"a\" \"b\")", false },
+        { "a list that ends too early", DIGEST_TO, "()) (", false },
+        { "a line end in a list", DIGEST_TO, "(\r\n)", false },
+        { "structure", DIGEST_FIELDS + DIGEST_TEXTS + 1, "(\"a\" ((1) 2))", true },
+        { "no list", DIGEST_FIELDS + DIGEST_TEXTS + 1, "\"a\"", false },
+        { "extensions of nothing", DIGEST_FIELDS + DIGEST_TEXTS + 2, "\1\1", false },
+        { "preview", DIGEST_FIELDS + DIGEST_TEXTS + 3, " \xC3\xA9", true },
+        { "preview that is no text", DIGEST_FIELDS + DIGEST_TEXTS + 3, " \xC3", false },
+};
+
+static int check_forged(const char *octets, unsigned section, const char *more)
+{
+        struct buffer b = BUFFER_INIT(1000);
+        int r;
+
+        buffer_printf(&b, "HyD2........");
+        for (unsigned i = 0; i < DIGEST_FIELDS + DIGEST_TEXTS + 4; i++)
+                write_u8(&b, (uint8_t) (i == section       ? strlen(octets)
+                                        : i == section + 1 ? strlen(more)
+                                                           : 0));
+        buffer_append_string(&b, octets);
+        buffer_append_string(&b, more);
+        codec_put_u64(b.data + 4, hash_span(span_skip(buffer_span(&b), 12), 5));
+        r = digest_check(buffer_span(&b), 5);
+        buffer_done(&b);
+        return r;
+}
+
+TEST(what_would_shift_the_wire_is_no_digest)
+{
+        const unsigned structure = DIGEST_FIELDS + DIGEST_TEXTS + 1;
+
+        for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++)
+                CHECK(check_forged(forged[i].octets, forged[i].section, "")
+                      == (forged[i].is_good ? 0 : -EBADMSG), forged[i].name);
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\4\4") == 0, "one run");
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\4\3") == -EBADMSG, "half a list");
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\2\1") == 0, "within a string");
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\3\1") == -EBADMSG, "the end of it");
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\4\100") == -EBADMSG, "past the end");
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\4") == -EBADMSG, "half a run");
+        CHECK(check_forged("(\"a\" (b) c)", structure, "\200\200\200\200\200") == -EBADMSG,
+              "a length without end");
 }
 
 static const struct {

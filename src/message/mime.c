@@ -329,19 +329,98 @@ static bool is_header_end(const struct mime_parser *p, struct span piece)
                (p->line_len ? p->line[0] : piece.p[0]) == '\r';
 }
 
+static void feed_piece(struct mime_parser *p, struct span *octets)
+{
+        const size_t end = span_find(*octets, '\n');
+        const struct span piece = span_first(*octets, end == SIZE_MAX ? octets->len : end + 1);
+
+        if (p->is_header && is_header_end(p, piece))
+                p->header_len = p->header_line_at;
+        else if (p->is_header)
+                keep_header(p, piece);
+        take_piece(p, piece);
+        *octets = span_skip(*octets, piece.len);
+}
+
+/* ---- lines that only count --------------------------------------------- */
+
+static bool has_open_multipart(const struct mime_parser *p)
+{
+        const struct mime_part *part = p->current;
+
+        while (part && (part->kind != MIME_MULTIPART || part->is_closed))
+                part = part->parent;
+        return part != NULL;
+}
+
+static bool is_line_end(struct span s, size_t at)
+{
+        return at >= 2 && s.p[at - 1] == '\n' && s.p[at - 2] == '\r';
+}
+
+/* Octets of whole lines at the start that are no delimiters, none of them looked at where
+ * no multipart is open. */
+static size_t plain_len(const struct mime_parser *p, struct span octets)
+{
+        size_t len = octets.len, at = 0;
+        const char *found;
+
+        if (has_open_multipart(p)) {
+                while (at < len && (found = memchr(octets.p + at, '-', len - at))) {
+                        at = (size_t) (found - octets.p);
+                        if (at == 0 || is_line_end(octets, at))
+                                len = at;
+                        at++;
+                }
+        }
+        while (len && !is_line_end(octets, len)) {
+                found = memrchr(octets.p, '\n', len - 1);
+                len = found ? (size_t) (found - octets.p) + 1 : 0;
+        }
+        return len;
+}
+
+static uint64_t count_line_ends(struct span s)
+{
+        uint64_t count = 0;
+        const char *lf;
+
+        while ((lf = memchr(s.p, '\n', s.len))) {
+                const size_t at = (size_t) (lf - s.p) + 1;
+
+                count += is_line_end(s, at);
+                s = span_skip(s, at);
+        }
+        return count;
+}
+
+/* At the start of a line of a body: takes all lines that have no meaning at once. */
+static void take_plain_lines(struct mime_parser *p, struct span *octets)
+{
+        const size_t len = plain_len(p, *octets);
+        const uint64_t lines = len ? count_line_ends(span_first(*octets, len)) : 0;
+
+        if (len == 0)
+                return;
+        p->at += len;
+        for (struct mime_part *part = p->current; part; part = part->parent) {
+                part->body_lines += lines;
+                part->body_end = p->at;
+        }
+        p->last_line_end = 2;
+        p->line_at = p->at;
+        *octets = span_skip(*octets, len);
+}
+
 void mime_parser_feed(struct mime_parser *p, struct span octets)
 {
         while (octets.len) {
-                const size_t end = span_find(octets, '\n');
-                const size_t len = end == SIZE_MAX ? octets.len : end + 1;
-                const struct span piece = span_first(octets, len);
-
-                if (p->is_header && is_header_end(p, piece))
-                        p->header_len = p->header_line_at;
-                else if (p->is_header)
-                        keep_header(p, piece);
-                take_piece(p, piece);
-                octets = span_skip(octets, piece.len);
+                if (!p->is_header && p->line_octets == 0) {
+                        take_plain_lines(p, &octets);
+                        if (octets.len == 0)
+                                return;
+                }
+                feed_piece(p, &octets);
         }
 }
 

@@ -1,6 +1,7 @@
 #include "net/loop.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,19 +18,17 @@ enum { DEFERRED_PASSES_MAX = 8 };
 /* Descriptors served between two looks at all else. */
 enum { READY_MAX = 64 };
 
+/* libuv's own descriptors (threads that wake us, signals) are one in our set: what
+ * a peer sends passes through one set on its way to us, not through a set in a set,
+ * and libuv runs when it has something to do. */
 struct loop {
         uv_loop_t uv;
-        uv_prepare_t prepare; /* before sleeping: work put off by timers */
-        uv_check_t check;     /* after the descriptors were looked at */
-        uv_idle_t busy;       /* active: do not sleep, deferred work is left */
-        uv_timer_t round;     /* limits loop_run_once() */
-        uv_timer_t clock;     /* fires for the first of `timers` */
-        uint64_t clock_at_ms; /* when; UINT64_MAX: not set */
+        uv_check_t anchor; /* active: without a handle libuv would never let us sleep */
+        uint64_t fake_ms;  /* the time stands still here; 0: it goes on */
         struct loop_timers timers;
         struct list_node deferred;
-        bool is_running;
-        int set;              /* epoll: the pollers' descriptors */
-        uv_poll_t set_watch;
+        bool is_running, is_stopped;
+        int set; /* epoll: the pollers' descriptors and libuv's */
         struct epoll_event ready[READY_MAX]; /* of this round; an entry may be freed meanwhile */
         int ready_count;
         char *read_buffer;
@@ -39,6 +38,70 @@ struct loop {
 static void free_handle(uv_handle_t *h)
 {
         free(h);
+}
+
+static void on_anchor(uv_check_t *h)
+{
+        (void) h;
+}
+
+static bool watch_uv(struct loop *l)
+{
+        struct epoll_event e = {.events = EPOLLIN, .data.ptr = l};
+
+        uv_check_init(&l->uv, &l->anchor);
+        uv_check_start(&l->anchor, on_anchor);
+        return epoll_ctl(l->set, EPOLL_CTL_ADD, uv_backend_fd(&l->uv), &e) == 0;
+}
+
+static void close_uv(struct loop *l)
+{
+        int r;
+
+        uv_close((uv_handle_t *) &l->anchor, NULL);
+        uv_run(&l->uv, UV_RUN_NOWAIT);
+        r = uv_loop_close(&l->uv);
+        assert(r == 0); /* else somebody still has a waker or signal */
+        (void) r;
+}
+
+struct loop *loop_new(void)
+{
+        struct loop *l = calloc(1, sizeof *l);
+
+        if (!l)
+                return NULL;
+        l->read_buffer = malloc(LOOP_READ_BUFFER_SIZE);
+        l->set = epoll_create1(EPOLL_CLOEXEC);
+        if (!l->read_buffer || l->set < 0 || uv_loop_init(&l->uv) != 0)
+                goto failed;
+        if (!watch_uv(l)) {
+                close_uv(l);
+                goto failed;
+        }
+        /* Writing to a peer that went away is an error of that write. */
+        signal(SIGPIPE, SIG_IGN);
+        list_init(&l->deferred);
+        return l;
+failed:
+        if (l->set >= 0)
+                close(l->set);
+        free(l->read_buffer);
+        free(l);
+        return NULL;
+}
+
+struct loop *loop_free(struct loop *l)
+{
+        if (!l)
+                return NULL;
+        close_uv(l);
+        assert(l->timers.count == 0);
+        loop_timers_done(&l->timers);
+        close(l->set);
+        free(l->read_buffer);
+        free(l);
+        return NULL;
 }
 
 static void run_deferred(struct loop *l)
@@ -55,120 +118,71 @@ static void run_deferred(struct loop *l)
                         d->run(d);
                 }
         }
-        if (list_is_empty(&l->deferred))
-                uv_idle_stop(&l->busy);
 }
 
-static void on_idle(uv_idle_t *h)
+/* How long there is nothing to do but for descriptors; -1: for ever. */
+static int sleep_ms(const struct loop *l, int at_most_ms)
 {
-        (void) h; /* its being active is what keeps the loop awake */
+        const uint64_t at_ms = loop_timers_next_ms(&l->timers), now_ms = loop_now_ms(l);
+        const int uv_ms = uv_backend_timeout(&l->uv);
+        uint64_t ms = at_most_ms < 0 ? UINT64_MAX : (uint64_t) at_most_ms;
+
+        if (!list_is_empty(&l->deferred) || at_ms <= now_ms)
+                return 0;
+        if (at_ms != UINT64_MAX && !l->fake_ms && at_ms - now_ms < ms)
+                ms = at_ms - now_ms;
+        if (uv_ms >= 0 && (uint64_t) uv_ms < ms)
+                ms = (uint64_t) uv_ms;
+        return ms == UINT64_MAX ? -1 : ms > INT_MAX ? INT_MAX : (int) ms;
 }
 
-static void on_prepare(uv_prepare_t *h)
+static bool serve_ready(struct loop *l);
+
+/* One round, or what is left of it once the loop is stopped: descriptors, libuv's
+ * own, timers; deferred work before and after. */
+static void turn(struct loop *l, int at_most_ms)
 {
-        struct loop *l = h->data;
+        bool is_uv_due;
 
         run_deferred(l);
-        if (!list_is_empty(&l->deferred))
-                uv_idle_start(&l->busy, on_idle);
-}
-
-static void on_check(uv_check_t *h)
-{
-        run_deferred(h->data);
-}
-
-static void on_round(uv_timer_t *h)
-{
-        (void) h;
-}
-
-static void on_set(uv_poll_t *h, int status, int events);
-
-struct loop *loop_new(void)
-{
-        struct loop *l = calloc(1, sizeof *l);
-
-        if (!l)
-                return NULL;
-        l->read_buffer = malloc(LOOP_READ_BUFFER_SIZE);
-        l->set = epoll_create1(EPOLL_CLOEXEC);
-        if (!l->read_buffer || l->set < 0 || uv_loop_init(&l->uv) != 0) {
-                if (l->set >= 0)
-                        close(l->set);
-                free(l->read_buffer);
-                free(l);
-                return NULL;
-        }
-        /* Writing to a peer that went away is an error of that write. */
-        signal(SIGPIPE, SIG_IGN);
-        uv_prepare_init(&l->uv, &l->prepare);
-        uv_check_init(&l->uv, &l->check);
-        uv_idle_init(&l->uv, &l->busy);
-        uv_timer_init(&l->uv, &l->round);
-        uv_timer_init(&l->uv, &l->clock);
-        uv_poll_init(&l->uv, &l->set_watch, l->set);
-        l->prepare.data = l->check.data = l->clock.data = l->set_watch.data = l;
-        l->clock_at_ms = UINT64_MAX;
-        uv_prepare_start(&l->prepare, on_prepare);
-        uv_check_start(&l->check, on_check);
-        uv_poll_start(&l->set_watch, UV_READABLE, on_set);
-        list_init(&l->deferred);
-        return l;
-}
-
-struct loop *loop_free(struct loop *l)
-{
-        int r;
-
-        if (!l)
-                return NULL;
-        uv_close((uv_handle_t *) &l->prepare, NULL);
-        uv_close((uv_handle_t *) &l->check, NULL);
-        uv_close((uv_handle_t *) &l->busy, NULL);
-        uv_close((uv_handle_t *) &l->round, NULL);
-        uv_close((uv_handle_t *) &l->clock, NULL);
-        uv_close((uv_handle_t *) &l->set_watch, NULL);
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-        r = uv_loop_close(&l->uv);
-        assert(r == 0); /* else somebody still has a poller, waker or signal */
-        (void) r;
-        assert(l->timers.count == 0);
-        loop_timers_done(&l->timers);
-        close(l->set);
-        free(l->read_buffer);
-        free(l);
-        return NULL;
+        if (l->is_stopped)
+                return;
+        l->ready_count = epoll_wait(l->set, l->ready, READY_MAX, sleep_ms(l, at_most_ms));
+        uv_update_time(&l->uv);
+        is_uv_due = serve_ready(l);
+        if (is_uv_due || uv_backend_timeout(&l->uv) == 0)
+                uv_run(&l->uv, UV_RUN_NOWAIT);
+        if (!l->is_stopped) /* what a timer needs may be gone by now */
+                loop_timers_fire(&l->timers, loop_now_ms(l));
+        run_deferred(l);
 }
 
 void loop_run(struct loop *l)
 {
         l->is_running = true;
-        uv_run(&l->uv, UV_RUN_DEFAULT);
-        run_deferred(l);
-        l->is_running = false;
+        uv_update_time(&l->uv);
+        while (!l->is_stopped)
+                turn(l, -1);
+        l->is_running = l->is_stopped = false;
 }
 
 void loop_stop(struct loop *l)
 {
-        uv_stop(&l->uv);
+        l->is_stopped = true;
 }
 
 void loop_run_once(struct loop *l, int timeout_ms)
 {
         l->is_running = true;
-        if (timeout_ms > 0) {
-                uv_update_time(&l->uv);
-                uv_timer_start(&l->round, on_round, (uint64_t) timeout_ms, 0);
-        }
-        uv_run(&l->uv, timeout_ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
-        uv_timer_stop(&l->round);
-        run_deferred(l);
-        l->is_running = false;
+        uv_update_time(&l->uv);
+        turn(l, timeout_ms);
+        l->is_running = l->is_stopped = false;
 }
 
 uint64_t loop_now_ms(const struct loop *l)
 {
+        if (l->fake_ms)
+                return l->fake_ms;
         /* Outside of a run nobody else moves libuv's clock. */
         if (!l->is_running)
                 uv_update_time((uv_loop_t *) &l->uv);
@@ -191,9 +205,8 @@ void deferred_cancel(struct deferred *d)
         list_remove(&d->node);
 }
 
-/* Pollers: in a set of our own, which libuv watches as one descriptor. A
- * descriptor costs one call when it comes and one when it goes; libuv's own
- * pollers cost six. */
+/* Pollers: a descriptor costs one call when it comes and one when it goes; libuv's
+ * own pollers cost six. */
 
 struct poller {
         struct loop *loop;
@@ -206,7 +219,7 @@ struct poller {
 int poller_new(struct loop *l, int fd, void (*ready)(void *arg, int events), void *arg,
                struct poller **ret_p)
 {
-        struct poller *p = calloc(1, sizeof *p);
+        struct poller *p = malloc(sizeof *p);
 
         if (!p)
                 return -ENOMEM;
@@ -262,47 +275,32 @@ static int ready_events(struct poller *p, uint32_t events)
         return ready & p->events; /* which one before it may have changed */
 }
 
-static void on_set(uv_poll_t *h, int status, int events)
+/* Whether libuv has something to do. */
+static bool serve_ready(struct loop *l)
 {
-        struct loop *l = h->data;
+        bool is_uv_due = false;
 
-        (void) status;
-        (void) events;
-        l->ready_count = epoll_wait(l->set, l->ready, READY_MAX, 0);
         for (int i = 0; i < l->ready_count; i++) {
                 struct poller *p = l->ready[i].data.ptr; /* NULL: freed by one before it */
-                const int now = p && p->events ? ready_events(p, l->ready[i].events) : 0;
+                int now;
 
+                if (l->ready[i].data.ptr == l) {
+                        is_uv_due = true;
+                        continue;
+                }
+                now = p && p->events ? ready_events(p, l->ready[i].events) : 0;
                 if (now)
                         p->ready(p->arg, now);
         }
         l->ready_count = 0;
+        return is_uv_due;
 }
 
-/* Timers: one of libuv's stands for the first of ours. */
+/* Timers. */
 
-static void on_clock(uv_timer_t *h);
-
-static void set_clock(struct loop *l)
+void loop_fake(struct loop *l, uint64_t now_ms)
 {
-        uint64_t at_ms = loop_timers_next_ms(&l->timers), now_ms = uv_now(&l->uv);
-
-        /* Firing too early costs one look; so it is only ever moved forward. */
-        if (at_ms >= l->clock_at_ms)
-                return;
-        l->clock_at_ms = at_ms;
-        /* At least 1 ms: libuv fires a timer of 0 ms that is set in its own
-         * callback again and again before it looks at descriptors. */
-        uv_timer_start(&l->clock, on_clock, at_ms > now_ms ? at_ms - now_ms : 1, 0);
-}
-
-static void on_clock(uv_timer_t *h)
-{
-        struct loop *l = h->data;
-
-        l->clock_at_ms = UINT64_MAX;
-        loop_timers_fire(&l->timers, uv_now(&l->uv));
-        set_clock(l);
+        l->fake_ms = now_ms;
 }
 
 int timer_new(struct loop *l, void (*fire)(void *arg), void *arg, struct timer **ret_t)
@@ -314,8 +312,7 @@ void timer_set(struct timer *t, uint64_t ms)
 {
         struct loop *l = t->loop;
 
-        if (loop_timers_set(&l->timers, t, loop_now_ms(l) + ms))
-                set_clock(l);
+        loop_timers_set(&l->timers, t, loop_now_ms(l) + ms);
 }
 
 void timer_stop(struct timer *t)

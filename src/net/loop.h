@@ -29,6 +29,10 @@ void loop_run_once(struct loop *l, int timeout_ms);
 /* Monotonic, as of the beginning of this round: cheap. */
 uint64_t loop_now_ms(const struct loop *l);
 
+/* For tests only: time stands still at `now_ms` until the next call; timers whose
+ * time has come by then fire in the next round. 0 gives the real clock back. */
+void loop_fake(struct loop *l, uint64_t now_ms);
+
 /* One buffer that all streams of the loop read into: its contents live until
  * the callback that read returns. LOOP_READ_BUFFER_SIZE octets. */
 enum { LOOP_READ_BUFFER_SIZE = 64 * 1024 };

@@ -50,6 +50,32 @@ TEST(timers_fire_in_order_and_once)
         loop_free(l);
 }
 
+TEST(a_fake_clock_moves_by_hand)
+{
+        struct loop *l = loop_new();
+        struct numbered n[2] = {{.number = 0}, {.number = 1}};
+
+        fired_len = 0;
+        loop_fake(l, 1000);
+        for (int i = 0; i < 2; i++) {
+                CHECK(timer_new(l, record, &n[i], &n[i].t) == 0, "timer_new");
+                timer_set(n[i].t, i ? 1 : 3600 * 1000);
+        }
+        loop_run_once(l, 5);
+        CHECK(fired_len == 0 && loop_now_ms(l) == 1000, "time stands still");
+        loop_fake(l, 1001);
+        loop_run_once(l, 50);
+        CHECK(fired_len == 1 && fired[0] == 1, "the first");
+        loop_fake(l, 1000 + 3600 * 1000);
+        loop_run_once(l, 50);
+        CHECK(fired_len == 2 && fired[1] == 0, "an hour later");
+        loop_fake(l, 0);
+        CHECK(loop_now_ms(l) != 1000 + 3600 * 1000, "the real clock");
+        for (int i = 0; i < 2; i++)
+                timer_free(n[i].t);
+        loop_free(l);
+}
+
 /* Many timers set, moved, stopped and freed at random, against a plain list. */
 TEST(timers_agree_with_a_list)
 {
@@ -246,6 +272,49 @@ TEST(other_threads_and_signals_reach_the_loop)
         raise(SIGUSR1);
         loop_run(l); /* ends by the signal */
         signal_watch_free(s);
+        loop_free(l);
+}
+
+static void stop_deferred(struct deferred *d)
+{
+        struct chain *c = (struct chain *) (void *) d;
+
+        c->runs++;
+        loop_stop(c->l);
+}
+
+static void stop_by_poller(void *arg, int events)
+{
+        (void) events;
+        loop_stop(arg);
+}
+
+/* Whoever stops the loop frees what timers need; and is not kept waiting. */
+TEST(a_stopped_loop_fires_no_timer_and_does_not_sleep)
+{
+        struct loop *l = loop_new();
+        struct chain c = {.d.run = stop_deferred, .l = l};
+        struct numbered n = {.number = 0};
+        struct poller *p;
+        int fds[2];
+
+        fired_len = 0;
+        CHECK(timer_new(l, record, &n, &n.t) == 0, "timer_new");
+        loop_defer(l, &c.d);
+        loop_run(l);
+        CHECK(c.runs == 1, "stopped before it slept");
+        CHECK(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0 && write(fds[1], "a", 1) == 1, "pipe");
+        CHECK(poller_new(l, fds[0], stop_by_poller, l, &p) == 0, "new");
+        poller_set(p, POLL_READ);
+        timer_set(n.t, 0);
+        loop_run(l);
+        CHECK(fired_len == 0, "no timer");
+        poller_free(p);
+        loop_run_once(l, 5);
+        CHECK(fired_len == 1, "but later");
+        close(fds[0]);
+        close(fds[1]);
+        timer_free(n.t);
         loop_free(l);
 }
 

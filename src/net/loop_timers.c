@@ -92,20 +92,17 @@ void loop_timers_remove(struct loop_timers *s, struct timer *t)
         free(t);
 }
 
-bool loop_timers_set(struct loop_timers *s, struct timer *t, uint64_t at_ms)
+void loop_timers_set(struct loop_timers *s, struct timer *t, uint64_t at_ms)
 {
         t->at_ms = at_ms;
         t->is_set = true;
         if (t->place == TIMER_NOT_IN) {
                 t->sorted_ms = at_ms;
                 sift_up(s, s->len++, t);
-                return t->place == 0;
+        } else if (at_ms < t->sorted_ms) {
+                t->sorted_ms = at_ms;
+                sift_up(s, t->place, t);
         }
-        if (at_ms >= t->sorted_ms)
-                return false;
-        t->sorted_ms = at_ms;
-        sift_up(s, t->place, t);
-        return t->place == 0;
 }
 
 uint64_t loop_timers_next_ms(const struct loop_timers *s)

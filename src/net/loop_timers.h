@@ -35,8 +35,7 @@ int loop_timers_add(struct loop_timers *s, struct loop *l, void (*fire)(void *ar
 /* Takes it out and frees it. */
 void loop_timers_remove(struct loop_timers *s, struct timer *t);
 
-/* True when the first time may have become an earlier one. */
-bool loop_timers_set(struct loop_timers *s, struct timer *t, uint64_t at_ms);
+void loop_timers_set(struct loop_timers *s, struct timer *t, uint64_t at_ms);
 
 /* When to look again; UINT64_MAX: no timer. */
 uint64_t loop_timers_next_ms(const struct loop_timers *s);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "net/tls/session.h"
 
 /* Reads of one stream in one round, so that a fast peer leaves the others
@@ -296,6 +297,8 @@ static bool throw_input_away(struct stream *s)
 /* As write(2): octets taken, -EAGAIN, or -ECANCELED: dealt with. */
 static ssize_t transmit(struct stream *s)
 {
+        /* What is said last goes out together with our end, in one packet. */
+        const int flags = s->state == FINISHING ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
         struct span octets = buffer_span(&s->out);
         size_t len;
         ssize_t n;
@@ -304,7 +307,7 @@ static ssize_t transmit(struct stream *s)
                 if (s->plain_left)
                         octets = span_first(octets, s->plain_left);
                 do
-                        n = send(s->fd, octets.p, octets.len, MSG_NOSIGNAL);
+                        n = send(s->fd, octets.p, octets.len, flags);
                 while (n < 0 && errno == EINTR);
                 if (n >= 0 || errno == EAGAIN)
                         return n >= 0 ? n : -EAGAIN;
@@ -538,7 +541,7 @@ static void on_timer(void *arg)
 int stream_new(struct loop *l, int fd, const struct stream_limits *limits,
                const struct stream_handler *handler, void *arg, struct stream **ret_s)
 {
-        struct stream *s = calloc(1, sizeof *s);
+        struct stream *s = memory_zeroed(sizeof *s);
         int r;
 
         if (!s)

@@ -113,13 +113,41 @@ struct verdict limits_errors(const struct config *c, unsigned count)
         return (struct verdict) {0};
 }
 
+struct verdict limits_body_memory(const struct config *c, uint64_t held)
+{
+        if (held > c->limits.body_memory)
+                return refuse(c, 452, SPAN_LITERAL("4.3.1 Too many messages at once, try again "
+                                                   "later"),
+                              "limits.body_memory");
+        return (struct verdict) {0};
+}
+
 struct verdict limits_slow(const struct config *c, enum limits_slow what)
 {
-        if (what == LIMITS_SLOW_DATA)
-                return refuse(c, 421, SPAN_LITERAL("4.4.2 The message comes too slowly"),
-                              "limits.data_rate");
-        return refuse(c, 421, SPAN_LITERAL("4.4.2 No command came for too long"),
-                      "limits.command_timeout");
+        static const struct {
+                struct span words;
+                const char *option;
+        } slow[] = {
+                [LIMITS_SLOW_COMMAND] = {SPAN("4.4.2 No command came for too long"),
+                                         "limits.command_timeout"},
+                [LIMITS_SILENT_DATA] = {SPAN("4.4.2 Nothing of the message came for too long"),
+                                        "limits.data_timeout"},
+                [LIMITS_SLOW_DATA] = {SPAN("4.4.2 The message comes too slowly"),
+                                      "limits.data_rate"},
+                [LIMITS_SLOW_TLS] = {SPAN("4.4.2 The TLS handshake took too long"),
+                                     "limits.tls_timeout"},
+        };
+
+        return refuse(c, 421, slow[what].words, slow[what].option);
+}
+
+struct verdict limits_connection_time(const struct config *c, uint64_t age_ms)
+{
+        if (c->limits.connection_time_ms && age_ms > c->limits.connection_time_ms)
+                return refuse(c, 421,
+                              SPAN_LITERAL("4.4.2 This connection has lasted long enough"),
+                              "limits.connection_time");
+        return (struct verdict) {0};
 }
 
 struct verdict limits_turn(const struct config *c, bool is_early)

@@ -42,12 +42,20 @@ struct verdict limits_message_size(const struct config *c, uint64_t size);
 struct verdict limits_sender_messages(const struct config *c, unsigned count);
 struct verdict limits_sender_recipients(const struct config *c, unsigned count);
 
+/* Octets of messages that the process holds in memory: above limits.body_memory no
+ * other begins. 452 4.3.1. */
+struct verdict limits_body_memory(const struct config *c, uint64_t held);
+
 /* Refused commands of a client in the running minute. 421 4.7.0. */
 struct verdict limits_errors(const struct config *c, unsigned count);
 
-/* What the client was too slow with. 421 4.4.2. */
-enum limits_slow { LIMITS_SLOW_COMMAND, LIMITS_SLOW_DATA };
+/* What the client was too slow with: no whole command, no octets of a message, too
+ * few of them, no TLS. 421 4.4.2. */
+enum limits_slow { LIMITS_SLOW_COMMAND, LIMITS_SILENT_DATA, LIMITS_SLOW_DATA, LIMITS_SLOW_TLS };
 struct verdict limits_slow(const struct config *c, enum limits_slow what);
+
+/* How long a connection lasts: above limits.connection_time 421 4.4.2. */
+struct verdict limits_connection_time(const struct config *c, uint64_t age_ms);
 
 /* A client that spoke before the greeting, or behind a command whose answer it
  * had to wait for. 554 5.5.0. */

@@ -25,7 +25,8 @@ struct apply *apply_new(struct index *index)
         a->index = index;
         memset(a->newest, 0xff, sizeof a->newest); /* none is known to be new */
         a->scratch = BUFFER_INIT(SCRATCH_MAX);
-        overlay_init(&a->overlay, hash_seed());
+        for (size_t i = 0; i < APPLY_GROUPS; i++)
+                overlay_init(&a->groups[i].overlay, hash_seed());
         return a;
 }
 
@@ -33,11 +34,33 @@ struct apply *apply_free(struct apply *a)
 {
         if (!a)
                 return NULL;
-        overlay_done(&a->overlay);
+        for (size_t i = 0; i < APPLY_GROUPS; i++) {
+                overlay_done(&a->groups[i].overlay);
+                free(a->groups[i].blobs);
+        }
         buffer_done(&a->scratch);
-        free(a->blobs);
         free(a->undo);
         free(a);
+        return NULL;
+}
+
+/* The n-th that is not forgotten, from the oldest on. */
+static struct apply_group *group_at(struct apply *a, size_t n)
+{
+        return &a->groups[(a->first + n) % APPLY_GROUPS];
+}
+
+static struct apply_group *open_group(struct apply *a)
+{
+        return group_at(a, a->closed_count);
+}
+
+/* What the newest group says that knows the key; which one that is. NULL: none. */
+static struct apply_group *look_up(struct apply *a, struct span key, uint64_t *ret_value)
+{
+        for (size_t n = a->closed_count + 1; n-- > 0;)
+                if (overlay_get(&group_at(a, n)->overlay, key, ret_value))
+                        return group_at(a, n);
         return NULL;
 }
 
@@ -65,22 +88,24 @@ int apply_learn_newest(struct apply *a)
 void apply_begin_commit(struct apply *a)
 {
         index_mark(a->index);
-        overlay_mark(&a->overlay);
-        a->blob_mark = a->blob_count;
+        overlay_mark(&open_group(a)->overlay);
+        a->blob_mark = open_group(a)->blob_count;
         a->undo_count = 0;
         a->touched_count = 0;
 }
 
 void apply_abort_commit(struct apply *a)
 {
+        struct apply_group *g = open_group(a);
+
         index_rollback(a->index);
-        overlay_rollback(&a->overlay);
+        overlay_rollback(&g->overlay);
         while (a->undo_count) {
                 const struct blob_undo *u = &a->undo[--a->undo_count];
 
-                a->blobs[u->index].place = u->place;
+                g->blobs[u->index].place = u->place;
         }
-        a->blob_count = a->blob_mark;
+        g->blob_count = a->blob_mark;
         if (a->touched_count > APPLY_TOUCHED)
                 memset(a->cache, 0, sizeof a->cache);
         else
@@ -121,7 +146,7 @@ static int find_sequence(struct apply *a, struct span key, const struct partitio
         struct reader reader;
         int r;
 
-        if (overlay_get(&a->overlay, key, ret_sequence))
+        if (look_up(a, key, ret_sequence))
                 return 0;
         if (is_same(&c->partition, p)) {
                 *ret_sequence = c->sequence;
@@ -159,7 +184,7 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
                 return -ESTALE;
         sequence++;
         stored = htole64(sequence);
-        r = overlay_set(&a->overlay, key, sequence);
+        r = overlay_set(&open_group(a)->overlay, key, sequence);
         if (r == 0)
                 r = index_put(a->index, key, span_make((const char *) &stored, sizeof stored));
         if (r == 0 && sequence == 1) /* its first */
@@ -211,44 +236,51 @@ uint64_t apply_checksum(struct span octets)
         return hash_span(octets, CHECKSUM_SEED);
 }
 
-static int add_blob(struct apply *a, const struct blob_change *change)
+static int add_blob(struct apply_group *g, const struct blob_change *change)
 {
         char key[KEYS_MAX];
 
-        if (a->blob_count == a->blob_room) {
-                const size_t room = a->blob_room ? a->blob_room * 2 : 64;
-                struct blob_change *grown = realloc(a->blobs, room * sizeof(struct blob_change));
+        if (g->blob_count == g->blob_room) {
+                const size_t room = g->blob_room ? g->blob_room * 2 : 64;
+                struct blob_change *grown = realloc(g->blobs, room * sizeof(struct blob_change));
 
                 if (!grown)
                         return -ENOMEM;
-                a->blobs = grown;
-                a->blob_room = room;
+                g->blobs = grown;
+                g->blob_room = room;
         }
-        a->blobs[a->blob_count] = *change;
-        return overlay_set(&a->overlay, keys_of_number(key, KEYS_BLOB, change->id),
-                           a->blob_count++);
+        g->blobs[g->blob_count] = *change;
+        return overlay_set(&g->overlay, keys_of_number(key, KEYS_BLOB, change->id),
+                           g->blob_count++);
 }
 
-/* Its place in a->blobs, which it gets when this group had not touched it. */
+/* Its place in the open group's blobs, which it gets when that had not touched it. */
 static int find_blob(struct apply *a, uint64_t blob_id, size_t *ret_index)
 {
         struct blob_change change = {.id = blob_id};
+        struct apply_group *g;
         char key[KEYS_MAX];
         uint64_t at;
-        int r;
+        int r = 0;
 
-        if (overlay_get(&a->overlay, keys_of_number(key, KEYS_BLOB, blob_id), &at)) {
+        g = look_up(a, keys_of_number(key, KEYS_BLOB, blob_id), &at);
+        if (g == open_group(a)) {
                 *ret_index = (size_t) at;
                 return 0;
         }
-        r = apply_find_blob(a->index, blob_id, true, &a->scratch, &change.place);
+        if (g && g->blobs[at].place.references == 0)
+                r = -ENOENT;
+        else if (g)
+                change.place = g->blobs[at].place;
+        else
+                r = apply_find_blob(a->index, blob_id, true, &a->scratch, &change.place);
         if (r < 0)
                 return r;
         change.before = change.place.references;
         if (change.place.kind == BLOB_IN_SEGMENT)
                 change.segment_before = change.place.segment;
-        *ret_index = a->blob_count;
-        return add_blob(a, &change);
+        *ret_index = open_group(a)->blob_count;
+        return add_blob(open_group(a), &change);
 }
 
 /* Old blobs may be changed by commits that are taken back later. */
@@ -263,7 +295,8 @@ static int remember_blob(struct apply *a, size_t index)
                 a->undo = grown;
                 a->undo_room = room;
         }
-        a->undo[a->undo_count++] = (struct blob_undo) {index, a->blobs[index].place};
+        a->undo[a->undo_count++] = (struct blob_undo) {
+                index, open_group(a)->blobs[index].place};
         return 0;
 }
 
@@ -294,7 +327,7 @@ static int put_blob(struct apply *a, const struct batch_op *op, struct span reco
         } else {
                 change.place.kind = BLOB_IN_FILE;
         }
-        return add_blob(a, &change);
+        return add_blob(open_group(a), &change);
 }
 
 static int reference_blob(struct apply *a, const struct batch_op *op)
@@ -306,7 +339,7 @@ static int reference_blob(struct apply *a, const struct batch_op *op)
 
         if (r < 0)
                 return r;
-        place = &a->blobs[index].place;
+        place = &open_group(a)->blobs[index].place;
         if (place->references == 0)
                 return -ENOENT; /* gone within this group */
         references = (int64_t) place->references + op->count;
@@ -330,7 +363,7 @@ static int move_blob(struct apply *a, const struct batch_op *op, struct span rec
 
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        place = &a->blobs[index].place;
+        place = &open_group(a)->blobs[index].place;
         if (place->references == 0 || place->kind != BLOB_IN_SEGMENT ||
             place->size != op->value.len ||
             place->checksum != apply_checksum(op->value))
@@ -339,7 +372,7 @@ static int move_blob(struct apply *a, const struct batch_op *op, struct span rec
                 r = remember_blob(a, index);
         if (r < 0)
                 return r;
-        place = &a->blobs[index].place;
+        place = &open_group(a)->blobs[index].place;
         place->segment = at.segment;
         place->offset = at.offset + (uint64_t) (op->value.p - record.p);
         return 0;
@@ -356,7 +389,7 @@ static int require_absent(struct apply *a, const struct partition *p, struct spa
         uint64_t state;
         int r;
 
-        if (overlay_get(&a->overlay, key, &state))
+        if (look_up(a, key, &state))
                 return state == KEY_PRESENT ? -EEXIST : 0;
         r = index_get(a->index, key, true, &a->scratch);
         if (r == 0)
@@ -377,13 +410,13 @@ static bool note_removed(void *arg, struct span key, struct span value)
         struct apply *a = arg;
 
         (void) value;
-        return overlay_set(&a->overlay, key, KEY_ABSENT) == 0;
+        return overlay_set(&open_group(a)->overlay, key, KEY_ABSENT) == 0;
 }
 
-/* Keys that this group put into the range are in the overlay by hash only, so
- * they cannot be found there by range: such a mix is left to the driver, which
- * ends the group before a batch with a range (apply_record's caller sees
- * BATCH_HAS_RANGE). */
+/* Keys that groups not yet in the index put into the range are in their overlays by
+ * hash only, so they cannot be found there by range: such a mix is left to the driver,
+ * which ends the group before a batch with a range, and forgets all groups first
+ * (apply_record's caller sees BATCH_HAS_RANGE). */
 static int remove_range(struct apply *a, const struct partition *p, const struct batch_op *op)
 {
         char from_octets[KEYS_MAX], to_octets[KEYS_MAX];
@@ -413,7 +446,7 @@ static int apply_key_op(struct apply *a, const struct partition *p, const struct
                 return remove_range(a, p, op);
         default:
                 key = keys_of_partition(octets, KEYS_DATA, p, op->key);
-                r = overlay_set(&a->overlay, key,
+                r = overlay_set(&open_group(a)->overlay, key,
                                 op->kind == BATCH_DELETE ? KEY_ABSENT : KEY_PRESENT);
                 if (r < 0)
                         return r;
@@ -450,11 +483,12 @@ int apply_record(struct apply *a, struct span record, uint64_t expected_sequence
 
 int apply_end_group(struct apply *a)
 {
+        const struct apply_group *g = open_group(a);
         char key_octets[KEYS_MAX], place[PLACE_OCTETS];
         int r = 0;
 
-        for (size_t i = 0; i < a->blob_count && r == 0; i++) {
-                const struct blob_change *c = &a->blobs[i];
+        for (size_t i = 0; i < g->blob_count && r == 0; i++) {
+                const struct blob_change *c = &g->blobs[i];
                 const struct span key = keys_of_number(key_octets, KEYS_BLOB, c->id);
 
                 if (c->place.references && !c->before)
@@ -467,9 +501,36 @@ int apply_end_group(struct apply *a)
         return r;
 }
 
+struct apply_group *apply_close_group(struct apply *a)
+{
+        struct apply_group *g = open_group(a);
+
+        assert(a->closed_count + 1 < APPLY_GROUPS);
+        a->closed_count++;
+        a->blob_mark = a->undo_count = 0;
+        return g;
+}
+
+static void clear_group(struct apply_group *g)
+{
+        overlay_clear(&g->overlay);
+        g->blob_count = 0;
+}
+
+void apply_forget_open(struct apply *a)
+{
+        clear_group(open_group(a));
+        a->blob_mark = a->undo_count = 0;
+        buffer_shrink(&a->scratch, 4096);
+}
+
 void apply_forget_group(struct apply *a)
 {
-        overlay_clear(&a->overlay);
-        a->blob_count = a->blob_mark = a->undo_count = 0;
-        buffer_shrink(&a->scratch, 4096);
+        if (a->closed_count == 0) {
+                apply_forget_open(a);
+                return;
+        }
+        clear_group(group_at(a, 0));
+        a->first = (a->first + 1) % APPLY_GROUPS;
+        a->closed_count--;
 }

@@ -2,11 +2,16 @@
  * to the index. The same code serves the mem: driver, the local: driver and
  * its recovery, so that they cannot differ.
  *
- * One group at a time, by one thread:
+ * By one thread, for each group:
  *
  *   apply_begin_commit, apply_record for each of its batches, and, when one of
  *   them fails, apply_abort_commit; so for each commit; then apply_end_group,
  *   the driver's own index_put()s, index_write(), apply_forget_group.
+ *
+ * The records of a group may come before the index shows the groups in front:
+ * then those are closed with apply_close_group(), index_write() follows for each
+ * in their order, by any thread, and apply_forget_group() after that. Until it is
+ * forgotten, a group is seen by those behind it.
  *
  * Invariants: a sequence grows by one with each record of its partition; a
  * blob with no reference left has no entry. */
@@ -23,6 +28,7 @@
 enum {
         APPLY_CACHE = 128 * 1024, /* memory is taken as partitions are met */
         APPLY_TOUCHED = 64,
+        APPLY_GROUPS = 5, /* not yet forgotten, the open one among them */
 };
 
 enum { BLOB_IN_SEGMENT = 1, BLOB_IN_FILE = 2 };
@@ -47,11 +53,19 @@ struct apply_cached {
         uint64_t sequence;
 };
 
-struct apply {
-        struct index *index;
+/* The driver reads its blobs, to see which came (before 0, references not) and which
+ * went (references 0); also of a closed one, until it is forgotten. */
+struct apply_group {
         struct overlay overlay;
         struct blob_change *blobs;
-        size_t blob_count, blob_room, blob_mark;
+        size_t blob_count, blob_room;
+};
+
+struct apply {
+        struct index *index;
+        struct apply_group groups[APPLY_GROUPS]; /* a ring */
+        size_t first, closed_count; /* the closed ones; behind them the open one */
+        size_t blob_mark;
         struct blob_undo *undo;
         size_t undo_count, undo_room;
         struct buffer scratch;
@@ -84,10 +98,23 @@ void apply_abort_commit(struct apply *a);
 int apply_record(struct apply *a, struct span record, uint64_t expected_sequence,
                  struct record_place place, uint64_t *ret_sequence);
 
-/* Puts the changed blobs. The driver reads a->blobs, to see which came
- * (before 0, references not) and which went (references 0). */
+/* Puts the changed blobs. */
 int apply_end_group(struct apply *a);
+
+/* What follows is of another group. APPLY_GROUPS - 1 may be closed. */
+struct apply_group *apply_close_group(struct apply *a);
+
+/* The oldest one: the index shows it, or never will. */
 void apply_forget_group(struct apply *a);
+
+/* The open one, of which nothing is kept. */
+void apply_forget_open(struct apply *a);
+
+/* The oldest of those that are not forgotten: the open one, if none is closed. */
+static inline const struct apply_group *apply_oldest_group(const struct apply *a)
+{
+        return &a->groups[a->first];
+}
 
 /* 0, -ENOENT, -EAGAIN, -EBADMSG. `scratch` is the caller's. */
 int apply_find_blob(struct index *index, uint64_t blob_id, bool may_block, struct buffer *scratch,

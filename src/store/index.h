@@ -7,7 +7,8 @@
  * missing then comes again from the log.
  *
  * One thread writes (put, delete, mark, rollback, write); any thread reads;
- * any one thread flushes. All results are 0 or a negative errno; -EIO means
+ * any one thread flushes. With index_close_write() collecting and writing may be
+ * two threads' work. All results are 0 or a negative errno; -EIO means
  * that the engine is broken and stays so. */
 #pragma once
 
@@ -19,6 +20,8 @@
 #include "base/span.h"
 
 struct index;
+
+enum { INDEX_CLOSED_MAX = 4 }; /* writes, not yet written */
 
 /* False ends the scan. The spans live for the call. */
 typedef bool index_visit_fn(void *arg, struct span key, struct span value);
@@ -50,6 +53,8 @@ struct index_driver {
         int (*remove_range)(struct index *i, struct span from, struct span to);
         void (*mark)(struct index *i);
         void (*rollback)(struct index *i);
+        int (*close_write)(struct index *i);                    /* or NULL */
+        int (*put_late)(struct index *i, struct span key, struct span value); /* NULL: as put */
         int (*write)(struct index *i);
         int (*load)(struct index *i, const void *changes, size_t count, index_change_fn *at);
         int (*flush)(struct index *i);
@@ -109,7 +114,23 @@ static inline void index_rollback(struct index *i)
         i->driver->rollback(i);
 }
 
-/* All that was collected becomes visible, as one. */
+/* What was collected is a write of its own; what is collected now, of the next one.
+ * INDEX_CLOSED_MAX may be closed. Only where the driver has it. */
+static inline int index_close_write(struct index *i)
+{
+        return i->driver->close_write(i);
+}
+
+/* As index_put(), into what index_write() will write; by whoever calls that. */
+static inline int index_put_late(struct index *i, struct span key, struct span value)
+{
+        return i->driver->put_late ? i->driver->put_late(i, key, value)
+                                   : i->driver->put(i, key, value);
+}
+
+/* All that was collected becomes visible, as one: the oldest write that is closed, by
+ * one thread at a time, which need not be the one that collects; or the open one, when
+ * none is. */
 static inline int index_write(struct index *i)
 {
         return i->driver->write(i);

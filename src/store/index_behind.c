@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,7 +20,9 @@
  * 2. `pushing` does not change while it is pushed; it is forgotten, under the
  *    lock, when all of it is below. Reads look at waiting, then pushing, then
  *    below.
- * 3. Only the push thread writes below, but for ranges, while it rests. Whoever
+ * 3. Of a write that is closed only the one who writes it knows; the open one is the
+ *    collector's. When none is closed, both are the same thread.
+ * 4. Only the push thread writes below, but for ranges, while it rests. Whoever
  *    starts it or writes past it holds start_lock.
  *
  * The push is a thread's work so that the group behind it does not wait: its
@@ -37,12 +40,18 @@ enum {
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
 
+struct write { /* collected, not yet written */
+        struct buffer ops;
+        bool has_range;
+};
+
 struct behind {
         struct index index;
         struct index *below;
-        struct buffer ops; /* collected, not yet written */
-        size_t ops_mark;
-        bool has_range;
+        struct write writes[INDEX_CLOSED_MAX + 1]; /* a ring: the closed ones, the open one */
+        size_t first;
+        _Atomic size_t closed_count;
+        size_t open, ops_mark; /* the open one's place in the ring; the collector's */
         pthread_mutex_t lock; /* of what follows */
         pthread_cond_t changed;
         bool is_broken, is_pushing, is_closing;
@@ -154,7 +163,7 @@ static struct sorted *sort_all(const struct level *level)
                 nap();
                 list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
         }
-        LIST_FOR_EACH (node, &level->order) {
+        LIST_FOR_EACH(node, &level->order) {
                 const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
 
                 if (!list)
@@ -267,29 +276,30 @@ static bool should_push(const struct behind *b)
 /* ---- writing ------------------------------------------------------------ */
 
 /* Room for a whole operation, so that none is there by half. */
-static int make_room(struct behind *b, size_t n)
+static int make_room(struct buffer *ops, size_t n)
 {
         char *room;
-        int r = buffer_reserve(&b->ops, n, &room);
+        int r = buffer_reserve(ops, n, &room);
 
         for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
                 nap();
-                r = buffer_reserve(&b->ops, n, &room);
+                r = buffer_reserve(ops, n, &room);
         }
         return r;
 }
 
-static int collect(struct behind *b, enum op_kind kind, struct span key, struct span value)
+static int collect(struct behind *b, struct buffer *ops, enum op_kind kind, struct span key,
+                   struct span value)
 {
-        int r = make_room(b, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
+        int r = make_room(ops, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
 
         if (r == 0)
-                r = write_u8(&b->ops, (uint8_t) kind);
+                r = write_u8(ops, (uint8_t) kind);
         if (r == 0)
-                r = write_octets(&b->ops, key);
+                r = write_octets(ops, key);
         if (r == 0)
-                r = write_octets(&b->ops, value);
-        if (r < 0 && r != -ENOMEM) { /* the writer's thread: nobody else looks before write() */
+                r = write_octets(ops, value);
+        if (r < 0 && r != -ENOMEM) { /* half of an operation is there */
                 pthread_mutex_lock(&b->lock);
                 b->is_broken = true;
                 pthread_mutex_unlock(&b->lock);
@@ -297,35 +307,59 @@ static int collect(struct behind *b, enum op_kind kind, struct span key, struct 
         return r;
 }
 
+static struct write *open_write(struct index *i)
+{
+        return &behind_of(i)->writes[behind_of(i)->open];
+}
+
 static int behind_put(struct index *i, struct span key, struct span value)
 {
-        return collect(behind_of(i), OP_PUT, key, value);
+        return collect(behind_of(i), &open_write(i)->ops, OP_PUT, key, value);
 }
 
 static int behind_put_new(struct index *i, struct span key, struct span value)
 {
-        return collect(behind_of(i), OP_PUT_NEW, key, value);
+        return collect(behind_of(i), &open_write(i)->ops, OP_PUT_NEW, key, value);
+}
+
+static int behind_put_late(struct index *i, struct span key, struct span value)
+{
+        struct behind *b = behind_of(i);
+
+        return collect(b, &b->writes[b->first].ops, OP_PUT, key, value);
 }
 
 static int behind_remove(struct index *i, struct span key)
 {
-        return collect(behind_of(i), OP_REMOVE, key, span_make(NULL, 0));
+        return collect(behind_of(i), &open_write(i)->ops, OP_REMOVE, key, span_make(NULL, 0));
 }
 
 static int behind_remove_range(struct index *i, struct span from, struct span to)
 {
-        behind_of(i)->has_range = true;
-        return collect(behind_of(i), OP_REMOVE_RANGE, from, to);
+        open_write(i)->has_range = true;
+        return collect(behind_of(i), &open_write(i)->ops, OP_REMOVE_RANGE, from, to);
 }
 
 static void behind_mark(struct index *i)
 {
-        behind_of(i)->ops_mark = behind_of(i)->ops.len;
+        behind_of(i)->ops_mark = open_write(i)->ops.len;
 }
 
 static void behind_rollback(struct index *i)
 {
-        behind_of(i)->ops.len = behind_of(i)->ops_mark;
+        open_write(i)->ops.len = behind_of(i)->ops_mark;
+}
+
+static int behind_close_write(struct index *i)
+{
+        struct behind *b = behind_of(i);
+
+        if (atomic_load(&b->closed_count) == INDEX_CLOSED_MAX)
+                return -EBUSY;
+        b->open = (b->open + 1) % (INDEX_CLOSED_MAX + 1);
+        b->ops_mark = 0;
+        atomic_fetch_add(&b->closed_count, 1);
+        return 0;
 }
 
 static int take_op(struct reader *in, enum op_kind *ret_kind, struct span *ret_key,
@@ -337,9 +371,9 @@ static int take_op(struct reader *in, enum op_kind *ret_kind, struct span *ret_k
         return in->failed ? -EIO : 0;
 }
 
-static int let_wait(struct behind *b)
+static int let_wait(struct behind *b, const struct write *w)
 {
-        struct reader in = READER(buffer_span(&b->ops));
+        struct reader in = READER(buffer_span(&w->ops));
         int r = 0;
 
         while (in.rest.len && r == 0) {
@@ -359,9 +393,9 @@ static int let_wait(struct behind *b)
 
 /* A range does not know what waits: everything goes below, in order. With
  * start_lock held. */
-static int write_through(struct behind *b)
+static int write_through(struct behind *b, const struct write *w)
 {
-        struct reader in = READER(buffer_span(&b->ops));
+        struct reader in = READER(buffer_span(&w->ops));
         int r = push_all(b);
 
         while (in.rest.len && r == 0) {
@@ -406,23 +440,29 @@ static void push_when_due(struct behind *b)
 static int behind_write(struct index *i)
 {
         struct behind *b = behind_of(i);
+        struct write *w = &b->writes[b->first];
         bool is_broken;
         int r;
 
-        if (b->has_range) {
+        if (w->has_range) {
                 pthread_mutex_lock(&b->start_lock);
-                r = write_through(b);
+                r = write_through(b, w);
                 pthread_mutex_unlock(&b->start_lock);
         } else {
                 pthread_mutex_lock(&b->lock);
-                r = let_wait(b);
+                r = let_wait(b, w);
                 b->is_broken |= r < 0;
                 pthread_mutex_unlock(&b->lock);
                 push_when_due(b);
         }
-        buffer_clear(&b->ops);
-        b->ops_mark = 0;
-        b->has_range = false;
+        buffer_clear(&w->ops);
+        w->has_range = false;
+        if (atomic_load(&b->closed_count)) {
+                b->first = (b->first + 1) % (INDEX_CLOSED_MAX + 1);
+                atomic_fetch_sub(&b->closed_count, 1);
+        } else {
+                b->ops_mark = 0;
+        }
         pthread_mutex_lock(&b->lock);
         b->is_broken |= r < 0;
         is_broken = b->is_broken;
@@ -598,7 +638,7 @@ static int make_heap(struct behind *b, const struct level *level, const struct i
 {
         int r = 0;
 
-        LIST_FOR_EACH (node, &level->order) {
+        LIST_FOR_EACH(node, &level->order) {
                 const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
 
                 if (!is_within(range, level_key(e)) ||
@@ -715,7 +755,8 @@ static void behind_close(struct index *i)
         pthread_join(b->thread, NULL);
         for (size_t k = 0; k < 3; k++)
                 level_done(&b->levels[k]);
-        buffer_done(&b->ops);
+        for (size_t k = 0; k <= INDEX_CLOSED_MAX; k++)
+                buffer_done(&b->writes[k].ops);
         index_close(b->below);
         pthread_mutex_destroy(&b->lock);
         pthread_mutex_destroy(&b->start_lock);
@@ -732,6 +773,8 @@ static const struct index_driver driver = {
         .remove_range = behind_remove_range,
         .mark = behind_mark,
         .rollback = behind_rollback,
+        .close_write = behind_close_write,
+        .put_late = behind_put_late,
         .write = behind_write,
         .flush = behind_flush,
         .get_flushed = behind_get_flushed,
@@ -746,7 +789,8 @@ struct index *index_behind_new(struct index *below)
                 return NULL;
         b->index.driver = &driver;
         b->below = below;
-        b->ops = BUFFER_INIT(OPS_MAX);
+        for (size_t k = 0; k <= INDEX_CLOSED_MAX; k++)
+                b->writes[k].ops = BUFFER_INIT(OPS_MAX);
         for (size_t k = 0; k < 3; k++)
                 level_init(&b->levels[k], hash_seed());
         b->waiting = &b->levels[0];
@@ -755,7 +799,6 @@ struct index *index_behind_new(struct index *below)
         pthread_mutex_init(&b->start_lock, NULL);
         pthread_cond_init(&b->changed, NULL);
         if (pthread_create(&b->thread, NULL, push_thread, b) != 0) {
-                buffer_done(&b->ops);
                 free(b);
                 return NULL;
         }

@@ -379,7 +379,7 @@ static int sort_head(struct level *level, struct level_head *head)
                 level->sorted_heads = head;
         }
         head->sorted = sorted;
-        LIST_FOR_EACH (node, &head->fresh) {
+        LIST_FOR_EACH(node, &head->fresh) {
                 fresh[count] = LIST_OBJECT(node, struct level_entry, by_head);
                 fresh[count++]->is_sorted = true;
                 list_remove(node);
@@ -393,7 +393,7 @@ static int sort_head(struct level *level, struct level_head *head)
 }
 
 int level_run_init(struct level *level, const struct index_range *range,
-                    struct level_run *ret_run)
+                   struct level_run *ret_run)
 {
         struct level_head *head = find_head(level, range->from, head_hash(level, range->from));
         int r = head ? sort_head(level, head) : 0;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SECTOR = 512, FILES_MAX = 4096, PATH_MAX_LEN = 64 };
 
@@ -14,6 +15,7 @@ struct content {
 
 struct change { /* of a file, not yet durable */
         struct change *next;
+        uint64_t number; /* of its inode's */
         bool is_length;
         uint64_t at;
         size_t len;
@@ -24,7 +26,10 @@ struct inode {
         size_t number; /* in io_sim.inodes */
         struct content now, durable;
         struct change *first, **last;
-        struct change *late; /* IO_SIM_LATE_SYNC: up to here at the next sync */
+        uint64_t changes; /* that there ever were */
+        uint64_t late; /* IO_SIM_LATE_SYNC: up to here at the next sync */
+        unsigned errors; /* writes that failed for good */
+        bool is_error_seen; /* the last of them, by anybody */
 };
 
 struct name {
@@ -63,11 +68,14 @@ struct io_sim {
         struct names now, durable;
         struct name_change *name_changes;
         struct inode *files[FILES_MAX]; /* by handle */
+        unsigned errors_seen[FILES_MAX];
         struct inode **inodes;          /* all there ever were */
         size_t inode_count, inode_room;
         enum io_sim_lie lie;
         unsigned calls_left, failing_syncs;
         unsigned failing_opens;
+        unsigned sync_us, syncing, syncs_at_once;
+        bool is_writeback_failing;
         bool has_limit, has_crashed;
         uint64_t free_bytes, random;
         struct call *calls; /* recorded */
@@ -238,8 +246,8 @@ static void append_change(struct inode *i, bool is_length, uint64_t at, const ch
 {
         struct change *c = need(malloc(sizeof(struct change) + len));
 
-        *c = (struct change) {.is_length = is_length, .at = at, .len = len,
-                              .octets = (char *) (c + 1)};
+        *c = (struct change) {.number = ++i->changes, .is_length = is_length, .at = at,
+                              .len = len, .octets = (char *) (c + 1)};
         if (len)
                 memcpy(c->octets, octets, len);
         *i->last = c;
@@ -262,20 +270,24 @@ static void change_file(struct io_sim *s, struct inode *i, bool is_length, uint6
         append_change(i, is_length, at, octets, len);
 }
 
-/* Makes the changes up to and with `until` durable; NULL: all. */
-static void settle(struct inode *i, const struct change *until)
+static struct change *take_change(struct inode *i)
 {
-        while (i->first) {
-                struct change *c = i->first;
-                const bool is_last = c == until;
+        struct change *c = i->first;
+
+        i->first = c->next;
+        if (!i->first)
+                i->last = &i->first;
+        return c;
+}
+
+/* Makes the changes up to and with this one durable. */
+static void settle(struct inode *i, uint64_t until)
+{
+        while (i->first && i->first->number <= until) {
+                struct change *c = take_change(i);
 
                 apply_change(&i->durable, c);
-                i->first = c->next;
-                if (!i->first)
-                        i->last = &i->first;
                 free(c);
-                if (is_last)
-                        break;
         }
 }
 
@@ -327,6 +339,8 @@ static int sim_open(struct io *io, const char *path, unsigned flags)
         for (int file = 3; file < FILES_MAX; file++) {
                 if (!s->files[file]) {
                         s->files[file] = inode;
+                        s->errors_seen[file] = inode->errors -
+                                               (inode->errors && !inode->is_error_seen);
                         return end(s, file);
                 }
         }
@@ -383,26 +397,48 @@ static int sim_truncate(struct io *io, int file, uint64_t size)
         return end(s, 0);
 }
 
-static void sync_inode(struct io_sim *s, struct inode *i)
+static void sync_inode(struct io_sim *s, struct inode *i, uint64_t until)
 {
-        struct change *newest;
+        struct call *call = record(s, CALL_SYNC, i);
 
-        record(s, CALL_SYNC, i);
+        if (call)
+                call->at = until;
         if (s->lie == IO_SIM_LATE_SYNC) {
-                newest = i->first;
-                while (newest && newest->next)
-                        newest = newest->next;
-                if (i->late)
-                        settle(i, i->late);
-                i->late = i->first ? newest : NULL;
+                settle(i, i->late);
+                i->late = until;
         } else if (s->lie != IO_SIM_NO_SYNC) {
-                settle(i, NULL);
+                settle(i, until);
         }
+}
+
+/* Nobody knows the octets that were not written but the reader of the file. */
+static void fail_writeback(struct io_sim *s, struct inode *i)
+{
+        while (i->first)
+                free(take_change(i));
+        i->errors++;
+        i->is_error_seen = false;
+        s->is_writeback_failing = false;
+}
+
+static void take_time(struct io_sim *s)
+{
+        const struct timespec t = {.tv_nsec = pick(s, s->sync_us + 1) * 1000L};
+
+        s->syncing++;
+        if (s->syncing > s->syncs_at_once)
+                s->syncs_at_once = s->syncing;
+        pthread_mutex_unlock(&s->mutex);
+        nanosleep(&t, NULL);
+        pthread_mutex_lock(&s->mutex);
+        s->syncing--;
 }
 
 static int sim_sync(struct io *io, int file)
 {
         struct io_sim *s = sim_of(io);
+        struct inode *i;
+        uint64_t until;
 
         if (!begin(s))
                 return end(s, -EIO);
@@ -410,7 +446,20 @@ static int sim_sync(struct io *io, int file)
                 s->failing_syncs--;
                 return end(s, -EIO);
         }
-        sync_inode(s, s->files[file]);
+        i = s->files[file];
+        until = i->changes;
+        if (s->sync_us)
+                take_time(s);
+        if (s->has_crashed)
+                return end(s, -EIO);
+        if (s->is_writeback_failing && i->first)
+                fail_writeback(s, i);
+        if (s->errors_seen[file] != i->errors) {
+                s->errors_seen[file] = i->errors;
+                i->is_error_seen = true;
+                return end(s, -EIO);
+        }
+        sync_inode(s, i, until);
         return end(s, 0);
 }
 
@@ -597,7 +646,7 @@ static void forget_changes(struct io_sim *s)
                         free(c);
                 }
                 inode->last = &inode->first;
-                inode->late = NULL;
+                inode->late = 0;
         }
         while (s->name_changes) {
                 struct name_change *c = s->name_changes;
@@ -662,6 +711,35 @@ void io_sim_fail_syncs(struct io *io, unsigned count)
         pthread_mutex_unlock(&s->mutex);
 }
 
+void io_sim_fail_writeback(struct io *io)
+{
+        struct io_sim *s = sim_of(io);
+
+        pthread_mutex_lock(&s->mutex);
+        s->is_writeback_failing = true;
+        pthread_mutex_unlock(&s->mutex);
+}
+
+void io_sim_set_sync_us(struct io *io, unsigned us)
+{
+        struct io_sim *s = sim_of(io);
+
+        pthread_mutex_lock(&s->mutex);
+        s->sync_us = us;
+        pthread_mutex_unlock(&s->mutex);
+}
+
+unsigned io_sim_syncs_at_once(const struct io *io)
+{
+        struct io_sim *s = sim_of(io);
+        unsigned at_once;
+
+        pthread_mutex_lock(&s->mutex);
+        at_once = s->syncs_at_once;
+        pthread_mutex_unlock(&s->mutex);
+        return at_once;
+}
+
 void io_sim_fail_opens(struct io *io, unsigned count)
 {
         struct io_sim *s = sim_of(io);
@@ -719,11 +797,17 @@ void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed)
         struct names after = {0};
 
         s->random = seed;
+        memset(s->files, 0, sizeof s->files);
+        s->has_limit = s->has_crashed = false;
+        s->failing_syncs = 0;
+        s->lie = IO_SIM_HONEST;
+        if (loss == IO_SIM_KILL)
+                return;
         for (size_t i = 0; i < s->inode_count; i++) {
                 struct inode *inode = s->inodes[i];
 
                 if (loss == IO_SIM_KEEP)
-                        settle(inode, NULL);
+                        settle(inode, UINT64_MAX);
                 else if (loss == IO_SIM_TEAR)
                         lose_some(s, inode);
                 else if (loss == IO_SIM_CUT)
@@ -752,10 +836,6 @@ void io_sim_restart(struct io *io, enum io_sim_loss loss, uint64_t seed)
         s->durable = (struct names) {0};
         for (size_t i = 0; i < after.count; i++)
                 add_name(&s->durable, after.names[i].path, after.names[i].inode);
-        memset(s->files, 0, sizeof s->files);
-        s->has_limit = s->has_crashed = false;
-        s->failing_syncs = 0;
-        s->lie = IO_SIM_HONEST;
 }
 
 /* ---- recording and replay ------------------------------------------------------- */
@@ -790,7 +870,7 @@ static void do_call(struct io_sim *s, const struct call *c)
         if (c->kind == CALL_NAME)
                 change_name(s, c->name_kind, c->path, c->old_path, inode);
         else if (c->kind == CALL_SYNC)
-                sync_inode(s, inode);
+                sync_inode(s, inode, c->at);
         else if (c->kind == CALL_SYNC_FOLDER)
                 sync_folder(s, c->path);
         else

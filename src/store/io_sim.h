@@ -1,6 +1,7 @@
 /* A simulated disk for crash tests: it forgets what was not synced, keeps
  * parts of it, tears writes between sectors, and fails when told to. Names are
- * forgotten too until their folder is synced. It outlives the stores that are
+ * forgotten too until their folder is synced. A sync makes durable what stood when it
+ * began; others may be under way. It outlives the stores that are
  * opened on it: io_free() leaves it alone. Any thread. */
 #pragma once
 
@@ -11,6 +12,7 @@ enum io_sim_loss {
         IO_SIM_DROP, /* everything that was not synced is gone */
         IO_SIM_TEAR, /* some of it is, by sectors, in any order */
         IO_SIM_CUT,  /* writes in their order, the last one up to any octet */
+        IO_SIM_KILL, /* nothing yet: the process died, and the machine may follow */
 };
 
 /* Lies that a test tells to see itself notice. */
@@ -34,6 +36,14 @@ bool io_sim_has_crashed(const struct io *io);
 
 /* From now on the next `count` io_sync() fail. */
 void io_sim_fail_syncs(struct io *io, unsigned count);
+
+/* The next io_sync() finds that what it should make durable could not be written, and
+ * never will be. As Linux does it, each file that was open then is told so once. */
+void io_sim_fail_writeback(struct io *io);
+
+/* A sync takes up to so long. How many were under way at once, at most. */
+void io_sim_set_sync_us(struct io *io, unsigned us);
+unsigned io_sim_syncs_at_once(const struct io *io);
 
 /* From now on the next `count` io_open() find no descriptor left. */
 void io_sim_fail_opens(struct io *io, unsigned count);

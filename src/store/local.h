@@ -1,8 +1,8 @@
 /* The inside of the local: driver, shared by its parts:
  *
  *   store_local.c   opening, closing, and what runs on the keeper's loop
- *   local_sync.c    the sync thread: takes what waits as one group, checks it,
- *                   writes, syncs, answers, and then tells the index
+ *   local_sync.c    the sync threads: each takes what waits as one group, checks
+ *                   it, writes, syncs, answers, and then tells the index
  *   local_helpers.c the helper thread (segments, traces, free space) and the
  *                   reader threads (questions that must ask the disk)
  *   local_backup.c  what a backup copies
@@ -10,8 +10,14 @@
  *   local_reclaim.c of the helper thread: live bodies leave segments that are
  *                   mostly dead
  *
- *   loop --commits--> sync thread --done--> loop      waker
+ *   loop --commits--> sync threads --done--> loop     waker
  *   loop --queries--> readers ----answered--> loop    waker
+ *
+ * Of the sync threads one leads: it waits for commits, and admits and writes what
+ * there is as a group. Then it lets another one lead, and syncs. So groups are
+ * written one after the other, and synced side by side; they are answered in their
+ * order, and in their order the index is told of them. What the index does not show
+ * yet, admission sees all the same (apply.h).
  *
  * A commit is answered as soon as its group is durable, before the index has
  * it. Questions asked after that wait until `applied` has caught up with the
@@ -35,6 +41,17 @@ enum {
         LOCAL_LAZY_US = 1000 * 1000,
         LOCAL_SEGMENT_DEFAULT = 64 * 1024 * 1024,
         LOCAL_BLOB_PATH_MAX = 32,
+        /* A group is begun while others are on their way when the one before is so old:
+         * more groups are less wait, and more work. */
+        LOCAL_PACE_US = 400,
+        LOCAL_TIMES = 256,
+};
+
+/* Who begins the next group. */
+enum local_leader {
+        LOCAL_LEADER_NONE,   /* all sync threads have a group, or rest */
+        LOCAL_LEADER_CALLED, /* one was told to */
+        LOCAL_LEADER_WAITS,  /* one waits for commits, or writes */
 };
 
 /* Who keeps files from going: one at a time. */
@@ -56,7 +73,7 @@ struct local {
         struct store store;
         struct io *io;
         struct index *index;
-        struct apply *apply; /* the sync thread's, after recovery */
+        struct apply *apply; /* the leading sync thread's, after recovery */
         struct trace *trace;
         struct log log;
         uint64_t reserve_bytes, commit_max;
@@ -67,19 +84,31 @@ struct local {
 
         pthread_mutex_t mutex;
         pthread_cond_t has_commits, has_queries, has_chores, has_applied;
+        pthread_cond_t may_lead, has_turn;
+        enum local_leader leader;
+        /* Groups, counted: taken, answered, with the index. */
+        uint64_t taken, answered_count, ended;
+        uint64_t forgotten; /* by apply; of the durable ones; the leader's */
+        uint64_t taken_us;  /* when the last one was */
+        uint64_t sync_us;   /* a mean of what a group needs from there until it is durable */
+        uint32_t times[LOCAL_TIMES]; /* of groups, from written to answered: local_sync.c */
         struct list_node commits, done, queries, answered;
         size_t urgent; /* of the commits: how many may not wait */
-        uint64_t done_group;
+        uint64_t done_group; /* the newest that is answered */
         bool is_closing;
         bool is_waiting; /* somebody waits for has_applied */
 
         _Atomic uint64_t applied, commit_count, group_count, free_bytes;
+        _Atomic uint64_t applied_count; /* groups the index was told of */
+        _Atomic uint64_t pace_us;  /* LOCAL_PACE_US, but in tests */
+        _Atomic bool is_hasty; /* for tests that must notice: answers out of order */
         char failure[256]; /* written before has_failed is set, and never again */
         _Atomic bool has_failed, is_full, is_exhausted, has_held;
         _Atomic bool is_resting; /* the helper looks around seldom: the next commit wakes it */
-        pthread_t sync_thread, helper_thread, reader_threads[LOCAL_READERS];
-        bool has_sync_thread, has_helper_thread;
-        int reader_count;
+        pthread_t sync_threads[LOG_SLOTS], helper_thread, reader_threads[LOCAL_READERS];
+        _Atomic unsigned slots_taken;
+        int sync_count, reader_count;
+        bool has_helper_thread;
         struct reclaim reclaim;
         bool is_quiet;
 
@@ -88,7 +117,7 @@ struct local {
         _Atomic int pin;         /* enum local_pin; BACKUP: no file goes */
         _Atomic bool wants_pin;  /* a backup waits for the helper thread */
         _Atomic bool has_copy;  /* there is, or may be, a copy of the index */
-        uint64_t *dead_files;  /* blobs whose files wait for the end of it; the sync thread's */
+        uint64_t *dead_files;  /* blobs whose files wait for the end of it; tell_index()'s */
         size_t dead_file_count;
 
         /* The helper thread's. */
@@ -114,7 +143,15 @@ static inline enum log_stream local_stream_of(const struct store_batch *b)
         return b->record.data[b->record.start + 8] == PARTITION_QUEUE ? LOG_QUEUE : LOG_MAIL;
 }
 
-/* Ends all commits; `what` failed, with a negative errno. The sync thread's. */
+/* A thread wakes one to lead, if none does and a group may be begun. With the mutex. */
+void local_call_leader(struct local *l, uint64_t now_us);
+
+/* How long groups took, in µs: the least that so many per mille of them did not
+ * exceed. With the mutex. */
+uint64_t local_group_us(const struct local *l, unsigned per_mille);
+
+/* Ends all commits; `what` failed, with a negative errno. A sync thread's, without the
+ * mutex. */
 void local_fail(struct local *l, const char *what, int r);
 
 void *local_sync_run(void *local);

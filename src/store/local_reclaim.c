@@ -96,6 +96,7 @@ static void submit(struct local *l)
         list_append(&l->commits, &c->node);
         l->urgent++;
         pthread_cond_signal(&l->has_commits);
+        local_call_leader(l, c->begun_us);
         pthread_mutex_unlock(&l->mutex);
 }
 

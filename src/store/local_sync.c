@@ -1,20 +1,45 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "store/local.h"
 #include "store/recover.h"
 
-/* ---- taking a group ------------------------------------------------------ */
+/* ---- who leads -------------------------------------------------------------- */
 
-/* Waits until something must be written; false when all is done and closing.
- * With the mutex held. */
+static uint64_t pace_of(const struct local *l)
+{
+        const uint64_t least = atomic_load(&l->pace_us);
+
+        return l->sync_us / LOG_SLOTS > least ? l->sync_us / LOG_SLOTS : least;
+}
+
+/* Where the disk is quick, waiting for it costs less than another thread's waking up. */
+void local_call_leader(struct local *l, uint64_t now_us)
+{
+        if (l->leader != LOCAL_LEADER_NONE || l->urgent == 0)
+                return;
+        if (l->taken != l->answered_count && l->sync_us <= atomic_load(&l->pace_us) &&
+            now_us < l->taken_us + pace_of(l))
+                return;
+        l->leader = LOCAL_LEADER_CALLED;
+        pthread_cond_signal(&l->may_lead);
+}
+
+static void wait_until(struct local *l, pthread_cond_t *changed, uint64_t due_us)
+{
+        const struct timespec until = {(time_t) (due_us / 1000000),
+                                       (long) (due_us % 1000000) * 1000};
+
+        pthread_cond_timedwait(changed, &l->mutex, &until);
+}
+
+/* Waits until something must be written; false when all is done and closing. With the
+ * mutex held. */
 static bool wait_for_commits(struct local *l)
 {
         while (!l->is_closing && l->urgent == 0) {
-                struct timespec until;
                 const struct commit *first;
                 uint64_t due_us;
 
@@ -26,21 +51,75 @@ static bool wait_for_commits(struct local *l)
                 due_us = first->begun_us + LOCAL_LAZY_US;
                 if (clock_monotonic_us() >= due_us)
                         break;
-                until.tv_sec = (time_t) (due_us / 1000000);
-                until.tv_nsec = (long) (due_us % 1000000) * 1000;
-                pthread_cond_timedwait(&l->has_commits, &l->mutex, &until);
+                wait_until(l, &l->has_commits, due_us);
         }
         return !list_is_empty(&l->commits) || !l->is_closing;
 }
 
+/* While others are on their way, a group is not begun at once, so that there is
+ * something in it. With the mutex held. */
+static void keep_pace(struct local *l)
+{
+        while (!l->is_closing && l->taken != l->answered_count) {
+                const uint64_t due_us = l->taken_us + pace_of(l);
+
+                if (clock_monotonic_us() >= due_us)
+                        return;
+                wait_until(l, &l->has_turn, due_us);
+        }
+}
+
+/* Waits until this thread leads and has something to write; false when the store
+ * closes. With the mutex held. */
+static bool lead(struct local *l)
+{
+        bool has_work;
+
+        while (l->leader == LOCAL_LEADER_WAITS) {
+                if (l->is_closing)
+                        return false;
+                pthread_cond_wait(&l->may_lead, &l->mutex);
+        }
+        l->leader = LOCAL_LEADER_WAITS;
+        has_work = wait_for_commits(l);
+        if (has_work)
+                keep_pace(l);
+        else
+                l->leader = LOCAL_LEADER_NONE;
+        return has_work;
+}
+
+static void follow(struct local *l)
+{
+        pthread_mutex_lock(&l->mutex);
+        l->leader = LOCAL_LEADER_NONE;
+        local_call_leader(l, clock_monotonic_us());
+        pthread_mutex_unlock(&l->mutex);
+}
+
+/* ---- taking a group ------------------------------------------------------ */
+
+/* One that is on its way; each sync thread has one at a time. */
+struct group {
+        struct list_node commits;
+        struct log_slot *slot;
+        uint64_t sizes[LOG_STREAMS];
+        uint64_t number; /* counted as they are taken */
+        unsigned under_way; /* groups before it that are written and not answered */
+        bool has_range;
+        uint64_t begun_us, sync_us;
+        struct log_position behind; /* the log as far as it, if anything was written */
+        const struct apply_group *applied; /* NULL: nothing was */
+        int result;
+};
+
 /* A batch with a range begins a group, because the overlay cannot tell which
- * keys of its own group a range hits (apply.c). */
-static void take_group(struct local *l, struct list_node *group, uint64_t sizes[LOG_STREAMS])
+ * keys of its own group a range hits (apply.c). With the mutex held. */
+static void take_group(struct local *l, struct group *g)
 {
         uint64_t total = 0;
 
-        list_init(group);
-        sizes[LOG_QUEUE] = sizes[LOG_MAIL] = 0;
+        list_init(&g->commits);
         LIST_FOR_EACH(node, &l->commits) {
                 struct commit *c = LIST_OBJECT(node, struct commit, node);
 
@@ -50,27 +129,33 @@ static void take_group(struct local *l, struct list_node *group, uint64_t sizes[
                 if (!(c->flags & STORE_LAZY))
                         l->urgent--;
                 list_remove(node);
-                list_append(group, node);
+                list_append(&g->commits, node);
                 total += c->size;
+                g->has_range |= (c->has & BATCH_HAS_RANGE) != 0;
                 for (size_t i = 0; i < c->batch_count && !c->result; i++)
-                        sizes[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
+                        g->sizes[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
         }
+        g->number = ++l->taken;
+        g->under_way = (unsigned) (l->log.position.group - l->done_group);
+        l->taken_us = clock_monotonic_us();
 }
 
 void local_fail(struct local *l, const char *what, int r)
 {
-        if (atomic_load(&l->has_failed))
-                return;
-        snprintf(l->failure, sizeof l->failure, "%s: %s", what, strerror(-r));
-        atomic_store(&l->has_failed, true);
+        pthread_mutex_lock(&l->mutex);
+        if (!atomic_load(&l->has_failed)) {
+                snprintf(l->failure, sizeof l->failure, "%s: %s", what, strerror(-r));
+                atomic_store(&l->has_failed, true);
+        }
+        pthread_mutex_unlock(&l->mutex);
 }
 
-/* Writing the group failed: what of it is durable, nobody knows. */
-static void fail_write(struct local *l, int r)
+/* Writing or syncing the group failed: what of it is durable, nobody knows. */
+static void fail_write(struct local *l, const struct log_slot *slot, int r)
 {
         char what[LOG_PATH_MAX + 32];
 
-        snprintf(what, sizeof what, "%s: %s", l->log.failed_path, l->log.failed_call);
+        snprintf(what, sizeof what, "%s: %s", slot->failed_path, slot->failed_call);
         local_fail(l, what, r);
 }
 
@@ -165,23 +250,183 @@ static void admit(struct local *l, struct commit *c, uint32_t *number)
         }
 }
 
-/* ---- the group ------------------------------------------------------------ */
+/* ---- the group: written ------------------------------------------------------ */
 
-static void keep_traces(struct local *l, struct list_node *group)
+static void fail_all(struct group *g, int result)
+{
+        LIST_FOR_EACH(node, &g->commits) {
+                struct commit *c = LIST_OBJECT(node, struct commit, node);
+
+                if (c->result == 0)
+                        c->result = result;
+        }
+}
+
+/* What the index shows by now need not be kept beside it. */
+static void forget_applied(struct local *l)
+{
+        while (l->forgotten < atomic_load(&l->applied_count)) {
+                apply_forget_group(l->apply);
+                l->forgotten++;
+        }
+}
+
+/* A range sees the index only: that must show all groups before. */
+static void wait_for_index(struct local *l, const struct group *g)
+{
+        pthread_mutex_lock(&l->mutex);
+        while (l->ended + 1 != g->number)
+                pthread_cond_wait(&l->has_turn, &l->mutex);
+        pthread_mutex_unlock(&l->mutex);
+}
+
+static int write_admitted(struct local *l, struct group *g)
+{
+        int r = log_write_group(&l->log, g->slot, g->under_way, clock_now_us());
+
+        if (r < 0) {
+                fail_write(l, g->slot, r);
+                return r;
+        }
+        g->behind = l->log.position;
+        r = apply_end_group(l->apply);
+        if (r == 0)
+                r = index_close_write(l->index);
+        if (r < 0)
+                local_fail(l, "collecting for the index", r);
+        else
+                g->applied = apply_close_group(l->apply);
+        return r;
+}
+
+/* The leader's. */
+static void write_group(struct local *l, struct group *g)
+{
+        uint32_t number = 0;
+        int r;
+
+        if (g->has_range)
+                wait_for_index(l, g);
+        forget_applied(l);
+        r = atomic_load(&l->has_failed) ? -EIO : log_begin_group(&l->log, g->slot, g->sizes);
+        if (r == 0) {
+                LIST_FOR_EACH(node, &g->commits)
+                        admit(l, LIST_OBJECT(node, struct commit, node), &number);
+                g->begun_us = clock_monotonic_us();
+                if (!log_group_is_empty(&l->log))
+                        r = write_admitted(l, g);
+                if (!g->applied)
+                        apply_forget_open(l->apply);
+        } else if (r != -EIO) {
+                fail_all(g, r); /* no room, no descriptor: nothing was written yet */
+                r = 0;
+        } else {
+                local_fail(l, "making a new segment", r);
+        }
+        g->result = r;
+}
+
+static void sync_group(struct local *l, struct group *g)
+{
+        const uint64_t begun_us = clock_monotonic_us();
+        const int r = log_sync_group(&l->log, g->slot);
+
+        g->sync_us = clock_monotonic_us() - begun_us;
+        if (r < 0)
+                fail_write(l, g->slot, r);
+        g->result = r;
+}
+
+/* ---- answered ------------------------------------------------------------------ */
+
+static void keep_traces(struct local *l, struct group *g)
 {
         uint32_t number = 0;
 
-        LIST_FOR_EACH(node, group) {
+        LIST_FOR_EACH(node, &g->commits) {
                 const struct commit *c = LIST_OBJECT(node, struct commit, node);
 
                 if (c->result < 0 || !(c->has & BATCH_HAS_TRACE))
                         continue;
                 for (size_t i = 0; i < c->batch_count; i++)
                         trace_add_batch(l->trace, buffer_span(&c->batches[i]->record),
-                                        l->log.position.group, &number);
+                                        g->behind.group, &number);
         }
-        trace_set_position(l->trace, &l->log.position);
+        trace_set_position(l->trace, &g->behind);
 }
+
+enum { TIMES_STEPS = 8 }; /* within twice as long */
+
+static void note_time(struct local *l, uint64_t us)
+{
+        unsigned i = 0, shift = 0;
+
+        while (us >> shift >= 2 * TIMES_STEPS)
+                shift++;
+        i = shift * TIMES_STEPS + (unsigned) (us >> shift);
+        l->times[i < LOCAL_TIMES ? i : LOCAL_TIMES - 1]++;
+}
+
+uint64_t local_group_us(const struct local *l, unsigned per_mille)
+{
+        uint64_t all = 0, so_far = 0;
+
+        for (unsigned i = 0; i < LOCAL_TIMES; i++)
+                all += l->times[i];
+        for (unsigned i = 0; i < LOCAL_TIMES; i++) {
+                const unsigned shift = i < 2 * TIMES_STEPS ? 0 : i / TIMES_STEPS - 1;
+
+                so_far += l->times[i];
+                if (all && so_far * 1000 >= all * per_mille)
+                        return (uint64_t) (i - shift * TIMES_STEPS + 1) << shift;
+        }
+        return 0;
+}
+
+/* With the mutex held. */
+static void hand_over(struct local *l, struct group *g)
+{
+        struct list_node *node;
+
+        while ((node = list_take_first(&g->commits)))
+                list_append(&l->done, node);
+        if (g->applied)
+                l->done_group = g->behind.group;
+}
+
+/* In the order of the groups: one is durable when all before it are. After a failure
+ * nothing is. */
+static void answer(struct local *l, struct group *g)
+{
+        uint64_t now_us;
+
+        pthread_mutex_lock(&l->mutex);
+        while (l->answered_count + 1 != g->number && !atomic_load(&l->is_hasty))
+                pthread_cond_wait(&l->has_turn, &l->mutex);
+        pthread_mutex_unlock(&l->mutex);
+        if (atomic_load(&l->has_failed))
+                g->result = -EIO;
+        if (g->result < 0)
+                fail_all(g, g->result);
+        else if (g->applied)
+                keep_traces(l, g);
+        now_us = clock_monotonic_us();
+        pthread_mutex_lock(&l->mutex);
+        hand_over(l, g);
+        waker_wake(l->waker);
+        while (l->answered_count + 1 != g->number) /* only if it was hasty */
+                pthread_cond_wait(&l->has_turn, &l->mutex);
+        l->answered_count++;
+        if (g->applied) {
+                l->sync_us = (l->sync_us * 7 + g->sync_us) / 8;
+                note_time(l, now_us - g->begun_us);
+        }
+        pthread_cond_broadcast(&l->has_turn);
+        local_call_leader(l, now_us);
+        pthread_mutex_unlock(&l->mutex);
+}
+
+/* ---- and the index ---------------------------------------------------------- */
 
 /* Without memory the file stays until the next start. */
 static void remember_dead_file(struct local *l, uint64_t blob_id)
@@ -195,15 +440,15 @@ static void remember_dead_file(struct local *l, uint64_t blob_id)
 }
 
 /* What has no reader any more: the files of blobs that are gone. */
-static void remove_dead_files(struct local *l)
+static void remove_dead_files(struct local *l, const struct apply_group *applied)
 {
         const bool is_pinned = atomic_load(&l->pin) == LOCAL_PIN_BACKUP;
         char path[LOCAL_BLOB_PATH_MAX];
 
         while (!is_pinned && l->dead_file_count)
                 io_unlink(l->io, local_blob_path(l->dead_files[--l->dead_file_count], path));
-        for (size_t i = 0; i < l->apply->blob_count; i++) {
-                const struct blob_change *c = &l->apply->blobs[i];
+        for (size_t i = 0; i < applied->blob_count; i++) {
+                const struct blob_change *c = &applied->blobs[i];
 
                 if (c->place.references || c->place.kind != BLOB_IN_FILE)
                         continue;
@@ -214,43 +459,20 @@ static void remove_dead_files(struct local *l)
         }
 }
 
-static int write_index(struct local *l)
+static int write_index(struct local *l, const struct group *g)
 {
         const struct log_position synced = trace_synced(l->trace);
-        int r = apply_end_group(l->apply);
+        int r = recover_account(&l->log, l->index, g->applied);
 
         if (r == 0)
-                r = recover_account(&l->log, l->apply);
-        if (r == 0)
-                r = recover_put_position(l->index, &l->log.position, &synced);
+                r = recover_put_position(l->index, &g->behind, &synced);
         return r == 0 ? index_write(l->index) : r;
 }
 
-static void answer(struct local *l, struct list_node *group)
+static void announce_applied(struct local *l, const struct group *g)
 {
-        struct list_node *node;
-
-        pthread_mutex_lock(&l->mutex);
-        while ((node = list_take_first(group)))
-                list_append(&l->done, node);
-        l->done_group = l->log.position.group;
-        pthread_mutex_unlock(&l->mutex);
-        waker_wake(l->waker);
-}
-
-static void fail_all(struct list_node *group, int result)
-{
-        LIST_FOR_EACH(node, group) {
-                struct commit *c = LIST_OBJECT(node, struct commit, node);
-
-                if (c->result == 0)
-                        c->result = result;
-        }
-}
-
-static void announce_applied(struct local *l)
-{
-        atomic_store(&l->applied, l->log.position.group);
+        atomic_store(&l->applied, g->behind.group);
+        atomic_fetch_add(&l->applied_count, 1);
         pthread_mutex_lock(&l->mutex);
         if (l->is_waiting)
                 pthread_cond_broadcast(&l->has_applied);
@@ -259,46 +481,29 @@ static void announce_applied(struct local *l)
                 waker_wake(l->waker);
 }
 
-static void run_group(struct local *l, struct list_node *group, const uint64_t sizes[LOG_STREAMS])
+/* In the order of the groups too. */
+static void tell_index(struct local *l, const struct group *g)
 {
-        uint32_t number = 0;
-        uint64_t count = 0;
-        int r = atomic_load(&l->has_failed) ? -EIO : log_begin_group(&l->log, sizes);
+        pthread_mutex_lock(&l->mutex);
+        while (l->ended + 1 != g->number)
+                pthread_cond_wait(&l->has_turn, &l->mutex);
+        pthread_mutex_unlock(&l->mutex);
+        if (g->result == 0 && g->applied) {
+                const int r = write_index(l, g);
 
-        if (r == 0) {
-                LIST_FOR_EACH(node, group) {
-                        admit(l, LIST_OBJECT(node, struct commit, node), &number);
-                        count++;
-                }
-                if (!log_group_is_empty(&l->log))
-                        r = log_write_group(&l->log, clock_now_us());
                 if (r < 0)
-                        fail_write(l, r);
-        } else if (!atomic_load(&l->has_failed) && r != -EIO) {
-                fail_all(group, r); /* no room, no descriptor: nothing was written yet */
-                r = 0;
-        } else {
-                local_fail(l, "making a new segment", r);
+                        local_fail(l, "writing the index", r);
+                else
+                        remove_dead_files(l, g->applied);
+                announce_applied(l, g);
         }
-        if (r < 0)
-                fail_all(group, -EIO);
-        if (r < 0 || log_group_is_empty(&l->log)) {
-                apply_forget_group(l->apply);
-                answer(l, group);
-                return;
-        }
-        keep_traces(l, group);
-        atomic_fetch_add(&l->commit_count, count);
-        atomic_fetch_add(&l->group_count, 1);
-        answer(l, group);
-        r = write_index(l);
-        if (r < 0)
-                local_fail(l, "writing the index", r);
-        else
-                remove_dead_files(l);
-        apply_forget_group(l->apply);
-        announce_applied(l);
+        pthread_mutex_lock(&l->mutex);
+        l->ended++;
+        pthread_cond_broadcast(&l->has_turn);
+        pthread_mutex_unlock(&l->mutex);
 }
+
+/* ---- the threads -------------------------------------------------------------- */
 
 static bool is_segment_wanted(struct local *l)
 {
@@ -311,22 +516,47 @@ static bool is_segment_wanted(struct local *l)
         return is_wanted;
 }
 
+static void run_group(struct local *l, struct group *g)
+{
+        uint64_t count = 0;
+
+        LIST_FOR_EACH(node, &g->commits)
+                count++;
+        write_group(l, g);
+        follow(l);
+        if (g->result == 0 && g->applied)
+                sync_group(l, g);
+        log_end_group(&l->log, g->slot);
+        if (g->result == 0 && g->applied) {
+                atomic_fetch_add(&l->commit_count, count);
+                atomic_fetch_add(&l->group_count, 1);
+        }
+        answer(l, g);
+        tell_index(l, g);
+}
+
+/* As many threads as slots, each with its own. */
+static struct log_slot *take_slot(struct local *l)
+{
+        return &l->log.slots[atomic_fetch_add(&l->slots_taken, 1)];
+}
+
 void *local_sync_run(void *local)
 {
         struct local *l = local;
+        struct log_slot *const slot = take_slot(l);
 
         for (;;) {
-                struct list_node group;
-                uint64_t sizes[LOG_STREAMS];
+                struct group g = {.slot = slot};
 
                 pthread_mutex_lock(&l->mutex);
-                if (!wait_for_commits(l)) {
+                if (!lead(l)) {
                         pthread_mutex_unlock(&l->mutex);
                         return NULL;
                 }
-                take_group(l, &group, sizes);
+                take_group(l, &g);
                 pthread_mutex_unlock(&l->mutex);
-                run_group(l, &group, sizes);
+                run_group(l, &g);
                 if (is_segment_wanted(l) || atomic_exchange(&l->is_resting, false)) {
                         pthread_mutex_lock(&l->mutex);
                         pthread_cond_signal(&l->has_chores);

@@ -11,7 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { PARTS_FIRST = 64 };
+enum { PARTS_FIRST = 64, UNDER_WAY_SHIFT = 4 };
 
 static const uint32_t GROUP_MAGIC = 0x31475948; /* "HYG1" */
 static const char padding[LOG_BLOCK];
@@ -28,6 +28,9 @@ void log_init(struct log *l, struct io *io, const unsigned char *store_id, uint6
         pthread_mutex_init(&l->making, NULL);
         for (enum log_stream i = 0; i < LOG_STREAMS; i++)
                 list_init(&l->streams[i]);
+        for (size_t i = 0; i < LOG_SLOTS; i++)
+                for (enum log_stream k = 0; k < LOG_STREAMS; k++)
+                        l->slots[i].files[k] = -1;
 }
 
 void log_done(struct log *l)
@@ -43,6 +46,9 @@ void log_done(struct log *l)
                 }
                 free(l->part[i].parts);
         }
+        for (size_t i = 0; i < LOG_SLOTS; i++)
+                for (enum log_stream k = 0; k < LOG_STREAMS; k++)
+                        io_close(l->io, l->slots[i].files[k]);
         table_done(&l->by_number);
         pthread_mutex_destroy(&l->mutex);
         pthread_mutex_destroy(&l->making);
@@ -56,11 +62,16 @@ struct segment *log_segment(struct log *l, uint64_t number)
         return NULL;
 }
 
+static const char *path_of(enum log_stream stream, uint64_t number, char *out)
+{
+        snprintf(out, LOG_PATH_MAX, "%s/%016llx.seg", log_folders[stream],
+                 (unsigned long long) number);
+        return out;
+}
+
 const char *log_path(const struct segment *s, char *out)
 {
-        snprintf(out, LOG_PATH_MAX, "%s/%016llx.seg", log_folders[s->stream],
-                 (unsigned long long) s->number);
-        return out;
+        return path_of(s->stream, s->number, out);
 }
 
 /* ---- heads and positions ----------------------------------------------- */
@@ -81,7 +92,7 @@ void log_encode_head(const struct log *l, const struct group_head *h, char *out)
 
         memcpy(out, &magic, 4);
         memcpy(out + 4, &format, 2);
-        out[6] = (char) h->stream;
+        out[6] = (char) (h->stream | h->under_way << UNDER_WAY_SHIFT);
         out[7] = (char) h->mask;
         memcpy(out + 8, numbers, 16);
         memcpy(out + 24, &len, 4);
@@ -99,9 +110,11 @@ int log_decode_head(const struct log *l, uint64_t segment, const char *in,
         const uint16_t format = read_u16(&r);
         struct group_head h = {0};
 
-        if (magic != GROUP_MAGIC || format != LOG_FORMAT)
+        if (magic != GROUP_MAGIC || format < LOG_FORMAT_FIRST || format > LOG_FORMAT)
                 return -EBADMSG;
         h.stream = read_u8(&r);
+        h.under_way = h.stream >> UNDER_WAY_SHIFT; /* 0 in the first format */
+        h.stream &= (1 << UNDER_WAY_SHIFT) - 1;
         h.mask = read_u8(&r);
         h.segment = read_u64(&r);
         h.group = read_u64(&r);
@@ -144,6 +157,19 @@ int log_decode_position(struct reader *r, struct log_position *ret_p)
 
 /* ---- writing ------------------------------------------------------------ */
 
+/* Files of segments that are full; the rest are kept for the next group. With the
+ * mutex held. */
+static void close_old_files(struct log *l, struct log_slot *slot)
+{
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
+                if (l->current[i] && slot->segments[i] == l->current[i]->number)
+                        continue;
+                io_close(l->io, slot->files[i]);
+                slot->files[i] = -1;
+                slot->segments[i] = 0;
+        }
+}
+
 /* Goes on with the next segment. */
 static int roll(struct log *l, enum log_stream stream)
 {
@@ -167,37 +193,68 @@ static int roll(struct log *l, enum log_stream stream)
                 l->next[stream] = NULL;
                 l->position.at[stream].segment = l->current[stream]->number;
                 l->position.at[stream].offset = LOG_BLOCK;
+                for (size_t i = 0; i < LOG_SLOTS; i++)
+                        if (!l->slots[i].is_busy)
+                                close_old_files(l, &l->slots[i]);
         }
         pthread_mutex_unlock(&l->mutex);
         return r;
 }
 
-int log_begin_group(struct log *l, const uint64_t sizes[LOG_STREAMS])
+static int begin_part(struct log *l, struct log_slot *slot, enum log_stream stream, uint64_t size)
 {
+        char path[LOG_PATH_MAX];
+        int r = 0;
+
+        assert(log_part_size(size) + LOG_BLOCK <= l->segment_size);
+        if (!l->current[stream] ||
+            l->position.at[stream].offset + log_part_size(size) > l->current[stream]->size)
+                r = roll(l, stream);
+        if (r < 0 || slot->segments[stream] == l->current[stream]->number)
+                return r;
+        io_close(l->io, slot->files[stream]);
+        slot->files[stream] = io_open(l->io, log_path(l->current[stream], path), 0);
+        slot->segments[stream] = slot->files[stream] < 0 ? 0 : l->current[stream]->number;
+        return slot->files[stream] < 0 ? slot->files[stream] : 0;
+}
+
+int log_begin_group(struct log *l, struct log_slot *slot, const uint64_t sizes[LOG_STREAMS])
+{
+        int r = 0;
+
+        assert(!slot->is_busy);
+        slot->mask = 0;
         for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
                 l->part[i].count = 1;
                 l->part[i].len = 0;
                 l->part[i].records = 0;
         }
-        for (enum log_stream i = 0; i < LOG_STREAMS; i++) {
+        for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++) {
                 struct log_part *p = &l->part[i];
-                int r = 0;
 
                 if (!p->parts) {
                         p->parts = calloc(PARTS_FIRST, sizeof(struct iovec));
                         p->room = PARTS_FIRST;
                 }
                 if (!p->parts)
-                        return -ENOMEM;
-                assert(log_part_size(sizes[i]) + LOG_BLOCK <= l->segment_size);
-                if (sizes[i] && (!l->current[i] || l->position.at[i].offset +
-                                                           log_part_size(sizes[i]) >
-                                                   l->current[i]->size))
-                        r = roll(l, i);
-                if (r < 0)
-                        return r;
+                        r = -ENOMEM;
+                else if (sizes[i])
+                        r = begin_part(l, slot, i, sizes[i]);
         }
-        return 0;
+        if (r == 0) {
+                pthread_mutex_lock(&l->mutex);
+                slot->is_busy = true;
+                pthread_mutex_unlock(&l->mutex);
+        }
+        return r;
+}
+
+void log_end_group(struct log *l, struct log_slot *slot)
+{
+        pthread_mutex_lock(&l->mutex);
+        slot->is_busy = false;
+        close_old_files(l, slot);
+        pthread_mutex_unlock(&l->mutex);
 }
 
 struct record_place log_place(const struct log *l, enum log_stream stream)
@@ -255,35 +312,31 @@ bool log_group_is_empty(const struct log *l)
         return true;
 }
 
-static int note_failure(struct log *l, enum log_stream stream, const char *call, int r)
+static int note_failure(struct log_slot *slot, enum log_stream stream, const char *call, int r)
 {
         if (r < 0) {
-                l->failed_call = call;
-                log_path(l->current[stream], l->failed_path);
+                slot->failed_call = call;
+                path_of(stream, slot->segments[stream], slot->failed_path);
         }
         return r;
 }
 
-static int write_part(struct log *l, enum log_stream stream, uint8_t mask, uint64_t now_us)
+/* `head` knows what the parts of a group have in common. */
+static int write_part(struct log *l, struct log_slot *slot, enum log_stream stream,
+                      struct group_head head)
 {
         struct log_part *p = &l->part[stream];
-        const uint64_t segment = l->position.at[stream].segment;
         const uint64_t size = log_part_size(p->len);
-        struct group_head head = {
-                .stream = (uint8_t) stream,
-                .mask = mask,
-                .segment = segment,
-                .group = l->position.group + 1,
-                .previous = l->position.at[stream].group,
-                .time_us = now_us,
-                .len = (uint32_t) p->len,
-                .records = p->records,
-        };
         XXH3_state_t state;
         int r;
 
+        head.stream = (uint8_t) stream;
+        head.segment = l->position.at[stream].segment;
+        head.previous = l->position.at[stream].group;
+        head.len = (uint32_t) p->len;
+        head.records = p->records;
         XXH3_INITSTATE(&state);
-        XXH3_64bits_reset_withSeed(&state, log_seed(l, segment));
+        XXH3_64bits_reset_withSeed(&state, log_seed(l, head.segment));
         for (size_t i = 1; i < p->count; i++)
                 XXH3_64bits_update(&state, p->parts[i].iov_base, p->parts[i].iov_len);
         head.checksum = XXH3_64bits_digest(&state);
@@ -292,45 +345,59 @@ static int write_part(struct log *l, enum log_stream stream, uint8_t mask, uint6
         if (size > LOG_HEAD + p->len)
                 p->parts[p->count++] = (struct iovec) {(void *) (uintptr_t) padding,
                                                        size - LOG_HEAD - p->len};
-        r = io_pwritev(l->io, l->current[stream]->file, p->parts, p->count,
+        r = io_pwritev(l->io, slot->files[stream], p->parts, p->count,
                        l->position.at[stream].offset);
         if (r == 0) {
                 l->position.at[stream].offset += size;
                 l->position.at[stream].group = head.group;
                 atomic_fetch_add_explicit(&l->octets_written, size, memory_order_relaxed);
         }
-        return note_failure(l, stream, "write", r);
+        return note_failure(slot, stream, "write", r);
 }
 
-static int sync_part(struct log *l, enum log_stream stream)
+int log_write_group(struct log *l, struct log_slot *slot, unsigned under_way, uint64_t now_us)
+{
+        struct group_head head = {
+                .under_way = (uint8_t) under_way,
+                .group = l->position.group + 1,
+                .time_us = now_us,
+        };
+        int r = 0;
+
+        assert(under_way < LOG_SLOTS);
+        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
+                if (l->part[i].records)
+                        head.mask |= (uint8_t) (1 << i);
+        slot->mask = head.mask;
+        for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++)
+                if (head.mask & 1 << i)
+                        r = write_part(l, slot, i, head);
+        if (r == 0)
+                l->position.group++;
+        return r;
+}
+
+static int sync_part(struct log *l, struct log_slot *slot, enum log_stream stream)
 {
         const uint64_t begun = clock_monotonic_us();
-        int r = io_sync(l->io, l->current[stream]->file);
+        int r = io_sync(l->io, slot->files[stream]);
         const uint64_t took = clock_monotonic_us() - begun;
+        uint64_t max = atomic_load_explicit(&l->sync_us_max, memory_order_relaxed);
 
         atomic_fetch_add_explicit(&l->syncs, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&l->sync_us_total, took, memory_order_relaxed);
-        if (took > atomic_load_explicit(&l->sync_us_max, memory_order_relaxed))
-                atomic_store_explicit(&l->sync_us_max, took, memory_order_relaxed);
-        return note_failure(l, stream, "fdatasync", r);
+        while (took > max && !atomic_compare_exchange_weak(&l->sync_us_max, &max, took))
+                ;
+        return note_failure(slot, stream, "fdatasync", r);
 }
 
-int log_write_group(struct log *l, uint64_t now_us)
+int log_sync_group(struct log *l, struct log_slot *slot)
 {
-        uint8_t mask = 0;
         int r = 0;
 
-        for (enum log_stream i = 0; i < LOG_STREAMS; i++)
-                if (l->part[i].records)
-                        mask |= (uint8_t) (1 << i);
         for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++)
-                if (mask & 1 << i)
-                        r = write_part(l, i, mask, now_us);
-        for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++)
-                if (mask & 1 << i)
-                        r = sync_part(l, i);
-        if (r == 0)
-                l->position.group++;
+                if (slot->mask & 1 << i)
+                        r = sync_part(l, slot, i);
         return r;
 }
 

@@ -11,13 +11,19 @@
  * store id can write a body that looks like a group.
  *
  * Invariants:
- *   1. Groups are strictly sequential: none is written before all parts of the
- *      one before are synced. So only the last group may be torn.
- *   2. A head names the group before it in its stream: a lost group shows.
+ *   1. Groups are written one after the other, and up to LOG_SLOTS of them are on
+ *      their way, written but not all of them synced: of those a crash may leave
+ *      any, whole or torn. A group counts only if all before it are there, so
+ *      none may be answered before them.
+ *   2. A head names the group before it in its stream, and how many of those
+ *      before it were on their way: a lost group shows, if it had been synced.
  *   3. Segments of a stream are filled in the order of their numbers.
+ *   4. What recovery finds behind the end of the log it wipes, before anything is
+ *      written: it can never follow a later group of the same number.
  *
- * The writer is one thread; log_prepare() and log_reclaim() are called by
- * another one; log_read() by any. */
+ * The writer is one thread at a time; each group is synced by the thread that has
+ * its slot; log_prepare() and log_reclaim() are called by another one; log_read()
+ * by any. */
 #pragma once
 
 #include <pthread.h>
@@ -33,13 +39,15 @@
 
 enum {
         LOG_BLOCK = 4096,
-        LOG_FORMAT = 1,
+        LOG_FORMAT = 2, /* 1: one group at a time on its way */
+        LOG_FORMAT_FIRST = 1,
         LOG_HEAD = 64,
         LOG_STORE_ID = 16,
         LOG_PATH_MAX = 64,
         LOG_OPEN_FILES_MAX = 512, /* more are opened for each read */
         LOG_SEGMENT_MIN = 8 * 1024 * 1024, /* made so small, unless the store's are smaller */
         LOG_SEGMENTS_LIVE = 64,   /* larger when more of them live */
+        LOG_SLOTS = 4, /* groups on their way */
 };
 
 enum log_stream { LOG_QUEUE, LOG_MAIL, LOG_STREAMS };
@@ -71,6 +79,7 @@ enum { LOG_POSITION_OCTETS = 8 + LOG_STREAMS * 24 };
 
 struct group_head {
         uint8_t stream, mask; /* mask: 1 << stream of every part */
+        uint8_t under_way; /* so many groups before it were not known to be durable */
         uint64_t segment, group, previous, time_us;
         uint32_t len, records;
         uint64_t checksum;
@@ -84,6 +93,18 @@ struct log_part {
         char head[LOG_HEAD];
 };
 
+/* For one group on its way. The kernel tells of a write that failed once to each open
+ * file description there was: so each slot syncs through its own, opened before it
+ * wrote, and no other sync can take the news away from it. */
+struct log_slot {
+        int files[LOG_STREAMS]; /* -1: none */
+        uint64_t segments[LOG_STREAMS]; /* that they are of */
+        bool is_busy; /* from log_begin_group() on; under the mutex */
+        uint8_t mask; /* of the group */
+        const char *failed_call; /* when writing or syncing failed */
+        char failed_path[LOG_PATH_MAX];
+};
+
 struct log {
         struct io *io;
         unsigned char store_id[LOG_STORE_ID];
@@ -93,8 +114,6 @@ struct log {
         _Atomic bool is_pinned; /* no segment goes or is written over */
         struct log_position position; /* the writer's */
         struct log_part part[LOG_STREAMS];
-        const char *failed_call; /* of log_write_group(), when it failed; the writer's */
-        char failed_path[LOG_PATH_MAX];
 
         pthread_mutex_t making; /* held while a segment is made: numbers stay in order */
         pthread_mutex_t mutex;  /* of what follows */
@@ -102,6 +121,7 @@ struct log {
         struct list_node streams[LOG_STREAMS];
         struct segment *current[LOG_STREAMS];
         struct segment *next[LOG_STREAMS]; /* prepared, empty */
+        struct log_slot slots[LOG_SLOTS];
         uint64_t next_number;
         unsigned open_files;
 
@@ -119,8 +139,9 @@ const char *log_path(const struct segment *s, char *out);    /* `out`: LOG_PATH_
 
 /* ---- writing ---------------------------------------------------------- */
 
-/* Begins a group with parts of at most these sizes. */
-int log_begin_group(struct log *l, const uint64_t sizes[LOG_STREAMS]);
+/* Begins a group with parts of at most these sizes, in a slot that is free. 0, or
+ * what went wrong before anything was written: the slot is free still. */
+int log_begin_group(struct log *l, struct log_slot *slot, const uint64_t sizes[LOG_STREAMS]);
 
 /* Where the next record of that stream will lie. */
 struct record_place log_place(const struct log *l, enum log_stream stream);
@@ -139,8 +160,16 @@ void log_rollback(struct log *l, const struct log_mark *mark);
 
 bool log_group_is_empty(const struct log *l);
 
-/* Writes and syncs. On failure nobody knows what is durable: stop. */
-int log_write_group(struct log *l, uint64_t now_us);
+/* Writes it, while so many of those before it are on their way. On failure nobody
+ * knows what is durable: stop. */
+int log_write_group(struct log *l, struct log_slot *slot, unsigned under_way, uint64_t now_us);
+
+/* Makes it durable; it may count only after those before it. Any thread, while others
+ * are written and synced. On failure: stop. */
+int log_sync_group(struct log *l, struct log_slot *slot);
+
+/* Gives the slot back, whatever became of the group. */
+void log_end_group(struct log *l, struct log_slot *slot);
 
 /* Octets a part takes on the disk. */
 static inline uint64_t log_part_size(uint64_t records_len)

@@ -25,6 +25,7 @@ struct recovery {
         struct cursor cursors[LOG_STREAMS];
         struct log_position index_position; /* what the index has */
         struct log_position position;
+        size_t leftover_count; /* heads behind the end of the log */
         char *error;
 };
 
@@ -38,7 +39,7 @@ int recover_put_position(struct index *index, const struct log_position *p,
 
         log_encode_position(p, octets);
         log_encode_position(traces, octets + LOG_POSITION_OCTETS);
-        return index_put(index, span_make(&key, 1), span_make(octets, sizeof octets));
+        return index_put_late(index, span_make(&key, 1), span_make(octets, sizeof octets));
 }
 
 int recover_decode_positions(struct span value, struct log_position *ret_p,
@@ -91,8 +92,8 @@ static int put_segment(struct log *log, struct index *index, uint64_t number)
         }
         pthread_mutex_unlock(&log->mutex);
         if (s)
-                r = index_put(index, keys_of_number(key, KEYS_SEGMENT, number),
-                              span_make(value, sizeof value));
+                r = index_put_late(index, keys_of_number(key, KEYS_SEGMENT, number),
+                                   span_make(value, sizeof value));
         return r;
 }
 
@@ -112,16 +113,16 @@ static void account_blob(struct log *log, const struct blob_change *c)
                 log_account(log, after, 1, (int64_t) c->place.size);
 }
 
-int recover_account(struct log *log, struct apply *apply)
+int recover_account(struct log *log, struct index *index, const struct apply_group *group)
 {
         uint64_t last = 0;
         int r = 0;
 
-        for (size_t i = 0; i < apply->blob_count; i++)
-                account_blob(log, &apply->blobs[i]);
+        for (size_t i = 0; i < group->blob_count; i++)
+                account_blob(log, &group->blobs[i]);
         /* Nearly always all of them are in one or two segments. */
-        for (size_t i = 0; i < apply->blob_count && r == 0; i++) {
-                const struct blob_change *c = &apply->blobs[i];
+        for (size_t i = 0; i < group->blob_count && r == 0; i++) {
+                const struct blob_change *c = &group->blobs[i];
                 const uint64_t touched[] = {
                         c->segment_before,
                         c->place.kind == BLOB_IN_SEGMENT ? c->place.segment : 0,
@@ -131,7 +132,7 @@ int recover_account(struct log *log, struct apply *apply)
                         if (!touched[k] || touched[k] == last)
                                 continue;
                         last = touched[k];
-                        r = put_segment(log, apply->index, last);
+                        r = put_segment(log, index, last);
                 }
         }
         return r;
@@ -205,6 +206,11 @@ static int look(struct recovery *v, struct cursor *c)
         return r == -EBADMSG ? 0 : r;
 }
 
+static bool follows(const struct cursor *c)
+{
+        return c->has_head && c->head.previous == c->previous;
+}
+
 /* Stands at the next group of the stream, which may begin a segment further
  * on; empty ones may lie between. Without one, stays, unless that segment is
  * gone: then everything in it was taken in long ago, and writing goes on in
@@ -224,15 +230,17 @@ static int find_next(struct recovery *v, int stream)
         }
         ahead = *c;
         ahead.records = NULL;
-        while (r == 0 && !c->has_head && (s = next_segment(v->log, stream, ahead.segment))) {
+        while (r == 0 && !ahead.has_head && (s = next_segment(v->log, stream, ahead.segment))) {
                 ahead.segment = s->number;
                 ahead.offset = LOG_BLOCK;
                 r = look(v, &ahead);
-                if (r == 0 && ahead.has_head)
+                if (r == 0 && follows(&ahead)) {
                         *c = ahead;
+                        ahead.records = NULL;
+                }
         }
-        if (r == 0 && c->has_head && c->head.previous != c->previous)
-                return refuse(v, c, stream, "a group before this one is damaged or missing");
+        free(ahead.records);
+        c->has_head = follows(c); /* what else it may be, end_log() finds out */
         return r;
 }
 
@@ -299,7 +307,7 @@ static int write_index(struct recovery *v)
         int r = apply_end_group(v->apply);
 
         if (r == 0)
-                r = recover_account(v->log, v->apply);
+                r = recover_account(v->log, v->apply->index, apply_oldest_group(v->apply));
         if (r == 0)
                 r = recover_put_position(v->apply->index, &v->position, &synced);
         return r == 0 ? index_write(v->apply->index) : r;
@@ -333,47 +341,6 @@ static int replay_group(struct recovery *v, uint8_t mask)
 
 /* ---- the end of the log --------------------------------------------------- */
 
-/* Is there a head at or behind this block? Then the log did not end here. */
-static int look_behind(struct recovery *v, int stream, const struct segment *s, uint64_t offset)
-{
-        struct cursor place = {.segment = s->number};
-        char *octets = malloc(SCAN_STEP);
-        struct group_head head;
-        int r = octets ? 0 : -ENOMEM;
-
-        for (uint64_t at = offset; r == 0 && at + LOG_BLOCK <= s->size;
-             at += SCAN_STEP) {
-                const uint64_t rest = s->size - at;
-                const size_t n = rest < SCAN_STEP ? (size_t) (rest / LOG_BLOCK * LOG_BLOCK)
-                                                  : SCAN_STEP;
-
-                if (log_read(v->log, s->number, at, octets, n) < 0)
-                        break;
-                for (size_t i = 0; i < n && r == 0; i += LOG_BLOCK) {
-                        place.offset = at + i;
-                        if (log_decode_head(v->log, s->number, octets + i, &head) == 0)
-                                r = refuse(v, &place, stream,
-                                           "a group follows one that is damaged");
-                }
-        }
-        free(octets);
-        return r;
-}
-
-static int check_end(struct recovery *v, int stream)
-{
-        const struct cursor *c = &v->cursors[stream];
-        const struct segment *s = log_segment(v->log, c->segment);
-        uint64_t segment = c->segment;
-        int r = s ? look_behind(v, stream, s, c->offset + LOG_BLOCK) : 0;
-
-        while (r == 0 && (s = next_segment(v->log, stream, segment))) {
-                segment = s->number;
-                r = look_behind(v, stream, s, LOG_BLOCK);
-        }
-        return r;
-}
-
 static int keep_open(struct log *l, struct segment *s)
 {
         char path[LOG_PATH_MAX];
@@ -387,22 +354,71 @@ static int keep_open(struct log *l, struct segment *s)
         return 0;
 }
 
-/* What is left of the last, torn group must not be taken for one later. */
-static int wipe(struct recovery *v, int stream)
+/* A head behind the end of the log: of a group that was on its way when the machine
+ * stopped, or the log did not end here. */
+static int judge(struct recovery *v, int stream, const struct cursor *place)
+{
+        const struct group_head *h = &place->head;
+        const uint64_t missing = v->position.group + 1;
+
+        if (h->group < missing || h->group - 1 - h->under_way >= missing)
+                return refuse(v, place, stream, "a group before this one is damaged or missing");
+        v->leftover_count++;
+        return 0;
+}
+
+static int wipe(struct recovery *v, struct segment *s, uint64_t offset)
 {
         static char zeros[LOG_BLOCK];
-        struct cursor *c = &v->cursors[stream];
         struct iovec part = {zeros, sizeof zeros};
-        struct segment *s = log_segment(v->log, c->segment);
-        int r;
+        int r = keep_open(v->log, s);
 
-        if (!s || !c->has_head)
-                return 0;
-        r = keep_open(v->log, s);
-        if (r < 0)
-                return r;
-        r = io_pwritev(v->log->io, s->file, &part, 1, c->offset);
-        return r == 0 ? io_sync(v->log->io, s->file) : r;
+        return r == 0 ? io_pwritev(v->log->io, s->file, &part, 1, offset) : r;
+}
+
+/* Judges, or wipes, every head in a segment from this block on. */
+static int sweep_segment(struct recovery *v, int stream, struct segment *s, uint64_t offset,
+                         bool is_wiping)
+{
+        struct cursor place = {.segment = s->number};
+        char *octets = malloc(SCAN_STEP);
+        bool has_wiped = false;
+        int r = octets ? 0 : -ENOMEM;
+
+        for (uint64_t at = offset; r == 0 && at + LOG_BLOCK <= s->size;
+             at += SCAN_STEP) {
+                const uint64_t rest = s->size - at;
+                const size_t n = rest < SCAN_STEP ? (size_t) (rest / LOG_BLOCK * LOG_BLOCK)
+                                                  : SCAN_STEP;
+
+                if (log_read(v->log, s->number, at, octets, n) < 0)
+                        break;
+                for (size_t i = 0; i < n && r == 0; i += LOG_BLOCK) {
+                        place.offset = at + i;
+                        if (log_decode_head(v->log, s->number, octets + i, &place.head) < 0)
+                                continue;
+                        r = is_wiping ? wipe(v, s, place.offset) : judge(v, stream, &place);
+                        has_wiped |= is_wiping;
+                }
+        }
+        free(octets);
+        return r == 0 && has_wiped ? io_sync(v->log->io, s->file) : r;
+}
+
+/* From where the log ends. What is left of groups that were on their way must not be
+ * taken for later ones. */
+static int sweep(struct recovery *v, int stream, bool is_wiping)
+{
+        const struct cursor *c = &v->cursors[stream];
+        struct segment *s = log_segment(v->log, c->segment);
+        uint64_t segment = c->segment;
+        int r = s ? sweep_segment(v, stream, s, c->offset, is_wiping) : 0;
+
+        while (r == 0 && (s = next_segment(v->log, stream, segment))) {
+                segment = s->number;
+                r = sweep_segment(v, stream, s, LOG_BLOCK, is_wiping);
+        }
+        return r;
 }
 
 /* Writing goes on where reading ended. The first segment behind is the one
@@ -428,22 +444,16 @@ static int take_up(struct recovery *v, int stream)
         return r == 0 ? keep_open(l, next) : r;
 }
 
-static int end_log(struct recovery *v, uint8_t torn)
+static int end_log(struct recovery *v)
 {
         int r = 0;
 
-        for (int i = 0; i < LOG_STREAMS && r == 0; i++) {
-                const struct cursor *c = &v->cursors[i];
-
-                if (c->has_head && (!(torn & 1 << i) || c->head.group != v->position.group + 1))
-                        return refuse(v, c, i, "a group before this one is damaged or missing");
-                r = check_end(v, i);
-        }
-        for (int i = 0; i < LOG_STREAMS && r == 0; i++) {
-                r = wipe(v, i);
-                if (r == 0)
-                        r = take_up(v, i);
-        }
+        for (int i = 0; i < LOG_STREAMS && r == 0; i++)
+                r = sweep(v, i, false);
+        for (int i = 0; i < LOG_STREAMS && r == 0 && v->leftover_count; i++)
+                r = sweep(v, i, true);
+        for (int i = 0; i < LOG_STREAMS && r == 0; i++)
+                r = take_up(v, i);
         v->log->position.group = v->position.group;
         trace_end_recovery(v->trace, v->position.group);
         return r;
@@ -482,6 +492,33 @@ static int find_start(struct recovery *v)
         return 0;
 }
 
+static int sync_segment(struct log *l, const struct segment *s)
+{
+        char path[LOG_PATH_MAX];
+        const int file = io_open(l->io, log_path(s, path), IO_READ_ONLY);
+        const int r = file < 0 ? file : io_sync(l->io, file);
+
+        io_close(l->io, file);
+        return r;
+}
+
+/* What a process wrote that died before it was synced is there, but not durable: it
+ * must be, before the index learns of it and more is built on it. */
+static int sync_segments(struct recovery *v)
+{
+        int r = 0;
+
+        for (int i = 0; i < LOG_STREAMS; i++) {
+                LIST_FOR_EACH(node, &v->log->streams[i]) {
+                        struct segment *s = LIST_OBJECT(node, struct segment, node);
+
+                        if (r == 0 && s->number >= v->cursors[i].segment)
+                                r = sync_segment(v->log, s);
+                }
+        }
+        return r;
+}
+
 static int replay_all(struct recovery *v)
 {
         uint8_t there, mask;
@@ -512,7 +549,7 @@ static int replay_all(struct recovery *v)
                          (unsigned long long) v->index_position.group);
                 return -EBADMSG;
         }
-        return end_log(v, mask);
+        return end_log(v);
 }
 
 int recover(struct log *log, struct apply *apply, struct trace *trace, char *error)
@@ -520,6 +557,8 @@ int recover(struct log *log, struct apply *apply, struct trace *trace, char *err
         struct recovery v = {.log = log, .apply = apply, .trace = trace, .error = error};
         int r = find_start(&v);
 
+        if (r == 0)
+                r = sync_segments(&v);
         if (r == 0)
                 r = replay_all(&v);
         for (int i = 0; i < LOG_STREAMS; i++)

@@ -3,9 +3,10 @@
  *
  * Reading begins at the position the index holds (its traces' one) and goes on
  * group by group through both streams. The first group that is not whole ends
- * the log, if nothing comes behind it: it was being written when the machine
- * stopped, and nobody was told that it was kept. If something does, a part of
- * the log that was durable is damaged, and we refuse to go on. */
+ * the log: it was being written when the machine stopped, and nobody was told
+ * that it was kept. Behind it there may be groups that were on their way with it:
+ * they are wiped. If a group is there that was written when the missing one was
+ * durable, a part of the log is damaged, and we refuse to go on. */
 #pragma once
 
 #include "store/apply.h"
@@ -32,6 +33,6 @@ int recover_get_position(struct index *index, struct log_position *ret_p);
 /* The durable one of the traces: what is before it, the log need not keep. */
 int recover_get_flushed_position(struct index *index, struct log_position *ret_traces);
 
-/* Counts what the blobs of this group did to their segments, and puts that
- * into the index batch. */
-int recover_account(struct log *log, struct apply *apply);
+/* Counts what the blobs of this group, which is durable, did to their segments, and
+ * puts that into the index batch. */
+int recover_account(struct log *log, struct index *index, const struct apply_group *group);

@@ -12,6 +12,7 @@ enum { SEGMENT_HEAD = 48, NAME_LEN = 20, FILL_STEP = 256 * 1024,
        FILL_SYNC = 2 * 1024 * 1024 };
 
 static const uint32_t SEGMENT_MAGIC = 0x31535948; /* "HYS1" */
+static const uint16_t SEGMENT_FORMAT = 1; /* of its head; groups have their own */
 
 /* The first block: magic, format, stream, number, store id, checksum. */
 static int encode_segment_head(const struct log *l, const struct segment *s, char *block)
@@ -20,7 +21,7 @@ static int encode_segment_head(const struct log *l, const struct segment *s, cha
         int r = write_u32(&b, SEGMENT_MAGIC);
 
         if (r == 0)
-                r = write_u16(&b, LOG_FORMAT);
+                r = write_u16(&b, SEGMENT_FORMAT);
         if (r == 0)
                 r = write_u16(&b, (uint16_t) s->stream);
         if (r == 0)

@@ -290,10 +290,12 @@ static bool state_is_right(struct run *run, unsigned *ret_until)
 
 /* ---- starts and crashes ------------------------------------------------------------ */
 
+enum { SYNC_US = 150 }; /* a disk that takes its time has several groups under way */
+
 /* Of every run from here on, and what became of it. */
 static bool are_moved;
 static uint64_t moved_octets;
-static unsigned recycled;
+static unsigned recycled, syncs_at_once;
 
 static int start(struct run *run)
 {
@@ -309,6 +311,7 @@ static int start(struct run *run)
                 return r;
         l = (struct local *) run->store;
         pthread_mutex_lock(&l->mutex);
+        atomic_store(&l->pace_us, 0);
         atomic_store(&l->reclaim.is_eager, run->moves);
         pthread_cond_signal(&l->has_chores);
         pthread_mutex_unlock(&l->mutex);
@@ -335,6 +338,8 @@ static void finish(struct run *run)
 
 static void crash(struct run *run, enum io_sim_loss loss, uint64_t seed)
 {
+        if (io_sim_syncs_at_once(run->io) > syncs_at_once)
+                syncs_at_once = io_sim_syncs_at_once(run->io);
         if (run->store && !log_is_whole(&((struct local *) run->store)->log))
                 recycled++;
         if (run->store)
@@ -356,6 +361,7 @@ static bool cut_is_survived(unsigned cut, bool has_index, enum io_sim_loss loss,
 
         prepare(&run, has_index);
         io_sim_set_lie(run.io, lie);
+        io_sim_set_sync_us(run.io, cut % 4 ? SYNC_US : 0);
         io_sim_crash_after(run.io, cut);
         if (start(&run) == 0)
                 run_history(&run, HISTORY);
@@ -384,6 +390,7 @@ static void survive(bool has_index, enum io_sim_loss loss)
                 CHECK(cut_is_survived(cut, has_index, loss, IO_SIM_HONEST, &has_crashed),
                       "a crash is survived");
         CHECK(!has_crashed, "the whole history was cut");
+        CHECK(syncs_at_once > 2, "several groups were on their way");
 }
 
 TEST(the_log_alone_survives_when_what_was_not_synced_is_gone)
@@ -478,6 +485,28 @@ TEST(a_failed_sync_is_never_acknowledged)
         crash(&run, IO_SIM_DROP, 1);
         CHECK(start(&run) == 0 && state_is_right(&run, &until), run.why);
         finish(&run);
+}
+
+/* What was not written is known to one sync, or to several, but not to all: groups that
+ * were written at the same time must not be acknowledged by one that heard of nothing. */
+TEST(a_failed_write_is_known_to_every_group_on_its_way)
+{
+        static struct run run;
+        unsigned until;
+
+        for (unsigned again = 0; again < 40; again++) {
+                prepare(&run, false);
+                run.is_quiet = true;
+                CHECK(start(&run) == 0, "start");
+                io_sim_set_sync_us(run.io, SYNC_US);
+                run_history(&run, 20 + again);
+                io_sim_fail_writeback(run.io);
+                run_history(&run, 60 + again);
+                CHECK(store_state(run.store) == STORE_FAILED, "it says so");
+                crash(&run, IO_SIM_DROP, again);
+                CHECK(start(&run) == 0 && state_is_right(&run, &until), run.why);
+                finish(&run);
+        }
 }
 
 TEST(no_descriptor_left_refuses_and_does_not_end)

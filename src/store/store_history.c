@@ -565,9 +565,11 @@ bool history_step(struct history *h)
         if (pick(h, 6) == 0) {
                 deliver(h, pick(h, HISTORY_ACCOUNTS), true);
         } else {
+                const unsigned first = pick(h, HISTORY_PARTS); /* groups of any streams */
+
                 for (unsigned i = 0; i < HISTORY_PARTS; i++)
                         if (pick(h, 4))
-                                act(h, i);
+                                act(h, (first + i) % HISTORY_PARTS);
         }
         while (h->under_way)
                 loop_run_once(h->loop, 1000);

@@ -11,7 +11,7 @@
 #include "store/io_sim.h"
 #include "store/local.h"
 
-enum { CALLS_MIN = 2000, SNAPSHOTS_MAX = 4000, AGAIN_EVERY = 16 };
+enum { CALLS_MIN = 2000, SNAPSHOTS_MAX = 4000, AGAIN_EVERY = 16, SYNC_US = 300 };
 
 static const struct store_options options = {.segment_size = 48 * 1024, .directory_fd = -1};
 
@@ -60,17 +60,19 @@ static void flushed(void *arg)
                         (struct snapshot) {io_sim_calls(r->io), index_mem_copy(r->index)};
 }
 
-static void make_eager(struct store *s)
+static void make_eager(struct store *s, bool is_hasty)
 {
         struct local *l = (struct local *) s;
 
         pthread_mutex_lock(&l->mutex);
+        atomic_store(&l->pace_us, 0);
+        atomic_store(&l->is_hasty, is_hasty);
         atomic_store(&l->reclaim.is_eager, true);
         pthread_cond_signal(&l->has_chores);
         pthread_mutex_unlock(&l->mutex);
 }
 
-static void record_history(uint64_t seed)
+static void record_history(uint64_t seed, bool is_hasty)
 {
         struct recording *r = &recording;
         struct history *h = &r->history;
@@ -79,16 +81,18 @@ static void record_history(uint64_t seed)
         *r = (struct recording) {.loop = loop_new(), .io = io_sim_new(),
                                  .index = index_mem_new(5)};
         io_sim_record(r->io);
+        io_sim_set_sync_us(r->io, SYNC_US);
         index_mem_keep(r->index);
         index_mem_on_flush(r->index, flushed, r);
         *h = (struct history) {.loop = r->loop, .now = now, .write_file = write_file, .arg = r};
         CHECK(local_open_with(r->io, r->index, &options, r->loop, &h->store, error) == 0, error);
-        make_eager(h->store);
+        make_eager(h->store, is_hasty);
         history_begin(h, seed);
         while (io_sim_calls(r->io) < CALLS_MIN)
                 CHECK(history_step(h), h->why);
         CHECK(!log_is_whole(&((struct local *) h->store)->log), "segments were used again");
         CHECK(((struct local *) h->store)->reclaim.moved_octets, "bodies were moved");
+        CHECK(io_sim_syncs_at_once(r->io) > 1, "groups were on their way at once");
         history_end(h);
         store_close(h->store);
         index_mem_on_flush(r->index, NULL, NULL);
@@ -161,7 +165,8 @@ static bool prefix_is_right(struct io *disk, size_t cut, enum io_sim_loss loss, 
 
         io_sim_restart(io, loss, cut);
         is_good = opens_and_is_right(io, index, cut);
-        if (is_good && cut % AGAIN_EVERY == 0) { /* and what recovery left is right too */
+        /* And what recovery left is right too. */
+        if (is_good && (cut % AGAIN_EVERY == 0 || loss == IO_SIM_KILL)) {
                 io_sim_restart(io, IO_SIM_DROP, cut);
                 is_good = opens_and_is_right(io, index_mem_new(0), cut);
         }
@@ -178,7 +183,7 @@ static const struct {
         { IO_SIM_TEAR, true,  "torn" },
         { IO_SIM_CUT,  false, "cut, no index" },
         { IO_SIM_DROP, true,  "dropped" },
-        { IO_SIM_KEEP, true,  "kept" },
+        { IO_SIM_KILL, true,  "kept, but not durable" },
         { IO_SIM_CUT,  true,  "cut" },
         { IO_SIM_TEAR, false, "torn, no index" },
         { IO_SIM_KEEP, false, "kept, no index" },
@@ -208,7 +213,7 @@ TEST(every_prefix_of_a_random_history_is_right)
         const bool is_long = getenv("HAYAUMA_LONG");
 
         for (uint64_t seed = 1; seed <= (is_long ? 6 : 1); seed++) {
-                record_history(seed);
+                record_history(seed, false);
                 check_prefixes(is_long);
                 forget_history();
         }
@@ -232,11 +237,28 @@ static bool lie_is_noticed(enum io_sim_lie lie)
 
 TEST(a_disk_that_lies_is_noticed)
 {
-        record_history(77);
+        record_history(77, false);
         CHECK(lie_is_noticed(IO_SIM_NO_SYNC), "no fdatasync");
         CHECK(lie_is_noticed(IO_SIM_NO_DIRECTORY_SYNC), "no fsync of folders");
         CHECK(lie_is_noticed(IO_SIM_LATE_SYNC), "acknowledged before it is synced");
         CHECK(lie_is_noticed(IO_SIM_RENAME_FIRST), "a name before what it names");
+        forget_history();
+}
+
+/* Answers that go out before the groups in front are durable. */
+TEST(a_store_that_answers_out_of_order_is_noticed)
+{
+        struct io *disk = io_sim_new();
+        bool is_noticed = false;
+
+        record_history(78, true);
+        for (size_t cut = 1; cut <= io_sim_calls(recording.io) && !is_noticed; cut++) {
+                io_sim_replay(disk, recording.io, cut);
+                is_noticed = !prefix_is_right(disk, cut, IO_SIM_DROP, false) &&
+                             strstr(recording.history.why, "acknowledged is lost");
+        }
+        CHECK(is_noticed, "acknowledged before the group in front is durable");
+        io_sim_destroy(disk);
         forget_history();
 }
 

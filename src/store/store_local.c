@@ -38,6 +38,7 @@ static void local_commit(struct store *s, struct commit *c)
         if (!(c->flags & STORE_LAZY))
                 l->urgent++;
         pthread_cond_signal(&l->has_commits);
+        local_call_leader(l, c->begun_us);
         pthread_mutex_unlock(&l->mutex);
 }
 
@@ -222,9 +223,11 @@ static void stop_threads(struct local *l)
         pthread_cond_broadcast(&l->has_commits);
         pthread_cond_broadcast(&l->has_queries);
         pthread_cond_broadcast(&l->has_chores);
+        pthread_cond_broadcast(&l->may_lead);
+        pthread_cond_broadcast(&l->has_turn);
         pthread_mutex_unlock(&l->mutex);
-        if (l->has_sync_thread)
-                pthread_join(l->sync_thread, NULL);
+        for (int i = 0; i < l->sync_count; i++)
+                pthread_join(l->sync_threads[i], NULL);
         for (int i = 0; i < l->reader_count; i++)
                 pthread_join(l->reader_threads[i], NULL);
         if (l->has_helper_thread)
@@ -261,6 +264,8 @@ static void free_all(struct local *l)
         pthread_cond_destroy(&l->has_queries);
         pthread_cond_destroy(&l->has_chores);
         pthread_cond_destroy(&l->has_applied);
+        pthread_cond_destroy(&l->may_lead);
+        pthread_cond_destroy(&l->has_turn);
         free(l);
 }
 
@@ -326,13 +331,17 @@ static int hex_digit(char c)
         return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static int parse_format(const char *text, unsigned char *ret_store_id)
+static int parse_format(const char *text, int *ret_format, unsigned char *ret_store_id)
 {
         char first[FORMAT_TEXT_MAX];
-        const int len = snprintf(first, sizeof first, "hayauma store %d\n", LOG_FORMAT);
+        int len = 0, format = LOG_FORMAT + 1;
 
-        if (strncmp(text, first, (size_t) len) != 0)
-                return -EPROTONOSUPPORT;
+        do {
+                if (--format < LOG_FORMAT_FIRST)
+                        return -EPROTONOSUPPORT;
+                len = snprintf(first, sizeof first, "hayauma store %d\n", format);
+        } while (strncmp(text, first, (size_t) len) != 0);
+        *ret_format = format;
         for (int i = 0; i < LOG_STORE_ID; i++) {
                 const int high = hex_digit(text[len + 2 * i]);
                 const int low = high < 0 ? -1 : hex_digit(text[len + 2 * i + 1]);
@@ -344,10 +353,12 @@ static int parse_format(const char *text, unsigned char *ret_store_id)
         return 0;
 }
 
-/* The store's id: from its format file, or a new one in an empty folder. */
+/* The store's id: from its format file, or a new one in an empty folder. What an
+ * earlier release wrote stays as it is; but what we add to it that one cannot read. */
 static int identify(struct io *io, unsigned char *ret_store_id, char *error)
 {
         char text[FORMAT_TEXT_MAX] = "";
+        int format = 0;
         int file = io_open(io, "format", IO_READ_ONLY), r;
 
         if (file == -ENOENT) {
@@ -361,7 +372,9 @@ static int identify(struct io *io, unsigned char *ret_store_id, char *error)
         r = (int) io_pread(io, file, text, sizeof text - 1, 0);
         io_close(io, file);
         if (r >= 0)
-                r = parse_format(text, ret_store_id);
+                r = parse_format(text, &format, ret_store_id);
+        if (r == 0 && format != LOG_FORMAT)
+                r = write_format(io, ret_store_id);
         if (r == -EPROTONOSUPPORT)
                 snprintf(error, 256, "format: written by another release: %.40s", text);
         else if (r < 0)
@@ -490,9 +503,9 @@ static int start_threads(struct local *l, char *error)
 {
         int r = waker_new(l->store.loop, woken, l, &l->waker);
 
-        if (r == 0) {
-                r = -pthread_create(&l->sync_thread, NULL, local_sync_run, l);
-                l->has_sync_thread = r == 0;
+        while (r == 0 && l->sync_count < LOG_SLOTS) {
+                r = -pthread_create(&l->sync_threads[l->sync_count], NULL, local_sync_run, l);
+                l->sync_count += r == 0;
         }
         if (r == 0) {
                 r = -pthread_create(&l->helper_thread, NULL, local_helper_run, l);
@@ -506,7 +519,8 @@ static int start_threads(struct local *l, char *error)
                 stop_threads(l);
                 return say(error, r, "threads");
         }
-        pthread_setname_np(l->sync_thread, "store-sync");
+        for (int i = 0; i < l->sync_count; i++)
+                pthread_setname_np(l->sync_threads[i], "store-sync");
         pthread_setname_np(l->helper_thread, "store-helper");
         for (int i = 0; i < l->reader_count; i++)
                 pthread_setname_np(l->reader_threads[i], "store-reader");
@@ -524,6 +538,8 @@ static void init_waiting(struct local *l)
         pthread_cond_init(&l->has_queries, &monotonic);
         pthread_cond_init(&l->has_chores, &monotonic);
         pthread_cond_init(&l->has_applied, &monotonic);
+        pthread_cond_init(&l->may_lead, &monotonic);
+        pthread_cond_init(&l->has_turn, &monotonic);
         pthread_condattr_destroy(&monotonic);
         list_init(&l->commits);
         list_init(&l->done);
@@ -548,6 +564,7 @@ int local_open_with(struct io *io, struct index *index, const struct store_optio
         l->io = io;
         l->index = behind;
         l->reserve_bytes = options->reserve_bytes;
+        l->pace_us = LOCAL_PACE_US;
         l->is_quiet = options->is_quiet;
         l->engine = index;
         init_waiting(l);
@@ -634,6 +651,11 @@ static void local_metrics(const struct store *s, struct store_metrics *ret)
         ret->sync_us_total = atomic_load(&l->log.sync_us_total);
         ret->sync_us_max = atomic_load(&l->log.sync_us_max);
         ret->free_disk_bytes = atomic_load(&l->free_bytes);
+        pthread_mutex_lock(&l->mutex);
+        ret->group_us_p50 = local_group_us(l, 500);
+        ret->group_us_p99 = local_group_us(l, 990);
+        ret->group_us_max = local_group_us(l, 1000);
+        pthread_mutex_unlock(&l->mutex);
         pthread_mutex_lock(&l->log.mutex);
         for (int i = 0; i < LOG_STREAMS; i++) {
                 LIST_FOR_EACH(node, &l->log.streams[i]) {

@@ -247,6 +247,7 @@ static int apply_commit(struct store_mem *m, struct commit *c)
 
 static int take_effect(struct store_mem *m, struct commit *c)
 {
+        const struct apply_group *g = apply_oldest_group(m->apply);
         int r;
 
         if (m->has_failed)
@@ -265,9 +266,9 @@ static int take_effect(struct store_mem *m, struct commit *c)
                 r = index_write(m->index);
         if (r == 0) {
                 keep_all(m, c);
-                for (size_t i = 0; i < m->apply->blob_count; i++)
-                        if (m->apply->blobs[i].place.references == 0)
-                                blob_free(m, blob_find(m, m->apply->blobs[i].id));
+                for (size_t i = 0; i < g->blob_count; i++)
+                        if (g->blobs[i].place.references == 0)
+                                blob_free(m, blob_find(m, g->blobs[i].id));
                 for (size_t i = 0; i < c->batch_count; i++)
                         keep_traces(m, c->batches[i]);
                 m->metrics.commits++;

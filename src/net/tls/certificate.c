@@ -8,17 +8,9 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 
+#include "net/tls/tls_private.h"
+
 enum { SERIAL_BITS = 127, NAMES_TEXT_MAX = 32 * 1024, BACKDATED_S = 300 };
-
-static int fail(char *ret_error, const char *text)
-{
-        const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-
-        snprintf(ret_error, TLS_ERROR_MAX, "%s%s%s", text, reason ? ": " : "",
-                 reason ? reason : "");
-        ERR_clear_error();
-        return -EINVAL;
-}
 
 /* What stands in a name must not be able to end it and begin another. */
 static bool is_name(struct span s)
@@ -165,7 +157,7 @@ static int read_authority(struct span pem, struct authority *ret, char *ret_erro
         if (!ret->certificate || !ret->key ||
             X509_check_private_key(ret->certificate, ret->key) != 1 ||
             X509_check_ca(ret->certificate) < 1)
-                return fail(ret_error, "this is not the certificate and key of an authority");
+                return tls_fail(ret_error, "this is not the certificate and key of an authority");
         return 0;
 }
 
@@ -194,11 +186,11 @@ int certificate_make(const struct certificate_order *o, struct span authority,
 
         ERR_clear_error();
         if (r < 0)
-                r = fail(ret_error, "a name is a host name or a mail address");
+                r = tls_fail(ret_error, "a name is a host name or a mail address");
         else if (authority.len)
                 r = read_authority(authority, &signer, ret_error);
         if (r == 0 && make(o, &signer, buffer_span(&names).p, ret_certificate, ret_key) < 0)
-                r = fail(ret_error, "the certificate could not be made");
+                r = tls_fail(ret_error, "the certificate could not be made");
         X509_free(signer.certificate);
         EVP_PKEY_free(signer.key);
         buffer_done(&names);
@@ -230,7 +222,7 @@ int certificate_request(const struct certificate_order *o, struct buffer *ret_re
         ERR_clear_error();
         if (r < 0) {
                 buffer_done(&names);
-                return fail(ret_error, "a name is a host name or a mail address");
+                return tls_fail(ret_error, "a name is a host name or a mail address");
         }
         request = X509_REQ_new();
         key = EVP_EC_gen("P-256");
@@ -241,7 +233,7 @@ int certificate_request(const struct certificate_order *o, struct buffer *ret_re
             X509_REQ_sign(request, key, EVP_sha256()) <= 0 ||
             PEM_write_bio_X509_REQ(bio, request) != 1 || append_bio(bio, ret_request) < 0 ||
             append_key(key, ret_key) < 0)
-                r = fail(ret_error, "the request could not be made");
+                r = tls_fail(ret_error, "the request could not be made");
         X509_REQ_free(request);
         EVP_PKEY_free(key);
         BIO_free(bio);

@@ -25,7 +25,7 @@ static int no_password(char *out, int size, int is_writing, void *arg)
         return -1;
 }
 
-static int fail(char *ret_error, const char *text)
+int tls_fail(char *ret_error, const char *text)
 {
         const char *reason = ERR_reason_error_string(ERR_peek_last_error());
 
@@ -43,7 +43,7 @@ static struct tls_context *context_new(bool is_server, char *ret_error)
                 c->ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
         if (!c || !c->ctx) {
                 free(c);
-                fail(ret_error, "there is no memory for a TLS context");
+                tls_fail(ret_error, "there is no memory for a TLS context");
                 return NULL;
         }
         c->refs = 1;
@@ -101,9 +101,9 @@ static int use_pair(SSL_CTX *ctx, STACK_OF(X509) *all, EVP_PKEY *key, char *ret_
                         leaf = sk_X509_delete(all, i);
         ERR_clear_error();
         if (!leaf)
-                return fail(ret_error, "no certificate belongs to the private key");
+                return tls_fail(ret_error, "no certificate belongs to the private key");
         if (SSL_CTX_use_cert_and_key(ctx, leaf, key, all, 1) != 1)
-                r = fail(ret_error, "the certificate or its key cannot be used");
+                r = tls_fail(ret_error, "the certificate or its key cannot be used");
         X509_free(leaf);
         return r;
 }
@@ -121,9 +121,9 @@ int tls_context_new_server(struct span pem, struct tls_context **ret_c, char *re
         key = read_key(pem);
         all = read_certificates(pem);
         if (!key)
-                r = fail(ret_error, "there is no private key, or it needs a password");
+                r = tls_fail(ret_error, "there is no private key, or it needs a password");
         else if (sk_X509_num(all) <= 0)
-                r = fail(ret_error, "there is no certificate");
+                r = tls_fail(ret_error, "there is no certificate");
         else
                 r = use_pair(c->ctx, all, key, ret_error);
         EVP_PKEY_free(key);
@@ -142,11 +142,11 @@ int tls_context_new_server(struct span pem, struct tls_context **ret_c, char *re
 static int use_authorities(SSL_CTX *ctx, struct span ca_pem, char *ret_error)
 {
         STACK_OF(X509) *all = read_certificates(ca_pem);
-        int r = sk_X509_num(all) > 0 ? 0 : fail(ret_error, "there is no CA certificate");
+        int r = sk_X509_num(all) > 0 ? 0 : tls_fail(ret_error, "there is no CA certificate");
 
         for (int i = 0; i < sk_X509_num(all) && r == 0; i++)
                 if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), sk_X509_value(all, i)) != 1)
-                        r = fail(ret_error, "a CA certificate cannot be used");
+                        r = tls_fail(ret_error, "a CA certificate cannot be used");
         sk_X509_pop_free(all, X509_free);
         return r;
 }
@@ -209,7 +209,7 @@ int tls_context_set_client_ca(struct tls_context *c, struct span ca_pem, char *r
 
         for (int i = 0; i < sk_X509_num(all) && r == 0; i++)
                 if (SSL_CTX_add_client_CA(c->ctx, sk_X509_value(all, i)) != 1)
-                        r = fail(ret_error, "a CA certificate cannot be used");
+                        r = tls_fail(ret_error, "a CA certificate cannot be used");
         sk_X509_pop_free(all, X509_free);
         if (r == 0)
                 SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, go_on);
@@ -272,7 +272,7 @@ int tls_context_new_client(struct span ca_pem, struct tls_context **ret_c, char 
         SSL_CTX_set_verify(c->ctx, c->is_verifying ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
         if (SSL_CTX_dane_enable(c->ctx) != 1) {
                 tls_context_unref(c);
-                return fail(ret_error, "DANE cannot be switched on");
+                return tls_fail(ret_error, "DANE cannot be switched on");
         }
         if (!c->is_verifying)
                 SSL_CTX_set_security_level(c->ctx, 1); /* weak is better than none: RFC 7435 */

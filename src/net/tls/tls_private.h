@@ -25,3 +25,6 @@ struct tls_session {
 
 /* tls_check.c: makes the session demand this. 0, -EINVAL, -ENOMEM. */
 int tls_check_set(struct tls_session *t, const struct tls_check *check);
+
+/* "text: what OpenSSL says" into `ret_error`, of TLS_ERROR_MAX. Always -EINVAL. */
+int tls_fail(char *ret_error, const char *text);

@@ -192,7 +192,8 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"body_octets", a->counters.body_octets},
                 {"body_bytes_held", a->body_bytes},
                 {"digests_found", a->digests.hits},
-                {"digests_made", a->digests.misses},
+                {"digests_read", a->counters.digests},
+                {"digests_made", a->digests.made},
                 {"digest_bytes_held", a->digests.bytes},
         };
 

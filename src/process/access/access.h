@@ -43,7 +43,8 @@ struct access_account {
 };
 
 struct access_counters {
-        uint64_t handed_over, refused, bodies, bodies_read, body_octets, view_changes, views_lost;
+        uint64_t handed_over, refused, bodies, bodies_read, body_octets, digests, view_changes,
+                views_lost;
 };
 
 struct access {

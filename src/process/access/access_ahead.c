@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "message/digest.h"
 #include "process/access/access.h"
 #include "process/access/access_body.h"
 #include "process/access/access_session.h"
@@ -153,8 +154,9 @@ static void ask_behind(struct access_ahead *a, const struct access_row *row)
 /* ---- pieces of segments ------------------------------------------------------------ */
 
 /* Octets from this place on that hold the bodies behind it too, where they lie
- * behind it. */
-static size_t piece_of(const struct access_ahead *a, const struct access_place *p)
+ * behind it. `is_end`: only what lies behind messages is needed, so that long ones
+ * are not read along. */
+static size_t piece_of(const struct access_ahead *a, const struct access_place *p, bool is_end)
 {
         uint64_t end = p->offset + p->size;
 
@@ -162,6 +164,7 @@ static size_t piece_of(const struct access_ahead *a, const struct access_place *
                 const struct access_place *q = &a->now.items[i];
 
                 if (q->segment != p->segment || q->offset < end || q->offset - end > GAP_MAX ||
+                    (is_end && q->size > GAP_MAX) ||
                     q->offset + q->size - p->offset > ACCESS_AHEAD_PIECE)
                         break;
                 end = q->offset + q->size;
@@ -169,10 +172,10 @@ static size_t piece_of(const struct access_ahead *a, const struct access_place *
         return (size_t) (end - p->offset);
 }
 
-static int read_piece(struct access_ahead *a, const struct access_place *p)
+static int read_piece(struct access_ahead *a, const struct access_place *p, bool is_end)
 {
         struct access *access = a->session->access;
-        const size_t len = piece_of(a, p);
+        const size_t len = piece_of(a, p, is_end);
         int64_t n;
 
         if (len > a->piece_room) {
@@ -195,22 +198,52 @@ static int read_piece(struct access_ahead *a, const struct access_place *p)
         return a->piece_len < p->size ? -EAGAIN : 0; /* the rest is not in the cache */
 }
 
-/* The octets of this place: in `ret` only if they are the body. */
-static int read_place(struct access_ahead *a, const struct access_place *p, struct span *ret)
+/* The octets of this place, whatever they are by now. */
+static int read_range(struct access_ahead *a, const struct access_place *p, bool is_end,
+                       struct span *ret)
 {
-        struct span octets;
         int r = 0;
 
         if (p->segment != a->piece_segment || p->offset < a->piece_offset ||
             p->offset + p->size > a->piece_offset + a->piece_len)
-                r = read_piece(a, p);
+                r = read_piece(a, p, is_end);
+        if (r == 0)
+                *ret = span_make(a->piece + (p->offset - a->piece_offset), (size_t) p->size);
+        return r;
+}
+
+/* The octets of this place: in `ret` only if they are the body. */
+static int read_place(struct access_ahead *a, const struct access_place *p, struct span *ret)
+{
+        struct span octets;
+        const int r = read_range(a, p, false, &octets);
+
         if (r < 0)
                 return r;
-        octets = span_make(a->piece + (p->offset - a->piece_offset), (size_t) p->size);
         if (store_blob_checksum(octets) != p->checksum)
                 return -ESTALE;
         *ret = octets;
         return 0;
+}
+
+/* What lies behind the message there, if that is its digest. -ENOENT: it has none. */
+static int read_digest(struct access_ahead *a, const struct access_place *p,
+                       const struct access_body *b, struct span *ret)
+{
+        struct access_place end = *p;
+        struct span octets;
+        int r;
+
+        if (p->size <= b->message_size || p->size - b->message_size > DIGEST_STORED_MAX)
+                return -ENOENT;
+        end.offset += b->message_size;
+        end.size -= b->message_size;
+        r = read_range(a, &end, true, &octets);
+        if (r == 0 && digest_check(octets, b->blob_id) < 0)
+                r = -ENOENT;
+        if (r == 0)
+                *ret = octets;
+        return r;
 }
 
 static void segment_came(void *arg, unsigned type, const union ipc_message *m, int *fd)
@@ -255,14 +288,18 @@ static void give(struct access_ahead *a, struct access_body *b)
                 if (!access_segment_is_open(s->access, p->segment) &&
                     open_segment(a, p->segment, b))
                         return;
-                r = read_place(a, p, &b->octets);
+                r = b->wants_digest ? read_digest(a, p, b, &b->octets) : -ENOENT;
+                b->is_digest = r == 0;
+                b->wants_digest = b->wants_digest && r != -ENOENT;
+                if (!b->is_digest && !b->wants_digest)
+                        r = read_place(a, p, &b->octets);
         }
         if (r == -ESTALE) { /* so may be the others */
                 clear(&a->now);
                 clear(&a->next);
         }
         if (r == 0) {
-                s->access->counters.bodies_read++;
+                s->access->counters.bodies_read += !b->is_digest;
                 b->is_borrowed = true;
                 access_body_given(s, b, 0);
         } else {

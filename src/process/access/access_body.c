@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "message/digest.h"
 #include "process/access/access.h"
 #include "process/access/access_ahead.h"
 #include "process/access/access_session.h"
@@ -26,7 +27,7 @@ void access_body_drop(struct access_session *s, struct access_body *b)
         }
         b->blob_id = 0;
         b->octets = (struct span) {0};
-        b->is_mapped = b->is_borrowed = false;
+        b->is_mapped = b->is_borrowed = b->is_digest = false;
 }
 
 void access_body_trim(struct access_session *s, struct access_body *b)
@@ -47,7 +48,10 @@ void access_body_given(struct access_session *s, struct access_body *b, int resu
 
         if (result < 0)
                 access_body_drop(s, b);
-        s->access->counters.bodies += result == 0;
+        else if (!b->is_digest && !b->is_mapped && b->octets.len > b->message_size)
+                b->octets.len = (size_t) b->message_size;
+        s->access->counters.bodies += result == 0 && !b->is_digest;
+        s->access->counters.digests += result == 0 && b->is_digest;
         s->access->counters.body_octets += b->octets.len;
         got(s, result);
 }
@@ -91,6 +95,27 @@ static int take(struct access_session *s, struct access_body *b, const struct ip
         return 0;
 }
 
+/* What lies behind the message. False: that is no digest. */
+static bool take_digest(struct access_session *s, struct access_body *b,
+                        const struct ipc_blob_octets *m)
+{
+        char *room;
+
+        if (m->status || m->size <= b->message_size ||
+            m->octets.len != m->size - b->message_size ||
+            digest_check(m->octets, b->blob_id) < 0)
+                return false;
+        room = malloc(m->octets.len);
+        if (!room)
+                return false;
+        memcpy(room, m->octets.p, m->octets.len);
+        b->octets = span_make(room, m->octets.len);
+        b->size = m->octets.len;
+        s->access->body_bytes += b->size;
+        b->is_digest = true;
+        return true;
+}
+
 static void answered(void *arg, unsigned type, const union ipc_message *m, int *fd)
 {
         struct access_session *s = arg;
@@ -98,6 +123,14 @@ static void answered(void *arg, unsigned type, const union ipc_message *m, int *
         int r = m && type == IPC_blob_octets ? 0 : -EPIPE;
 
         s->order = NULL;
+        if (b->wants_digest && r == 0) {
+                b->wants_digest = false;
+                if (take_digest(s, b, &m->blob_octets))
+                        access_body_given(s, b, 0);
+                else
+                        access_body_ask(s, b);
+                return;
+        }
         if (r == 0 && m->blob_octets.status)
                 r = m->blob_octets.status < 4096 ? -(int) m->blob_octets.status : -EIO;
         if (r == 0 && *fd >= 0)
@@ -116,7 +149,8 @@ void access_body_ask(struct access_session *s, struct access_body *b)
         struct access_keeper *k = &s->access->keeper;
         const uint64_t number = access_keeper_number(k);
         const union ipc_message m = {.blob_query = {
-                .query = number, .blob_id = b->blob_id, .offset = b->octets.len,
+                .query = number, .blob_id = b->blob_id,
+                .offset = b->wants_digest ? b->message_size : b->octets.len,
                 .len = IPC_BLOB_PART_MAX, .wants_file = b->is_large && b->octets.len == 0}};
 
         s->body = b;
@@ -125,24 +159,43 @@ void access_body_ask(struct access_session *s, struct access_body *b)
                 access_body_given(s, b, -EPIPE);
 }
 
-void access_body_get(struct access_session *s, struct access_body *b, uint64_t size,
-                     const struct access_row *row,
-                     void (*got)(struct access_session *s, int result))
+static void get(struct access_session *s, struct access_body *b, uint64_t size,
+                const struct access_row *row)
 {
         const uint64_t blob_id = row->blob_id;
+        void (*const got)(struct access_session *session, int result) = b->got;
 
-        b->got = got;
-        if (blob_id && b->blob_id == blob_id) {
+        if (blob_id && b->blob_id == blob_id && (!b->is_digest || b->wants_digest)) {
                 got(s, 0);
                 return;
         }
         access_body_drop(s, b);
         b->blob_id = blob_id;
+        b->message_size = size;
         b->is_large = size > IPC_BLOB_PART_MAX;
+        b->wants_digest = b->wants_digest && !b->is_large; /* files have none */
         if (!blob_id)
                 got(s, -ENOENT);
         else if (b->is_large)
                 access_body_ask(s, b);
         else
                 access_ahead_get(s, &b->ahead, row, b);
+}
+
+void access_body_get(struct access_session *s, struct access_body *b, uint64_t size,
+                     const struct access_row *row,
+                     void (*got)(struct access_session *s, int result))
+{
+        b->got = got;
+        b->wants_digest = false;
+        get(s, b, size, row);
+}
+
+void access_body_get_digest(struct access_session *s, struct access_body *b, uint64_t size,
+                            const struct access_row *row,
+                            void (*got)(struct access_session *s, int result))
+{
+        b->got = got;
+        b->wants_digest = true;
+        get(s, b, size, row);
 }

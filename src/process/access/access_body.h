@@ -14,6 +14,8 @@ struct access_session;
 struct access_body {
         uint64_t blob_id; /* 0: none is held */
         struct span octets;
+        uint64_t message_size; /* a digest may lie behind so many octets of the blob */
+        bool wants_digest, is_digest;
         bool is_mapped;
         bool is_borrowed; /* of `ahead` */
         bool is_large;
@@ -29,6 +31,12 @@ struct access_body {
 void access_body_get(struct access_session *s, struct access_body *b, uint64_t size,
                      const struct access_row *row,
                      void (*got)(struct access_session *s, int result));
+
+/* As access_body_get(), where the digest of the message will do, if it has one
+ * (`is_digest`; digest_check() was passed): else it is the body. */
+void access_body_get_digest(struct access_session *s, struct access_body *b, uint64_t size,
+                            const struct access_row *row,
+                            void (*got)(struct access_session *s, int result));
 
 /* For access_ahead.c: the octets are in `b`, or are to be asked for. */
 void access_body_given(struct access_session *s, struct access_body *b, int result);

@@ -1,5 +1,6 @@
 /* Bodies by both ways, against a keeper that the test plays: what comes is always
- * the body, also where its place was written over, is not told, or cannot be read. */
+ * the body, also where its place was written over, is not told, or cannot be read; and
+ * its digest where one lies behind it that is good. */
 #include "process/access/access_body.h"
 
 #include <errno.h>
@@ -8,12 +9,13 @@
 #include <unistd.h>
 
 #include "base/test.h"
+#include "message/digest.h"
 #include "process/access/access.h"
 #include "process/access/access_ahead.h"
 #include "process/access/access_session.h"
 #include "store/store.h"
 
-enum { BODIES = 1000, BODY = 1000, GAP = 100, SEGMENT = 7 };
+enum { BODIES = 1000, BODY = 1000, GAP = 200, SEGMENT = 7 };
 
 static struct world {
         struct loop *loop;
@@ -23,7 +25,8 @@ static struct world {
         struct access_body body;
         struct channel *keeper; /* the end that the test plays */
         int file;               /* the segment */
-        char bodies[BODIES][BODY];
+        char bodies[BODIES][BODY + GAP]; /* and what lies behind each */
+        size_t behind;
         bool refuses_segment, tells_no_place, dies, is_got;
         int result;
         unsigned place_queries, segment_queries, blob_queries;
@@ -32,6 +35,11 @@ static struct world {
 static struct span body_at(size_t index)
 {
         return span_make(w.bodies[index], BODY - index % 7); /* of several sizes */
+}
+
+static struct span blob_at(size_t index)
+{
+        return span_make(w.bodies[index], body_at(index).len + w.behind);
 }
 
 static uint64_t body_id(const void *of, size_t index)
@@ -57,8 +65,8 @@ static void on_place_query(struct channel *ch, void *arg, const union ipc_messag
 
                 assert_int_equal(0, ipc_add_place(&memory, &items, &(struct ipc_place) {
                         .blob_id = blob.blob_id, .segment = w.tells_no_place ? 0 : SEGMENT,
-                        .offset = index * (BODY + GAP), .size = body_at(index).len,
-                        .checksum = store_blob_checksum(body_at(index))}));
+                        .offset = index * (BODY + GAP), .size = blob_at(index).len,
+                        .checksum = store_blob_checksum(blob_at(index))}));
         }
         if (!w.dies)
                 CHANNEL_SEND(ch, places, -1, .query = m->place_query.query, .places = items);
@@ -79,13 +87,13 @@ static void on_segment_query(struct channel *ch, void *arg, const union ipc_mess
 
 static void on_blob_query(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
-        const struct span body = body_at((size_t) m->blob_query.blob_id - 1);
+        const struct span blob = blob_at((size_t) m->blob_query.blob_id - 1);
 
         (void) arg;
         (void) fd;
         w.blob_queries++;
-        CHANNEL_SEND(ch, blob_octets, -1, .query = m->blob_query.query, .size = body.len,
-                     .octets = body);
+        CHANNEL_SEND(ch, blob_octets, -1, .query = m->blob_query.query, .size = blob.len,
+                     .octets = span_skip(blob, (size_t) m->blob_query.offset));
 }
 
 static void on_closed(struct channel *ch, void *arg, int reason)
@@ -106,7 +114,8 @@ static const struct channel_handler handler = {
 static void write_segment(void)
 {
         for (size_t i = 0; i < BODIES; i++)
-                assert_true(pwrite(w.file, w.bodies[i], BODY, (off_t) (i * (BODY + GAP))) == BODY);
+                assert_true(pwrite(w.file, w.bodies[i], BODY + GAP,
+                                   (off_t) (i * (BODY + GAP))) == BODY + GAP);
 }
 
 static int begin(void **state)
@@ -156,21 +165,60 @@ static void got(struct access_session *s, int result)
         w.result = result;
 }
 
-static int fetch(size_t index)
+static int fetch_by(size_t index,
+                    void (*get)(struct access_session *s, struct access_body *b, uint64_t size,
+                                const struct access_row *row,
+                                void (*got)(struct access_session *s, int result)))
 {
         const struct access_row row = {.blob_id = index + 1, .body_id = body_id, .index = index,
                                        .count = BODIES};
 
         w.is_got = false;
-        access_body_get(w.session, &w.body, body_at(index).len, &row, got);
+        get(w.session, &w.body, body_at(index).len, &row, got);
         for (int i = 0; i < 1000 && !w.is_got; i++)
                 loop_run_once(w.loop, 10);
         return w.is_got ? w.result : -ETIMEDOUT;
 }
 
+static int fetch(size_t index)
+{
+        return fetch_by(index, access_body_get);
+}
+
 static bool is_right(size_t index)
 {
         return fetch(index) == 0 && span_equal(w.body.octets, body_at(index));
+}
+
+/* Puts the digest of `id` behind every body. */
+static void make_digests(size_t id_off)
+{
+        for (size_t i = 0; i < BODIES; i++) {
+                struct arena arena = ARENA_INIT(DIGEST_STORED_MEMORY);
+                struct buffer out = BUFFER_INIT(GAP);
+
+                memcpy(w.bodies[i], "Subject: a\r\n\r\n", 14);
+                assert_int_equal(0, digest_make_stored(body_at(i), i + 1 + id_off, &arena, &out));
+                memcpy(w.bodies[i] + body_at(i).len, out.data, out.len);
+                w.behind = out.len; /* all alike */
+                buffer_done(&out);
+                arena_done(&arena);
+        }
+        write_segment();
+}
+
+/* The digest comes, and then the body to one who wants that. */
+static bool is_digest(size_t index)
+{
+        return fetch_by(index, access_body_get_digest) == 0 && w.body.is_digest &&
+               digest_check(w.body.octets, index + 1) == 0 && is_right(index) &&
+               !w.body.is_digest;
+}
+
+static bool is_body_instead(size_t index)
+{
+        return fetch_by(index, access_body_get_digest) == 0 && !w.body.is_digest &&
+               span_equal(w.body.octets, body_at(index));
 }
 
 /* ---- tests -------------------------------------------------------------------- */
@@ -223,6 +271,44 @@ TEST_WITH(a_segment_that_is_gone_is_no_matter, begin, end)
         for (size_t i = 0; i < 100; i++)
                 CHECK(is_right(i), "each is itself");
         CHECK(w.blob_queries == 100, "by message");
+}
+
+TEST_WITH(digests_are_read_from_the_segment, begin, end)
+{
+        CHECK(is_body_instead(3), "there is none yet");
+        make_digests(0);
+        access_body_done(w.session, &w.body);
+        for (size_t i = 0; i < BODIES; i++)
+                CHECK(is_digest(i), "each is itself");
+        CHECK(w.blob_queries == 0 && w.segment_queries == 1, "none by message");
+        CHECK(w.access.counters.digests == BODIES, "counted");
+}
+
+TEST_WITH(digests_without_a_place_come_by_message, begin, end)
+{
+        w.tells_no_place = true;
+        CHECK(is_body_instead(3), "there is none yet");
+        make_digests(0);
+        for (size_t i = 0; i < 100; i++)
+                CHECK(is_digest(i), "each is itself");
+        CHECK(w.segment_queries == 0, "by message");
+}
+
+TEST_WITH(a_digest_that_is_none_is_no_matter, begin, end)
+{
+        make_digests(1);
+        CHECK(is_body_instead(3), "of another message");
+        make_digests(0);
+        access_body_done(w.session, &w.body);
+        for (size_t i = 0; i < w.behind; i++)
+                w.bodies[i][body_at(i).len + i] ^= 1;
+        write_segment();
+        for (size_t i = 0; i < w.behind; i++)
+                CHECK(is_body_instead(i), "hurt");
+        CHECK(is_digest(w.behind), "but the next one is good");
+        w.tells_no_place = true;
+        access_body_done(w.session, &w.body);
+        CHECK(is_body_instead(3) && is_digest(w.behind), "nor by message");
 }
 
 TEST_WITH(a_keeper_that_dies_is_told, begin, end)

@@ -14,6 +14,7 @@ struct entry {
         struct list_node node;
         uint64_t blob_id;
         size_t len;
+        bool has_preview;
         char octets[];
 };
 
@@ -57,29 +58,34 @@ static struct entry *find(const struct access_digests *d, uint64_t blob_id)
         return NULL;
 }
 
-bool access_digests_find(struct access_digests *d, uint64_t blob_id, struct buffer *out)
+bool access_digests_find(struct access_digests *d, uint64_t blob_id, bool with_preview,
+                         struct buffer *out)
 {
         struct entry *e = find(d, blob_id);
 
-        if (!e || buffer_append(out, e->octets, e->len) < 0) {
-                d->misses++;
+        if (!e || (with_preview && !e->has_preview) || buffer_append(out, e->octets, e->len) < 0)
                 return false;
-        }
         d->hits++;
         list_remove(&e->node);
         list_append(&d->all, &e->node);
         return true;
 }
 
-/* Without memory it is made again next time. */
-static void keep(struct access_digests *d, uint64_t blob_id, struct span octets)
+void access_digests_keep(struct access_digests *d, uint64_t blob_id, struct span octets)
 {
-        struct entry *e = octets.len <= ACCESS_DIGEST_SIZE_MAX && !find(d, blob_id)
-                                  ? malloc(sizeof *e + octets.len) : NULL;
+        struct entry *known = find(d, blob_id), *e;
+        struct digest digest;
 
+        if (octets.len > ACCESS_DIGEST_SIZE_MAX || digest_open(octets, &digest) < 0 ||
+            (known && known->has_preview >= digest.has_preview))
+                return;
+        e = malloc(sizeof *e + octets.len);
         if (!e)
                 return;
-        *e = (struct entry) {.blob_id = blob_id, .len = octets.len};
+        if (known)
+                drop(d, known);
+        *e = (struct entry) {.blob_id = blob_id, .len = octets.len,
+                             .has_preview = digest.has_preview};
         memcpy(e->octets, octets.p, octets.len);
         if (table_add(&d->by_blob, &e->by_blob, hash_of(blob_id)) < 0) {
                 free(e);
@@ -96,10 +102,11 @@ int access_digests_make(struct access_digests *d, uint64_t blob_id, struct span 
 {
         struct arena arena = ARENA_INIT(MAKING_MAX);
         const size_t at = out->len;
-        int r = digest_build(message, &arena, out);
+        int r = digest_make(message, &arena, out);
 
         arena_done(&arena);
+        d->made += r == 0;
         if (r == 0)
-                keep(d, blob_id, span_skip(buffer_span(out), at));
+                access_digests_keep(d, blob_id, span_skip(buffer_span(out), at));
         return r;
 }

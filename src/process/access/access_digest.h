@@ -1,4 +1,4 @@
-/* Digests of messages (message/digest.h) that were made once: ENVELOPE,
+/* Digests of messages (message/digest.h) that were read or made once: ENVELOPE,
  * BODYSTRUCTURE and PREVIEW of a mailbox that somebody looks through ask the
  * keeper for nothing and parse nothing.
  *
@@ -24,14 +24,19 @@ struct access_digests {
         struct table by_blob;
         struct list_node all; /* looked at longest ago first */
         size_t bytes;
-        uint64_t hits, misses;
+        uint64_t hits, made;
 };
 
 void access_digests_init(struct access_digests *d);
 void access_digests_done(struct access_digests *d);
 
-/* Appends the digest of a body. False: it is not known, or there is no memory. */
-bool access_digests_find(struct access_digests *d, uint64_t blob_id, struct buffer *out);
+/* Appends the digest of a body, `with_preview` only one that has it. False: it is not
+ * known, or there is no memory. */
+bool access_digests_find(struct access_digests *d, uint64_t blob_id, bool with_preview,
+                         struct buffer *out);
+
+/* Keeps one that lies beside the message and was checked. Without memory it is read again. */
+void access_digests_keep(struct access_digests *d, uint64_t blob_id, struct span octets);
 
 /* Makes the digest of a whole message, keeps it, and appends it. 0 or negative
  * errno: it could not be made. */

@@ -183,7 +183,10 @@ static void got_body(struct access_session *s, int result)
 
         if (result < 0) {
                 explain(result, NULL, &a);
-        } else if (imap->need == IMAP_NEED_DIGEST
+        } else if (imap->body.is_digest) {
+                access_digests_keep(&s->access->digests, imap->body.blob_id, imap->body.octets);
+                a.is_digest = true;
+        } else if (imap->need <= IMAP_NEED_PREVIEW
                    && access_digests_make(&s->access->digests, imap->body.blob_id,
                                           imap->body.octets, &imap->digest) == 0) {
                 a.octets = buffer_span(&imap->digest);
@@ -206,8 +209,9 @@ static void give_body(struct access_session *s, const struct imap_event *ev)
 
         imap->need = ev->need;
         buffer_clear(&imap->digest);
-        if (ev->need == IMAP_NEED_DIGEST
-            && access_digests_find(&s->access->digests, ev->message.body_id, &imap->digest)) {
+        if (ev->need <= IMAP_NEED_FIELDS
+            && access_digests_find(&s->access->digests, ev->message.body_id,
+                                   ev->need == IMAP_NEED_PREVIEW, &imap->digest)) {
                 imap_server_answer(imap->engine, &(const struct imap_answer) {
                         .result = IMAP_OK, .octets = buffer_span(&imap->digest),
                         .is_digest = true});
@@ -218,7 +222,10 @@ static void give_body(struct access_session *s, const struct imap_event *ev)
         row.count = view ? view->count : 0;
         if (!view || !imap_view_message(view, ev->message.uid, &row.index))
                 row.index = SIZE_MAX;
-        access_body_get(s, &imap->body, ev->message.size, &row, got_body);
+        if (ev->need == IMAP_NEED_DIGEST || ev->need == IMAP_NEED_FIELDS)
+                access_body_get_digest(s, &imap->body, ev->message.size, &row, got_body);
+        else
+                access_body_get(s, &imap->body, ev->message.size, &row, got_body);
 }
 
 static void compress(struct access_session *s)

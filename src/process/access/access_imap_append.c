@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "message/digest.h"
 #include "process/access/access_imap.h"
 
 static void message_done(struct access_session *s, struct access_append_message *m, bool is_kept)
@@ -143,6 +144,23 @@ static void take_octets(struct access_session *s, struct span octets)
 
 /* ---- sending ----------------------------------------------------------------------- */
 
+/* Behind the message, as if it were its end: the order says where that is. A message
+ * that can have no digest goes without. */
+static int send_digest(struct channel *keeper, const struct access_append_message *m)
+{
+        struct arena arena = ARENA_INIT(DIGEST_STORED_MEMORY);
+        struct buffer digest = BUFFER_INIT(DIGEST_STORED_MAX);
+        int r = 0;
+
+        if (m->octets.len &&
+            digest_make_stored(buffer_span(&m->octets), m->m.message_id, &arena, &digest) == 0)
+                r = CHANNEL_SEND(keeper, body, -1, .message_id = m->m.message_id,
+                                 .octets = buffer_span(&digest));
+        buffer_done(&digest);
+        arena_done(&arena);
+        return r;
+}
+
 static int send_bodies(struct access_session *s)
 {
         struct channel *keeper = s->access->keeper.channel;
@@ -158,6 +176,8 @@ static int send_bodies(struct access_session *s)
                                          .octets = span_first(rest, IPC_BODY_PART_MAX));
                         rest = span_skip(rest, IPC_BODY_PART_MAX);
                 }
+                if (r == 0)
+                        r = send_digest(keeper, &a->messages[i]);
         }
         return r;
 }

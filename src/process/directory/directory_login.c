@@ -17,6 +17,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "process/directory/directory.h"
 
 enum {
@@ -214,13 +215,13 @@ static void check_password(struct login *l)
         const struct users_account *a = account.len ? users_find(d->users, account) : NULL;
         const struct span hash = a ? a->hash : span_from_string(d->false_hash);
 
-        snprintf(l->hash, sizeof l->hash, "%.*s", (int) hash.len, hash.p);
         if (a && password_cache_has(d->cache, account, hash, sasl_password(l->sasl),
                                     loop_now_ms(d->process->loop))) {
                 d->counters.from_cache++;
                 grant(l, "password, remembered");
                 return;
         }
+        snprintf(l->hash, sizeof l->hash, "%.*s", (int) hash.len, hash.p);
         l->pam = password_pam_name(hash).len ? d->pam : NULL;
         l->check = (struct check) {.work = compare, .done = compared};
         l->is_checking = checks_add(d->checks, &l->check) == 0;
@@ -269,7 +270,8 @@ static struct login *begin(struct asker *a, const struct ipc_auth_start *m, int 
                 .exporter = m->exporter, .end_point = m->end_point,
                 .external_name = m->certificate_name,
         };
-        struct login *l = calloc(1, sizeof *l);
+        struct login *l = memory_zeroed(sizeof *l);
+        struct span service;
 
         *ret_error = l ? sasl_new(a->directory->sasl, m->mechanism, &facts, &l->sasl) : -ENOMEM;
         if (*ret_error == 0)
@@ -283,7 +285,8 @@ static struct login *begin(struct asker *a, const struct ipc_auth_start *m, int 
         l->number = m->login;
         if (m->client_address.len == sizeof l->client)
                 memcpy(l->client, m->client_address.p, sizeof l->client);
-        snprintf(l->service, sizeof l->service, "%.*s", (int) m->service.len, m->service.p);
+        service = span_first(m->service, SERVICE_MAX);
+        memcpy(l->service, service.len ? service.p : "", service.len);
         list_append(&a->logins, &l->node);
         a->login_count++;
         return l;

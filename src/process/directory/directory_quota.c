@@ -76,14 +76,16 @@ static void roll(struct quota *q, uint64_t now_us)
 }
 
 /* NULL: granted, and counted. */
-static const char *judge(const struct config *c, struct quota *q, uint32_t recipients)
+static const char *judge(const struct config *c, struct quota *q, uint32_t recipients,
+                         bool *ret_is_of_day)
 {
         const uint64_t hour_max = c->auth.recipients_per_hour;
         const uint64_t day_max = c->auth.recipients_per_day;
 
         if (hour_max && q->in_hour + recipients > hour_max)
                 return "Too many recipients in one hour, try again later";
-        if (day_max && q->in_day + recipients > day_max)
+        *ret_is_of_day = day_max && q->in_day + recipients > day_max;
+        if (*ret_is_of_day)
                 return "Too many recipients in one day, try again tomorrow";
         q->in_hour += recipients;
         q->in_day += recipients;
@@ -96,7 +98,7 @@ void directory_quota_ask(struct channel *ch, void *arg, const union ipc_message 
         struct directory *d = ((struct asker *) arg)->directory;
         struct quota *q = find(d, ask->account);
         const char *why = NULL;
-        bool is_news = false;
+        bool is_news = false, is_of_day = false;
 
         (void) fd;
         if (!q && (q = add(d, ask->account)))
@@ -105,7 +107,7 @@ void directory_quota_ask(struct channel *ch, void *arg, const union ipc_message 
                 list_remove(&q->age);
                 list_append(&d->quota_ages, &q->age);
                 roll(q, clock_now_us());
-                why = judge(d->process->config, q, ask->recipients);
+                why = judge(d->process->config, q, ask->recipients, &is_of_day);
                 is_news = why && !q->was_told;
                 q->was_told = q->was_told || why;
         }
@@ -116,5 +118,6 @@ void directory_quota_ask(struct channel *ch, void *arg, const union ipc_message 
                           LOG_TEXT("text", why));
         }
         CHANNEL_SEND(ch, quota_answer, -1, .query = ask->query, .is_granted = !why,
-                     .is_news = is_news, .text = span_from_string(why ? why : ""));
+                     .is_news = is_news, .is_of_day = is_of_day,
+                     .text = span_from_string(why ? why : ""));
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "message/digest.h"
 #include "process/control_access.h"
 #include "process/edge/edge_dnsbl.h"
 #include "process/edge/edge_front.h"
@@ -22,11 +23,6 @@ enum {
         SCRATCH_MAX = 4 * 1024 * 1024, /* a thousand routes behind one alias */
         TEXT_MAX = 16 * 1024,
 };
-
-unsigned edge_connections_max(const struct edge *e)
-{
-        return e->process->config->limits.connections;
-}
 
 /* Where the shared meters are mapped: before confinement, so before there is a
  * role to keep it in. */
@@ -91,6 +87,7 @@ static int start(struct process *p)
         e->ids.number = (uint8_t) (p->number % ID_MAKERS);
         e->scratch = ARENA_INIT(SCRATCH_MAX);
         e->text = BUFFER_INIT(TEXT_MAX);
+        e->digest = BUFFER_INIT(DIGEST_STORED_MAX);
         list_init(&e->listeners);
         list_init(&e->fronts);
         list_init(&e->sessions);
@@ -106,6 +103,8 @@ static int start(struct process *p)
         r = open_meters(e);
         if (r == 0)
                 r = edge_keeper_init(&e->keeper, e);
+        if (r == 0)
+                r = edge_admission_init(&e->admission, e);
         if (r == 0)
                 r = timer_new(p->loop, listeners_rested, e, &e->listeners_timer);
         if (r == 0)
@@ -128,6 +127,7 @@ void edge_free(struct edge *e)
         edge_dns_done(&e->dns);
         edge_reading_done(&e->readings);
         edge_keeper_done(&e->keeper);
+        edge_admission_done(&e->admission);
         edge_login_done(&e->directory);
         edge_transaction_free_spares(e);
         timer_free(e->listeners_timer);
@@ -135,6 +135,7 @@ void edge_free(struct edge *e)
         timer_free(e->drain);
         arena_done(&e->scratch);
         buffer_done(&e->text);
+        buffer_done(&e->digest);
         free(e->meters_area);
         free(e);
 }
@@ -183,7 +184,6 @@ static void reloaded(struct process *p)
         struct edge *e = p->role;
 
         edge_listener_drop_old(e);
-        edge_listener_balance(e);
 }
 
 static void stop(struct process *p, uint64_t drain_ms)
@@ -204,9 +204,7 @@ static void stop(struct process *p, uint64_t drain_ms)
 
 void edge_session_ended(struct edge *e)
 {
-        if (!e->is_stopping)
-                edge_listener_balance(e);
-        else if (e->session_count == 0)
+        if (e->is_stopping && e->session_count == 0)
                 process_end(e->process);
 }
 
@@ -233,6 +231,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
                 {"recipients_refused", e->counters.recipients_refused},
                 {"refusals_unrecorded", e->counters.refusals_unrecorded},
                 {"octets", e->counters.octets},
+                {"digests_made", e->counters.digests},
                 {"bodies_held", e->bodies_held},
         };
 
@@ -255,8 +254,23 @@ static void limited(struct process *p, struct buffer *items, struct ipc_items *r
         edge_limited_status(&e->limited, items, ret);
 }
 
+static int table(struct process *p, const struct ipc_table *m, int fd)
+{
+        int r;
+
+        (void) p;
+        if (m->table != SNAPSHOT_LOCAL_NAMES)
+                return -EPROTO;
+        r = edge_local_read(fd);
+        if (r < 0) /* those known before stay known */
+                log_event(LOG_WARNING, "local_names_not_read", LOG_ERRNO("error", r));
+        close(fd);
+        return 0;
+}
+
 const struct process_role edge_role = {
         .kind = PROCESS_EDGE,
+        .table = table,
         .prepare = prepare,
         .start = start,
         .listener = listener,

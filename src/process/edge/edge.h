@@ -7,6 +7,7 @@
  *   edge_ask.c          VRFY, EXPN, ETRN
  *   edge_front.c        PROXY and XCLIENT: front ends that speak for others
  *   edge_transaction.c  one message: envelope, recipients, decision record
+ *   edge_admission.c    how many messages come in at once
  *   edge_checks.c       what is asked of DNS and of next hops before a recipient
  *   edge_dnsbl.c        the lists in DNS, and whether they are in order
  *   edge_probe.c        what next hops know, remembered
@@ -26,6 +27,7 @@
 #include "base/id.h"
 #include "base/list.h"
 #include "policy/meters.h"
+#include "process/edge/edge_admission.h"
 #include "process/edge/edge_dns.h"
 #include "process/edge/edge_keeper.h"
 #include "process/edge/edge_limited.h"
@@ -45,7 +47,7 @@ enum {
 struct edge_counters {
         uint64_t connections, connections_refused;
         uint64_t messages, messages_refused, recipients_accepted, recipients_refused;
-        uint64_t refusals_unrecorded, octets, sessions_refused, fields_struck;
+        uint64_t refusals_unrecorded, octets, sessions_refused, fields_struck, digests;
 };
 
 struct edge {
@@ -54,6 +56,7 @@ struct edge {
         struct meters meters;
         void *meters_area; /* where none is shared */
         struct edge_keeper keeper;
+        struct edge_admission admission;
         struct edge_directory directory;
         struct edge_readings readings;
         struct edge_dns dns;
@@ -73,18 +76,16 @@ struct edge {
         size_t bodies_held;            /* bytes of message text in memory */
         struct arena scratch;          /* of one command */
         struct buffer text;            /* of one record step, log line or trace field */
+        struct buffer digest;          /* of one message */
         bool is_stopping;
         struct timer *drain;
         struct edge_counters counters;
         struct edge_limited limited; /* edge_limited.h */
 };
 
-/* The most sessions of this process: there are never more of all edges. 0: none. */
-unsigned edge_connections_max(const struct edge *e);
-
 /* Frees it all, sessions in the middle of something too: for tests, a process
  * just ends. Accepts NULL. */
 void edge_free(struct edge *e);
 
-/* A session ended: listeners go on, or the process ends. */
+/* A session ended: with the last one of a process that stops, this ends. */
 void edge_session_ended(struct edge *e);

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "message/authentication_results.h"
+#include "message/digest.h"
 #include "message/header.h"
 #include "process/edge/edge.h"
 #include "route/masquerade.h"
@@ -321,4 +322,20 @@ void edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena)
         if (b->fd >= 0)
                 write_out(b, e);
         close_file(b);
+}
+
+void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id)
+{
+        const size_t room = b->held.room;
+
+        _Static_assert((int) IPC_DIGEST_MAX == (int) DIGEST_STORED_MAX, "a commit holds it");
+        if (b->is_lent || b->error)
+                return;
+        arena_clear(&e->scratch);
+        buffer_clear(&e->digest);
+        if (digest_make_stored(buffer_span(&b->held), message_id, &e->scratch, &e->digest) == 0 &&
+            buffer_append_span(&b->held, buffer_span(&e->digest)) == 0)
+                e->counters.digests++;
+        arena_clear(&e->scratch);
+        account(b, e, room);
 }

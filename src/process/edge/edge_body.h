@@ -18,7 +18,7 @@ struct edge;
 
 struct edge_body {
         struct buffer held; /* not in the file yet; all of it where there is no file */
-        uint64_t len;       /* of the whole */
+        uint64_t len;       /* of the whole; in memory the digest lies behind it */
         uint32_t local_prefix_len;
         struct edge_complete complete; /* what to add to its header; set before octets come */
         size_t prefix_len;  /* our own octets in front, Return-Path included */
@@ -58,6 +58,10 @@ int edge_body_convert(struct edge_body *b, bool may_have_nul);
 
 /* Adds octets of the client's. As edge_body_add(). */
 bool edge_body_take(struct edge_body *b, struct edge *e, struct span octets);
+
+/* The text is whole and is for a mailbox here: makes its digest, if it can have one
+ * (message/digest.h). Those in a file have none. */
+void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id);
 
 /* The file that was asked for (taken over), or a negative errno in `fd`. */
 void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,

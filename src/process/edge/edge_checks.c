@@ -72,7 +72,7 @@ static void go_on(struct edge_session *s)
         k->is_rcpt_waiting = false;
         edge_transaction_rcpt(s, &k->rcpt);
         if (!k->is_rcpt_waiting)
-                edge_session_answered(s);
+                edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 void edge_checks_list_tested(struct edge *e)

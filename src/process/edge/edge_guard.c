@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
+#include "config/options.h"
+#include "policy/decision.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_limited.h"
@@ -15,7 +17,6 @@
 #include "process/edge/edge_trial.h"
 
 enum {
-        DATA_WINDOW_MS = 60 * 1000,
         ERRORS_AT_ONCE = 1000, /* counted of one piece of input */
         HELD_AGAIN_MS = 1000,
         FINISH_MS = 10 * 1000,
@@ -133,7 +134,7 @@ static uint64_t data_window_ms(const struct edge_session *s)
 {
         const uint64_t idle_ms = config_of(s)->limits.data_timeout_ms;
 
-        return idle_ms && idle_ms < DATA_WINDOW_MS ? idle_ms : DATA_WINDOW_MS;
+        return idle_ms && idle_ms < EDGE_GUARD_WINDOW_MS ? idle_ms : EDGE_GUARD_WINDOW_MS;
 }
 
 void edge_guard_begin_data(struct edge_session *s)
@@ -142,28 +143,34 @@ void edge_guard_begin_data(struct edge_session *s)
         stream_set_deadline(s->stream, data_window_ms(s));
 }
 
-/* True when the message comes fast enough: another minute begins. */
-static bool is_data_fast(struct edge_session *s)
+/* A minute of a message is over. It must have brought octets enough, or none: then
+ * it is the silence that counts, which a network may be to blame for. Else another
+ * minute begins. */
+static struct verdict judge_data(struct edge_session *s)
 {
-        const uint64_t window_ms = data_window_ms(s);
-        const bool is_fast =
-                s->window_octets >= config_of(s)->limits.data_rate * window_ms / 1000;
+        const struct config *c = config_of(s);
+        const uint64_t window_ms = data_window_ms(s), silent_ms = now_ms(s) - s->progress_at_ms;
+        const uint64_t octets = s->window_octets;
 
+        if (octets && octets < c->limits.data_rate * window_ms / 1000)
+                return limits_slow(c, LIMITS_SLOW_DATA);
+        if (!octets && silent_ms >= c->limits.data_timeout_ms)
+                return limits_slow(c, LIMITS_SILENT_DATA);
         s->window_octets = 0;
         stream_set_deadline(s->stream, window_ms);
-        return is_fast;
+        return (struct verdict) {0};
 }
 
-/* True when a command came lately: the deadline moves behind the last one. */
-static bool is_command_fast(struct edge_session *s)
+/* Where a command came lately the deadline moves behind the last one. */
+static struct verdict judge_command(struct edge_session *s)
 {
         const uint64_t limit_ms = config_of(s)->limits.command_timeout_ms;
         const uint64_t age_ms = now_ms(s) - s->progress_at_ms;
 
         if (age_ms >= limit_ms)
-                return false;
+                return limits_slow(config_of(s), LIMITS_SLOW_COMMAND);
         stream_set_deadline(s->stream, limit_ms - age_ms);
-        return true;
+        return (struct verdict) {0};
 }
 
 void edge_guard_expired(struct edge_session *s)
@@ -183,12 +190,67 @@ void edge_guard_expired(struct edge_session *s)
                 stream_set_deadline(s->stream, HELD_AGAIN_MS);
                 return;
         }
-        if (!s->is_securing && (s->is_in_data ? is_data_fast(s) : is_command_fast(s)))
-                return;
-        v = limits_slow(config_of(s), s->is_in_data ? LIMITS_SLOW_DATA : LIMITS_SLOW_COMMAND);
         if (s->is_securing)
-                v.rule = SPAN_LITERAL("limits.tls_timeout");
-        edge_guard_cut(s, &v);
+                v = limits_slow(config_of(s), LIMITS_SLOW_TLS);
+        else
+                v = s->is_in_data ? judge_data(s) : judge_command(s);
+        if (verdict_is_refusal(&v))
+                edge_guard_cut(s, &v);
+}
+
+void edge_guard_check_age(struct edge_session *s)
+{
+        struct verdict v;
+        char id[ID_TEXT_LEN + 1], reply[256];
+
+        if (s->is_too_old)
+                return;
+        v = limits_connection_time(config_of(s), now_ms(s) - s->opened_at_ms);
+        if (!verdict_is_refusal(&v))
+                return;
+        s->is_too_old = true;
+        edge_record_session_refused(s, &v, id);
+        snprintf(reply, sizeof reply, "%u %.*s %.*s (%s)", v.code, (int) v.enhanced.len,
+                 v.enhanced.p, (int) v.text.len, v.text.p, id);
+        smtp_server_shut(s->server, reply);
+}
+
+/* ---- what the engine refused ---- */
+
+struct verdict edge_guard_fault(const struct edge_session *s, enum smtp_fault fault)
+{
+        static const char *const rules[] = {
+                [SMTP_FAULT_NONE] = "",
+                [SMTP_FAULT_LINE_LENGTH] = "limits.line_length",
+                [SMTP_FAULT_ERRORS] = "limits.errors",
+                [SMTP_FAULT_COMMANDS] = "limits.commands",
+                [SMTP_FAULT_MESSAGES] = "limits.messages_per_connection",
+                [SMTP_FAULT_SIZE] = "limits.message_size",
+                [SMTP_FAULT_LINE_END] = "syntax of the message",
+                [SMTP_FAULT_NUL] = "smtp.nul",
+        };
+        struct verdict v = {.rule = span_from_string(rules[fault]), .origin = SPAN("default")};
+
+        if (fault == SMTP_FAULT_NONE)
+                return v;
+        verdict_set_reply(&v, smtp_server_fault_reply(fault));
+        if (option_find(v.rule))
+                v.origin = span_from_string(config_origin(config_of(s), rules[fault]));
+        return v;
+}
+
+void edge_guard_note_fault(struct edge_session *s)
+{
+        const enum smtp_fault fault = smtp_server_take_fault(s->server);
+        const struct verdict v = edge_guard_fault(s, fault);
+        char id[ID_TEXT_LEN + 1];
+
+        if (fault == SMTP_FAULT_NONE)
+                return;
+        if (fault >= SMTP_FAULT_SIZE && s->transaction)
+                edge_record_refused(s->transaction, DECISION_MESSAGE, (struct span) {0}, &v);
+        else
+                edge_record_session_refused(s, &v, id);
 }
 
 /* ---- errors ---- */

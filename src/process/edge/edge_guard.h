@@ -3,8 +3,8 @@
  *
  * Time has one deadline a session at any moment: the delay of the greeting; the
  * TLS handshake in all; the next whole command; or the next minute of a
- * message, which must bring octets enough. Octets that complete nothing move
- * none of them. */
+ * message, which must bring octets enough, or none for a while. Octets that
+ * complete nothing move none of them. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,6 +14,8 @@
 #include "wire/smtp/smtp_server.h"
 
 struct edge_session;
+
+enum { EDGE_GUARD_WINDOW_MS = 60 * 1000 }; /* in which octets of a message are counted */
 
 /* Whether this client is looked at: not local ones, nor those of
  * relay_networks. */
@@ -37,6 +39,15 @@ void edge_guard_begin_data(struct edge_session *s);
 
 /* The deadline has come. */
 void edge_guard_expired(struct edge_session *s);
+
+/* A connection that lasts for days holds what others need: it ends once no
+ * transaction is open. */
+void edge_guard_check_age(struct edge_session *s);
+
+/* What the engine refused by itself as a verdict, with the option that says so; and
+ * keeps the one that it did not give with an event. */
+struct verdict edge_guard_fault(const struct edge_session *s, enum smtp_fault fault);
+void edge_guard_note_fault(struct edge_session *s);
 
 /* Counts what was refused since the last time. False: cut, for errors. */
 bool edge_guard_count_errors(struct edge_session *s);

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "policy/limits.h"
 #include "process/control_access.h"
 #include "process/edge/edge.h"
@@ -30,6 +31,21 @@ union peer_address {
 
 static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
 
+/* "[192.0.2.1]", for which inet_ntop() calls snprintf(). */
+static void describe_v4(const unsigned char octets[4], char *out)
+{
+        char digits[NUMBER_TEXT_MAX];
+
+        for (int i = 0; i < 4; i++) {
+                const struct span number = number_span(octets[i], digits);
+
+                *out++ = i ? '.' : '[';
+                memcpy(out, number.p, number.len);
+                out += number.len;
+        }
+        memcpy(out, "]", 2);
+}
+
 /* Mapped IPv4 addresses, as a socket for both families gives them, and plain
  * ones are the same client (RFC 5321 section 5.2). */
 void edge_listener_describe(const unsigned char address[16], uint16_t port,
@@ -40,8 +56,7 @@ void edge_listener_describe(const unsigned char address[16], uint16_t port,
         memcpy(ret->address, address, 16);
         ret->port = port;
         if (memcmp(address, mapped, sizeof mapped) == 0) {
-                inet_ntop(AF_INET, address + 12, text, sizeof text);
-                snprintf(ret->text, sizeof ret->text, "[%s]", text);
+                describe_v4(address + 12, ret->text);
         } else {
                 inet_ntop(AF_INET6, address, text, sizeof text);
                 snprintf(ret->text, sizeof ret->text, "[IPv6:%s]", text);
@@ -155,6 +170,19 @@ void edge_listener_welcome(struct edge_listener *l, int fd, const struct edge_cl
                 edge_session_new(l, fd, client, key);
 }
 
+/* Whom it speaks for is not known yet: it counts here, and its client again. */
+static void take_front(struct edge_listener *l, int fd, const struct edge_client *front)
+{
+        const struct config *c = l->edge->process->config;
+        const struct verdict v = limits_connection(c, (unsigned) l->edge->session_count + 1,
+                                                   c->limits.connections, 0);
+
+        if (verdict_is_refusal(&v))
+                refuse(l, fd, front, &v);
+        else
+                edge_front_take(l, fd, front);
+}
+
 static void take_in(struct edge_listener *l, int fd, const union peer_address *a)
 {
         struct edge_client client;
@@ -162,7 +190,7 @@ static void take_in(struct edge_listener *l, int fd, const union peer_address *a
         if (describe(l, fd, a, &client) < 0)
                 close(fd);
         else if (edge_front_is_proxy(l->edge, &client))
-                edge_front_take(l, fd, &client);
+                take_front(l, fd, &client);
         else
                 edge_listener_welcome(l, fd, &client);
 }
@@ -190,7 +218,6 @@ static void on_ready(void *arg, int events)
                 fd = accept4(l->fd, &a.any, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
                 if (fd >= 0) {
                         take_in(l, fd, &a);
-                        edge_listener_balance(l->edge);
                 } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
                            errno == ENOBUFS) {
                         rest(l->edge, -errno);
@@ -203,16 +230,11 @@ static void on_ready(void *arg, int events)
 
 void edge_listener_balance(struct edge *e)
 {
-        const unsigned max = edge_connections_max(e);
-        /* Resuming a little below the limit, so as not to flap at it. */
-        const size_t enough = e->are_listeners_paused ? max - max / 20 : max;
-        const bool pause = timer_is_set(e->listeners_timer) || (max && e->session_count >= enough);
+        const bool pause = timer_is_set(e->listeners_timer);
 
         if (pause == e->are_listeners_paused)
                 return;
         e->are_listeners_paused = pause;
-        if (max && e->session_count >= enough)
-                log_event(LOG_WARNING, "connections_at_limit", LOG_U64("connections", max));
         LIST_FOR_EACH(node, &e->listeners) {
                 struct edge_listener *l = LIST_OBJECT(node, struct edge_listener, node);
 

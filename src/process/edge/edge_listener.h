@@ -1,6 +1,6 @@
 /* Listening sockets: connections are taken in batches, checked against the
- * limits, and become sessions. Too many connections, or no descriptors left:
- * listeners pause, and clients wait in the kernel's queue. */
+ * limits, and become sessions. With no descriptors left listeners pause, and
+ * clients wait in the kernel's queue. */
 #pragma once
 
 #include "base/list.h"
@@ -37,7 +37,7 @@ void edge_listener_add(struct edge *e, const struct config_listen *listen, int f
 void edge_listener_drop_old(struct edge *e);
 void edge_listener_close_all(struct edge *e);
 
-/* Pauses or resumes as the number of sessions asks for. */
+/* Pauses, or resumes after a rest. */
 void edge_listener_balance(struct edge *e);
 
 void edge_listener_unref(struct edge_listener *l);

@@ -14,8 +14,6 @@
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
 
-enum { ACCOUNT_MAX = 320 };
-
 /* ---- what is offered ---- */
 
 bool edge_login_is_possible(const struct edge_session *s)
@@ -28,50 +26,19 @@ bool edge_login_is_possible(const struct edge_session *s)
                (protocol == LISTEN_SMTP && s->edge->process->config->auth.on_smtp);
 }
 
-static bool is_allowed(const struct edge_session *s, const struct sasl_mechanism *m)
+void edge_login_offer(struct edge_session *s)
 {
         const struct config *c = s->edge->process->config;
         struct tls_session *tls = stream_tls(s->stream);
-        unsigned char exporter[SASL_EXPORTER_LEN];
-        char name[ACCOUNT_MAX];
-
-        if ((m->flags & SASL_PLAINTEXT) && !tls)
-                return config_networks_contain(&c->auth.plaintext_without_tls, s->client.address);
-        if (m->flags & SASL_BINDING)
-                return tls && tls_session_exporter(tls, exporter, sizeof exporter);
-        if (m->flags & SASL_EXTERNAL)
-                return tls && tls_session_peer_address(tls, name, sizeof name);
-        return true;
-}
-
-void edge_login_offer(struct edge_session *s)
-{
-        const struct config_list *wanted = &s->edge->process->config->auth.mechanisms;
-        char *out = s->login.mechanisms;
+        const bool may_say_password =
+                tls || config_networks_contain(&c->auth.plaintext_without_tls, s->client.address);
         size_t len = 0;
 
-        for (size_t i = 0; edge_login_is_possible(s) && i < wanted->count; i++) {
-                const struct sasl_mechanism *m = sasl_mechanism_find(wanted->items[i]);
-
-                if (!m || !is_allowed(s, m) || len + m->name.len + 2 > EDGE_MECHANISMS_MAX)
-                        continue;
-                if (len)
-                        out[len++] = ' ';
-                memcpy(out + len, m->name.p, m->name.len);
-                len += m->name.len;
-        }
-        smtp_server_offer_auth(s->server, span_make(out, len));
-        s->login.mechanisms[len] = '\0';
-}
-
-static bool is_offered(const struct edge_session *s, struct span mechanism)
-{
-        struct span rest = span_from_string(s->login.mechanisms), word;
-
-        while (rest.len && span_split(&rest, ' ', &word))
-                if (span_equal_nocase(word, mechanism))
-                        return true;
-        return false;
+        s->login.mechanisms[0] = '\0';
+        if (edge_login_is_possible(s))
+                len = edge_sasl_offer(&c->auth.mechanisms, tls, may_say_password,
+                                      s->login.mechanisms);
+        smtp_server_offer_auth(s->server, span_make(s->login.mechanisms, len));
 }
 
 /* ---- questions under way ---- */
@@ -128,20 +95,10 @@ static void say_trouble(struct edge_session *s)
 
 static int send_start(struct edge_session *s, const struct smtp_event *event, struct span initial)
 {
-        struct tls_session *tls = stream_tls(s->stream);
         const struct sasl_mechanism *m = sasl_mechanism_find(event->argument);
-        unsigned char exporter[SASL_EXPORTER_LEN], end_point[TLS_END_POINT_MAX];
-        char name[ACCOUNT_MAX] = "";
-        /* Told of the binding, the directory takes a client that could bind and
-         * was not offered it for one who is lied to: so only where it was. */
-        const bool has_exporter = tls && (m->flags & SASL_PROOF) &&
-                                  (is_offered(s, SPAN_LITERAL("SCRAM-SHA-256-PLUS")) ||
-                                   is_offered(s, SPAN_LITERAL("SCRAM-SHA-1-PLUS"))) &&
-                                  tls_session_exporter(tls, exporter, sizeof exporter);
-        const size_t end_point_len = has_exporter ? tls_session_end_point(tls, end_point) : 0;
+        struct edge_sasl told;
 
-        if (tls && (m->flags & SASL_EXTERNAL))
-                (void) tls_session_peer_address(tls, name, sizeof name);
+        edge_sasl_tell(s->login.mechanisms, m, stream_tls(s->stream), &told);
         return CHANNEL_SEND(s->edge->directory.channel, auth_start, -1, .login = s->login.number,
                             .mechanism = m->name,
                             .service = span_from_string(
@@ -149,10 +106,8 @@ static int send_start(struct edge_session *s, const struct smtp_event *event, st
                             .client_address = {(const char *) s->client.address,
                                                sizeof s->client.address},
                             .has_initial = event->octets.p != NULL, .octets = initial,
-                            .exporter = {(const char *) exporter,
-                                         has_exporter ? sizeof exporter : 0},
-                            .end_point = {(const char *) end_point, end_point_len},
-                            .certificate_name = span_from_string(name));
+                            .exporter = told.exporter, .end_point = told.end_point,
+                            .certificate_name = told.certificate_name);
 }
 
 static void refuse_mechanism(struct edge_session *s, struct span mechanism)
@@ -173,18 +128,19 @@ void edge_login_begin(struct edge_session *s, const struct smtp_event *event)
         int r;
 
         edge_login_cancel(s); /* one that was left in the middle */
-        if (!is_offered(s, event->argument)) {
+        if (!edge_sasl_is_offered(s->login.mechanisms, event->argument)) {
                 refuse_mechanism(s, event->argument);
                 return;
         }
         if (event->octets.p && !sasl_decode(event->octets, initial, &len)) {
+                explicit_bzero(initial, sizeof initial);
                 edge_session_say(s, 501, "5.5.2", "This is not base64");
                 return;
         }
         r = d->channel ? remember(s, EDGE_LOGIN_ASKED) : -EPIPE;
         if (r == 0)
                 r = send_start(s, event, span_make(initial, len));
-        explicit_bzero(initial, sizeof initial);
+        explicit_bzero(initial, len);
         if (r < 0) {
                 forget(s);
                 say_trouble(s);
@@ -205,6 +161,7 @@ void edge_login_response(struct edge_session *s, struct span base64)
                 return;
         }
         if (!sasl_decode(base64, octets, &len)) {
+                explicit_bzero(octets, sizeof octets);
                 edge_login_cancel(s);
                 edge_session_say(s, 501, "5.5.2", "This is not base64");
                 return;
@@ -212,7 +169,7 @@ void edge_login_response(struct edge_session *s, struct span base64)
         r = d->channel ? CHANNEL_SEND(d->channel, auth_step, -1, .login = s->login.number,
                                       .octets = span_make(octets, len))
                        : -EPIPE;
-        explicit_bzero(octets, sizeof octets);
+        explicit_bzero(octets, len);
         if (r < 0) {
                 forget(s);
                 say_trouble(s);
@@ -294,7 +251,7 @@ static void on_result(struct channel *ch, void *arg, const union ipc_message *m,
                 else
                         say_result(s, (enum auth_status) result->status);
         }
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
@@ -310,8 +267,8 @@ static void on_quota(struct channel *ch, void *arg, const union ipc_message *m, 
         if (m->quota_answer.is_news)
                 edge_notice_quota(s->edge, span_from_string(s->login.account),
                                   m->quota_answer.text);
-        edge_transaction_quota(s, m->quota_answer.is_granted, m->quota_answer.text);
-        edge_session_answered(s);
+        edge_transaction_quota(s, &m->quota_answer);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 /* Those who wait are told; those who were challenged are once they answer. */
@@ -325,10 +282,10 @@ static void fail_one(struct table_node *node, void *arg)
         if (state == EDGE_LOGIN_CHALLENGED)
                 return;
         if (state == EDGE_LOGIN_QUOTA)
-                edge_transaction_quota(s, true, (struct span) {0}); /* better sent than kept */
+                edge_transaction_quota(s, NULL); /* better sent than kept */
         else
                 say_trouble(s);
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 static void lose(struct edge_directory *d)

@@ -18,6 +18,7 @@
 #include "base/span.h"
 #include "base/table.h"
 #include "ipc/channel.h"
+#include "process/edge/edge_sasl.h"
 #include "wire/smtp/smtp_server.h"
 
 struct edge;
@@ -26,8 +27,6 @@ struct edge_session;
 enum edge_login_state {
         EDGE_LOGIN_NONE, EDGE_LOGIN_ASKED, EDGE_LOGIN_CHALLENGED, EDGE_LOGIN_QUOTA,
 };
-
-enum { EDGE_MECHANISMS_MAX = 160 };
 
 /* Of a session; embedded. */
 struct edge_login {

@@ -7,8 +7,6 @@
 #include "config/options.h"
 #include "process/edge/edge.h"
 
-enum { ACCOUNT_MAX = 320 };
-
 bool edge_reading_may_say_password(const struct edge_reading *r)
 {
         const struct config *c = r->edge->process->config;
@@ -17,47 +15,10 @@ bool edge_reading_may_say_password(const struct edge_reading *r)
                config_networks_contain(&c->auth.plaintext_without_tls, r->client.address);
 }
 
-static bool is_allowed(const struct edge_reading *r, const struct sasl_mechanism *m)
-{
-        struct tls_session *tls = stream_tls(r->stream);
-        unsigned char exporter[SASL_EXPORTER_LEN];
-        char name[ACCOUNT_MAX];
-
-        if (m->flags & SASL_PLAINTEXT)
-                return edge_reading_may_say_password(r);
-        if (m->flags & SASL_BINDING)
-                return tls && tls_session_exporter(tls, exporter, sizeof exporter);
-        if (m->flags & SASL_EXTERNAL)
-                return tls && tls_session_peer_address(tls, name, sizeof name);
-        return true;
-}
-
 void edge_reading_offer(struct edge_reading *r)
 {
-        const struct config_list *wanted = &r->edge->process->config->auth.mechanisms;
-        size_t len = 0;
-
-        for (size_t i = 0; i < wanted->count; i++) {
-                const struct sasl_mechanism *m = sasl_mechanism_find(wanted->items[i]);
-
-                if (!m || !is_allowed(r, m) || len + m->name.len + 2 > sizeof r->mechanisms)
-                        continue;
-                if (len)
-                        r->mechanisms[len++] = ' ';
-                memcpy(r->mechanisms + len, m->name.p, m->name.len);
-                len += m->name.len;
-        }
-        r->mechanisms[len] = '\0';
-}
-
-static bool is_offered(const struct edge_reading *r, struct span mechanism)
-{
-        struct span rest = span_from_string(r->mechanisms), word;
-
-        while (rest.len && span_split(&rest, ' ', &word))
-                if (span_equal_nocase(word, mechanism))
-                        return true;
-        return false;
+        edge_sasl_offer(&r->edge->process->config->auth.mechanisms, stream_tls(r->stream),
+                        edge_reading_may_say_password(r), r->mechanisms);
 }
 
 /* ---- questions under way ---- */
@@ -97,17 +58,9 @@ static void start(struct edge_reading *r, const struct sasl_mechanism *m, bool h
                   struct span initial)
 {
         struct channel *ch = r->edge->directory.channel;
-        struct tls_session *tls = stream_tls(r->stream);
-        unsigned char exporter[SASL_EXPORTER_LEN], end_point[TLS_END_POINT_MAX];
-        char name[ACCOUNT_MAX] = "";
-        const bool has_exporter = tls && (m->flags & SASL_PROOF) &&
-                                  (is_offered(r, SPAN_LITERAL("SCRAM-SHA-256-PLUS")) ||
-                                   is_offered(r, SPAN_LITERAL("SCRAM-SHA-1-PLUS"))) &&
-                                  tls_session_exporter(tls, exporter, sizeof exporter);
-        const size_t end_point_len = has_exporter ? tls_session_end_point(tls, end_point) : 0;
+        struct edge_sasl told;
 
-        if (tls && (m->flags & SASL_EXTERNAL))
-                (void) tls_session_peer_address(tls, name, sizeof name);
+        edge_sasl_tell(r->mechanisms, m, stream_tls(r->stream), &told);
         edge_reading_cancel(r);
         if (!ch || remember(r) < 0) {
                 edge_reading_refuse(r, EDGE_READING_TROUBLE);
@@ -118,9 +71,8 @@ static void start(struct edge_reading *r, const struct sasl_mechanism *m, bool h
                          .client_address = {(const char *) r->client.address,
                                             sizeof r->client.address},
                          .has_initial = has_initial, .octets = initial,
-                         .exporter = {(const char *) exporter, has_exporter ? sizeof exporter : 0},
-                         .end_point = {(const char *) end_point, end_point_len},
-                         .certificate_name = span_from_string(name)) < 0) {
+                         .exporter = told.exporter, .end_point = told.end_point,
+                         .certificate_name = told.certificate_name) < 0) {
                 forget(r);
                 edge_reading_refuse(r, EDGE_READING_TROUBLE);
         }
@@ -169,7 +121,7 @@ void edge_reading_authenticate(struct edge_reading *r, struct span mechanism, st
         char initial[SASL_BLOB_MAX];
         size_t len = 0;
 
-        if (!m || !is_offered(r, mechanism) ||
+        if (!m || !edge_sasl_is_offered(r->mechanisms, mechanism) ||
             (base64.p && !sasl_decode(base64, initial, &len))) {
                 edge_reading_refuse(r, EDGE_READING_MALFORMED);
                 return;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "policy/limits.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_ask.h"
@@ -62,7 +63,7 @@ void edge_session_hold(struct edge_session *s, enum edge_hold hold)
 {
         /* An answer mostly comes at once, and a pause costs system calls: until
          * then what the client says stays with the stream, up to its limit. */
-        if (hold != EDGE_HOLD_ANSWER)
+        if (!(hold & (EDGE_HOLD_ANSWER | EDGE_HOLD_PLACE)))
                 stream_pause(s->stream);
         s->holds |= hold;
         if (hold == EDGE_HOLD_CREDIT)
@@ -110,10 +111,10 @@ static void flush(struct edge_session *s)
                 edge_session_free(s);
 }
 
-void edge_session_answered(struct edge_session *s)
+void edge_session_answered(struct edge_session *s, enum edge_hold hold)
 {
         if (write_output(s))
-                edge_session_release(s, EDGE_HOLD_ANSWER);
+                edge_session_release(s, hold);
         else
                 edge_session_free(s);
 }
@@ -127,11 +128,12 @@ void edge_session_expect_data(struct edge_session *s, bool is_data)
                 edge_guard_begin_data(s);
         else
                 edge_guard_progress(s);
-        if (s->has_data_timeout == is_data ||
-            c->limits.data_timeout_ms == c->limits.command_timeout_ms)
+        if (s->has_data_timeout == is_data)
                 return;
         s->has_data_timeout = is_data;
-        stream_set_idle_timeout(s->stream, is_data ? c->limits.data_timeout_ms
+        /* Behind the guard's, which says why. */
+        stream_set_idle_timeout(s->stream, is_data ? c->limits.data_timeout_ms +
+                                                             EDGE_GUARD_WINDOW_MS
                                                    : c->limits.command_timeout_ms);
 }
 
@@ -207,7 +209,7 @@ static void handle(struct edge_session *s, const struct smtp_event *event)
                 edge_transaction_octets(s, event->octets);
                 break;
         case SMTP_EVENT_END:
-                edge_transaction_end(s, event->body_error);
+                edge_transaction_end(s, event->fault);
                 break;
         case SMTP_EVENT_VRFY:
                 edge_ask_verify(s, event->argument, false);
@@ -251,9 +253,13 @@ static void pump(struct edge_session *s, struct span in, size_t *ret_used)
                 struct smtp_event event;
 
                 used += smtp_server_feed(s->server, span_skip(in, used), &event);
-                if (event.kind == SMTP_EVENT_NONE || event.kind == SMTP_EVENT_WAIT)
+                if (event.kind == SMTP_EVENT_NONE || event.kind == SMTP_EVENT_WAIT) {
+                        if (smtp_server_output(s->server)->len) /* to what has no event */
+                                edge_guard_progress(s);
                         break;
+                }
                 if (event.kind == SMTP_EVENT_CLOSE) {
+                        edge_guard_note_fault(s);
                         end(s, event.has_quit);
                         break;
                 }
@@ -271,6 +277,8 @@ static void pump(struct edge_session *s, struct span in, size_t *ret_used)
                         break; /* found again below */
         }
         *ret_used = used;
+        if (!s->is_ending)
+                edge_guard_note_fault(s);
         if (!s->is_ending && edge_guard_count_errors(s))
                 flush(s);
 }
@@ -306,15 +314,6 @@ void edge_session_cool(struct edge *e)
                 timer_set(e->cooling, COOLING_MS);
 }
 
-/* A connection that lasts for days holds what others need. */
-static void check_age(struct edge_session *s)
-{
-        const uint64_t limit_ms = s->edge->process->config->limits.connection_time_ms;
-
-        if (limit_ms && s->active_at_ms - s->opened_at_ms > limit_ms)
-                smtp_server_shut(s->server, "This connection has lasted long enough");
-}
-
 static size_t on_input(struct stream *stream, void *arg, struct span in)
 {
         struct edge_session *s = arg;
@@ -328,7 +327,7 @@ static size_t on_input(struct stream *stream, void *arg, struct span in)
                 edge_guard_cut(s, &v);
                 return in.len;
         }
-        check_age(s);
+        edge_guard_check_age(s);
         pump(s, in, &used);
         return used;
 }
@@ -446,6 +445,7 @@ static struct smtp_server *new_server(struct edge_session *s, const struct confi
                 .recipients_max = limits_recipients_max(c, IPC_RECIPIENTS_MAX),
                 .command_length_max = c->limits.line_length < 512 ? 512 : c->limits.line_length,
                 .errors_max = c->limits.errors,
+                .commands_max = c->limits.commands,
                 .messages_max = c->limits.messages_per_connection,
                 .may_lack_domain = s->client.is_local_user,
                 .may_have_nul = c->smtp.nul,
@@ -480,7 +480,7 @@ void edge_session_new(struct edge_listener *l, int fd, const struct edge_client 
 {
         struct edge *e = l->edge;
         const struct span hostname = span_first(e->process->config->hostname, HOSTNAME_MAX);
-        struct edge_session *s = calloc(1, sizeof *s + hostname.len + 1);
+        struct edge_session *s = memory_zeroed(sizeof *s + hostname.len + 1);
         int r = -ENOMEM;
 
         if (!s) {
@@ -554,7 +554,7 @@ void edge_session_shut(struct edge_session *s)
 {
         size_t used;
 
-        smtp_server_shut(s->server, "Service is going down, try again");
+        smtp_server_shut(s->server, "421 4.3.2 Service is going down, try again");
         if (!s->holds && !s->is_ending)
                 pump(s, (struct span) {0}, &used);
 }

@@ -23,6 +23,7 @@ enum edge_hold {
         EDGE_HOLD_FILE = 2,   /* a file is being borrowed */
         EDGE_HOLD_CREDIT = 4, /* the keeper has enough to do */
         EDGE_HOLD_OUTPUT = 8, /* the client does not read */
+        EDGE_HOLD_PLACE = 16, /* its message waits to come in: edge_admission.h */
 };
 
 /* Who is at the other end. */
@@ -48,8 +49,8 @@ struct edge_session {
         bool is_ending; /* no more input is read */
         bool has_data_timeout;
         bool is_counted;      /* among all connections of all edges */
-        bool is_greeting_due; /* edge_guard.h, as the next six */
-        bool is_securing, is_in_data;
+        bool is_greeting_due; /* edge_guard.h, as the next seven */
+        bool is_securing, is_in_data, is_too_old;
         uint64_t opened_at_ms, progress_at_ms, window_octets;
         unsigned refusals_counted;
         uint64_t meter_key; /* 0: not counted */
@@ -90,7 +91,7 @@ void edge_session_release(struct edge_session *s, enum edge_hold hold);
 
 /* The answer that was held for was given: sends it and goes on. May end the
  * session. */
-void edge_session_answered(struct edge_session *s);
+void edge_session_answered(struct edge_session *s, enum edge_hold hold);
 
 /* Takes the memory of the last message from sessions that have become silent. */
 void edge_session_cool(struct edge *e);

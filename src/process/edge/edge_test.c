@@ -372,7 +372,7 @@ TEST(a_local_user_may_relay_and_lack_a_domain)
 {
         struct sockaddr_un a = {.sun_family = AF_UNIX};
         const struct config_listen local = {.protocol = LISTEN_LOCAL, .text = SPAN("local:")};
-        struct client c = {.input = BUFFER_INIT(1 << 20)};
+        struct client c = {.input = BUFFER_INIT(1 << 20), .reply = BUFFER_INIT(1 << 20)};
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         char note[64], record[512];
 
@@ -394,6 +394,53 @@ TEST(a_local_user_may_relay_and_lack_a_domain)
         describe_record(buffer_span(&keeper.record), record, sizeof record);
         CHECK(strcmp(record, "received;accepted@0=local submission;accepted@1=local user;") == 0,
               record);
+        client_done(&c);
+        finish();
+}
+
+TEST(messages_wait_before_the_354_not_behind_the_dot)
+{
+        struct edge_admission *a;
+        struct client c, gone;
+
+        start("");
+        a = &EDGE->admission;
+        c = client_new();
+        gone = client_new();
+        play(&c, HELLO TO_TARO);
+        play(&gone, HELLO TO_TARO);
+        a->count = EDGE_ADMISSION_PLACES; /* nobody's: none is given back for its slowness */
+        say(&c, SPAN_LITERAL("DATA\r\n"));
+        WAIT_FOR(!list_is_empty(&a->waiting));
+        say(&gone, SPAN_LITERAL("DATA\r\n"));
+        WAIT_FOR(a->waiting.next != a->waiting.previous);
+        client_done(&gone);
+        WAIT_FOR(a->waiting.next == a->waiting.previous);
+        a->count--;
+        play(&c, "S: 354\nC: \nC: text\nC: .\nS: 250 2.0.0\n");
+        CHECK(a->count == EDGE_ADMISSION_PLACES - 1, "its place is free again");
+        a->count = 0;
+        client_done(&c);
+        finish();
+}
+
+TEST(slow_clients_keep_nobody_from_coming_in)
+{
+        struct client slow[EDGE_ADMISSION_PLACES], c;
+
+        start("");
+        for (size_t i = 0; i < EDGE_ADMISSION_PLACES; i++) {
+                slow[i] = client_new();
+                play(&slow[i], HELLO TO_TARO "C: DATA\nS: 354\n");
+        }
+        c = client_new();
+        play(&c, HELLO TO_TARO SMALL "S: 250 2.0.0\n");
+        CHECK(EDGE->session_count == EDGE_ADMISSION_PLACES + 1, "the slow ones are still there");
+        for (size_t i = 0; i < EDGE_ADMISSION_PLACES; i++) {
+                play(&slow[i], "C: \nC: text\nC: .\nS: 250 2.0.0\n");
+                client_done(&slow[i]);
+        }
+        CHECK(EDGE->admission.count == 0, "all places are free");
         client_done(&c);
         finish();
 }

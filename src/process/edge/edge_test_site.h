@@ -5,7 +5,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,6 +18,8 @@
 #include "base/log.h"
 #include "base/test.h"
 #include "config/test_site.h"
+#include "net/tls/session.h"
+#include "net/tls/tls.h"
 #include "policy/decision.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_transaction.h"
@@ -36,16 +40,24 @@ struct fake_keeper {
         uint64_t message_id, first_id;
         unsigned flags;
         struct buffer body, record, refused;
+        struct buffer told;      /* every record in order, each behind its length */
+        struct buffer retried;   /* domains that are to be tried again, a line each */
         char mail_from[256], recipients[1024], header_message_id[256];
         uint32_t local_prefix_len;
         uint64_t body_len;
+        size_t message_at, message_end; /* the last message, in `body` */
         int file;
 };
 
 static struct fake_keeper keeper;
 static struct process process;
 static unsigned process_ends;
-static uint16_t port;
+static union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_un un;
+} place; /* where clients connect to */
+static socklen_t place_len;
 
 /* Stands for the one of process/process.c. */
 void process_end(struct process *p)
@@ -93,6 +105,14 @@ static void answer_commit(void)
         buffer_done(&b);
 }
 
+static void keep_told(struct span record)
+{
+        const uint32_t len = (uint32_t) record.len;
+
+        CHECK(buffer_append(&keeper.told, &len, sizeof len) == 0, "told");
+        CHECK(buffer_append_span(&keeper.told, record) == 0, "told");
+}
+
 static void on_commit(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         const struct ipc_commit *c = &m->commit;
@@ -106,6 +126,9 @@ static void on_commit(struct channel *ch, void *arg, const union ipc_message *m,
         keeper.local_prefix_len = c->local_prefix_len;
         keeper.body_len = c->body_len;
         CHECK(buffer_append_span(&keeper.body, c->octets) == 0, "octets");
+        keeper.message_at = keeper.message_end;
+        keeper.message_end = keeper.body.len;
+        keep_told(c->record);
         buffer_clear(&keeper.record);
         CHECK(buffer_append_span(&keeper.record, c->record) == 0, "record");
         snprintf(keeper.mail_from, sizeof keeper.mail_from, "%.*s", (int) c->mail_from.len,
@@ -142,6 +165,14 @@ static void on_refused(struct channel *ch, void *arg, const union ipc_message *m
         keeper.refusals++;
         buffer_clear(&keeper.refused);
         CHECK(buffer_append_span(&keeper.refused, m->refused.record) == 0, "refused");
+        keep_told(m->refused.record);
+}
+
+static void on_retry(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
+{
+        (void) ch, (void) arg, (void) fd;
+        CHECK(buffer_append_span(&keeper.retried, m->retry.domain) == 0, "retry");
+        CHECK(buffer_append_string(&keeper.retried, "\n") == 0, "retry");
 }
 
 static void on_closed(struct channel *ch, void *arg, int reason)
@@ -152,7 +183,7 @@ static void on_closed(struct channel *ch, void *arg, int reason)
 
 static const struct channel_handler keeper_handler = {
         .on = {[IPC_body] = on_body, [IPC_commit] = on_commit, [IPC_lend] = on_lend,
-               [IPC_drop] = on_drop, [IPC_refused] = on_refused},
+               [IPC_drop] = on_drop, [IPC_refused] = on_refused, [IPC_retry] = on_retry},
         .closed = on_closed,
 };
 
@@ -177,32 +208,39 @@ static struct snapshot *build(void)
         struct snapshot_build *b = test_site_begin();
 
         CHECK(snapshot_build_source(b, SNAPSHOT_USERS, SPAN_LITERAL("users")) == 0, "source");
-        test_site_add(b, SNAPSHOT_DOMAINS, "example.jp", "", 0);
+        CHECK(table_domains_add(process.config, b) == 0, "domains");
         test_site_add(b, SNAPSHOT_USERS, "taro@example.jp", "taro@example.jp", 1);
         test_site_add(b, SNAPSHOT_USERS, "hanako@example.jp", "hanako@example.jp", 2);
         return test_site_finish(b);
 }
 
+/* Local users are served on a socket without a name in any folder. */
 static void listen_as(enum listen_protocol protocol, const char *text)
 {
         const struct config_listen listen_on = {.protocol = protocol,
                                                 .text = span_from_string(text)};
-        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t len = sizeof a;
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int fd;
 
-        CHECK(fd >= 0 && bind(fd, (struct sockaddr *) &a, sizeof a) == 0 && listen(fd, 100) == 0,
-              "listen");
-        CHECK(getsockname(fd, (struct sockaddr *) &a, &len) == 0, "port");
-        port = ntohs(a.sin_port);
+        place_len = sizeof place.in;
+        place.in = (struct sockaddr_in) {.sin_family = AF_INET,
+                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        if (protocol == LISTEN_LOCAL) {
+                place.un = (struct sockaddr_un) {.sun_family = AF_UNIX};
+                place_len = sizeof place.un.sun_family; /* Linux finds a name */
+        }
+        fd = socket(place.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        CHECK(fd >= 0 && bind(fd, &place.any, place_len) == 0 && listen(fd, 100) == 0, "listen");
+        place_len = sizeof place;
+        CHECK(getsockname(fd, &place.any, &place_len) == 0, "place");
         edge_role.listener(&process, &listen_on, fd);
 }
 
-static void start(const char *more)
+static void start_as(enum listen_protocol protocol, const char *text, const char *more)
 {
         log_set_level(LOG_ERROR);
         keeper = (struct fake_keeper) {.result_index = -1, .file = -1};
-        keeper.body = keeper.record = keeper.refused = BUFFER_INIT(8 << 20);
+        keeper.body = keeper.record = keeper.refused = keeper.told = keeper.retried =
+                BUFFER_INIT(32 << 20);
         process_ends = 0;
         process = (struct process) {.kind = PROCESS_EDGE, .state_fd = -1};
         process.loop = loop_new();
@@ -211,7 +249,12 @@ static void start(const char *more)
         CHECK(process.loop && edge_role.prepare(&process) == 0, "prepare");
         CHECK(edge_role.start(&process) == 0, "start");
         connect_keeper(1);
-        listen_as(LISTEN_SMTP, "smtp://127.0.0.1:0");
+        listen_as(protocol, text);
+}
+
+static void start(const char *more)
+{
+        start_as(LISTEN_SMTP, "smtp://127.0.0.1:0", more);
 }
 
 static void finish(void)
@@ -221,6 +264,8 @@ static void finish(void)
         buffer_done(&keeper.body);
         buffer_done(&keeper.record);
         buffer_done(&keeper.refused);
+        buffer_done(&keeper.told);
+        buffer_done(&keeper.retried);
         if (keeper.file >= 0)
                 close(keeper.file);
         for (int i = 0; i < 3; i++)
@@ -235,27 +280,30 @@ static void finish(void)
 struct client {
         int fd;
         bool is_closed;
+        struct tls_session *tls; /* NULL: in the clear */
         struct buffer input;
+        struct buffer reply; /* the last one, with all its lines */
 };
 
 static struct client client_new(void)
 {
-        struct sockaddr_in a = {
-                .sin_family = AF_INET,
-                .sin_port = htons(port),
-                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-        };
-        struct client c = {.input = BUFFER_INIT(1 << 20)};
+        struct client c = {.input = BUFFER_INIT(1 << 20), .reply = BUFFER_INIT(1 << 20)};
+        const int at_once = 1; /* else the kernel waits for more, in real time */
 
-        c.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        CHECK(c.fd >= 0 && connect(c.fd, (struct sockaddr *) &a, sizeof a) == 0, "connect");
+        c.fd = socket(place.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(c.fd >= 0 && connect(c.fd, &place.any, place_len) == 0, "connect");
+        if (place.any.sa_family == AF_INET)
+                CHECK(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once) == 0,
+                      "nodelay");
         return c;
 }
 
 static void client_done(struct client *c)
 {
+        tls_session_free(c->tls);
         close(c->fd);
         buffer_done(&c->input);
+        buffer_done(&c->reply);
 }
 
 static void run(void)
@@ -275,10 +323,19 @@ static void run(void)
 
 static void client_read(struct client *c)
 {
+        size_t len;
         char *p;
         ssize_t n;
 
         CHECK(buffer_reserve(&c->input, 65536, &p) == 0, "memory");
+        if (c->tls) {
+                const enum tls_want want = tls_session_read(c->tls, p, 65536, &len);
+
+                c->is_closed |= want == TLS_END || want == TLS_FAILED;
+                if (want == TLS_DONE)
+                        buffer_commit(&c->input, len);
+                return;
+        }
         n = recv(c->fd, p, 65536, MSG_DONTWAIT);
         if (n > 0)
                 buffer_commit(&c->input, (size_t) n);
@@ -288,8 +345,13 @@ static void client_read(struct client *c)
 static void say(struct client *c, struct span octets)
 {
         for (int rounds = 0; octets.len && rounds < 10000; rounds++) {
-                ssize_t n = send(c->fd, octets.p, octets.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+                size_t len = 0;
+                ssize_t n = 0;
 
+                if (!c->tls)
+                        n = send(c->fd, octets.p, octets.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+                else if (tls_session_write(c->tls, octets, &len) == TLS_DONE)
+                        n = (ssize_t) len;
                 if (n > 0)
                         octets = span_skip(octets, (size_t) n);
                 loop_run_once(process.loop, octets.len ? 10 : 0);
@@ -297,10 +359,29 @@ static void say(struct client *c, struct span octets)
         CHECK(octets.len == 0, "sent");
 }
 
+/* The client's side of the handshake, whoever the server is. */
+static void client_secure(struct client *c)
+{
+        enum tls_want want = TLS_WANT_READ;
+        struct tls_context *context;
+        char error[TLS_ERROR_MAX];
+
+        CHECK(fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0, "nonblocking");
+        CHECK(tls_context_new_client((struct span) {0}, &context, error) == 0, error);
+        CHECK(tls_session_new(context, c->fd, SPAN_LITERAL("mx1.example.jp"), &c->tls) == 0, "");
+        tls_context_unref(context);
+        for (int rounds = 0; rounds < 500 && want != TLS_DONE; rounds++) {
+                want = tls_session_handshake(c->tls);
+                run();
+        }
+        CHECK(want == TLS_DONE, "handshake");
+}
+
 /* The next reply's last line, without CRLF; "" when the connection ended. */
 static void hear(struct client *c, char *line, size_t size)
 {
         line[0] = '\0';
+        buffer_clear(&c->reply);
         for (int rounds = 0; rounds < 500; rounds++) {
                 const struct span in = buffer_span(&c->input);
                 const size_t end = span_find(in, '\n');
@@ -309,6 +390,7 @@ static void hear(struct client *c, char *line, size_t size)
                         const bool is_last = in.len > 3 && in.p[3] == ' ';
 
                         snprintf(line, size, "%.*s", (int) (end ? end - 1 : 0), in.p);
+                        CHECK(buffer_append_span(&c->reply, span_first(in, end + 1)) == 0, "");
                         buffer_consume(&c->input, end + 1);
                         if (is_last)
                                 return;

@@ -72,6 +72,7 @@ static void give_back(struct edge_transaction *t)
 {
         struct edge *e = t->edge;
 
+        edge_admission_leave(&e->admission, &t->place);
         if (t->session) {
                 edge_checks_end_transaction(t->session);
                 t->session->transaction = NULL;
@@ -255,10 +256,8 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
         }
         if (!verdict_is_refusal(&verdict))
                 verdict = edge_limited_mail(s, mail->path);
-        if (!verdict_is_refusal(&verdict) &&
-            e->bodies_held > e->process->config->limits.body_memory)
-                verdict = make_verdict(452, "4.3.1", "Too many messages at once, try again later",
-                                       "memory");
+        if (!verdict_is_refusal(&verdict))
+                verdict = limits_body_memory(e->process->config, e->bodies_held);
         if (verdict_is_refusal(&verdict)) {
                 char id[ID_TEXT_LEN + 1];
 
@@ -355,17 +354,22 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
-/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
- * One text serves all recipients, so that it is made so for all of them. */
-static bool needs_lines(const struct edge_transaction *t)
+static bool has_local_recipient(const struct edge_transaction *t)
 {
         struct reader items = ipc_items_read(t->recipients);
         struct ipc_recipient got;
 
-        while (t->flags & ENVELOPE_BINARY && ipc_next_recipient(&items, &got))
+        while (ipc_next_recipient(&items, &got))
                 if (got.kind == ROUTE_LOCAL)
                         return true;
         return false;
+}
+
+/* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
+ * One text serves all recipients, so that it is made so for all of them. */
+static bool needs_lines(const struct edge_transaction *t)
+{
+        return t->flags & ENVELOPE_BINARY && has_local_recipient(t);
 }
 
 /* Whoever submits a message here has it completed (RFC 6409 section 8). */
@@ -389,12 +393,27 @@ static void begin_body(struct edge_transaction *t)
         if (r == 0 && needs_lines(t))
                 r = edge_body_convert(&t->body, t->edge->process->config->smtp.nul);
         if (r < 0) {
+                edge_admission_leave(&t->edge->admission, &t->place);
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
         t->state = EDGE_BODY;
         edge_session_expect_data(s, true);
         edge_session_say(s, 354, NULL, "Go ahead, end with \".\"");
+}
+
+static void await_place(struct edge_transaction *t)
+{
+        if (edge_admission_enter(&t->edge->admission, &t->place))
+                begin_body(t);
+        else
+                edge_session_hold(t->session, EDGE_HOLD_PLACE);
+}
+
+void edge_transaction_admitted(struct edge_transaction *t)
+{
+        begin_body(t);
+        edge_session_answered(t->session, EDGE_HOLD_PLACE);
 }
 
 void edge_transaction_data(struct edge_session *s)
@@ -408,20 +427,23 @@ void edge_transaction_data(struct edge_session *s)
         if (!s->is_trial && edge_login_ask_quota(s, t->rcpt_count))
                 edge_session_hold(s, EDGE_HOLD_ANSWER);
         else
-                begin_body(t);
+                await_place(t);
 }
 
-void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text)
+void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer)
 {
         struct edge_transaction *t = s->transaction;
-        struct verdict v = make_verdict(450, "4.7.1", "", "auth.recipients_per_hour");
+        const char *option = answer && answer->is_of_day ? "auth.recipients_per_day"
+                                                         : "auth.recipients_per_hour";
+        struct verdict v = make_verdict(450, "4.7.1", "", option);
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "RCPT first");
-        } else if (is_granted) {
-                begin_body(t);
+        } else if (!answer || answer->is_granted) {
+                await_place(t);
         } else {
-                v.text = text;
+                v.text = answer->text;
+                v.origin = span_from_string(config_origin(t->edge->process->config, option));
                 edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &v);
                 reply_with_id(t, &v);
         }
@@ -474,30 +496,15 @@ static void refuse(struct edge_transaction *t, const struct verdict *why)
         end_refused(t);
 }
 
-/* "552 5.3.4 Message too big" */
-static struct verdict parse_reply(const char *reply)
-{
-        struct span text = span_from_string(reply), word;
-        struct verdict v = make_verdict(554, "", "", "syntax of the message");
-
-        if (span_split(&text, ' ', &word) && word.len == 3)
-                v.code = (uint16_t) ((word.p[0] - '0') * 100 + (word.p[1] - '0') * 10 +
-                                     (word.p[2] - '0'));
-        if (text.len > 1 && text.p[1] == '.')
-                (void) span_split(&text, ' ', &v.enhanced);
-        v.text = text;
-        return v;
-}
-
 /* What speaks against the message as it is, if anything: said now, in the session,
  * so that nothing has to be returned later (RFC 5321 section 6.2). */
-static struct verdict judge(const struct edge_transaction *t, const char *body_error)
+static struct verdict judge(const struct edge_transaction *t, enum smtp_fault fault)
 {
         const struct config *c = t->edge->process->config;
         const struct edge_body *b = &t->body;
 
-        if (body_error)
-                return parse_reply(body_error);
+        if (fault != SMTP_FAULT_NONE)
+                return edge_guard_fault(t->session, fault);
         if (b->error == -EBADMSG)
                 return make_verdict(554, "5.6.0",
                                     "A part that is not binary has a bare CR or LF, or a NUL",
@@ -532,7 +539,7 @@ static void end_trial(struct edge_transaction *t)
         give_back(t);
 }
 
-void edge_transaction_end(struct edge_session *s, const char *body_error)
+void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
 {
         struct edge_transaction *t = s->transaction;
         struct verdict v;
@@ -543,7 +550,7 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
         }
         edge_session_expect_data(s, false);
         edge_body_finish(&t->body, s->edge, &t->arena);
-        v = judge(t, body_error);
+        v = judge(t, fault);
         if (!verdict_is_refusal(&v))
                 v = edge_keeper_judge(&s->edge->keeper);
         if (!verdict_is_refusal(&v) && edge_record_finish(t) < 0)
@@ -556,6 +563,8 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
                 discard(t);
                 return;
         }
+        if (!verdict_is_refusal(&v) && has_local_recipient(t))
+                edge_body_digest(&t->body, t->edge, t->message_id);
         if (!verdict_is_refusal(&v) &&
             edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)
                 v = make_verdict(451, "4.3.0", "Storage is not available, try again later",
@@ -571,6 +580,7 @@ void edge_transaction_end(struct edge_session *s, const char *body_error)
 void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit *ret)
 {
         const bool is_lent = t->body.is_lent;
+        const struct span held = is_lent ? (struct span) {0} : buffer_span(&t->body.held);
 
         *ret = (struct ipc_commit) {
                 .message_id = t->message_id,
@@ -587,7 +597,8 @@ void edge_transaction_fill_commit(struct edge_transaction *t, struct ipc_commit 
                 .body_len = t->body.len,
                 .recipients = t->recipients,
                 .record = buffer_span(&t->record),
-                .octets = is_lent ? (struct span) {0} : buffer_span(&t->body.held),
+                .digest = span_skip(held, (size_t) t->body.len),
+                .octets = span_first(held, (size_t) t->body.len),
         };
 }
 
@@ -599,7 +610,7 @@ static struct verdict result_verdict(unsigned status, const struct ipc_result *r
                 [COMMIT_FULL] = "452 4.3.1 Not enough room, try again later",
                 [COMMIT_REFUSED] = "554 5.3.0 The message was refused",
         };
-        struct verdict v;
+        struct verdict v = {0};
 
         if (result && result->code >= 400 && result->code <= 599)
                 v = (struct verdict) {
@@ -608,9 +619,9 @@ static struct verdict result_verdict(unsigned status, const struct ipc_result *r
                         .text = result->text,
                 };
         else
-                v = parse_reply(status == COMMIT_FULL || status == COMMIT_REFUSED
-                                        ? texts[status]
-                                        : texts[COMMIT_TEMPORARY]);
+                verdict_set_reply(&v, status == COMMIT_FULL || status == COMMIT_REFUSED
+                                              ? texts[status]
+                                              : texts[COMMIT_TEMPORARY]);
         v.rule = SPAN_LITERAL("storage");
         v.origin = SPAN_LITERAL("default");
         return v;
@@ -743,7 +754,7 @@ void edge_transaction_committed(struct edge_transaction *t, unsigned status,
                 give_back(t);
         }
         if (s)
-                edge_session_answered(s);
+                edge_session_answered(s, EDGE_HOLD_ANSWER);
 }
 
 void edge_transaction_order_failed(struct edge_transaction *t)
@@ -761,5 +772,5 @@ void edge_transaction_order_failed(struct edge_transaction *t)
                 return;
         }
         refuse(t, &v);
-        edge_session_answered(s);
+        edge_session_answered(s, EDGE_HOLD_ANSWER);
 }

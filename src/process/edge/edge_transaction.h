@@ -1,7 +1,7 @@
 /* One message from MAIL to its answer.
  *
- *   IDLE --MAIL--> OPEN --DATA--> BODY --end--> COMMITTING --answer--> IDLE
- *                            BODY --large--> BORROWING --lent--> BODY
+ *   IDLE --MAIL--> OPEN --DATA, a place--> BODY --end--> COMMITTING --answer--> IDLE
+ *                                     BODY --large--> BORROWING --lent--> BODY
  *
  * RSET or the end of the connection give it back from any state; from
  * COMMITTING it lives on without a session until the keeper has answered.
@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "ipc/message.h"
 #include "process/edge/edge_access.h"
+#include "process/edge/edge_admission.h"
 #include "process/edge/edge_body.h"
 #include "process/edge/edge_keeper.h"
 #include "wire/smtp/smtp_server.h"
@@ -38,6 +39,7 @@ struct edge_transaction {
         struct edge *edge;
         struct edge_session *session; /* NULL: the client went away */
         enum edge_state state;
+        struct edge_place place;
         struct edge_order order;
         uint64_t message_id, arrived_us, hold_until_us, deliver_by_us;
         uint32_t flags; /* enum envelope_flag */
@@ -66,11 +68,14 @@ void edge_transaction_mail(struct edge_session *s, const struct smtp_mail *mail)
 void edge_transaction_rcpt(struct edge_session *s, const struct smtp_rcpt *rcpt);
 void edge_transaction_data(struct edge_session *s);
 void edge_transaction_octets(struct edge_session *s, struct span octets);
-void edge_transaction_end(struct edge_session *s, const char *body_error);
+void edge_transaction_end(struct edge_session *s, enum smtp_fault fault);
 
-/* What the directory says of the account's recipients; answers DATA. `text` is
- * for the client, where not granted. */
-void edge_transaction_quota(struct edge_session *s, bool is_granted, struct span text);
+/* It has its place: answers DATA. */
+void edge_transaction_admitted(struct edge_transaction *t);
+
+/* What the directory says of the account's recipients, NULL: nothing, which grants
+ * them; answers DATA. */
+void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer);
 
 /* RSET, or the connection is gone: the session has no transaction any more. */
 void edge_transaction_abandon(struct edge_session *s);

@@ -78,12 +78,13 @@ struct keeper {
         struct deferred pump;      /* starts what may start, once a round */
         struct timer *due_timer, *unblock_timer;
         uint64_t due_cursor_us;    /* entries due up to here were taken up */
+        uint64_t due_lowest_us, fresh_lowest; /* the cursor, lowered during a scan */
         uint64_t due_next_us;      /* the earliest due time known behind it */
         bool is_fresh_left;        /* fresh entries may lie in the store only */
         uint64_t fresh_cursor;     /* message ids up to here were taken up */
         bool is_scanning;
         struct table left;         /* keeper_reading.c: what left the active queue meanwhile */
-        uint64_t last_reading;
+        uint64_t last_reading, last_unknown_reading; /* up to the second, anything may have left */
         unsigned readings;         /* under way */
         bool is_retrying;          /* a walk of keeper_retry.c is under way */
         struct table jobs;         /* by number */

@@ -22,7 +22,6 @@ enum {
         ROUTE_MEMORY_MAX = 4 * 1024 * 1024, /* the reader may be an alias of a thousand */
         RECIPIENTS_TOLD_MAX = 100,        /* by one notification; the others by the next */
         POSTMASTER_MAX = 300,
-        SCAN_AGAIN_US = 1000 * 1000,
 };
 
 /* A notification that a worker is asked to write. */
@@ -54,7 +53,7 @@ static void order_free(struct order *o)
         struct keeper *k = o->keeper;
 
         table_remove(&k->orders, &o->by_number);
-        keeper_reading_left(k, o->entry);
+        keeper_reading_left(k, o->entry->message_id, o->entry->group);
         queue_remove(&k->queue, o->entry);
         queue_entry_free(o->entry);
         queue_entry_free(o->after);
@@ -178,6 +177,7 @@ static void give_to_worker(struct order *o)
 {
         struct keeper *k = o->keeper;
         const uint32_t skip = o->entry->local_prefix_len;
+        const uint64_t len = o->entry->body_len - skip; /* a digest may be behind it */
         struct original_read *read;
 
         o->worker = NULL;
@@ -195,18 +195,10 @@ static void give_to_worker(struct order *o)
                 send_order(o, span_skip(buffer_span(&o->body->octets), skip));
         } else if ((read = malloc(sizeof *read))) {
                 *read = (struct original_read) {k, o->number};
-                store_blob_read(k->store, o->entry->blob_id, skip, ORIGINAL_MAX, original_was_read,
-                                read);
+                store_blob_read(k->store, o->entry->blob_id, skip,
+                                len < ORIGINAL_MAX ? (size_t) len : ORIGINAL_MAX,
+                                original_was_read, read);
         }
-}
-
-/* The store has it; a scan from the beginning finds it. */
-static void leave_to_scans(struct keeper *k)
-{
-        k->is_fresh_left = true;
-        k->fresh_cursor = 0;
-        k->due_cursor_us = 0;
-        keeper_queue_expect(k, clock_now_us() + SCAN_AGAIN_US);
 }
 
 void keeper_bounce(struct keeper *k, struct queue_entry *e, struct keeper_body *body)
@@ -217,7 +209,7 @@ void keeper_bounce(struct keeper *k, struct queue_entry *e, struct keeper_body *
                 free(o);
                 keeper_body_unref(body);
                 queue_entry_free(e);
-                leave_to_scans(k);
+                keeper_queue_scan_again(k);
                 return;
         }
         *o = (struct order) {.number = ++k->last_order, .keeper = k, .entry = e, .body = body,
@@ -306,7 +298,7 @@ static void bounce_is_durable(void *arg, int result)
                 return;
         }
         if (result < 0)
-                leave_to_scans(k);
+                keeper_queue_scan_again(k);
         else if (after)
                 keeper_queue_expect(k, after->due_us);
         queue_entry_free(after);
@@ -444,7 +436,7 @@ void keeper_on_dsn_text(struct channel *ch, void *arg, const union ipc_message *
         if (r == 0)
                 r = commit_notification(o, &m->dsn_text, &arena);
         if (r < 0) {
-                leave_to_scans(o->keeper);
+                keeper_queue_scan_again(o->keeper);
                 order_free(o);
         }
         arena_done(&arena);

@@ -35,7 +35,7 @@ static void end_change(struct change *c, int result)
         for (size_t i = 0; i < c->page.count; i++) {
                 if (!c->stand_ins[i])
                         continue;
-                keeper_reading_left(k, c->stand_ins[i]);
+                keeper_reading_left(k, c->stand_ins[i]->message_id, c->stand_ins[i]->group);
                 queue_remove(&k->queue, c->stand_ins[i]);
                 free(c->stand_ins[i]);
         }

@@ -53,6 +53,7 @@ struct commit {
         uint32_t flags, local_prefix_len;
         struct span mail_from, envid, header_message_id, record;
         struct span held_for; /* empty: it is not held */
+        struct span digest;
         struct buffer body; /* empty where it is in a lent file */
         struct commit_recipient *recipients;
         size_t recipient_count;
@@ -546,12 +547,13 @@ static void put_trace(struct commit *c, struct store_batch *batch, bool is_store
 
 static void put_body(struct commit *c, struct store_batch *batch, uint32_t references)
 {
-        const struct span body = buffer_span(&c->body);
+        const struct span parts[] = {buffer_span(&c->body), c->digest};
 
         if (c->flags & ENVELOPE_LENT)
                 store_blob_adopt(batch, c->message_id, references, c->mail_from);
         else
-                store_blob_put(batch, c->message_id, references, c->mail_from, &body, 1);
+                store_blob_put(batch, c->message_id, references, c->mail_from, parts,
+                               c->digest.len ? 2 : 1);
 }
 
 struct batches {
@@ -742,7 +744,7 @@ static int copy_recipient(struct commit *c, const struct ipc_recipient *q)
 static int copy_texts(struct commit *c)
 {
         struct span *const texts[] = {&c->mail_from, &c->envid, &c->header_message_id, &c->record,
-                                      &c->held_for};
+                                      &c->held_for, &c->digest};
 
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
                 *texts[i] = arena_copy(&c->arena, *texts[i]);
@@ -813,6 +815,7 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         c->envid = m->envid;
         c->header_message_id = m->header_message_id;
         c->record = m->record;
+        c->digest = m->digest;
         *ret = take_body(c, peer, m);
         if (*ret == 0 && (m->local_prefix_len > m->body_len || !m->recipients.count))
                 *ret = -EBADMSG;

@@ -13,7 +13,7 @@ struct mailbox_work {
         struct account *account;
         struct mailbox_status mailbox;
         uint32_t uid;
-        uint64_t blob_id, offset;
+        uint64_t blob_id, size, offset; /* of the message; the blob may be longer */
         /* export */
         struct message_entry *page;
         size_t page_at, page_count;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_queue.h"
+#include "process/keeper/keeper_reading.h"
 #include "route/route.h"
 
 enum {
@@ -126,18 +127,26 @@ static int add_places(struct forward *f, struct span places)
         return r;
 }
 
+/* Leaves the active queue; what became of it, or nothing, is in the store. */
+static void end_entry(struct keeper *k, struct queue_entry *e)
+{
+        keeper_reading_left(k, e->message_id, e->group);
+        queue_remove(&k->queue, e);
+        queue_entry_free(e);
+}
+
 static void is_durable(void *arg, int result)
 {
         struct forward *f = arg;
         struct keeper *k = f->keeper;
         struct keeper_body *body = f->before->body;
 
-        f->before->body = NULL;
-        queue_remove(&k->queue, f->before);
         if (result < 0 && keeper_store_refused(k, result))
                 log_event(LOG_ERROR, "forward_not_stored",
                           LOG_U64("message_id", f->before->message_id),
                           LOG_ERRNO("error", result));
+        f->before->body = NULL;
+        end_entry(k, f->before);
         for (size_t i = 0; i < f->count; i++) {
                 if (result < 0)
                         queue_entry_free(f->after[i]);
@@ -145,12 +154,8 @@ static void is_durable(void *arg, int result)
                         keeper_queue_add(k, f->after[i], body ? keeper_body_ref(body) : NULL);
         }
         keeper_body_unref(body);
-        if (result < 0) { /* the store has the entry as it was */
-                k->is_fresh_left = true;
-                k->fresh_cursor = 0;
-                k->due_cursor_us = 0;
-        }
-        queue_entry_free(f->before);
+        if (result < 0)
+                keeper_queue_scan_again(k);
         forward_free(f);
         keeper_queue_pump(k);
 }
@@ -181,31 +186,42 @@ static void store_all(struct forward *f)
         store_commit(k->store, &batch, 1, 0, is_durable, f);
 }
 
-void keeper_forward(struct keeper *k, struct queue_entry *e, struct span places)
+/* What goes on instead of the entry, into `after`. 0 or a negative errno. */
+static int prepare(struct forward *f, struct span places)
 {
-        struct forward *f = calloc(1, sizeof *f);
-        int r = f ? 0 : -ENOMEM;
+        int r = decision_begin(&f->record, f->before->message_id);
 
-        queue_report(&k->queue, e, QUEUE_HOST_GOOD, clock_now_us());
-        if (f) {
-                *f = (struct forward) {.keeper = k, .before = e, .arena = ARENA_INIT(MEMORY_MAX),
-                                       .record = BUFFER_INIT(IPC_RECORD_MAX)};
-                for (size_t i = e->recipient_count; i-- > 0;)
-                        if (e->recipients[i].state == RECIPIENT_WAITING)
-                                f->recipient = &e->recipients[i];
-                r = !f->recipient ? -EBADMSG : decision_begin(&f->record, e->message_id);
-        }
         if (r == 0)
-                r = e->group < GROUP_MAX ? add_places(f, places) : -EMSGSIZE;
-        if (r < 0 && r != -ENOMEM && f && f->recipient) { /* his mailbox takes it anyway */
+                r = f->before->group < GROUP_MAX ? add_places(f, places) : -EMSGSIZE;
+        if (r < 0 && r != -ENOMEM) { /* his mailbox takes it anyway */
                 while (f->count)
                         queue_entry_free(f->after[--f->count]);
                 r = add_entry(f, f->recipient, SPAN_LITERAL("local:"));
         }
-        if (f && r == 0) {
-                store_all(f);
+        return r;
+}
+
+void keeper_forward(struct keeper *k, struct queue_entry *e, struct span places)
+{
+        struct forward *f = calloc(1, sizeof *f);
+        int r;
+
+        queue_report(&k->queue, e, QUEUE_HOST_GOOD, clock_now_us());
+        if (!f) {
+                keeper_body_unref(e->body);
+                e->body = NULL;
+                end_entry(k, e);
+                keeper_queue_scan_again(k);
                 return;
         }
-        if (f)
+        *f = (struct forward) {.keeper = k, .before = e, .arena = ARENA_INIT(MEMORY_MAX),
+                               .record = BUFFER_INIT(IPC_RECORD_MAX)};
+        for (size_t i = e->recipient_count; i-- > 0;)
+                if (e->recipients[i].state == RECIPIENT_WAITING)
+                        f->recipient = &e->recipients[i];
+        r = f->recipient ? prepare(f, places) : -EBADMSG;
+        if (r == 0)
+                store_all(f);
+        else
                 is_durable(f, r);
 }

@@ -311,14 +311,14 @@ static void body_was_read(void *arg, int result, struct span octets, uint64_t bl
         free(read);
         if (!j)
                 return;
-        if (result < 0 || octets.len != blob_size || blob_size != entry_of(j)->body_len) {
+        if (result < 0 || octets.len != blob_size || blob_size < entry_of(j)->body_len) {
                 log_event(LOG_ERROR, "body_unreadable",
                           LOG_U64("message_id", entry_of(j)->message_id),
                           LOG_ERRNO("error", result < 0 ? result : -EBADMSG));
                 fail_job(j, "the message cannot be read from the store");
                 return;
         }
-        send_job(j, octets, -1);
+        send_job(j, span_first(octets, (size_t) entry_of(j)->body_len), -1);
 }
 
 static void read_body(struct job *j)
@@ -340,8 +340,9 @@ static void read_body(struct job *j)
                 return;
         }
         *read = (struct body_read) {k, j->number};
-        store_blob_read(k->store, entry_of(j)->blob_id, 0, (size_t) entry_of(j)->body_len,
-                        body_was_read, read);
+        /* The digest behind it too: only what is read whole is checked. */
+        store_blob_read(k->store, entry_of(j)->blob_id, 0,
+                        (size_t) entry_of(j)->body_len + IPC_DIGEST_MAX, body_was_read, read);
 }
 
 void keeper_job_start(struct keeper *k, struct queue_entry *e)
@@ -354,8 +355,7 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
                 queue_remove(&k->queue, e);
                 keeper_body_unref(body);
                 queue_entry_free(e);
-                k->is_fresh_left = true;
-                k->fresh_cursor = 0;
+                keeper_queue_scan_again(k);
                 return;
         }
         if (span_equal(e->next_hop, SPAN_LITERAL("local:"))) {

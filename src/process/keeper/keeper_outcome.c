@@ -270,7 +270,7 @@ static void is_durable(void *arg, int result)
         struct keeper_body *body = c->before->body;
 
         c->before->body = NULL;
-        keeper_reading_left(k, c->before);
+        keeper_reading_left(k, c->before->message_id, c->before->group);
         queue_remove(&k->queue, c->before);
         if (result < 0) {
                 /* The store takes no more; what it has is the entry as it was. */
@@ -376,10 +376,21 @@ static void abandon(struct keeper *k, struct queue_entry *e)
         queue_remove(&k->queue, e);
         keeper_body_unref(e->body);
         queue_entry_free(e);
-        k->is_fresh_left = true;
-        k->fresh_cursor = 0;
-        k->due_cursor_us = 0;
-        keeper_queue_expect(k, clock_now_us() + RELAY_GONE_RETRY_US);
+        keeper_queue_scan_again(k);
+}
+
+/* `r`: whether `c`, which may be NULL, says all. */
+static void conclude_or_abandon(struct keeper *k, struct queue_entry *e, struct conclusion *c,
+                                int r)
+{
+        if (r == 0) {
+                store_conclusion(c);
+                return;
+        }
+        if (c)
+                buffer_done(&c->record);
+        free(c);
+        abandon(k, e);
 }
 
 void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
@@ -406,14 +417,7 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                 r = make_after(c, recipients, health != QUEUE_HOST_UNKNOWN);
         }
         free(recipients);
-        if (r < 0) {
-                if (c)
-                        buffer_done(&c->record);
-                free(c);
-                abandon(k, e);
-        } else {
-                store_conclusion(c);
-        }
+        conclude_or_abandon(k, e, c, r);
         if (d && health == QUEUE_HOST_FAILED)
                 defer_blocked(k, d);
 }
@@ -457,14 +461,7 @@ static void defer_one(struct keeper *k, struct queue_entry *e, uint64_t blocked_
                 r = make_after(c, recipients, false);
         }
         free(recipients);
-        if (r < 0) {
-                if (c)
-                        buffer_done(&c->record);
-                free(c);
-                abandon(k, e);
-                return;
-        }
-        store_conclusion(c);
+        conclude_or_abandon(k, e, c, r);
 }
 
 void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
@@ -477,12 +474,8 @@ void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
                 return;
         }
         queue_entry_free(e);
-        if (r == -ENOMEM) {
-                k->due_cursor_us = 0;
-                k->fresh_cursor = 0;
-                k->is_fresh_left = true;
-                keeper_queue_expect(k, clock_now_us() + RELAY_GONE_RETRY_US);
-        }
+        if (r == -ENOMEM)
+                keeper_queue_scan_again(k);
 }
 
 static void defer_blocked(struct keeper *k, struct destination *d)

@@ -28,7 +28,7 @@
  * 2. Entries due up to due_cursor_us, and fresh ones up to fresh_cursor, are
  *    active, or changing, or gone: the scans go on behind the cursors. */
 
-enum { SCAN_PAGE = 200, READ_AGAIN_US = 100000 };
+enum { SCAN_PAGE = 200, READ_AGAIN_US = 100000, SCAN_AGAIN_US = 1000 * 1000 };
 
 /* ---- bodies ------------------------------------------------------------ */
 
@@ -104,18 +104,40 @@ void keeper_queue_put(struct store_batch *batch, const struct queue_entry *befor
 
 /* ---- the active queue -------------------------------------------------- */
 
+/* There may be entries from here on that the scan under way does not show. */
+static void lower_due_cursor(struct keeper *k, uint64_t due_us)
+{
+        if (due_us < k->due_cursor_us)
+                k->due_cursor_us = due_us;
+        if (due_us < k->due_lowest_us)
+                k->due_lowest_us = due_us;
+}
+
+static void lower_fresh_cursor(struct keeper *k, uint64_t message_id)
+{
+        k->is_fresh_left = true;
+        if (message_id < k->fresh_cursor)
+                k->fresh_cursor = message_id;
+        if (message_id < k->fresh_lowest)
+                k->fresh_lowest = message_id;
+}
+
+void keeper_queue_scan_again(struct keeper *k)
+{
+        lower_fresh_cursor(k, 0);
+        lower_due_cursor(k, 0);
+        keeper_queue_expect(k, clock_now_us() + SCAN_AGAIN_US);
+}
+
 /* For the next scan to find. Ids are not committed in their order: the cursor
  * may have passed this one. */
 static void leave_in_store(struct keeper *k, const struct queue_entry *e)
 {
         if (e->due_us) {
-                if (e->due_us < k->due_cursor_us)
-                        k->due_cursor_us = e->due_us;
+                lower_due_cursor(k, e->due_us);
                 return;
         }
-        k->is_fresh_left = true;
-        if (e->message_id < k->fresh_cursor)
-                k->fresh_cursor = e->message_id;
+        lower_fresh_cursor(k, e->message_id);
 }
 
 void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_body *body)
@@ -182,12 +204,19 @@ static void set_due_timer(struct keeper *k)
 /* Something will be due earlier than the timer knows, or than the scans are. */
 void keeper_queue_expect(struct keeper *k, uint64_t due_us)
 {
-        if (due_us < k->due_cursor_us)
-                k->due_cursor_us = due_us;
+        lower_due_cursor(k, due_us);
         if (due_us < k->due_next_us) {
                 k->due_next_us = due_us;
                 set_due_timer(k);
         }
+}
+
+/* The scans go on at that time; the cursors stay. */
+static void scan_again(struct keeper *k, uint64_t at_us)
+{
+        if (at_us < k->due_next_us)
+                k->due_next_us = at_us;
+        set_due_timer(k);
 }
 
 void keeper_queue_take_up(struct keeper_reading *reading, struct span value)
@@ -242,9 +271,10 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
         struct keeper_reading *reading = arg;
         struct keeper *k = reading->keeper;
         const uint64_t now = clock_now_us();
+        const uint64_t lowest_us = k->due_lowest_us;
+        uint64_t next_us = result < 0 ? now + READ_AGAIN_US : UINT64_MAX;
 
         k->is_scanning = false;
-        k->due_next_us = UINT64_MAX;
         for (size_t i = 0; i < count && result == 0; i++) {
                 uint64_t due_us, message_id;
                 uint16_t group;
@@ -252,7 +282,7 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
                 if (queue_due_key_parse(entries[i].key, &due_us, &message_id, &group) < 0)
                         continue;
                 if (due_us > now || !queue_has_room(&k->queue)) {
-                        k->due_next_us = due_us > now ? due_us : now + 1000000;
+                        next_us = due_us > now ? due_us : now + 1000000;
                         has_more = false;
                         break;
                 }
@@ -260,11 +290,11 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
                 keeper_queue_read(reading, message_id, group);
         }
         keeper_reading_end(reading);
-        if (result < 0)
-                return;
-        if (has_more)
-                k->due_next_us = now;
-        set_due_timer(k);
+        if (k->due_cursor_us > lowest_us)
+                k->due_cursor_us = lowest_us;
+        scan_again(k, has_more ? now : next_us);
+        if (k->is_fresh_left)
+                keeper_queue_pump(k);
 }
 
 /* A page of what is due behind the cursor, the first entry beyond now with it. */
@@ -276,12 +306,12 @@ static void scan_due(struct keeper *k)
                                           SCAN_PAGE, false};
 
         if (!reading) { /* soon */
-                k->due_next_us = clock_now_us() + READ_AGAIN_US;
-                set_due_timer(k);
+                scan_again(k, clock_now_us() + READ_AGAIN_US);
                 return;
         }
         key_put_u64(first + 1, k->due_cursor_us);
         k->is_scanning = true;
+        k->due_next_us = k->due_lowest_us = UINT64_MAX; /* what comes meanwhile counts anew */
         store_scan(k->store, &k->shard, &range, got_due_page, reading);
 }
 
@@ -290,9 +320,10 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
 {
         struct keeper_reading *reading = arg;
         struct keeper *k = reading->keeper;
+        const uint64_t lowest = k->fresh_lowest;
 
         k->is_scanning = false;
-        k->is_fresh_left = result == 0 && has_more;
+        k->is_fresh_left |= has_more && result == 0;
         for (size_t i = 0; i < count && result == 0; i++) {
                 if (!queue_has_room(&k->queue)) {
                         k->is_fresh_left = true;
@@ -304,8 +335,14 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
                 keeper_queue_take_up(reading, entries[i].value);
         }
         keeper_reading_end(reading);
+        if (k->fresh_cursor > lowest)
+                k->fresh_cursor = lowest;
         if (k->is_fresh_left)
                 keeper_queue_pump(k);
+        if (result < 0) {
+                k->is_fresh_left = true;
+                scan_again(k, clock_now_us() + READ_AGAIN_US);
+        }
 }
 
 static void scan_fresh(struct keeper *k)
@@ -319,6 +356,7 @@ static void scan_fresh(struct keeper *k)
                 return;
         k->is_scanning = true;
         k->is_fresh_left = false;
+        k->fresh_lowest = UINT64_MAX;
         store_scan(k->store, &k->shard, &range, got_fresh_page, reading);
 }
 
@@ -326,7 +364,12 @@ static void on_due(void *arg)
 {
         struct keeper *k = arg;
 
-        if (!k->is_scanning && !k->is_stopping)
+        if (k->is_stopping)
+                return;
+        k->due_next_us = UINT64_MAX;
+        if (k->is_scanning) /* the fresh ones: that is over soon */
+                scan_again(k, clock_now_us() + READ_AGAIN_US);
+        else
                 scan_due(k);
 }
 
@@ -378,12 +421,12 @@ int keeper_queue_start(struct keeper *k)
         queue_init(&k->queue, &options);
         k->retry = (struct retry_times) {c->queue.retry_min_ms, c->queue.retry_max_ms};
         k->pump.run = run_pump;
-        k->due_next_us = UINT64_MAX;
+        k->due_next_us = k->due_lowest_us = UINT64_MAX;
         k->is_fresh_left = true;
         if (timer_new(k->process->loop, on_due, k, &k->due_timer) < 0 ||
             timer_new(k->process->loop, on_unblock, k, &k->unblock_timer) < 0)
                 return -ENOMEM;
-        timer_set(k->due_timer, 1);
+        scan_again(k, clock_now_us());
         keeper_queue_pump(k);
         return 0;
 }
@@ -409,8 +452,7 @@ static void change_is_durable(void *arg, int result)
 {
         struct change *c = arg;
 
-        keeper_reading_left(c->keeper, &(struct queue_entry) {.message_id = c->what.message_id,
-                                                              .group = c->what.group});
+        keeper_reading_left(c->keeper, c->what.message_id, c->what.group);
         if (result == 0) {
                 keeper_queue_expect(c->keeper, c->due_us);
                 keeper_queue_pump(c->keeper);

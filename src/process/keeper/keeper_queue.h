@@ -33,6 +33,10 @@ void keeper_on_outcome(struct channel *ch, void *peer, const union ipc_message *
 void keeper_queue_put(struct store_batch *batch, const struct queue_entry *before,
                       const struct queue_entry *after);
 
+/* An entry left the active queue as the store has it: scans from the beginning will
+ * find it, within a second. */
+void keeper_queue_scan_again(struct keeper *k);
+
 /* Administration. `done` gets 0, -ENOENT, or the store's error. */
 enum keeper_queue_verb { KEEPER_QUEUE_RETRY, KEEPER_QUEUE_DROP, KEEPER_QUEUE_HOLD,
                          KEEPER_QUEUE_RELEASE, KEEPER_QUEUE_MOVE };

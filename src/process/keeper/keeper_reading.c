@@ -68,30 +68,40 @@ void keeper_reading_end(struct keeper_reading *r)
         table_done(&k->left);
 }
 
-void keeper_reading_left(struct keeper *k, const struct queue_entry *e)
+/* NULL without memory. */
+static struct left *note(struct keeper *k, uint64_t message_id, uint16_t group)
+{
+        struct left *left = find(k, message_id, group);
+
+        if (left)
+                return left;
+        left = malloc(sizeof *left);
+        if (!left || table_add(&k->left, &left->node, hash_of(message_id, group)) < 0) {
+                free(left);
+                return NULL;
+        }
+        left->message_id = message_id;
+        left->group = group;
+        return left;
+}
+
+void keeper_reading_left(struct keeper *k, uint64_t message_id, uint16_t group)
 {
         struct left *left;
 
         if (!k->readings)
                 return;
-        left = find(k, e->message_id, e->group);
-        if (!left) {
-                left = malloc(sizeof *left);
-                if (!left)
-                        return;
-                left->message_id = e->message_id;
-                left->group = e->group;
-                if (table_add(&k->left, &left->node, hash_of(e->message_id, e->group)) < 0) {
-                        free(left);
-                        return;
-                }
-        }
-        left->last_reading = k->last_reading;
+        left = note(k, message_id, group);
+        if (left)
+                left->last_reading = k->last_reading;
+        else
+                k->last_unknown_reading = k->last_reading;
 }
 
 bool keeper_reading_is_old(const struct keeper_reading *r, uint64_t message_id, uint16_t group)
 {
         const struct left *left = find(r->keeper, message_id, group);
 
-        return left && left->last_reading >= r->number;
+        return r->number <= r->keeper->last_unknown_reading ||
+               (left && left->last_reading >= r->number);
 }

@@ -19,8 +19,9 @@ struct keeper_reading *keeper_reading_begin(struct keeper *k);
 void keeper_reading_add(struct keeper_reading *r); /* one more answer is to come */
 void keeper_reading_end(struct keeper_reading *r); /* it has; frees with the last */
 
-/* An entry is leaving the active queue: changed, or for good. */
-void keeper_reading_left(struct keeper *k, const struct queue_entry *e);
+/* An entry is leaving the active queue: changed, or for good. Without the memory to note
+ * it, all that is being read counts as old, and is read again. */
+void keeper_reading_left(struct keeper *k, uint64_t message_id, uint16_t group);
 
 /* Whether what was read of it may be old. */
 bool keeper_reading_is_old(const struct keeper_reading *r, uint64_t message_id, uint16_t group);

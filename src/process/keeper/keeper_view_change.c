@@ -329,7 +329,8 @@ static int take_bodies(struct order *o, struct keeper_peer *peer)
                         continue;
                 }
                 o->held += held;
-                if (is_lent != m.is_lent || (!is_lent && body->len != m.size))
+                if (is_lent != m.is_lent ||
+                    (!is_lent && (body->len < m.size || body->len - m.size > IPC_DIGEST_MAX)))
                         r = -EBADMSG;
                 if (is_lent && !m.is_lent)
                         store_blob_return(peer->keeper->store, m.message_id);

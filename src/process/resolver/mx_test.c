@@ -96,7 +96,8 @@ static void run_in_folder(const char *command)
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, cd);
 }
 
-static void start_server(const char *zone_file)
+/* False: it ended, since somebody else took the port meanwhile. */
+static bool try_server(const char *zone_file)
 {
         char text[1024];
 
@@ -121,10 +122,21 @@ static void start_server(const char *zone_file)
         setpgid(nsd, nsd);
         for (int i = 0; i < 600; i++) { /* until it answers, for half a minute */
                 if (server_answers())
-                        return;
+                        return true;
+                if (waitpid(nsd, NULL, WNOHANG) == nsd)
+                        return false;
                 poll(NULL, 0, 50);
         }
         fail_msg("nsd does not answer");
+        return false;
+}
+
+static void start_server(const char *zone_file)
+{
+        for (int i = 0; i < 5; i++)
+                if (try_server(zone_file))
+                        return;
+        fail_msg("nsd does not start");
 }
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)

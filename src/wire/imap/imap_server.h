@@ -125,6 +125,8 @@ enum imap_event_kind {
 /* How much of a message is needed. */
 enum imap_need {
         IMAP_NEED_DIGEST, /* digest.h; the whole message if there is no digest */
+        IMAP_NEED_PREVIEW, /* the same, and the digest has the preview */
+        IMAP_NEED_FIELDS, /* the digest, made of the header alone will do; or the header */
         IMAP_NEED_HEADER, /* the header of the message with its empty line, or more */
         IMAP_NEED_BODY,   /* all of it */
 };
@@ -207,7 +209,7 @@ struct imap_answer {
         const char *code; /* "TRYCREATE", "OVERQUOTA", "AUTHENTICATIONFAILED"; NULL: none */
         const char *text; /* NULL: a default */
         struct span octets;
-        bool is_digest;         /* BODY: `octets` is what digest_build() made */
+        bool is_digest;         /* BODY: `octets` is what digest.h makes */
         struct imap_view *view; /* SELECT; the engine takes a reference of its own */
         bool is_read_only;      /* SELECT: also where the client did not ask for it */
         const struct imap_mailbox *mailboxes;

@@ -58,7 +58,7 @@ static bool open_digest(struct imap_server *s, struct fetching *f)
                 return true;
         if (f->is_digest) {
                 f->has_digest = digest_open(f->octets, &f->digest) == 0;
-        } else if (digest_build(f->octets, &s->message, &s->scratch) == 0) {
+        } else if (digest_make(f->octets, &s->message, &s->scratch) == 0) {
                 /* The scratch may move when it grows: the digest gets its own place. */
                 const struct span built =
                         arena_copy(&s->message, span_skip(buffer_span(&s->scratch), at));
@@ -74,11 +74,12 @@ static void put_digest(struct imap_server *s, struct fetching *f, enum imap_fetc
                 imap_server_put(s, "NIL");
                 f->is_missing = true;
         } else if (kind == IMAP_FETCH_ENVELOPE) {
-                imap_server_put_span(s, f->digest.envelope);
-        } else if (kind == IMAP_FETCH_STRUCTURE) {
-                imap_server_put_span(s, f->digest.body);
-        } else if (kind == IMAP_FETCH_BODYSTRUCTURE) {
-                imap_server_put_span(s, f->digest.bodystructure);
+                if (digest_put_envelope(&f->digest, &s->output) < 0)
+                        s->is_broken = true;
+        } else if (kind != IMAP_FETCH_PREVIEW) {
+                if (digest_put_structure(&f->digest, kind == IMAP_FETCH_BODYSTRUCTURE,
+                                         &s->output) < 0)
+                        s->is_broken = true;
         } else if (f->digest.preview.p) {
                 imap_server_put_string(s, f->digest.preview);
         } else {
@@ -226,7 +227,7 @@ static void answered_body(struct imap_server *s, const struct imap_answer *a)
 
         f->octets = a->octets;
         f->is_digest = a->is_digest;
-        if (a->result != IMAP_OK || (a->is_digest && f->need != IMAP_NEED_DIGEST)) {
+        if (a->result != IMAP_OK || (a->is_digest && f->need > IMAP_NEED_PREVIEW)) {
                 f->is_missing = true;
                 f->is_open = false;
         }
@@ -338,7 +339,7 @@ static int need_of(const struct imap_fetch_item *item)
         if (item->kind < IMAP_FETCH_ENVELOPE)
                 return -1;
         if (item->kind <= IMAP_FETCH_PREVIEW)
-                return IMAP_NEED_DIGEST;
+                return item->kind == IMAP_FETCH_PREVIEW ? IMAP_NEED_PREVIEW : IMAP_NEED_DIGEST;
         if (item->kind == IMAP_FETCH_SECTION && item->number_count == 0
             && item->section >= IMAP_SECTION_HEADER && item->section <= IMAP_SECTION_FIELDS_NOT)
                 return IMAP_NEED_HEADER;
@@ -376,11 +377,12 @@ static void prepare(struct imap_server *s, struct fetching *f)
                 const struct imap_fetch_item *item = &f->fetch.items[i];
                 const int need = need_of(item);
 
-                /* Digest and header together are found in the text alone. */
-                if (f->need >= 0 && need >= 0 && need != f->need)
+                if (f->need < 0 || need < 0)
+                        f->need = need < 0 ? f->need : need;
+                else if (f->need <= IMAP_NEED_PREVIEW && need <= IMAP_NEED_PREVIEW)
+                        f->need = need > f->need ? need : f->need;
+                else if (need != f->need) /* both are found in the text alone */
                         f->need = IMAP_NEED_BODY;
-                else if (need >= 0)
-                        f->need = need;
                 f->sets_seen = f->sets_seen || (item->sets_seen && !s->is_read_only);
         }
 }

@@ -3,11 +3,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "wire/smtp/smtp_server_engine.h"
 
 struct smtp_server *smtp_server_new(const struct smtp_server_options *o)
 {
-        struct smtp_server *s = calloc(1, sizeof *s);
+        struct smtp_server *s = memory_zeroed(sizeof *s);
 
         assert(o->command_length_max >= 512);
         if (!s)
@@ -30,7 +31,7 @@ struct smtp_server *smtp_server_free(struct smtp_server *s)
         buffer_done(&s->output);
         free(s->helo_name);
         free(s->helo_candidate);
-        free(s->shut_text);
+        free(s->shut_reply);
         free(s);
         return NULL;
 }
@@ -73,7 +74,7 @@ void smtp_server_end_transaction(struct smtp_server *s)
         s->recipients = s->recipients_refused = 0;
         s->is_chunked = s->is_chunk_failed = false;
         s->body = SMTP_BODY_7BIT;
-        s->body_error = NULL;
+        s->body_fault = SMTP_FAULT_NONE;
         s->body_len = 0;
         s->has_nul = s->has_bad_line_end = false;
         s->is_clear_due = true;
@@ -157,7 +158,8 @@ static bool advance(struct smtp_server *s, struct span in, size_t *ret_used, str
 static void shut_now(struct smtp_server *s)
 {
         s->is_shut_due = false;
-        smtp_server_close(s, 421, "4.3.2", s->shut_text ? s->shut_text : "Going down, try again");
+        smtp_server_say_error(s, s->shut_reply ? s->shut_reply : "421 4.3.2 Going down, try again");
+        s->state = SMTP_STATE_CLOSED;
 }
 
 /* What has to be said before any octet is looked at; true if there was
@@ -319,12 +321,12 @@ void smtp_server_secured(struct smtp_server *s)
                 shut_now(s);
 }
 
-void smtp_server_shut(struct smtp_server *s, const char *text)
+void smtp_server_shut(struct smtp_server *s, const char *reply)
 {
         if (s->state == SMTP_STATE_CLOSED)
                 return;
-        free(s->shut_text);
-        s->shut_text = text ? strdup(text) : NULL;
+        free(s->shut_reply);
+        s->shut_reply = reply ? strdup(reply) : NULL;
         s->is_shut_due = true;
         if (is_at_boundary(s))
                 shut_now(s);

@@ -62,8 +62,8 @@ struct smtp_server_options {
                                      * number, but of the memory they need */
         unsigned command_length_max; /* octets of a command line with CRLF, ≥ 512 */
         unsigned errors_max;        /* refused commands before 421, counted from the last accepted
-                                     * recipient or message; 0 = no limit, also not on commands
-                                     * that lead to none */
+                                     * recipient or message; 0 = no limit */
+        unsigned commands_max;      /* commands before 421, refused or not, counted likewise */
         unsigned messages_max;      /* transactions a connection before 421; 0 = no limit */
         bool may_lack_domain;       /* MAIL and RCPT may name a bare local part; "postmaster" is
                                      * always a recipient (RFC 5321 section 4.1.1.3) */
@@ -139,6 +139,18 @@ struct smtp_rcpt {
         struct span orcpt;
 };
 
+/* What the engine refuses by itself, and a role has an option for. */
+enum smtp_fault {
+        SMTP_FAULT_NONE,
+        SMTP_FAULT_LINE_LENGTH, /* command_length_max */
+        SMTP_FAULT_ERRORS,      /* errors_max; the session ends, as with the next two */
+        SMTP_FAULT_COMMANDS,    /* commands_max */
+        SMTP_FAULT_MESSAGES,    /* messages_max */
+        SMTP_FAULT_SIZE,        /* message_size_max, while its text comes */
+        SMTP_FAULT_LINE_END,    /* a bare CR or LF in the text */
+        SMTP_FAULT_NUL,         /* may_have_nul */
+};
+
 struct smtp_event {
         enum smtp_event_kind kind;
         struct span helo_name; /* spans of events live until the next RESET or END is answered */
@@ -149,7 +161,8 @@ struct smtp_event {
         struct span argument;  /* lives until the next feed */
         bool is_chunked;
         bool has_quit;         /* CLOSE: the client said QUIT, and nothing after it */
-        const char *body_error; /* NULL, or the reply: "552 5.3.4 Message too big" */
+        const char *body_error; /* NULL, or the reply: "552 5.3.4 Message too big", */
+        enum smtp_fault fault;  /* for this */
 };
 
 struct smtp_server;
@@ -194,9 +207,17 @@ void smtp_server_offer_auth(struct smtp_server *s, struct span mechanisms);
  * (RFC 3207 section 4.2) and stops offering STARTTLS. */
 void smtp_server_secured(struct smtp_server *s);
 
-/* Says 421 and ends the session at the next boundary between commands; if it
- * is idle, `output` has the reply at once and feed gives CLOSE. */
-void smtp_server_shut(struct smtp_server *s, const char *text);
+/* Says "421 4.3.2 Bye", the `reply` (NULL: a default), and ends the session at the
+ * next boundary between commands; if it is idle, `output` has it at once and feed
+ * gives CLOSE. */
+void smtp_server_shut(struct smtp_server *s, const char *reply);
+
+/* The last fault, but those of END, since this was asked before: the client has been
+ * told, and a role may want to keep it. */
+enum smtp_fault smtp_server_take_fault(struct smtp_server *s);
+
+/* What is said of it: "552 5.3.4 Message too big". */
+const char *smtp_server_fault_reply(enum smtp_fault fault);
 
 /* Octets for the client; consume what was written. */
 struct buffer *smtp_server_output(struct smtp_server *s);

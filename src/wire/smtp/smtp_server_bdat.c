@@ -114,20 +114,14 @@ void smtp_server_finish_chunk(struct smtp_server *s, struct smtp_event *ev)
         }
         /* One order, however the network cut it: line ends, NUL, size. */
         if (s->has_nul && !s->has_bad_line_end)
-                s->body_error = SMTP_SERVER_BAD_NUL;
-        if (s->has_bad_line_end)
-                s->body_error = SMTP_SERVER_BAD_LINE_END;
+                s->body_fault = SMTP_FAULT_NUL;
+        if (s->has_bad_line_end || (s->is_chunk_last && s->is_after_cr))
+                s->body_fault = SMTP_FAULT_LINE_END;
         if (s->is_chunk_last) {
-                if (s->is_after_cr)
-                        s->body_error = SMTP_SERVER_BAD_LINE_END;
-                s->answers = 0;
-                s->is_any_accepted = false;
-                ev->body_error = s->body_error;
-                smtp_server_wait(s, ev, SMTP_EVENT_END);
-        } else if (s->body_error) {
+                smtp_server_end_body(s, ev);
+        } else if (s->body_fault) {
                 s->is_chunk_failed = true;
-                s->errors++;
-                smtp_server_say_error(s, s->body_error);
+                smtp_server_refuse_for(s, s->body_fault);
         } else {
                 snprintf(text, sizeof text, "%llu octets received",
                          (unsigned long long) s->body_len);

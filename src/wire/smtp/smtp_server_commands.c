@@ -99,17 +99,18 @@ static bool check_order(struct smtp_server *s, const struct smtp_command *c, str
  * read as a command, since the next system might read it as another. */
 static bool check_line(struct smtp_server *s, struct span line)
 {
-        if (!line.p)
-                smtp_server_refuse(s, 500, "5.5.2", "Line too long");
-        else if (line.len < 2 || line.p[line.len - 2] != '\r')
+        if (!line.p) {
+                smtp_server_refuse_for(s, SMTP_FAULT_LINE_LENGTH);
+        } else if (line.len < 2 || line.p[line.len - 2] != '\r') {
                 smtp_server_refuse(s, 500, "5.5.2",
                                    "Lines end with CR LF (RFC 5321 section 2.3.8)");
-        else if (memchr(line.p, '\r', line.len - 2))
+        } else if (memchr(line.p, '\r', line.len - 2)) {
                 smtp_server_refuse(s, 500, "5.5.2", "CR within a line (RFC 5321 section 2.3.8)");
-        else if (memchr(line.p, '\0', line.len))
+        } else if (memchr(line.p, '\0', line.len)) {
                 smtp_server_refuse(s, 500, "5.5.2", "NUL within a command");
-        else
+        } else {
                 return true;
+        }
         return false;
 }
 
@@ -117,20 +118,18 @@ static bool check_line(struct smtp_server *s, struct span line)
  * having its next command run. */
 static bool check_patience(struct smtp_server *s, const struct smtp_command *c)
 {
-        const unsigned errors_max = s->options.errors_max;
+        const unsigned errors_max = s->options.errors_max, commands_max = s->options.commands_max;
+        enum smtp_fault fault = SMTP_FAULT_NONE;
 
         s->fruitless++;
-        if (!errors_max || (c && (c->flags & SMTP_COMMAND_FREE)))
+        if (commands_max && s->fruitless > commands_max)
+                fault = SMTP_FAULT_COMMANDS;
+        if (errors_max && s->errors >= errors_max)
+                fault = SMTP_FAULT_ERRORS;
+        if (fault == SMTP_FAULT_NONE || (c && (c->flags & SMTP_COMMAND_FREE)))
                 return true;
-        if (s->errors >= errors_max) {
-                smtp_server_close(s, 421, "4.7.0", "Too many errors");
-                return false;
-        }
-        if (s->fruitless > SMTP_SERVER_FRUITLESS_MAX) {
-                smtp_server_close(s, 421, "4.7.0", "Too many commands that lead to no mail");
-                return false;
-        }
-        return true;
+        smtp_server_close_for(s, fault);
+        return false;
 }
 
 void smtp_server_run_line(struct smtp_server *s, struct span line, struct smtp_event *ev)

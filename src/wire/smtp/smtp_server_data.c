@@ -46,9 +46,9 @@ bool smtp_server_count_body(struct smtp_server *s, size_t n)
         const uint64_t max = s->options.message_size_max;
 
         s->body_len += n; /* 64 bits of octets do not come in a lifetime */
-        if (max && s->body_len > max && !s->body_error)
-                s->body_error = "552 5.3.4 Message too big";
-        return !s->body_error && !s->has_nul && !s->has_bad_line_end;
+        if (max && s->body_len > max)
+                s->body_fault = SMTP_FAULT_SIZE;
+        return !s->body_fault && !s->has_nul && !s->has_bad_line_end;
 }
 
 void smtp_server_check_text(struct smtp_server *s, struct span text)
@@ -59,17 +59,13 @@ void smtp_server_check_text(struct smtp_server *s, struct span text)
         s->has_nul = true;
 }
 
-/* The end of the mail data was read. */
-static void end_body(struct smtp_server *s, struct smtp_event *ev)
+void smtp_server_end_body(struct smtp_server *s, struct smtp_event *ev)
 {
-        if (s->has_nul)
-                s->body_error = SMTP_SERVER_BAD_NUL;
-        if (s->decoder.bad_line_end)
-                s->body_error = SMTP_SERVER_BAD_LINE_END;
         s->state = SMTP_STATE_COMMAND;
         s->answers = 0;
         s->is_any_accepted = false;
-        ev->body_error = s->body_error;
+        ev->fault = s->body_fault;
+        ev->body_error = s->body_fault ? smtp_server_fault_reply(s->body_fault) : NULL;
         smtp_server_wait(s, ev, SMTP_EVENT_END);
 }
 
@@ -91,7 +87,11 @@ size_t smtp_server_feed_body(struct smtp_server *s, struct span in, struct smtp_
                         return used;
                 }
                 if (is_end) {
-                        end_body(s, ev);
+                        if (s->has_nul)
+                                s->body_fault = SMTP_FAULT_NUL;
+                        if (s->decoder.bad_line_end)
+                                s->body_fault = SMTP_FAULT_LINE_END;
+                        smtp_server_end_body(s, ev);
                         return used;
                 }
         }

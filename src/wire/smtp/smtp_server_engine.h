@@ -34,8 +34,6 @@ enum {
         SMTP_SERVER_OUTPUT_MAX = 1024 * 1024,
         SMTP_SERVER_REPLY_LINE_MAX = 512, /* with CRLF, RFC 5321 section 4.5.3.1.5 */
         SMTP_SERVER_REPLY_LINES_MAX = 32,
-        /* Commands without an accepted recipient or message, errors or not. */
-        SMTP_SERVER_FRUITLESS_MAX = 1000,
         SMTP_SERVER_AUTH_LINE_MAX = 12288 + 2, /* RFC 4954 section 4 */
         SMTP_SERVER_HELO_MAX = 255,
         SMTP_SERVER_IDLE_ROOM = 256, /* octets that a trimmed buffer may keep */
@@ -63,7 +61,7 @@ struct smtp_server {
         struct buffer output;
         char *helo_name;      /* accepted */
         char *helo_candidate; /* waits for its answer */
-        char *shut_text;
+        char *shut_reply;
         struct dot_decoder decoder;
         uint64_t body_len;
         uint64_t chunk_left;
@@ -71,12 +69,13 @@ struct smtp_server {
         enum smtp_event_kind waiting; /* SMTP_EVENT_NONE: no answer is owed */
         unsigned errors, fruitless, messages;
         unsigned refusals; /* replies in all: never back to 0 */
+        enum smtp_fault fault; /* that the role has not asked for */
         unsigned recipients, recipients_refused;
         unsigned answers;           /* of END under LMTP: how many were given */
         uint16_t chunk_code;        /* why a chunk is dropped */
         const char *chunk_enhanced; /* a literal, as chunk_text */
         const char *chunk_text;
-        const char *body_error; /* NULL or a literal: "552 5.3.4 …" */
+        enum smtp_fault body_fault;
         enum smtp_body body;
         bool is_secured, is_authenticated;
         bool is_extended, candidate_is_extended;
@@ -133,9 +132,14 @@ void smtp_server_say_error(struct smtp_server *s, const char *error);
 /* As say(), and ends the session. */
 void smtp_server_close(struct smtp_server *s, unsigned code, const char *enhanced,
                        const char *text);
+/* The same two for a fault, of which the role may ask. */
+void smtp_server_refuse_for(struct smtp_server *s, enum smtp_fault fault);
+void smtp_server_close_for(struct smtp_server *s, enum smtp_fault fault);
 /* A line of a greeting or of the answer to HELO, which have no enhanced code
  * (RFC 2034 section 3). */
 void smtp_server_say_line(struct smtp_server *s, unsigned code, bool is_last, struct span text);
+/* Lines of it that stand in this program as they are sent, with CRLF. */
+void smtp_server_say_ready(struct smtp_server *s, struct span lines);
 
 /* smtp_server.c */
 void smtp_server_wait(struct smtp_server *s, struct smtp_event *ev, enum smtp_event_kind kind);
@@ -189,12 +193,8 @@ void smtp_server_answer_data(struct smtp_server *s, unsigned code, const char *e
                              const char *text);
 void smtp_server_answer_chunk(struct smtp_server *s, unsigned code, const char *enhanced,
                               const char *text);
-/* What is said of a bare CR or LF. Of the registered codes, X.6.0 is for a
- * message whose content nothing more exact describes; X.5.2, which others send
- * for it, is said of commands. */
-#define SMTP_SERVER_BAD_LINE_END                                                                   \
-        "554 5.6.0 A line ends with a bare CR or LF (RFC 5321 section 2.3.8)"
-#define SMTP_SERVER_BAD_NUL "554 5.6.0 The message contains a NUL (RFC 5322 section 2.2)"
+/* The text is whole: END, which says what is wrong with it. */
+void smtp_server_end_body(struct smtp_server *s, struct smtp_event *ev);
 /* Looks for a NUL, where the text must not have one: has_nul. */
 void smtp_server_check_text(struct smtp_server *s, struct span text);
 /* Counts body octets: false once the message is too large. */

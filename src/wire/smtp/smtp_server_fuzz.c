@@ -162,6 +162,7 @@ static void play(struct session *t, uint8_t choice, uint8_t answers, struct span
                 .hostname = SPAN("mx.example.jp"),
                 .message_size_max = choice & 128 ? 64 : 0, .recipients_max = 5,
                 .command_length_max = 512, .errors_max = choice & 2 ? 5 : 0,
+                .commands_max = choice & 2 ? 50 : 0,
                 .messages_max = choice & 4 ? 3 : 0, .auth_mechanisms = SPAN("PLAIN"),
                 .is_judged_by_role = choice & 64,
         };

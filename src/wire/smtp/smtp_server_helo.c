@@ -1,7 +1,7 @@
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/number.h"
 #include "wire/smtp/smtp_server_engine.h"
 
 /* A name or literal, or what clients put there: one word of printable ASCII.
@@ -44,76 +44,109 @@ SMTP_COMMAND_FUNCTION(ehlo)
         take_helo(s, argument, true, ev);
 }
 
+/* A line of the answer. Each client gets some: formatted by snprintf() they would
+ * cost more than all else that is done for a client that says EHLO. */
+struct line {
+        char text[SMTP_SERVER_REPLY_LINE_MAX];
+        size_t len;
+};
+
+/* What does not fit is cut off. */
+static void put(struct line *l, struct span text)
+{
+        text = span_first(text, sizeof l->text - l->len);
+        memcpy(l->text + l->len, text.len ? text.p : "", text.len);
+        l->len += text.len;
+}
+
+static void put_number(struct line *l, uint64_t number)
+{
+        char digits[NUMBER_TEXT_MAX];
+
+        put(l, number_span(number, digits));
+}
+
+static void say(struct smtp_server *s, bool is_last, const struct line *l)
+{
+        smtp_server_say_line(s, 250, is_last, span_make(l->text, l->len));
+}
+
 /* RFC 9422: spares the client the 452 and the 421. */
 static void say_limits(struct smtp_server *s)
 {
         const struct smtp_server_options *o = &s->options;
-        char line[SMTP_SERVER_REPLY_LINE_MAX];
-        int len = snprintf(line, sizeof line, "LIMITS");
+        struct line line;
 
-        if (o->recipients_max)
-                len += snprintf(line + len, sizeof line - (size_t) len, " RCPTMAX=%u",
-                                o->recipients_max);
-        if (o->messages_max)
-                len += snprintf(line + len, sizeof line - (size_t) len, " MAILMAX=%u",
-                                o->messages_max);
+        line.len = 0;
+        put(&line, SPAN_LITERAL("LIMITS"));
+        if (o->recipients_max) {
+                put(&line, SPAN_LITERAL(" RCPTMAX="));
+                put_number(&line, o->recipients_max);
+        }
+        if (o->messages_max) {
+                put(&line, SPAN_LITERAL(" MAILMAX="));
+                put_number(&line, o->messages_max);
+        }
         if (o->recipients_max || o->messages_max)
-                smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+                say(s, false, &line);
 }
 
 /* RFC 4865 section 3: seconds, and a date in UTC without fractions. */
 static void say_future_release(struct smtp_server *s)
 {
-        char line[SMTP_SERVER_REPLY_LINE_MAX], date[CLOCK_DATE_MAX];
-        const int len = snprintf(line, sizeof line, "FUTURERELEASE %u %.19sZ",
-                                 (unsigned) s->options.hold_max_s,
-                                 clock_format_iso(s->options.hold_until_max_us, date));
+        char date[CLOCK_DATE_MAX];
+        struct line line;
 
-        smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+        line.len = 0;
+        put(&line, SPAN_LITERAL("FUTURERELEASE "));
+        put_number(&line, s->options.hold_max_s);
+        put(&line, SPAN_LITERAL(" "));
+        put(&line, span_make(clock_format_iso(s->options.hold_until_max_us, date), 19));
+        put(&line, SPAN_LITERAL("Z"));
+        say(s, false, &line);
 }
 
 /* RFC 2852 section 3. */
 static void say_deliver_by(struct smtp_server *s)
 {
-        char line[64];
-        const int len = s->options.by_min_s
-                                ? snprintf(line, sizeof line, "DELIVERBY %u",
-                                           (unsigned) s->options.by_min_s)
-                                : snprintf(line, sizeof line, "DELIVERBY");
+        struct line line;
 
-        smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+        line.len = 0;
+        put(&line, SPAN_LITERAL("DELIVERBY"));
+        if (s->options.by_min_s) {
+                put(&line, SPAN_LITERAL(" "));
+                put_number(&line, s->options.by_min_s);
+        }
+        say(s, false, &line);
 }
 
 static void say_offers(struct smtp_server *s)
 {
         static const struct {
                 unsigned offer;
-                struct span line;
+                struct span lines;
         } rows[] = {
-                { 0, SPAN("PIPELINING") },
-                { 0, SPAN("8BITMIME") },
-                { 0, SPAN("ENHANCEDSTATUSCODES") },
-                { SMTP_OFFER_STARTTLS, SPAN("STARTTLS") },
-                { SMTP_OFFER_DSN, SPAN("DSN") },
-                { SMTP_OFFER_SMTPUTF8, SPAN("SMTPUTF8") },
-                { SMTP_OFFER_CHUNKING, SPAN("CHUNKING") },
-                { SMTP_OFFER_BINARYMIME, SPAN("BINARYMIME") },
-                { SMTP_OFFER_MT_PRIORITY, SPAN("MT-PRIORITY MIXER") },
-                { SMTP_OFFER_REQUIRETLS, SPAN("REQUIRETLS") },
-                { SMTP_OFFER_ETRN, SPAN("ETRN") },
-                { SMTP_OFFER_XCLIENT, SPAN("XCLIENT NAME ADDR PORT PROTO HELO") },
+                { 0, SPAN("250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n") },
+                { SMTP_OFFER_STARTTLS, SPAN("250-STARTTLS\r\n") },
+                { SMTP_OFFER_DSN, SPAN("250-DSN\r\n") },
+                { SMTP_OFFER_SMTPUTF8, SPAN("250-SMTPUTF8\r\n") },
+                { SMTP_OFFER_CHUNKING, SPAN("250-CHUNKING\r\n") },
+                { SMTP_OFFER_BINARYMIME, SPAN("250-BINARYMIME\r\n") },
+                { SMTP_OFFER_MT_PRIORITY, SPAN("250-MT-PRIORITY MIXER\r\n") },
+                { SMTP_OFFER_REQUIRETLS, SPAN("250-REQUIRETLS\r\n") },
+                { SMTP_OFFER_ETRN, SPAN("250-ETRN\r\n") },
+                { SMTP_OFFER_XCLIENT, SPAN("250-XCLIENT NAME ADDR PORT PROTO HELO\r\n") },
         };
-        char line[SMTP_SERVER_REPLY_LINE_MAX];
-        int len;
+        struct line line;
 
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
                 if (smtp_server_has_offer(s, rows[i].offer))
-                        smtp_server_say_line(s, 250, false, rows[i].line);
+                        smtp_server_say_ready(s, rows[i].lines);
         if (smtp_server_has_offer(s, SMTP_OFFER_AUTH) && s->options.auth_mechanisms.len) {
-                const struct span names = span_first(s->options.auth_mechanisms, 256);
-
-                len = snprintf(line, sizeof line, "AUTH %.*s", (int) names.len, names.p);
-                smtp_server_say_line(s, 250, false, span_make(line, (size_t) len));
+                line.len = 0;
+                put(&line, SPAN_LITERAL("AUTH "));
+                put(&line, span_first(s->options.auth_mechanisms, 256));
+                say(s, false, &line);
         }
         if (smtp_server_has_offer(s, SMTP_OFFER_FUTURERELEASE))
                 say_future_release(s);
@@ -121,17 +154,16 @@ static void say_offers(struct smtp_server *s)
                 say_deliver_by(s);
         say_limits(s);
         /* "SIZE 0" means no fixed limit (RFC 1870 section 3). */
-        len = snprintf(line, sizeof line, "SIZE %llu",
-                       (unsigned long long) s->options.message_size_max);
-        smtp_server_say_line(s, 250, true, span_make(line, (size_t) len));
+        line.len = 0;
+        put(&line, SPAN_LITERAL("SIZE "));
+        put_number(&line, s->options.message_size_max);
+        say(s, true, &line);
 }
 
 void smtp_server_answer_helo(struct smtp_server *s, unsigned code, const char *enhanced,
                              const char *text)
 {
-        const struct span host = span_first(s->options.hostname, 255);
-        char line[SMTP_SERVER_REPLY_LINE_MAX];
-        int len;
+        struct line line;
 
         if (code != 250) {
                 /* Section 4.1.4: a refused EHLO leaves everything as it was. */
@@ -143,9 +175,11 @@ void smtp_server_answer_helo(struct smtp_server *s, unsigned code, const char *e
         s->helo_name = s->helo_candidate;
         s->helo_candidate = NULL;
         s->is_extended = s->candidate_is_extended;
-        len = snprintf(line, sizeof line, "%.*s %.200s", (int) host.len, host.p,
-                       text ? text : "at your service");
-        smtp_server_say_line(s, 250, !s->is_extended, span_make(line, (size_t) len));
+        line.len = 0;
+        put(&line, span_first(s->options.hostname, 255));
+        put(&line, SPAN_LITERAL(" "));
+        put(&line, span_from_string(text ? text : "at your service"));
+        say(s, !s->is_extended, &line);
         if (s->is_extended)
                 say_offers(s);
 }

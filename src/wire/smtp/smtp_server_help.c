@@ -5,6 +5,8 @@ static bool is_topic(const struct smtp_server *s, const struct smtp_command *c)
 {
         const bool is_lmtp = s->options.dialect == SMTP_DIALECT_LMTP;
 
+        if (c->run == smtp_server_starttls && !smtp_server_has_offer(s, SMTP_OFFER_STARTTLS))
+                return false;
         return c->help && smtp_server_has_offer(s, c->offer)
                && !(c->flags & (is_lmtp ? SMTP_COMMAND_NOT_LMTP : SMTP_COMMAND_NOT_SMTP));
 }

@@ -123,7 +123,7 @@ SMTP_COMMAND_FUNCTION(mail)
         struct span rest;
 
         if (messages_max && s->messages >= messages_max) {
-                smtp_server_close(s, 421, "4.7.0", "Enough messages on one connection: come again");
+                smtp_server_close_for(s, SMTP_FAULT_MESSAGES);
                 return;
         }
         if (!span_starts_with_nocase(argument, word)) {

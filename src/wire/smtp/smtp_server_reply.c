@@ -8,13 +8,10 @@
  * text that came from elsewhere would start a reply of its own, or play with
  * somebody's terminal. Octets above 127 only where the client knows of them
  * (RFC 6531 section 3.7.4.1). */
-static void append_clean(struct smtp_server *s, struct span text)
+static void put_clean(const struct smtp_server *s, struct span text, char *out)
 {
         const bool is_utf8 = s->smtputf8 && utf8_is_valid(text);
-        char *out;
 
-        if (buffer_reserve(&s->output, text.len, &out) < 0)
-                return;
         for (size_t i = 0; i < text.len; i++) {
                 const unsigned char c = (unsigned char) text.p[i];
 
@@ -23,44 +20,43 @@ static void append_clean(struct smtp_server *s, struct span text)
                 else
                         out[i] = c > 127 && !is_utf8 ? '?' : text.p[i];
         }
-        buffer_commit(&s->output, text.len);
 }
 
 /* `enhanced` empty: none. */
 static void append_line(struct smtp_server *s, unsigned code, struct span enhanced, bool is_last,
                         struct span text)
 {
-        const size_t len = s->output.len;
-        char head[] = {(char) ('0' + code / 100), (char) ('0' + code / 10 % 10),
-                       (char) ('0' + code % 10), is_last ? ' ' : '-'};
-        size_t text_max = SMTP_SERVER_REPLY_LINE_MAX - sizeof head - 2;
-        int r;
+        const char head[] = {(char) ('0' + code / 100), (char) ('0' + code / 10 % 10),
+                             (char) ('0' + code % 10), is_last ? ' ' : '-'};
+        const size_t before = sizeof head + (enhanced.len ? enhanced.len + 1 : 0);
+        char *out;
 
-        r = buffer_append(&s->output, head, sizeof head);
-        if (r == 0 && enhanced.len) {
-                text_max -= enhanced.len + 1;
-                r = buffer_append_span(&s->output, enhanced);
-                if (r == 0)
-                        r = buffer_append(&s->output, " ", 1);
-        }
-        if (r == 0) {
-                const size_t before = s->output.len;
-
-                text = span_first(text, utf8_cut(text, text_max));
-                append_clean(s, text);
-                r = s->output.len == before + text.len ? buffer_append(&s->output, "\r\n", 2) : -1;
-        }
-        if (r < 0) {
+        text = span_first(text, utf8_cut(text, SMTP_SERVER_REPLY_LINE_MAX - before - 2));
+        if (buffer_reserve(&s->output, before + text.len + 2, &out) < 0) {
                 /* Without memory for a reply the session has no sense left:
                  * half a line must not go out. */
-                s->output.len = len;
                 s->is_broken = true;
+                return;
         }
+        memcpy(out, head, sizeof head);
+        if (enhanced.len) {
+                memcpy(out + sizeof head, enhanced.p, enhanced.len);
+                out[before - 1] = ' ';
+        }
+        put_clean(s, text, out + before);
+        memcpy(out + before + text.len, "\r\n", 2);
+        buffer_commit(&s->output, before + text.len + 2);
 }
 
 void smtp_server_say_line(struct smtp_server *s, unsigned code, bool is_last, struct span text)
 {
         append_line(s, code, (struct span) {NULL, 0}, is_last, text);
+}
+
+void smtp_server_say_ready(struct smtp_server *s, struct span lines)
+{
+        if (buffer_append_span(&s->output, lines) < 0)
+                s->is_broken = true;
 }
 
 /* RFC 3463: class "." subject "." detail, of the class the code has. */
@@ -141,4 +137,45 @@ void smtp_server_close(struct smtp_server *s, unsigned code, const char *enhance
 {
         smtp_server_say(s, code, enhanced, text);
         s->state = SMTP_STATE_CLOSED;
+}
+
+const char *smtp_server_fault_reply(enum smtp_fault fault)
+{
+        /* Of the registered codes, X.6.0 is for a message whose content nothing more
+         * exact describes; X.5.2, which others send for a bare CR or LF, is said of
+         * commands. */
+        static const char *const replies[] = {
+                [SMTP_FAULT_NONE] = "451 4.3.0 Not refused",
+                [SMTP_FAULT_LINE_LENGTH] = "500 5.5.2 Line too long",
+                [SMTP_FAULT_ERRORS] = "421 4.7.0 Too many errors",
+                [SMTP_FAULT_COMMANDS] = "421 4.7.0 Too many commands that lead to no mail",
+                [SMTP_FAULT_MESSAGES] = "421 4.7.0 Enough messages on one connection: come again",
+                [SMTP_FAULT_SIZE] = "552 5.3.4 Message too big",
+                [SMTP_FAULT_LINE_END] =
+                        "554 5.6.0 A line ends with a bare CR or LF (RFC 5321 section 2.3.8)",
+                [SMTP_FAULT_NUL] = "554 5.6.0 The message contains a NUL (RFC 5322 section 2.2)",
+        };
+
+        return replies[fault];
+}
+
+void smtp_server_refuse_for(struct smtp_server *s, enum smtp_fault fault)
+{
+        s->fault = fault;
+        s->errors++;
+        smtp_server_say_error(s, smtp_server_fault_reply(fault));
+}
+
+void smtp_server_close_for(struct smtp_server *s, enum smtp_fault fault)
+{
+        smtp_server_refuse_for(s, fault);
+        s->state = SMTP_STATE_CLOSED;
+}
+
+enum smtp_fault smtp_server_take_fault(struct smtp_server *s)
+{
+        const enum smtp_fault fault = s->fault;
+
+        s->fault = SMTP_FAULT_NONE;
+        return fault;
 }

@@ -12,7 +12,7 @@
 static const struct smtp_server_options usual = {
         .offers = SMTP_OFFER_STARTTLS | SMTP_OFFER_DSN | SMTP_OFFER_SMTPUTF8,
         .hostname = SPAN("mx"), .message_size_max = 1000000, .recipients_max = 1000,
-        .command_length_max = 2048, .errors_max = 20,
+        .command_length_max = 2048, .errors_max = 20, .commands_max = 1000,
 };
 
 static struct smtp_server *new_server(const struct smtp_server_options *o)
@@ -150,7 +150,9 @@ TEST(commands_without_mail_have_an_end)
                 buffer_clear(smtp_server_output(s));
                 count++;
         }
-        CHECK(count == SMTP_SERVER_FRUITLESS_MAX + 1, "end");
+        CHECK(count == usual.commands_max + 1, "end");
+        CHECK(smtp_server_take_fault(s) == SMTP_FAULT_COMMANDS, "why");
+        CHECK(smtp_server_take_fault(s) == SMTP_FAULT_NONE, "told once");
         smtp_server_free(s);
 }
 
@@ -161,7 +163,7 @@ TEST(refused_recipients_do_not_eat_memory)
         char text[2000];
         unsigned refused = 0;
 
-        o.errors_max = 0;
+        o.errors_max = o.commands_max = 0;
         s = new_server(&o);
         feed(s, "HELO x\r\nMAIL FROM:<a@b>\r\n", SMTP_EVENT_NONE);
         snprintf(text, sizeof text, "RCPT TO:<%0240d@d> ORCPT=rfc822;%0480d\r\n", 1, 2);
@@ -279,7 +281,7 @@ TEST(shutting_down)
 
         s = new_server(&usual);
         feed(s, "HELO x\r\n", SMTP_EVENT_HELO);
-        smtp_server_shut(s, "Bye");
+        smtp_server_shut(s, "421 4.3.2 Bye");
         check_output(s, "", "an answer is owed");
         smtp_server_reply(s, 250, NULL, "hi");
         check_output(s, "250 mx hi\r\n421 4.3.2 Bye\r\n", "behind it");

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/number.h"
 #include "base/test.h"
 #include "wire/smtp/smtp_server.h"
+#include "wire/smtp/test_transcript.h"
 
 enum { TEXT_MAX = 1 << 20, ANSWERS_MAX = 256, PARTS_MAX = 8, SESSION_MAX = 20000 };
 
@@ -42,39 +42,6 @@ struct player {
         bool is_body_open, is_closed;
 };
 
-static int hex(char c)
-{
-        return c >= '0' && c <= '9' ? c - '0' : ascii_lower(c) - 'a' + 10;
-}
-
-static void add_client_text(struct buffer *out, struct span text, bool with_line_end)
-{
-        for (size_t i = 0; i < text.len; i++) {
-                const char *p = text.p + i;
-
-                if (*p == '\\' && i + 1 < text.len) {
-                        static const char names[] = "rn0t\\", octets[] = "\r\n\0\t\\";
-                        const char *found = strchr(names, p[1]);
-                        char c = found ? octets[found - names] : '\0';
-
-                        if (p[1] == 'x') {
-                                c = (char) (hex(p[2]) << 4 | hex(p[3]));
-                                i += 2;
-                        }
-                        buffer_append(out, &c, 1);
-                        i++;
-                } else if (*p == '{' && text.len - i > 3 && p[2] == '*') {
-                        for (long n = strtol(p + 3, NULL, 10); n > 0; n--)
-                                buffer_append(out, p + 1, 1);
-                        i += span_find(span_skip(text, i), '}');
-                } else {
-                        buffer_append(out, p, 1);
-                }
-        }
-        if (with_line_end)
-                buffer_append(out, "\r\n", 2);
-}
-
 static void set_option(struct transcript *t, struct span text)
 {
         struct smtp_server_options *o = &t->options;
@@ -94,6 +61,8 @@ static void set_option(struct transcript *t, struct span text)
                 o->command_length_max = (unsigned) value;
         else if (span_equal(name, SPAN_LITERAL("errors")))
                 o->errors_max = (unsigned) value;
+        else if (span_equal(name, SPAN_LITERAL("commands")))
+                o->commands_max = (unsigned) value;
         else if (span_equal(name, SPAN_LITERAL("messages")))
                 o->messages_max = (unsigned) value;
         else if (span_equal(name, SPAN_LITERAL("offers")))
@@ -136,7 +105,9 @@ static void take_line(struct transcript *t, struct span line)
                 set_option(t, text);
                 break;
         case 'C':
-                add_client_text(&part->in, text, line.p[1] == ':');
+                test_transcript_append(&part->in, text);
+                if (line.p[1] == ':')
+                        buffer_append(&part->in, "\r\n", 2);
                 break;
         case 'S':
         case 'E':
@@ -162,14 +133,8 @@ static void load(struct transcript *t, const char *path)
 {
         struct buffer text = BUFFER_INIT(TEXT_MAX);
         struct span rest, line;
-        char block[4096];
-        FILE *f = fopen(path, "r");
-        size_t n;
 
-        CHECK(f, path);
-        while ((n = fread(block, 1, sizeof block, f)) > 0)
-                buffer_append(&text, block, n);
-        fclose(f);
+        test_transcript_read(path, &text);
         *t = (struct transcript) {
                 .options = { .offers = SMTP_OFFER_STARTTLS | SMTP_OFFER_DSN | SMTP_OFFER_SMTPUTF8,
                              .hostname = SPAN("mx.example.jp"), .message_size_max = 1000000,
