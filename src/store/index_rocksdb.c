@@ -19,7 +19,7 @@ enum {
         LEVEL_0_FILES = 8,
         LEVEL_BASE = 64 * 1024 * 1024,
         LEVEL_COMPRESSED = 2, /* what lies above is soon written anew */
-        BLOCK_CACHE = 64 * 1024 * 1024, /* as it fills: 100,000 accounts */
+        BLOCK_CACHE = 16 * 1024 * 1024, /* the disk cache of the system holds more */
         OPEN_FILES = 128,
         LOG_LEVEL_FATAL = 4,
         TIER_CACHE_ONLY = 1,

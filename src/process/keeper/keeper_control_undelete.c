@@ -17,6 +17,8 @@ struct place {
 };
 
 struct undelete {
+        void (*found)(struct control_session *s, const struct kept_messages *k);
+        void (*found_all)(struct control_session *s);
         struct place *places; /* behind this struct */
         size_t count, at;
         uint64_t messages;
@@ -49,7 +51,37 @@ static bool is_meant(const struct control_session *s, struct span name)
                 span_equal(name, SPAN_LITERAL("INBOX")));
 }
 
-static bool begin(struct control_session *s, int result, struct account *a)
+/* ---- all that is kept, page by page ---------------------------------------------- */
+
+static void look_on(struct control_session *s);
+
+static void got_kept(void *arg, int result, const struct kept_messages *list, size_t count,
+                     const struct kept_place *last, bool has_more)
+{
+        struct control_session *s = arg;
+        struct undelete *u = undelete_of(s);
+
+        for (size_t i = 0; i < count; i++)
+                u->found(s, &list[i]);
+        if (result < 0 || !s->channel) {
+                control_mailbox_end(s, result, "looking for deleted messages");
+        } else if (has_more) {
+                u->behind = *last;
+                control_go_on(s, look_on);
+        } else {
+                u->found_all(s);
+        }
+}
+
+static void look_on(struct control_session *s)
+{
+        const struct mailbox_work *w = s->verb;
+
+        account_list_kept(w->account, &undelete_of(s)->behind, got_kept, s);
+}
+
+/* NULL: it has ended already. */
+static struct undelete *begin(struct control_session *s, int result, struct account *a)
 {
         struct mailbox_work *w = s->verb;
         const struct span uid_text = control_argument(s, "uid");
@@ -57,26 +89,24 @@ static bool begin(struct control_session *s, int result, struct account *a)
         uint64_t uid = 0;
 
         if (!control_mailbox_has_account(s, result, a))
-                return false;
+                return NULL;
         u = calloc(1, sizeof *u + PLACES_MAX * sizeof(struct place));
         w->undelete = u;
         if (u && uid_text.len &&
             (number_parse(uid_text, UINT32_MAX, &uid) < 0 || uid == 0)) {
                 control_mailbox_end(s, -EINVAL, "the UID");
-                return false;
+                return NULL;
         }
         if (!u) {
                 control_mailbox_end(s, -ENOMEM, "looking for deleted messages");
-                return false;
+                return NULL;
         }
         u->places = (struct place *) (void *) (u + 1);
         u->uid = (uint32_t) uid;
-        return true;
+        return u;
 }
 
 /* ---- expunged: a listing -------------------------------------------------------- */
-
-static void list_on(struct control_session *s);
 
 static void send_rows(struct control_session *s, const struct kept_messages *k)
 {
@@ -98,32 +128,20 @@ static void send_rows(struct control_session *s, const struct kept_messages *k)
         }
 }
 
-static void got_listed(void *arg, int result, const struct kept_messages *list, size_t count,
-                       const struct kept_place *last, bool has_more)
+static void end_listing(struct control_session *s)
 {
-        struct control_session *s = arg;
-
-        for (size_t i = 0; i < count; i++)
-                send_rows(s, &list[i]);
-        if (result < 0 || !has_more || !s->channel) {
-                control_mailbox_end(s, result, "listing deleted messages");
-                return;
-        }
-        undelete_of(s)->behind = *last;
-        control_go_on(s, list_on);
-}
-
-static void list_on(struct control_session *s)
-{
-        const struct mailbox_work *w = s->verb;
-
-        account_list_kept(w->account, &undelete_of(s)->behind, got_listed, s);
+        control_mailbox_end(s, 0, "listing deleted messages");
 }
 
 static void list_expunged(void *arg, int result, struct account *a)
 {
-        if (begin(arg, result, a))
-                list_on(arg);
+        struct undelete *u = begin(arg, result, a);
+
+        if (!u)
+                return;
+        u->found = send_rows;
+        u->found_all = end_listing;
+        look_on(arg);
 }
 
 void control_mailbox_expunged(struct control_session *s)
@@ -229,36 +247,15 @@ static void add_place(struct control_session *s, const struct kept_messages *k)
         memcpy(u->places[u->count++].name, name.p, name.len);
 }
 
-static void look_on(struct control_session *s);
-
-static void got_places(void *arg, int result, const struct kept_messages *list, size_t count,
-                       const struct kept_place *last, bool has_more)
-{
-        struct control_session *s = arg;
-
-        for (size_t i = 0; i < count; i++)
-                add_place(s, &list[i]);
-        if (result < 0) {
-                control_mailbox_end(s, result, "looking for deleted messages");
-        } else if (has_more) {
-                undelete_of(s)->behind = *last;
-                control_go_on(s, look_on);
-        } else {
-                next_place(s);
-        }
-}
-
-static void look_on(struct control_session *s)
-{
-        const struct mailbox_work *w = s->verb;
-
-        account_list_kept(w->account, &undelete_of(s)->behind, got_places, s);
-}
-
 static void look_for_places(void *arg, int result, struct account *a)
 {
-        if (begin(arg, result, a))
-                look_on(arg);
+        struct undelete *u = begin(arg, result, a);
+
+        if (!u)
+                return;
+        u->found = add_place;
+        u->found_all = next_place;
+        look_on(arg);
 }
 
 void control_mailbox_undelete(struct control_session *s)
