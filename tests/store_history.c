@@ -10,7 +10,10 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include "store/index.h"
 #include "store/local.h"
+
+enum { LOADED_AT_ONCE = 32 }; /* changes, of which a busy store has thousands */
 
 static const struct store_options options = {
         .segment_size = 64 * 1024, .reserve_bytes = 4096, .directory_fd = -1};
@@ -137,6 +140,8 @@ static int run(const char *folder, const char *path, uint64_t seed, size_t calls
 
         if (!record_count)
                 die("record_disk.so is not preloaded");
+        /* Both ways into the index: as files of its own, and through its memory. */
+        index_rocksdb_set_load_min(seed % 2 ? LOADED_AT_ONCE : SIZE_MAX);
         h.store = writing_store = open_store(folder, h.loop, error);
         if (!h.store)
                 die(error);

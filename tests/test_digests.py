@@ -10,10 +10,13 @@ import os
 import pathlib
 import re
 import shutil
+import time
 
 import pytest
 
+import ports
 from hayauma import PASSWORD, Hayauma
+from smtp_peer import SmtpPeer
 from test_mime_trees import Maker, Reader
 
 HANAKO, TARO = "hanako@example.jp", "taro@example.jp"
@@ -150,6 +153,63 @@ def test_what_is_appended_is_told_from_its_digest(server):
     client.logout()
 
 
+QUESTIONS = [
+    *[("FETCH", "1:*", f"({item})") for item in (ITEMS, "PREVIEW", "ENVELOPE PREVIEW")],
+    *[("SEARCH", "CHARSET", "UTF-8", *key) for key in [
+        ("SUBJECT", "over"), ("SUBJECT", "SECOND"), ("SUBJECT", '"re: "'), ("SUBJECT", '""'),
+        ("FROM", "alice@"), ("FROM", '"Sender <alice"'), ("FROM", '"(x)"'), ("NOT", "FROM", '""'),
+        ("TO", "c@d"), ("CC", "z@y"), ("BCC", "undisclosed"), ("SENTSINCE", "1-Jan-2020"),
+        ("SENTBEFORE", "23-Nov-2026", "SUBJECT", "plain"), ("SUBJECT", "plain", "TEXT", "line"),
+        ("OR", "SUBJECT", "plain", "HEADER", "Content-Language", "ja"),
+        ("NOT", "HEADER", "X-Number", '"1"', "FROM", "a@example.net")]],
+    *[("SORT", f"({by})", "UTF-8", "ALL") for by in
+      ("SUBJECT", "FROM TO", "REVERSE CC TO", "DISPLAYFROM", "DISPLAYTO")],
+    *[("THREAD", kind, "UTF-8", "ALL") for kind in ("ORDEREDSUBJECT", "REFERENCES", "REFS")],
+]
+
+
+def test_messages_without_digests_are_told_the_same(server, tmp_path):
+    """Long ones that are appended have none: the same octets, imported, have."""
+    started = int(time.time()) - 1000
+    for folder in ("new", "cur", "tmp"):
+        (tmp_path / folder).mkdir()
+    for number, message in enumerate(corpus()):
+        path = tmp_path / "new" / f"{number:04}.x"
+        path.write_bytes(message + b"\r\n" + (b"x" * 70 + b"\r\n") * 1900)
+        os.utime(path, (started + number,) * 2)  # they arrive one behind the other
+    server.run("mailbox", "import", TARO, "imported", "--maildir", str(tmp_path))
+    reader = Reader(server)
+    reader.imap.logout()
+    reader.imap = client = imap(server, TARO)
+    ok(client.select("imported", readonly=True))
+    messages = [row[1] for row in ok(client.fetch("1:*", "(BODY.PEEK[])"))
+                if isinstance(row, tuple)]
+    ok(client.create("again"))
+    for message in messages:
+        reader.append("again", [message])
+    answers = {}
+    for mailbox in ("imported", "again"):
+        client.logout()
+        client = restart(server)  # hanako
+        client.logout()
+        client = imap(server, TARO)
+        ok(client.select(mailbox, readonly=True))
+        for question in QUESTIONS:
+            client._untagged_response = client.untagged_responses = {}
+            ok(client._simple_command(*question))
+            got = client.untagged_responses.pop(question[0], [None])
+            answers.setdefault(question, []).append([row for row in got if row is not None])
+        was_read = counted(server, "digests_read")
+        # Where the padding came into a header, that is too long for one.
+        assert was_read > len(messages) * 3 // 4 if mailbox == "imported" else was_read == 0
+    for question, (with_digests, without) in answers.items():
+        assert with_digests == without, question
+    found = {question: got[0] for question, got in answers.items()}
+    assert found["SEARCH", "CHARSET", "UTF-8", "SUBJECT", "over"] == [b"8"]
+    assert found["SEARCH", "CHARSET", "UTF-8", "CC", "z@y"] == [b"2"]
+    client.logout()
+
+
 def test_nobody_but_access_sees_the_octets_behind_a_message(server, tmp_path):
     """Export, fetch, POP3's and IMAP's octets end where the message ends; a message whose digest
     was made for another place (a restored store) still has it."""
@@ -178,3 +238,19 @@ def test_nobody_but_access_sees_the_octets_behind_a_message(server, tmp_path):
     assert fetched(client, "INBOX") == shown
     assert counted(server, "digests_read") == 1
     client.logout()
+
+
+def test_a_relay_sends_the_message_alone():
+    """For a mailbox here and for elsewhere: what waited is read from the store, after a restart."""
+    port = ports.free_port()
+    options = f'smart_host = "[127.0.0.11]:{port}"\nqueue {{ retry_min = 1s retry_max = 2s }}\n'
+    message = HEADERS[0] + b"\r\nfor both\r\n"
+    with Hayauma(users=[HANAKO], options=options) as server:
+        server.send(HANAKO, [HANAKO, "b@remote.example"], message)
+        assert counted(server, "digests_made") == 1 and b"HyD" not in server.message(HANAKO)
+        server.stop()
+        server.start()
+        with SmtpPeer("127.0.0.11", port) as peer:
+            ports.wait_until(lambda: peer.messages, "the message is relayed", 20)
+            assert peer.messages[0].octets.endswith(b"for both\r\n")
+            assert b"HyD" not in peer.messages[0].octets

@@ -13,7 +13,7 @@ import time
 import pytest
 
 import ports
-from hayauma import Hayauma, PASSWORD, SMTP_SSL
+from hayauma import Hayauma, PASSWORD, ROOT, SMTP_SSL
 
 HANAKO, JIRO = "hanako@example.jp", "jiro@example.jp"
 MESSAGE = f"From: {HANAKO}\r\nTo: {JIRO}\r\nSubject: hello\r\n\r\nhello\r\n"
@@ -295,6 +295,13 @@ def test_a_changed_password_counts_at_once_and_an_unknown_name_looks_the_same():
         assert answer(HANAKO, PASSWORD)[0] == 535
         assert re.search(r"login_failed client=127\.0\.0\.1 service=submission mechanism=PLAIN "
                          r"login_name=eve@example\.jp", server.log())
+        # What the manual has for fail2ban finds it, and not who logged in.
+        manual = (ROOT / "docs" / "login.md").read_text()
+        pattern = re.search(r"^failregex = (.*)$", manual, re.M)[1].replace("<HOST>", r"(\S+)")
+        failed = [line for line in server.log(100000).splitlines() if "login_failed" in line]
+        assert failed and all(re.search(pattern, line)[1] == "127.0.0.1" for line in failed)
+        assert not re.search(pattern, "\n".join(
+            line for line in server.log(100000).splitlines() if line not in failed))
 
 
 def test_a_directory_that_dies_is_a_temporary_failure():

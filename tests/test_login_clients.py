@@ -17,7 +17,7 @@ HANAKO, JIRO = "hanako@example.jp", "jiro@example.jp"
 LISTEN = {"smtp": 0, "submission": 0, "submissions": 0}
 NODE = ROOT / "build" / "node"
 NODEMAILER = "nodemailer@6.9.16"
-IDLE, IDLE_MANY, IDLE_OCTETS_MAX = 1000, 10000, 24 * 1024
+IDLE_FEW, IDLE, IDLE_MANY, IDLE_OCTETS_MAX = 300, 1000, 10000, 24 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +138,34 @@ def private_kib(server):
     return total
 
 
-@pytest.mark.parametrize("count", [IDLE, pytest.param(IDLE_MANY, marks=pytest.mark.long)])
-def test_memory_of_an_idle_connection_under_tls(count):
+def say(wire, line, expected):
+    if line:
+        wire.sendall(line + b"\r\n")
+    assert wire.recv(4000).startswith(expected)
+
+
+def idle_client(server, protocol, made):
+    """A connection that has said its name under TLS, and says no more."""
+    wire = socket.create_connection(("127.0.0.1", server.ports[protocol]), 60)
+    if protocol == "submission":
+        say(wire, b"", b"220")
+        say(wire, b"EHLO client.example.net", b"250")
+        say(wire, b"STARTTLS", b"220")
+    tls = made.wrap_socket(wire)
+    if protocol == "imaps":
+        say(tls, b"", b"* OK")
+        say(tls, b"a NOOP", b"a OK")
+        return tls
+    if protocol == "submissions":
+        say(tls, b"", b"220")
+    say(tls, b"EHLO client.example.net", b"250")
+    return tls
+
+
+@pytest.mark.parametrize("protocol, count", [
+    ("submissions", IDLE), ("submission", IDLE_FEW), ("imaps", IDLE_FEW),
+    pytest.param("submissions", IDLE_MANY, marks=pytest.mark.long)])
+def test_memory_of_an_idle_connection_under_tls(protocol, count):
     """Sanitizers keep what is freed: the release build counts."""
     wanted = count + 1000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -148,20 +174,13 @@ def test_memory_of_an_idle_connection_under_tls(count):
     release = ROOT / "build" / "hayauma"
     made = ssl.create_default_context()
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-    with Hayauma(users=[HANAKO], listen=LISTEN, tls=True, binary=release,
+    with Hayauma(users=[HANAKO], listen={"smtp": 0, protocol: 0}, tls=True, binary=release,
                  options="limits { connections = 0 }") as server:
-        def connect():
-            wire = socket.create_connection(("127.0.0.1", server.ports["submissions"]), 60)
-            tls = made.wrap_socket(wire)
-            assert tls.recv(1000).startswith(b"220")
-            tls.sendall(b"EHLO client.example.net\r\n")
-            assert tls.recv(4000).startswith(b"250")
-            return tls
-        warm = [connect() for _ in range(20)]
+        warm = [idle_client(server, protocol, made) for _ in range(20)]
         before = private_kib(server)
-        idle = [connect() for _ in range(count)]
+        idle = [idle_client(server, protocol, made) for _ in range(count)]
         each = (private_kib(server) - before) * 1024 / count
-        print(f"an idle connection under TLS: {each:.0f} octets")
+        print(f"an idle connection of {protocol} under TLS: {each:.0f} octets")
         for tls in [*warm, *idle]:
             tls.close()
         assert each <= IDLE_OCTETS_MAX, f"{each:.0f} octets an idle connection"

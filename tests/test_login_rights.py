@@ -1,6 +1,8 @@
 """What those who are known may do: accounts over their quota, users of this machine who
 send as somebody else, servers that show a certificate."""
 import hashlib
+import os
+import re
 import ssl
 import subprocess
 
@@ -76,6 +78,36 @@ def test_who_sends_as_somebody_else_is_named(local, uid, mail_from, warning):
     else:
         assert "X-Authentication-Warning" not in text
     assert f"from uid {uid}" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_an_account_made_meanwhile_has_its_name(tmp_path):
+    """With an /etc of the server's own, so that the machine's stays as it is."""
+    etc = tmp_path / "etc"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    tmp_path.chmod(0o755)
+    server = Hayauma(users=[HANAKO], listen={"smtp": 0})
+    program, server.binary = server.binary, tmp_path / "hayauma"
+    server.binary.write_text(f"#!/bin/sh\nexec unshare -m sh -c 'mount --bind {etc} /etc && "
+                             f"exec {program} \"$@\"' sh \"$@\"\n")
+    server.binary.chmod(0o755)
+
+    def warning(number):
+        subprocess.run([program, "send", "-f", "boss@example.jp", "-c", server.config, HANAKO],
+                       check=True, input=f"Subject: {number}\n\nx\n", text=True, user=54322,
+                       group=54322, extra_groups=[], timeout=30)
+        server.wait_for_messages(HANAKO, number)
+        text = next(m.decode() for m in server.messages(HANAKO)
+                    if f"Subject: {number}\n".encode() in m)
+        return re.search(r"Warning: mx1\.example\.jp: (\S+)", text)[1]
+
+    with server:
+        assert warning(1) == "uid-54322"
+        new = etc / "passwd.new"
+        new.write_text((etc / "passwd").read_text() + "sachiko:x:54322:54322::/:/bin/sh\n")
+        new.rename(etc / "passwd")
+        numbers = iter(range(2, 100))
+        ports.wait_until(lambda: warning(next(numbers)) == "sachiko", "her name is known", 20, 0.5)
 
 
 def test_a_certificate_lets_a_server_relay(tmp_path):

@@ -89,6 +89,7 @@ def check_cuts(place, calls, history, wanted):
 def test_some_prefixes_of_a_real_run(place, library):
     calls, history = record(place, library, 1, CALLS)
     assert any(kind == "C" and b".sst" in octets for kind, _, _, octets in calls), "RocksDB's too"
+    assert any(b"load.new" in octets for _, _, _, octets in calls), "files made beside it as well"
     chosen = set(random.Random(2).sample(range(len(calls)), 150)) | {len(calls)}
     losses = [(DROP, False), (TEAR, False), (DROP, True), (CUT, False), (KEEP, False),
               (TEAR, True)]

@@ -68,7 +68,8 @@ def zone(keys, port):
               "verify.example. A 127.0.0.21", "pinned.example. A 127.0.0.21",
               "badpin.example. A 127.0.0.21", "none.example. A 127.0.0.21",
               "encrypt.example. A 127.0.0.25", "only.example. A 127.0.0.21",
-              "stranger.example. A 127.0.0.21"]
+              "stranger.example. A 127.0.0.21", "may.example. A 127.0.0.21",
+              "sealed.example. A 127.0.0.21", "sure.example. MX 10 good.h.example."]
     plain = f"plain.unsigned. A 127.0.0.21\n_{port}._tcp.plain.unsigned. TLSA 3 1 1 {'0' * 64}\n"
     return "\n".join(lines) + "\n", {"plain.unsigned": plain}
 
@@ -91,7 +92,8 @@ def site(keys):
     policy = (f'tls_policy = {{ "verify.example verify", "stranger.example verify", '
               f'"pinned.example fingerprint {keys.certificate.upper()}", '
               f'"badpin.example fingerprint {"1" * 64}", "none.example none", '
-              f'"encrypt.example encrypt", "only.example dane-only" }}\n'
+              f'"encrypt.example encrypt", "only.example dane-only", "may.example may", '
+              f'"sealed.example encrypt", "sure.example dane-only" }}\n'
               f'tls {{ ca = "{keys.ca}" }}\nqueue {{ retry_min = 60s retry_max = 120s }}')
     with contextlib.ExitStack() as stack:
         dns = stack.enter_context(SignedThenForged(records, zones, signed=True))
@@ -114,6 +116,9 @@ DELIVERED = [
     ("verify", "missing", "policy=verify verified=authority"),
     ("pinned", "missing", "policy=fingerprint verified=fingerprint"),
     ("none", "missing", "tls=none policy=none"),
+    ("may", "missing", r"tls=TLSv1.3 .*policy=may(?! verified)"),
+    ("sealed", "missing", r"tls=TLSv1.3 .*policy=encrypt(?! verified)"),
+    ("sure", "good", "policy=dane-only verified=dane-ee"),
 ]
 WAITING = [
     ("wrong", "wrong", "TLSA"),

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <gsasl.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sodium.h>
@@ -163,48 +164,42 @@ int scram_challenge(struct scram *s, const struct password_scram *v, const char 
 
 /* ---- the proofs ---- */
 
-enum { SHA256_BLOCK = 64 }; /* octets */
-
-static EVP_MD *sha256; /* NULL before scram_warm() */
+/* With its hash set: HMAC() of OpenSSL 3.0 looks that up by name each time, which would
+ * be a good part of what a login costs. NULL before scram_warm(). */
+static EVP_MAC_CTX *prepared;
 
 void scram_warm(void)
 {
-        if (!sha256)
-                sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+        char name[] = "SHA256";
+        const OSSL_PARAM how[] = {
+                OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
+                OSSL_PARAM_construct_end(),
+        };
+        EVP_MAC *mac = prepared ? NULL : EVP_MAC_fetch(NULL, "HMAC", NULL);
+        EVP_MAC_CTX *made = mac ? EVP_MAC_CTX_new(mac) : NULL;
+
+        EVP_MAC_free(mac);
+        if (made && EVP_MAC_CTX_set_params(made, how) == 1)
+                prepared = made;
+        else
+                EVP_MAC_CTX_free(made);
 }
 
-/* Of both, one behind the other. */
-static bool hash_both(EVP_MD_CTX *c, const unsigned char *block, struct span text,
-                      unsigned char out[PASSWORD_SCRAM_KEY])
-{
-        return EVP_DigestInit_ex2(c, sha256, NULL) == 1 &&
-               EVP_DigestUpdate(c, block, SHA256_BLOCK) == 1 &&
-               EVP_DigestUpdate(c, text.p, text.len) == 1 && EVP_DigestFinal_ex(c, out, NULL) == 1;
-}
-
-/* HMAC-SHA-256 (RFC 2104). HMAC() of OpenSSL 3.0 looks its hash up by name each
- * time, and libsodium's is without the processor's instructions: that, and not the
- * hashing, would be most of what a login costs. */
 static int hmac_sha256(const unsigned char key[PASSWORD_SCRAM_KEY], struct span text,
                        unsigned char out[PASSWORD_SCRAM_KEY])
 {
-        EVP_MD_CTX *c = sha256 ? EVP_MD_CTX_new() : NULL;
-        unsigned char block[SHA256_BLOCK];
+        const unsigned char *octets = (const unsigned char *) text.p;
+        EVP_MAC_CTX *c = prepared ? EVP_MAC_CTX_dup(prepared) : NULL;
+        size_t len;
         bool is_good;
 
-        if (!c) {
-                crypto_auth_hmacsha256(out, (const unsigned char *) text.p, text.len, key);
-                return 0;
-        }
-        for (size_t i = 0; i < sizeof block; i++)
-                block[i] = (i < PASSWORD_SCRAM_KEY ? key[i] : 0) ^ 0x36;
-        is_good = hash_both(c, block, text, out);
-        for (size_t i = 0; i < sizeof block; i++)
-                block[i] ^= 0x36 ^ 0x5c;
-        is_good = is_good && hash_both(c, block, span_make((const char *) out, PASSWORD_SCRAM_KEY),
-                                       out);
-        EVP_MD_CTX_free(c);
-        sodium_memzero(block, sizeof block);
+        if (!c)
+                return HMAC(EVP_sha256(), key, PASSWORD_SCRAM_KEY, octets, text.len, out, NULL)
+                               ? 0 : -ENOMEM;
+        is_good = EVP_MAC_init(c, key, PASSWORD_SCRAM_KEY, NULL) == 1 &&
+                  EVP_MAC_update(c, octets, text.len) == 1 &&
+                  EVP_MAC_final(c, out, &len, PASSWORD_SCRAM_KEY) == 1;
+        EVP_MAC_CTX_free(c);
         return is_good ? 0 : -ENOMEM;
 }
 

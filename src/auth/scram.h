@@ -40,8 +40,8 @@ struct scram {
 };
 #define SCRAM_INIT ((struct scram) {.message = BUFFER_INIT(3 * SCRAM_MESSAGE_MAX)})
 
-/* Fetches what hashes SHA-256 with the processor's own instructions, once for the
- * process: before it is confined. Without it slower code does the same. */
+/* Sets HMAC-SHA-256 up, once for the process: before it is confined. Without it the
+ * same takes three times as long. */
 void scram_warm(void);
 
 /* The client's first message. 0; -EBADMSG: it is none, or binds what this

@@ -28,6 +28,7 @@ enum snapshot_table {
         SNAPSHOT_QUOTAS = 9,        /* canonical account address; value: octets, a number */
         SNAPSHOT_TABLE_END,
         SNAPSHOT_RELAY_LOGINS = 100, /* in no snapshot: directory alone reads that file */
+        SNAPSHOT_LOCAL_NAMES = 101,  /* nor this one: /etc/passwd, which edges read */
 };
 
 /* Maps and checks (seals, magic, format, size, checksum) what is in `fd`; the

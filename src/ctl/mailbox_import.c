@@ -16,6 +16,7 @@
 #include "ctl/maildir.h"
 #include "ctl/mbox.h"
 #include "ipc/message.h"
+#include "message/digest.h"
 
 enum { GROUP_MESSAGES = 256, GROUP_OCTETS = 2 * 1024 * 1024, GROUP_MAX = 3 * 1024 * 1024 };
 
@@ -43,6 +44,8 @@ struct import {
         size_t taken, left_out, there; /* messages; there: were imported before */
         size_t mailboxes;
         struct transfer_message message;
+        struct buffer digest; /* of the message */
+        struct arena memory;
         struct buffer groups[2]; /* one is being sent, one filled */
         unsigned filling;
         struct span input;
@@ -154,6 +157,18 @@ static int send_large(struct import *i, uint32_t uid)
         });
 }
 
+/* What arrives gets its digest then; this is when it arrives here. */
+static struct span make_digest(struct import *i)
+{
+        const struct span octets = buffer_span(&i->message.octets);
+
+        buffer_clear(&i->digest);
+        arena_clear(&i->memory);
+        if (octets.len <= IPC_BLOB_PART_MAX)
+                (void) digest_make_stored(octets, 0, &i->memory, &i->digest);
+        return buffer_span(&i->digest);
+}
+
 static int add_to_group(struct import *i, uint32_t uid)
 {
         const struct transfer_message *const m = &i->message;
@@ -163,6 +178,7 @@ static int add_to_group(struct import *i, uint32_t uid)
                 .arrived_us = m->arrived_us,
                 .keywords = buffer_span(&m->keywords),
                 .octets = buffer_span(&m->octets),
+                .digest = make_digest(i),
         };
         int r = ipc_add_import_message(&i->groups[i->filling], &i->items, &item);
 
@@ -391,6 +407,8 @@ int mailbox_import(struct mailbox_command *m)
         struct import i = {
                 .command = m,
                 .message = TRANSFER_MESSAGE_INIT(TRANSFER_MESSAGE_MAX),
+                .digest = BUFFER_INIT(DIGEST_STORED_MAX),
+                .memory = ARENA_INIT(DIGEST_STORED_MEMORY),
                 .groups = {BUFFER_INIT(GROUP_MAX), BUFFER_INIT(GROUP_MAX)},
         };
         int status = check_account(m);
@@ -405,6 +423,8 @@ int mailbox_import(struct mailbox_command *m)
                 status = import_mbox_file(&i, m->mbox, m->mailbox, 0);
         status = say(&i, status);
         transfer_message_done(&i.message);
+        buffer_done(&i.digest);
+        arena_done(&i.memory);
         buffer_done(&i.groups[0]);
         buffer_done(&i.groups[1]);
         return status;

@@ -422,7 +422,8 @@ enum commit_status {
         F(U32, flags, 0, _)                                                                        \
         F(U64, arrived_us, 0, _)                                                                   \
         F(OCTETS, keywords, 2200, _) /* each with a NUL behind it */                               \
-        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)
+        F(OCTETS, octets, IPC_IMPORT_MESSAGE_MAX, _)                                               \
+        F(OCTETS, digest, IPC_DIGEST_MAX, _) /* of id 0; empty: none */
 /* One row of a listing, a JSON object; the command line formats it. */
 #define IPC_FIELDS_control_row(F) F(OCTETS, json, 128 * 1024, _)
 /* Raw octets: a part of a message, or one whole decision record (`why`). Empty:

@@ -28,9 +28,9 @@ static bool take_length(struct span *in, size_t *ret)
 
 int digest_open(struct span octets, struct digest *ret)
 {
-        struct span rest = span_skip(octets, DIGEST_CHECKED_AT), sections[SECTIONS];
+        struct span rest = span_skip(octets, DIGEST_HEAD), sections[SECTIONS];
 
-        if (octets.len < DIGEST_CHECKED_AT || memcmp(octets.p, DIGEST_MAGIC, 4) != 0)
+        if (octets.len < DIGEST_HEAD || memcmp(octets.p, DIGEST_MAGIC, 4) != 0)
                 return -EBADMSG;
         for (unsigned i = 0; i < SECTIONS; i++)
                 if (!take_length(&rest, &sections[i].len))
@@ -141,7 +141,7 @@ int digest_check(struct span octets, uint64_t id)
         struct digest d;
 
         if (octets.len > DIGEST_STORED_MAX || digest_open(octets, &d) < 0 ||
-            codec_get_u64(octets.p + 4) != hash_span(span_skip(octets, DIGEST_CHECKED_AT), id))
+            codec_get_u64(octets.p + 4) != hash_span(span_skip(octets, DIGEST_HEAD), id))
                 return -EBADMSG;
         for (unsigned i = 0; i < DIGEST_FIELDS; i++) {
                 const bool is_list = i >= DIGEST_FROM && i <= DIGEST_BCC;
@@ -153,6 +153,15 @@ int digest_check(struct span octets, uint64_t id)
         if (d.preview.p && !utf8_is_valid(d.preview))
                 return -EBADMSG;
         return check_structure(&d);
+}
+
+bool digest_seal(struct span octets, uint64_t id, char ret_head[DIGEST_HEAD])
+{
+        if (octets.len < DIGEST_HEAD || memcmp(octets.p, DIGEST_MAGIC, 4) != 0)
+                return false;
+        memcpy(ret_head, DIGEST_MAGIC, 4);
+        codec_put_u64(ret_head + 4, hash_span(span_skip(octets, DIGEST_HEAD), id));
+        return true;
 }
 
 /* ---- what is said ------------------------------------------------------------ */

@@ -61,6 +61,7 @@ struct digest {
 };
 
 enum {
+        DIGEST_HEAD = 4 + 8, /* octets in front of those that the checksum is of */
         DIGEST_PREVIEW_MAX = 200,
         DIGEST_DEPTH_MAX = 50,
         DIGEST_STORED_MAX = 32 * 1024,       /* octets of one that is stored */
@@ -77,6 +78,10 @@ int digest_make(struct span message, struct arena *arena, struct buffer *out);
  * digest_make(), and -E2BIG: there shall be none, the message is deep, has very many parts
  * or fields longer than DIGEST_STORED_MAX. On failure nothing was appended. */
 int digest_make_stored(struct span message, uint64_t id, struct arena *arena, struct buffer *out);
+
+/* A copy of a digest of another id, as it lies beside the message `id`: its first octets, which
+ * the rest follows. False: those octets are none. */
+bool digest_seal(struct span octets, uint64_t id, char ret_head[DIGEST_HEAD]);
 
 /* Appends one of a header alone: fields, texts and references, no structure. As
  * digest_make(). */

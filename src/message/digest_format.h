@@ -5,10 +5,7 @@
 
 #define DIGEST_MAGIC "HyD2"
 
-enum {
-        DIGEST_CHECKED_AT = 4 + 8, /* octets from here on are those of the checksum */
-        DIGEST_LENGTH_MAX = 5,     /* octets of a length */
-};
+enum { DIGEST_LENGTH_MAX = 5 }; /* octets of a length */
 
 enum digest_section {
         SECTION_FIELDS,

@@ -1,7 +1,5 @@
 #include <errno.h>
 
-#include "base/codec.h"
-#include "base/hash.h"
 #include "message/address_list.h"
 #include "message/digest_format.h"
 #include "message/encoded_word.h"
@@ -10,7 +8,7 @@
 #include "message/search_text.h"
 
 enum {
-        HEAD_MAX = DIGEST_CHECKED_AT + SECTIONS * DIGEST_LENGTH_MAX,
+        HEAD_MAX = DIGEST_HEAD + SECTIONS * DIGEST_LENGTH_MAX,
         RUNS_FIRST = 16, /* parts whose extension data is noted without memory of its own */
 };
 
@@ -626,7 +624,7 @@ static int make(struct writer *w, bool has_preview)
         bool is_plain_address[DIGEST_FIELDS] = {false};
         char head[HEAD_MAX] = DIGEST_MAGIC;
         struct sections s = {.at = at + HEAD_MAX};
-        size_t head_len = DIGEST_CHECKED_AT, len;
+        size_t head_len = DIGEST_HEAD, len;
         char *start;
 
         put(w, span_make(head, HEAD_MAX));
@@ -690,7 +688,6 @@ int digest_make_stored(struct span message, uint64_t id, struct arena *arena, st
         const size_t at = out->len;
         struct writer w = {.out = out, .arena = arena, .message = message};
         struct mime_limits limits = MIME_LIMITS;
-        struct span checked;
         int r;
 
         limits.depth_max = DIGEST_STORED_DEPTH_MAX;
@@ -706,11 +703,10 @@ int digest_make_stored(struct span message, uint64_t id, struct arena *arena, st
                 out->len = at;
                 r = -E2BIG;
         }
-        if (r < 0)
-                return r;
-        checked = span_skip(buffer_span(out), at + DIGEST_CHECKED_AT);
-        codec_put_u64(out->data + out->start + at + 4, hash_span(checked, id));
-        return 0;
+        if (r == 0)
+                (void) digest_seal(span_skip(buffer_span(out), at), id,
+                                   out->data + out->start + at);
+        return r;
 }
 
 int digest_make_fields(struct span header, struct arena *arena, struct buffer *out)

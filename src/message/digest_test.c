@@ -127,6 +127,11 @@ TEST(what_is_stored_says_the_same)
         assert_int_equal(digest_make_stored(nested, 77, &arena, &stored), 0);
         assert_int_equal(digest_check(buffer_span(&stored), 77), 0);
         assert_int_equal(digest_check(buffer_span(&stored), 78), -EBADMSG);
+        assert_int_equal(digest_make_stored(nested, 0, &arena, &a), 0);
+        assert_true(digest_seal(buffer_span(&a), 77, a.data));
+        assert_true(span_equal(buffer_span(&a), buffer_span(&stored)));
+        assert_false(digest_seal(span_first(buffer_span(&a), DIGEST_HEAD - 1), 77, a.data));
+        buffer_clear(&a);
         assert_int_equal(digest_open(buffer_span(&stored), &y), 0);
         assert_true(!y.has_preview && !y.preview.p);
         assert_true(y.fields[DIGEST_SENDER].len == 0);

@@ -138,18 +138,22 @@ static int sleep_ms(const struct loop *l, int at_most_ms)
 
 static bool serve_ready(struct loop *l);
 
-/* One round: descriptors, libuv's own, timers; deferred work before and after. */
+/* One round, or what is left of it once the loop is stopped: descriptors, libuv's
+ * own, timers; deferred work before and after. */
 static void turn(struct loop *l, int at_most_ms)
 {
         bool is_uv_due;
 
         run_deferred(l);
+        if (l->is_stopped)
+                return;
         l->ready_count = epoll_wait(l->set, l->ready, READY_MAX, sleep_ms(l, at_most_ms));
         uv_update_time(&l->uv);
         is_uv_due = serve_ready(l);
         if (is_uv_due || uv_backend_timeout(&l->uv) == 0)
                 uv_run(&l->uv, UV_RUN_NOWAIT);
-        loop_timers_fire(&l->timers, loop_now_ms(l));
+        if (!l->is_stopped) /* what a timer needs may be gone by now */
+                loop_timers_fire(&l->timers, loop_now_ms(l));
         run_deferred(l);
 }
 

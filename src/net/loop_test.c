@@ -275,4 +275,47 @@ TEST(other_threads_and_signals_reach_the_loop)
         loop_free(l);
 }
 
+static void stop_deferred(struct deferred *d)
+{
+        struct chain *c = (struct chain *) (void *) d;
+
+        c->runs++;
+        loop_stop(c->l);
+}
+
+static void stop_by_poller(void *arg, int events)
+{
+        (void) events;
+        loop_stop(arg);
+}
+
+/* Whoever stops the loop frees what timers need; and is not kept waiting. */
+TEST(a_stopped_loop_fires_no_timer_and_does_not_sleep)
+{
+        struct loop *l = loop_new();
+        struct chain c = {.d.run = stop_deferred, .l = l};
+        struct numbered n = {.number = 0};
+        struct poller *p;
+        int fds[2];
+
+        fired_len = 0;
+        CHECK(timer_new(l, record, &n, &n.t) == 0, "timer_new");
+        loop_defer(l, &c.d);
+        loop_run(l);
+        CHECK(c.runs == 1, "stopped before it slept");
+        CHECK(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0 && write(fds[1], "a", 1) == 1, "pipe");
+        CHECK(poller_new(l, fds[0], stop_by_poller, l, &p) == 0, "new");
+        poller_set(p, POLL_READ);
+        timer_set(n.t, 0);
+        loop_run(l);
+        CHECK(fired_len == 0, "no timer");
+        poller_free(p);
+        loop_run_once(l, 5);
+        CHECK(fired_len == 1, "but later");
+        close(fds[0]);
+        close(fds[1]);
+        timer_free(n.t);
+        loop_free(l);
+}
+
 TEST_MAIN()

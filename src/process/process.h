@@ -66,7 +66,8 @@ struct process_role {
         void (*peer)(struct process *p, enum process_kind kind, unsigned number,
                      uint64_t generation, int fd);
         /* A table's text, before `prepare`, for compiler and directory; for the
-         * latter also later, each time the users file changes. On success the role
+         * latter also later, each time the users file changes; for edge, only later,
+         * the accounts of this machine whenever a table changes. On success the role
          * owns the fd. 0 or negative errno. NULL: none is taken. */
         int (*table)(struct process *p, const struct ipc_table *m, int fd);
         /* Of agent: the delivery it was started for, before `prepare`; `fd` has the

@@ -30,13 +30,14 @@ static int open_file(struct span path, bool may_miss)
 
 static void send_file(struct place *p, enum snapshot_table table, struct span path, bool may_miss)
 {
+        const struct span name = table == SNAPSHOT_USERS       ? SPAN_LITERAL("users")
+                                 : table == SNAPSHOT_LOCAL_NAMES ? SPAN_LITERAL("local_names")
+                                                                 : SPAN_LITERAL("relay_logins");
         const int fd = open_file(path, may_miss);
 
         if (fd < 0)
                 return;
-        CHANNEL_SEND(p->channel, table, fd, .table = (uint8_t) table,
-                     .name = table == SNAPSHOT_USERS ? SPAN_LITERAL("users")
-                                                     : SPAN_LITERAL("relay_logins"));
+        CHANNEL_SEND(p->channel, table, fd, .table = (uint8_t) table, .name = name);
         close(fd);
 }
 
@@ -44,4 +45,9 @@ void secrets_send(const struct config *c, struct place *directory)
 {
         send_file(directory, SNAPSHOT_USERS, c->users.file, true);
         send_file(directory, SNAPSHOT_RELAY_LOGINS, c->auth.relay_logins, false);
+}
+
+void secrets_send_names(struct place *edge)
+{
+        send_file(edge, SNAPSHOT_LOCAL_NAMES, SPAN_LITERAL(SECRETS_LOCAL_NAMES), true);
 }

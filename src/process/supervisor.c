@@ -499,10 +499,12 @@ static void refuse(struct supervisor *s, struct span text)
 
 static void watch_tables(struct supervisor *s)
 {
-        struct span paths[COMPILE_FILES_MAX], tls_paths[WATCH_FILES_MAX];
+        struct span paths[COMPILE_FILES_MAX + 1], tls_paths[WATCH_FILES_MAX];
+        size_t count = compile_files(s->settings.config, paths);
 
+        paths[count++] = SPAN_LITERAL(SECRETS_LOCAL_NAMES);
         if (s->watch)
-                watch_set(s->watch, paths, compile_files(s->settings.config, paths));
+                watch_set(s->watch, paths, count);
         if (s->tls_watch)
                 watch_set(s->tls_watch, tls_paths,
                           settings_tls_files(s->settings.config, tls_paths, WATCH_FILES_MAX));
@@ -522,6 +524,8 @@ static void tell_all(struct supervisor *s)
 
                 if (p->channel && !s->is_reload && p->kind == PROCESS_DIRECTORY)
                         secrets_send(s->settings.config, p);
+                if (p->channel && p->kind == PROCESS_EDGE)
+                        secrets_send_names(p);
                 if (!p->channel || (!s->is_reload && !wants_news(s, p)))
                         continue;
                 send_tables(s, p);

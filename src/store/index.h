@@ -12,6 +12,7 @@
  * that the engine is broken and stays so. */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,6 +35,14 @@ struct index_range {
         void *begun_arg;
 };
 
+/* One of many changes that are written together; the spans live as long as
+ * what they were asked of. */
+struct index_change {
+        struct span key, value;
+        bool is_removed;
+};
+typedef void index_change_fn(const void *changes, size_t i, struct index_change *ret_change);
+
 struct index_driver {
         int (*get)(struct index *i, struct span key, bool may_block, struct buffer *ret_value);
         int (*scan)(struct index *i, const struct index_range *range, bool may_block,
@@ -47,6 +56,7 @@ struct index_driver {
         int (*close_write)(struct index *i);                    /* or NULL */
         int (*put_late)(struct index *i, struct span key, struct span value); /* NULL: as put */
         int (*write)(struct index *i);
+        int (*load)(struct index *i, const void *changes, size_t count, index_change_fn *at);
         int (*flush)(struct index *i);
         int (*get_flushed)(struct index *i, struct span key, struct buffer *ret_value);
         void (*close)(struct index *i);
@@ -126,6 +136,25 @@ static inline int index_write(struct index *i)
         return i->driver->write(i);
 }
 
+/* Many changes at once, each key once and in the order of the keys, while nothing is
+ * collected: visible and as durable as after index_write(). */
+static inline int index_load(struct index *i, const void *changes, size_t count,
+                             index_change_fn *at)
+{
+        int r = i->driver->load ? i->driver->load(i, changes, count, at) : -EOPNOTSUPP;
+
+        if (r != -EOPNOTSUPP)
+                return r;
+        r = 0;
+        for (size_t k = 0; k < count && r == 0; k++) {
+                struct index_change c;
+
+                at(changes, k, &c);
+                r = c.is_removed ? index_remove(i, c.key) : index_put(i, c.key, c.value);
+        }
+        return r == 0 ? index_write(i) : r;
+}
+
 /* Blocks until all that was written before the call is durable. */
 static inline int index_flush(struct index *i)
 {
@@ -147,6 +176,8 @@ static inline void index_close(struct index *i)
 /* RocksDB in the folder `path`, made when it is missing; `error` has 256
  * bytes. Starts the engine's threads. */
 int index_rocksdb_open(const char *path, struct index **ret_index, char *error);
+/* As many changes as index_load() writes to a file of their own; for tests. */
+void index_rocksdb_set_load_min(size_t count);
 /* Loads RocksDB's library, which index_rocksdb_open() else does itself: for who is
  * confined before it opens an index. 0; -ELIBACC, said in `error` (256 octets). */
 int index_rocksdb_load(char *error);

@@ -29,10 +29,10 @@
  * size decides how much is saved, not how long a commit takes. */
 
 enum {
-        WAITING_MAX = 16 * 1024,         /* entries; then a push */
-        WAITING_BYTES_MAX = 8 * 1024 * 1024,
+        WAITING_MAX = 64 * 1024,         /* entries; then a push */
+        WAITING_BYTES_MAX = 12 * 1024 * 1024,
         WAITING_US_MAX = 1000 * 1000,    /* looked at when something is written */
-        OVERRUN = 4,                     /* so many times the above: the writer waits */
+        OVERRUN = 2,                     /* so many times the above: the writer waits */
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
         NAP_MS = 20,                     /* without memory, so often: */
         NAPS = 100,
@@ -176,21 +176,23 @@ static struct sorted *sort_all(const struct level *level)
         return list;
 }
 
+static void change_at(const void *changes, size_t i, struct index_change *ret_change)
+{
+        const struct level_entry *e = ((const struct sorted *) changes)[i].entry;
+
+        *ret_change = (struct index_change) {level_key(e), level_value(e), e->is_removed};
+}
+
 /* In the order of the keys: the engine's own structure is walked once, not
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
         struct sorted *list = sort_all(b->pushing);
-        int r = list ? 0 : -ENOMEM;
+        const int r = list ? index_load(b->below, list, b->pushing->entries.count, change_at)
+                           : -ENOMEM;
 
-        for (size_t i = 0; r == 0 && i < b->pushing->entries.count; i++) {
-                const struct level_entry *e = list[i].entry;
-
-                r = e->is_removed ? index_remove(b->below, level_key(e))
-                                  : index_put(b->below, level_key(e), level_value(e));
-        }
         free(list);
-        return r == 0 ? index_write(b->below) : r;
+        return r;
 }
 
 /* A failure leaves the engine broken, as index.h says. */

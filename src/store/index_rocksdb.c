@@ -1,9 +1,12 @@
 #include "store/index.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "store/rocksdb_calls.h"
 
@@ -22,9 +25,18 @@ enum {
         TIER_CACHE_ONLY = 1,
         TIER_FLUSHED = 2,
         PERF_DISABLED = 1,
+        COMPRESSION_NONE = 0,
         COMPRESSION_LZ4 = 4,
         BLOOM_BITS = 10,
+        LEVEL_0_MAX = 20, /* files; then a load waits for the compaction */
+        NAP_MS = 5,
+        NAPS = 4000,
 };
+
+/* So many changes and more are written to a file of their own, which becomes one of the
+ * index as it is: each costs a quarter of what it does to pass the engine's memory. Fewer
+ * would make small files. */
+static size_t load_min = 8192;
 
 struct index_rocksdb {
         struct index index;
@@ -36,6 +48,13 @@ struct index_rocksdb {
         rocksdb_cache_t *cache;
         rocksdb_writebatch_t *batch;
         bool has_mark;
+        /* A range was removed. RocksDB 7.8 then takes for nothing what a scan may not read:
+         * no scan of the memory alone. */
+        atomic_bool has_ranges;
+        rocksdb_options_t *load_options;
+        rocksdb_envoptions_t *load_env;
+        rocksdb_ingestexternalfileoptions_t *load_ingest;
+        char *load_path;
 };
 
 static struct index_rocksdb *rocksdb_of(struct index *i)
@@ -148,10 +167,14 @@ static rocksdb_readoptions_t *options_new(const struct index_range *range, bool 
 static int rdb_scan(struct index *i, const struct index_range *range, bool may_block,
                     index_visit_fn *visit, void *arg)
 {
-        rocksdb_readoptions_t *options = options_new(range, may_block);
-        rocksdb_iterator_t *it = rdb.create_iterator(rocksdb_of(i)->db, options);
+        rocksdb_readoptions_t *options;
+        rocksdb_iterator_t *it;
         char *error = NULL;
 
+        if (!may_block && atomic_load(&rocksdb_of(i)->has_ranges))
+                return -EAGAIN;
+        options = options_new(range, may_block);
+        it = rdb.create_iterator(rocksdb_of(i)->db, options);
         if (range->begun)
                 range->begun(range->begun_arg);
         count_nothing();
@@ -184,6 +207,7 @@ static int rdb_remove(struct index *i, struct span key)
 
 static int rdb_remove_range(struct index *i, struct span from, struct span to)
 {
+        atomic_store(&rocksdb_of(i)->has_ranges, true);
         rdb.writebatch_delete_range(rocksdb_of(i)->batch, from.p, from.len, to.p, to.len);
         return 0;
 }
@@ -223,6 +247,75 @@ static int rdb_write(struct index *i)
         return result_of(error);
 }
 
+/* ---- a file of their own ------------------------------------------------- */
+
+void index_rocksdb_set_load_min(size_t count)
+{
+        load_min = count;
+}
+
+/* Nothing else keeps files from coming faster than they are merged. */
+static void wait_for_compaction(struct index_rocksdb *x)
+{
+        const struct timespec t = {.tv_nsec = NAP_MS * 1000000L};
+        uint64_t count = 0;
+
+        for (int i = 0; i < NAPS; i++) {
+                if (rdb.property_int(x->db, "rocksdb.num-files-at-level0", &count) != 0 ||
+                    count < LEVEL_0_MAX)
+                        return;
+                nanosleep(&t, NULL);
+        }
+}
+
+static int write_file(struct index_rocksdb *x, const void *changes, size_t count,
+                      index_change_fn *at)
+{
+        rocksdb_sstfilewriter_t *w = rdb.sstfilewriter_create(x->load_env, x->load_options);
+        char *error = NULL;
+
+        rdb.sstfilewriter_open(w, x->load_path, &error);
+        for (size_t i = 0; i < count && !error; i++) {
+                struct index_change c;
+
+                at(changes, i, &c);
+                if (c.is_removed)
+                        rdb.sstfilewriter_delete(w, c.key.p, c.key.len, &error);
+                else
+                        rdb.sstfilewriter_put(w, c.key.p, c.key.len, c.value.p ? c.value.p : "",
+                                              c.value.len, &error);
+        }
+        if (!error)
+                rdb.sstfilewriter_finish(w, &error);
+        rdb.sstfilewriter_destroy(w);
+        return result_of(error);
+}
+
+/* The file is synced before the index knows it. What was written before it and is only in
+ * memory goes to the disk first, since both have the position in the log: so what a crash
+ * leaves is still the state behind one of the writes. */
+static int rdb_load(struct index *i, const void *changes, size_t count, index_change_fn *at)
+{
+        struct index_rocksdb *x = rocksdb_of(i);
+        const char *const path = x->load_path;
+        char *error = NULL;
+        int r;
+
+        if (count < load_min)
+                return -EOPNOTSUPP;
+        count_nothing();
+        wait_for_compaction(x);
+        r = write_file(x, changes, count, at);
+        if (r == 0) {
+                rdb.ingest_external_file(x->db, &path, 1, x->load_ingest, &error);
+                r = result_of(error);
+        } else {
+                r = -EOPNOTSUPP; /* no room for it, perhaps: nothing happened yet */
+        }
+        unlink(path); /* the index has a name of its own for it */
+        return r;
+}
+
 static int rdb_flush(struct index *i)
 {
         char *error = NULL;
@@ -247,6 +340,10 @@ static void rdb_close(struct index *i)
         rdb.writeoptions_destroy(x->write_options);
         rdb.options_destroy(x->options);
         rdb.cache_destroy(x->cache);
+        rdb.options_destroy(x->load_options);
+        rdb.envoptions_destroy(x->load_env);
+        rdb.ingestexternalfileoptions_destroy(x->load_ingest);
+        free(x->load_path);
         free(x);
 }
 
@@ -259,6 +356,7 @@ static const struct index_driver rocksdb_driver = {
         .mark = rdb_mark,
         .rollback = rdb_rollback,
         .write = rdb_write,
+        .load = rdb_load,
         .flush = rdb_flush,
         .get_flushed = rdb_get_flushed,
         .close = rdb_close,
@@ -313,6 +411,19 @@ static void set_options(struct index_rocksdb *x)
         rdb.block_based_options_destroy(table);
 }
 
+/* A name left by a crash may be of a file that is part of the index already: it is
+ * removed, never written to. */
+static void set_load_options(struct index_rocksdb *x)
+{
+        x->load_options = rdb.options_create_copy(x->options);
+        rdb.options_set_compression_per_level(x->load_options, NULL, 0);
+        rdb.options_set_compression(x->load_options, COMPRESSION_NONE);
+        x->load_env = rdb.envoptions_create();
+        x->load_ingest = rdb.ingestexternalfileoptions_create();
+        rdb.ingestexternalfileoptions_set_move_files(x->load_ingest, 1);
+        unlink(x->load_path);
+}
+
 int index_rocksdb_load(char *error)
 {
         return rocksdb_calls_load(error);
@@ -327,7 +438,8 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
         if (r < 0)
                 return r;
         x = calloc(1, sizeof(struct index_rocksdb));
-        if (!x) {
+        if (!x || asprintf(&x->load_path, "%s/load.new", path) < 0) {
+                free(x);
                 snprintf(error, 256, "index: no memory");
                 return -ENOMEM;
         }
@@ -335,6 +447,7 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
         x->options = rdb.options_create();
         x->cache = rdb.cache_create_lru(BLOCK_CACHE);
         set_options(x);
+        set_load_options(x);
         x->write_options = rdb.writeoptions_create();
         rdb.writeoptions_disable_WAL(x->write_options, 1);
         x->flush_options = rdb.flushoptions_create();

@@ -24,6 +24,8 @@
         X(env_destroy) \
         X(env_set_background_threads) \
         X(env_set_high_priority_background_threads) \
+        X(envoptions_create) \
+        X(envoptions_destroy) \
         X(filterpolicy_create_bloom_full) \
         X(flush) \
         X(flushoptions_create) \
@@ -31,6 +33,10 @@
         X(flushoptions_set_wait) \
         X(free) \
         X(get_pinned) \
+        X(ingest_external_file) \
+        X(ingestexternalfileoptions_create) \
+        X(ingestexternalfileoptions_destroy) \
+        X(ingestexternalfileoptions_set_move_files) \
         X(iter_destroy) \
         X(iter_get_error) \
         X(iter_key) \
@@ -42,9 +48,11 @@
         X(iter_value) \
         X(open) \
         X(options_create) \
+        X(options_create_copy) \
         X(options_destroy) \
         X(options_set_block_based_table_factory) \
         X(options_set_compression) \
+        X(options_set_compression_per_level) \
         X(options_set_create_if_missing) \
         X(options_set_env) \
         X(options_set_info_log_level) \
@@ -62,6 +70,7 @@
         X(options_set_write_buffer_size) \
         X(pinnableslice_destroy) \
         X(pinnableslice_value) \
+        X(property_int) \
         X(readoptions_create) \
         X(readoptions_destroy) \
         X(readoptions_set_fill_cache) \
@@ -69,6 +78,12 @@
         X(readoptions_set_iterate_upper_bound) \
         X(readoptions_set_read_tier) \
         X(set_perf_level) \
+        X(sstfilewriter_create) \
+        X(sstfilewriter_delete) \
+        X(sstfilewriter_destroy) \
+        X(sstfilewriter_finish) \
+        X(sstfilewriter_open) \
+        X(sstfilewriter_put) \
         X(write) \
         X(writebatch_clear) \
         X(writebatch_create) \

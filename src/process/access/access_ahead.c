@@ -200,7 +200,7 @@ static int read_piece(struct access_ahead *a, const struct access_place *p, bool
 
 /* The octets of this place, whatever they are by now. */
 static int read_range(struct access_ahead *a, const struct access_place *p, bool is_end,
-                       struct span *ret)
+                      struct span *ret)
 {
         int r = 0;
 

@@ -209,7 +209,7 @@ static void give_body(struct access_session *s, const struct imap_event *ev)
 
         imap->need = ev->need;
         buffer_clear(&imap->digest);
-        if (ev->need <= IMAP_NEED_PREVIEW
+        if (ev->need <= IMAP_NEED_FIELDS
             && access_digests_find(&s->access->digests, ev->message.body_id,
                                    ev->need == IMAP_NEED_PREVIEW, &imap->digest)) {
                 imap_server_answer(imap->engine, &(const struct imap_answer) {
@@ -222,7 +222,7 @@ static void give_body(struct access_session *s, const struct imap_event *ev)
         row.count = view ? view->count : 0;
         if (!view || !imap_view_message(view, ev->message.uid, &row.index))
                 row.index = SIZE_MAX;
-        if (ev->need == IMAP_NEED_DIGEST)
+        if (ev->need == IMAP_NEED_DIGEST || ev->need == IMAP_NEED_FIELDS)
                 access_body_get_digest(s, &imap->body, ev->message.size, &row, got_body);
         else
                 access_body_get(s, &imap->body, ev->message.size, &row, got_body);

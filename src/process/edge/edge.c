@@ -254,8 +254,23 @@ static void limited(struct process *p, struct buffer *items, struct ipc_items *r
         edge_limited_status(&e->limited, items, ret);
 }
 
+static int table(struct process *p, const struct ipc_table *m, int fd)
+{
+        int r;
+
+        (void) p;
+        if (m->table != SNAPSHOT_LOCAL_NAMES)
+                return -EPROTO;
+        r = edge_local_read(fd);
+        if (r < 0) /* those known before stay known */
+                log_event(LOG_WARNING, "local_names_not_read", LOG_ERRNO("error", r));
+        close(fd);
+        return 0;
+}
+
 const struct process_role edge_role = {
         .kind = PROCESS_EDGE,
+        .table = table,
         .prepare = prepare,
         .start = start,
         .listener = listener,

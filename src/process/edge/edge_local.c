@@ -6,57 +6,139 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/number.h"
 #include "config/options.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_session.h"
 
+enum { FILE_MAX = 16 * 1024 * 1024 };
+
 struct local_user {
         uid_t uid;
+        uint32_t place; /* of two names of one uid the first counts */
         char name[EDGE_LOCAL_NAME_MAX];
 };
 
+/* By uid, each once. */
+struct local_users {
+        struct local_user *items;
+        size_t count, room;
+};
+
 /* Of the process: filled before there is a role to keep it in. */
-static struct local_user *users;
-static size_t user_count;
+static struct local_users known;
+
+/* More than EDGE_LOCAL_USERS_MAX are not known. 0 or -ENOMEM. */
+static int add(struct local_users *u, uid_t uid, struct span name)
+{
+        struct local_user *more;
+
+        if (u->count == EDGE_LOCAL_USERS_MAX)
+                return 0;
+        if (u->count == u->room) {
+                const size_t room = u->room ? 2 * u->room : 64;
+
+                more = reallocarray(u->items, room, sizeof *more);
+                if (!more)
+                        return -ENOMEM;
+                u->items = more;
+                u->room = room;
+        }
+        more = &u->items[u->count];
+        *more = (struct local_user) {.uid = uid, .place = (uint32_t) u->count++};
+        name = span_first(name, EDGE_LOCAL_NAME_MAX - 1);
+        memcpy(more->name, name.len ? name.p : "", name.len);
+        return 0;
+}
+
+static int by_uid(const void *left, const void *right)
+{
+        const struct local_user *a = left, *b = right;
+
+        if (a->uid != b->uid)
+                return a->uid < b->uid ? -1 : 1;
+        return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* From now on these are known; or what there is of them is freed. */
+static int use(struct local_users *u, int r)
+{
+        size_t count = 0;
+
+        if (r < 0) {
+                free(u->items);
+                return r;
+        }
+        if (u->count)
+                qsort(u->items, u->count, sizeof *u->items, by_uid);
+        for (size_t i = 0; i < u->count; i++)
+                if (count == 0 || u->items[count - 1].uid != u->items[i].uid)
+                        u->items[count++] = u->items[i];
+        free(known.items);
+        known = (struct local_users) {u->items, count, u->room};
+        return 0;
+}
 
 int edge_local_load(void)
 {
         const struct passwd *found;
-        size_t room = 0;
+        struct local_users u = {0};
         int r = 0;
 
-        free(users); /* tests begin more than once */
-        users = NULL;
-        user_count = 0;
         setpwent();
-        while (r == 0 && user_count < EDGE_LOCAL_USERS_MAX && (found = getpwent())) {
-                if (user_count == room) {
-                        struct local_user *more;
-
-                        room = room ? 2 * room : 64;
-                        more = reallocarray(users, room, sizeof *users);
-                        r = more ? 0 : -ENOMEM;
-                        users = more ? more : users;
-                }
-                if (r == 0) {
-                        users[user_count].uid = found->pw_uid;
-                        snprintf(users[user_count++].name, EDGE_LOCAL_NAME_MAX, "%s",
-                                 found->pw_name);
-                }
-        }
+        while (r == 0 && u.count < EDGE_LOCAL_USERS_MAX && (found = getpwent()))
+                r = add(&u, found->pw_uid, span_from_string(found->pw_name));
         endpwent();
-        return r;
+        return use(&u, r);
+}
+
+/* "name:password:uid:…"; whatever else stands there is none. */
+static int add_line(struct local_users *u, struct span line)
+{
+        struct span name, password, number;
+        uint64_t uid;
+
+        if (!span_split(&line, ':', &name) || !span_split(&line, ':', &password) ||
+            !span_split(&line, ':', &number) || name.len == 0 || name.p[0] == '#' ||
+            number_parse(number, UINT32_MAX, &uid) < 0)
+                return 0;
+        return add(u, (uid_t) uid, name);
+}
+
+int edge_local_read(int fd)
+{
+        struct buffer text = BUFFER_INIT(FILE_MAX);
+        struct local_users u = {0};
+        struct span rest, line;
+        int r = file_read_fd(fd, &text);
+
+        rest = buffer_span(&text);
+        while (r == 0 && span_split(&rest, '\n', &line))
+                r = add_line(&u, line);
+        for (size_t i = 0; r == 0 && i < known.count; i++)
+                r = add(&u, known.items[i].uid, span_from_string(known.items[i].name));
+        buffer_done(&text);
+        return use(&u, r);
 }
 
 void edge_local_name(uid_t uid, char out[EDGE_LOCAL_NAME_MAX])
 {
-        for (size_t i = 0; i < user_count; i++) {
-                if (users[i].uid == uid) {
-                        memcpy(out, users[i].name, EDGE_LOCAL_NAME_MAX);
-                        return;
-                }
+        const struct local_user wanted = {.uid = uid};
+        size_t low = 0, high = known.count;
+
+        while (low < high) {
+                const size_t middle = (low + high) / 2;
+
+                if (by_uid(&known.items[middle], &wanted) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
         }
-        snprintf(out, EDGE_LOCAL_NAME_MAX, "uid-%u", (unsigned) uid);
+        if (low < known.count && known.items[low].uid == uid)
+                memcpy(out, known.items[low].name, EDGE_LOCAL_NAME_MAX);
+        else
+                snprintf(out, EDGE_LOCAL_NAME_MAX, "uid-%u", (unsigned) uid);
 }
 
 /* "name" or "name+detail", at this host or a domain of ours. */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/number.h"
+#include "message/digest.h"
 #include "process/keeper/keeper_control_mailbox.h"
 #include "process/keeper/keeper_view.h"
 
@@ -199,6 +200,17 @@ void control_mailbox_append(struct control_session *s)
 
 /* ---- import ------------------------------------------------------------ */
 
+/* The message, and behind it what was made of it, under the id it has now. */
+static void put_body(struct store_batch *batch, uint64_t id, struct span owner,
+                     const struct ipc_import_message *m)
+{
+        char head[DIGEST_HEAD];
+        const struct span parts[] = {m->octets, span_make(head, sizeof head),
+                                     span_skip(m->digest, sizeof head)};
+
+        store_blob_put(batch, id, 1, owner, parts, digest_seal(m->digest, id, head) ? 3 : 1);
+}
+
 /* The items of the input into `list`; all or none is stored. */
 static int read_messages(struct control_session *s, struct delivery *list, struct span *keywords,
                          struct store_batch *batch, size_t *ret_count)
@@ -222,8 +234,7 @@ static int read_messages(struct control_session *s, struct delivery *list, struc
                 };
                 d->keyword_count = keeper_split_keywords(m.keywords,
                                                          keywords + count * IPC_KEYWORDS_MAX);
-                store_blob_put(batch, d->entry.blob_id, 1, control_argument(s, "address"),
-                               &m.octets, 1);
+                put_body(batch, d->entry.blob_id, control_argument(s, "address"), &m);
                 count++;
         }
         *ret_count = count;

@@ -9,12 +9,16 @@
 #include "message/search_text.h"
 #include "wire/imap/imap_server_engine.h"
 
+enum {
+        DIGEST_MADE_MAX = 16 * 1024 * 1024, /* of one header */
+        FOLDED_MAX = 16 * 1024 * 1024,      /* text of one field */
+};
+
 /* ---- grammar ------------------------------------------------------------------- */
 
 enum argument {
         TAKES_NOTHING,
-        TAKES_TEXT,     /* of BODY and TEXT */
-        TAKES_FIELD,    /* text of the field `name` */
+        TAKES_TEXT,
         TAKES_DATE,     /* kind as it is */
         TAKES_ON,       /* a day: SINCE it and BEFORE the next */
         TAKES_NUMBER,
@@ -45,11 +49,11 @@ static const struct row {
         { SPAN("RECENT"), TAKES_NOTHING, IMAP_KEY_NONE },
         { SPAN("OLD"), TAKES_NOTHING, IMAP_KEY_ALL },
         { SPAN("SAVEDATESUPPORTED"), TAKES_NOTHING, IMAP_KEY_ALL },
-        { SPAN("BCC"), TAKES_FIELD, IMAP_KEY_HEADER },
-        { SPAN("CC"), TAKES_FIELD, IMAP_KEY_HEADER },
-        { SPAN("FROM"), TAKES_FIELD, IMAP_KEY_HEADER },
-        { SPAN("SUBJECT"), TAKES_FIELD, IMAP_KEY_HEADER },
-        { SPAN("TO"), TAKES_FIELD, IMAP_KEY_HEADER },
+        { SPAN("BCC"), TAKES_TEXT, IMAP_KEY_FIELD, DIGEST_TEXT_BCC },
+        { SPAN("CC"), TAKES_TEXT, IMAP_KEY_FIELD, DIGEST_TEXT_CC },
+        { SPAN("FROM"), TAKES_TEXT, IMAP_KEY_FIELD, DIGEST_TEXT_FROM },
+        { SPAN("SUBJECT"), TAKES_TEXT, IMAP_KEY_FIELD, DIGEST_TEXT_SUBJECT },
+        { SPAN("TO"), TAKES_TEXT, IMAP_KEY_FIELD, DIGEST_TEXT_TO },
         { SPAN("BODY"), TAKES_TEXT, IMAP_KEY_BODY },
         { SPAN("TEXT"), TAKES_TEXT, IMAP_KEY_TEXT },
         { SPAN("BEFORE"), TAKES_DATE, IMAP_KEY_BEFORE },
@@ -242,9 +246,6 @@ static int parse_argument(struct imap_parser *p, struct imap_key_context *c,
         switch (row->argument) {
         case TAKES_NOTHING:
                 break;
-        case TAKES_FIELD:
-                k->name = row->word;
-                return parse_text(p, c, &k->text);
         case TAKES_TEXT:
                 return parse_text(p, c, &k->text);
         case TAKES_DATE:
@@ -353,21 +354,64 @@ static enum imap_match yes(bool condition)
         return condition ? IMAP_MATCH_YES : IMAP_MATCH_NO;
 }
 
+const struct digest *imap_search_digest(struct imap_candidate *c)
+{
+        struct buffer made = BUFFER_INIT(DIGEST_MADE_MAX);
+        struct span octets = {NULL, 0};
+
+        if (c->has_digest)
+                return &c->digest;
+        if (c->octets.p && digest_make_fields(c->octets, c->arena, &made) == 0)
+                octets = arena_copy(c->arena, buffer_span(&made));
+        buffer_done(&made);
+        c->has_digest = octets.p && digest_open(octets, &c->digest) == 0;
+        return c->has_digest ? &c->digest : NULL;
+}
+
+void imap_search_sent(struct imap_candidate *c, int64_t *ret_at, int64_t *ret_day)
+{
+        const struct digest *d = imap_search_digest(c);
+        struct span wire = d ? d->fields[DIGEST_DATE] : (struct span) {NULL, 0}, date;
+
+        if (wire.len && digest_take_string(&wire, c->arena, &date)
+            && date_parse(date, ret_at, ret_day) == 0)
+                return;
+        *ret_at = (int64_t) (c->message->arrived_us / 1000000);
+        *ret_day = clock_day(c->message->arrived_us);
+}
+
+static bool needs_fields(const struct imap_candidate *c)
+{
+        return !c->has_digest && !c->octets.p;
+}
+
 static enum imap_match match_sent(const struct imap_key *key, struct imap_candidate *c)
 {
-        if (!c->octets.p)
-                return IMAP_MATCH_NEEDS_HEADER;
-        if (!c->has_sent) {
-                struct header_field field;
-                int64_t at;
+        int64_t at, day;
 
-                c->has_sent = true;
-                if (!header_find(c->octets, SPAN_LITERAL("Date"), &field)
-                    || date_parse(field.value, &at, &c->sent_day) < 0)
-                        c->sent_day = clock_day(c->message->arrived_us);
-        }
-        return yes(key->kind == IMAP_KEY_SENT_BEFORE ? c->sent_day < key->day
-                                                     : c->sent_day >= key->day);
+        if (needs_fields(c))
+                return IMAP_MATCH_NEEDS_FIELDS;
+        imap_search_sent(c, &at, &day);
+        return yes(key->kind == IMAP_KEY_SENT_BEFORE ? day < key->day : day >= key->day);
+}
+
+/* The empty text asks for the field alone. */
+static enum imap_match match_field(const struct imap_key *key, struct imap_candidate *c)
+{
+        struct buffer folded = BUFFER_INIT(FOLDED_MAX);
+        const struct digest *d;
+        struct span text;
+        bool found;
+
+        if (needs_fields(c))
+                return IMAP_MATCH_NEEDS_FIELDS;
+        d = imap_search_digest(c);
+        text = d ? digest_text(d, key->flag, c->arena) : (struct span) {NULL, 0};
+        found = text.p && (key->text.len == 0
+                           || (search_text_fold(text, &folded) == 0
+                               && search_text_contains(buffer_span(&folded), key->text)));
+        buffer_done(&folded);
+        return yes(found);
 }
 
 /* Of all fields of that name; the empty text asks for the field alone. */
@@ -381,7 +425,7 @@ static enum imap_match match_header(const struct imap_key *key, struct imap_cand
                 return IMAP_MATCH_NEEDS_HEADER;
         scan = HEADER_SCAN(c->octets, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
         while ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG) {
-                struct buffer text = BUFFER_INIT(16 * 1024 * 1024);
+                struct buffer text = BUFFER_INIT(FOLDED_MAX);
                 bool found;
 
                 if (r != 1 || !span_equal_nocase(field.name, key->name))
@@ -471,6 +515,8 @@ static enum imap_match match_leaf(const struct imap_key *key, struct imap_candid
         case IMAP_KEY_SENT_BEFORE:
         case IMAP_KEY_SENT_SINCE:
                 return match_sent(key, c);
+        case IMAP_KEY_FIELD:
+                return match_field(key, c);
         case IMAP_KEY_HEADER:
                 return match_header(key, c);
         case IMAP_KEY_BODY:
@@ -479,6 +525,16 @@ static enum imap_match match_leaf(const struct imap_key *key, struct imap_candid
         default:
                 return IMAP_MATCH_NO;
         }
+}
+
+/* What may be enough for an answer comes first: the digest, then all the rest at once. */
+static enum imap_match join_needs(enum imap_match need, enum imap_match more)
+{
+        if (need < IMAP_MATCH_NEEDS_FIELDS)
+                return more;
+        if (need == IMAP_MATCH_NEEDS_FIELDS || more == IMAP_MATCH_NEEDS_FIELDS)
+                return IMAP_MATCH_NEEDS_FIELDS;
+        return more > need ? more : need;
 }
 
 /* AND ends with the first NO, OR with the first YES; what needs octets is put
@@ -500,9 +556,8 @@ static enum imap_match match_children(const struct imap_key *key, struct imap_ca
                         m = imap_search_match(k, c);
                         if (m == end)
                                 return end;
-                        if (m >= IMAP_MATCH_NEEDS_HEADER
-                            && (need < IMAP_MATCH_NEEDS_HEADER || m > need))
-                                need = m;
+                        if (m >= IMAP_MATCH_NEEDS_FIELDS)
+                                need = join_needs(need, m);
                 }
         }
         return need;
@@ -518,7 +573,7 @@ enum imap_match imap_search_match(const struct imap_key *key, struct imap_candid
                 return match_children(key, c);
         case IMAP_KEY_NOT:
                 m = imap_search_match(key->children, c);
-                return m >= IMAP_MATCH_NEEDS_HEADER ? m : yes(m == IMAP_MATCH_NO);
+                return m >= IMAP_MATCH_NEEDS_FIELDS ? m : yes(m == IMAP_MATCH_NO);
         default:
                 return match_leaf(key, c);
         }

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/span.h"
+#include "message/digest.h"
 #include "wire/imap/imap_parse.h"
 #include "wire/imap/imap_view.h"
 
@@ -28,9 +29,10 @@ enum imap_key_kind {
         IMAP_KEY_YOUNGER,
         IMAP_KEY_MODSEQ,
         IMAP_KEY_EMAILID,
-        IMAP_KEY_SENT_BEFORE, /* from here on the header is needed */
+        IMAP_KEY_SENT_BEFORE, /* from here on the digest is needed, or the header */
         IMAP_KEY_SENT_SINCE,
-        IMAP_KEY_HEADER, /* `name`, `text` */
+        IMAP_KEY_FIELD,  /* `flag`: enum digest_text; `text` */
+        IMAP_KEY_HEADER, /* the header is: `name`, `text` */
         IMAP_KEY_BODY,   /* from here on the body is */
         IMAP_KEY_TEXT,
 };
@@ -65,18 +67,32 @@ struct imap_candidate {
         const struct imap_message *message;
         const struct imap_view *view;
         uint64_t now_us;
+        bool has_digest;
+        struct digest digest; /* its fields and texts */
         struct span octets;   /* p NULL: not there yet */
         bool is_whole;        /* `octets` has the body, too */
         struct arena *arena;  /* for the parts of this message */
         struct buffer *body;  /* folded text, made when it is first needed */
         struct buffer *header;
         struct buffer *raw;   /* octets folded as they stand, where is_plain */
-        bool has_body, has_header, has_sent, has_raw, is_plain;
-        int64_t sent_day;
+        bool has_body, has_header, has_raw, is_plain;
 };
 
-enum imap_match { IMAP_MATCH_NO, IMAP_MATCH_YES, IMAP_MATCH_NEEDS_HEADER, IMAP_MATCH_NEEDS_BODY };
+enum imap_match {
+        IMAP_MATCH_NO,
+        IMAP_MATCH_YES,
+        IMAP_MATCH_NEEDS_FIELDS,
+        IMAP_MATCH_NEEDS_HEADER,
+        IMAP_MATCH_NEEDS_BODY,
+};
 
-/* NEEDS_HEADER and NEEDS_BODY: it depends on octets that are not there. Cheap keys
+/* The digest, made of the header where it is not there; NULL without either, or without
+ * memory. What points into it lives as long as the message's octets. */
+const struct digest *imap_search_digest(struct imap_candidate *c);
+
+/* When it was sent: Date, else when it arrived (RFC 5256 section 2.2). */
+void imap_search_sent(struct imap_candidate *c, int64_t *ret_at, int64_t *ret_day);
+
+/* NEEDS_…: it depends on a digest or octets that are not there. Cheap keys
  * are tried first, whatever their order. */
 enum imap_match imap_search_match(const struct imap_key *key, struct imap_candidate *c);

@@ -126,6 +126,7 @@ enum imap_event_kind {
 enum imap_need {
         IMAP_NEED_DIGEST, /* digest.h; the whole message if there is no digest */
         IMAP_NEED_PREVIEW, /* the same, and the digest has the preview */
+        IMAP_NEED_FIELDS, /* the digest, made of the header alone will do; or the header */
         IMAP_NEED_HEADER, /* the header of the message with its empty line, or more */
         IMAP_NEED_BODY,   /* all of it */
 };

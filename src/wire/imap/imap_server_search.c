@@ -15,7 +15,7 @@ static void next_candidate(struct imap_server *s, struct imap_searching *g)
 
         g->index++;
         c->octets = (struct span) {NULL, 0};
-        c->is_whole = c->has_body = c->has_header = c->has_sent = c->has_raw = false;
+        c->is_whole = c->has_body = c->has_header = c->has_digest = c->has_raw = false;
         buffer_clear(c->header);
         buffer_clear(c->raw);
         imap_server_clear_message(s);
@@ -24,21 +24,29 @@ static void next_candidate(struct imap_server *s, struct imap_searching *g)
 static void answered_body(struct imap_server *s, const struct imap_answer *a)
 {
         struct imap_searching *g = s->work_state;
+        struct imap_candidate *c = &g->candidate;
+        bool is_there = a->result == IMAP_OK;
 
-        if (a->result != IMAP_OK || a->is_digest) {
+        if (is_there && a->is_digest)
+                is_there = c->has_digest = digest_open(a->octets, &c->digest) == 0;
+        else if (is_there)
+                c->octets = a->octets.p ? a->octets : SPAN_LITERAL("");
+        if (!is_there) {
                 g->is_missing = true;
                 next_candidate(s, g);
-                return;
         }
-        g->candidate.octets = a->octets.p ? a->octets : SPAN_LITERAL("");
 }
 
+/* What was given before is gone then: a digest is made of the octets again. */
 static void ask(struct imap_server *s, struct imap_searching *g, struct imap_event *ev,
-                bool is_whole)
+                enum imap_match needs)
 {
-        g->candidate.is_whole = is_whole;
+        g->candidate.has_digest = false;
+        g->candidate.is_whole = needs == IMAP_MATCH_NEEDS_BODY;
         ev->message = *g->candidate.message;
-        ev->need = is_whole ? IMAP_NEED_BODY : IMAP_NEED_HEADER;
+        ev->need = needs == IMAP_MATCH_NEEDS_FIELDS   ? IMAP_NEED_FIELDS
+                   : needs == IMAP_MATCH_NEEDS_HEADER ? IMAP_NEED_HEADER
+                                                      : IMAP_NEED_BODY;
         imap_server_wait(s, ev, IMAP_EVENT_BODY, answered_body);
 }
 
@@ -50,12 +58,10 @@ static bool look(struct imap_server *s, struct imap_searching *g, struct imap_ev
 
         c->message = imap_view_at(s->view, g->index);
         m = imap_search_match(g->key, c);
-        if (m >= IMAP_MATCH_NEEDS_HEADER) {
-                ask(s, g, ev, m == IMAP_MATCH_NEEDS_BODY);
-                return true;
-        }
-        if (m == IMAP_MATCH_YES && g->wants_header && !c->octets.p) {
-                ask(s, g, ev, false);
+        if (m == IMAP_MATCH_YES && g->wants_fields && !c->has_digest && !c->octets.p)
+                m = IMAP_MATCH_NEEDS_FIELDS;
+        if (m >= IMAP_MATCH_NEEDS_FIELDS) {
+                ask(s, g, ev, m);
                 return true;
         }
         if (m == IMAP_MATCH_YES) {
@@ -145,7 +151,7 @@ struct results {
         size_t count;
 };
 
-static bool found(struct imap_server *s, const struct imap_candidate *c, size_t index)
+static bool found(struct imap_server *s, struct imap_candidate *c, size_t index)
 {
         struct imap_searching *g = s->work_state;
         struct results *r = g->state;

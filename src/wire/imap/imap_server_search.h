@@ -18,13 +18,13 @@ struct imap_searching {
         struct imap_candidate candidate;
         size_t index; /* of the next message */
         bool is_missing;
-        bool wants_header; /* of every match */
+        bool wants_fields; /* the digest of every match */
         unsigned returns;  /* enum imap_return; 0 without is_extended */
         bool is_extended;  /* ESEARCH */
         uint64_t modseq_max;
 
-        /* A match: its octets hold the header where it is wanted. */
-        bool (*found)(struct imap_server *s, const struct imap_candidate *c, size_t index);
+        /* A match: imap_search_digest() is there where it is wanted. */
+        bool (*found)(struct imap_server *s, struct imap_candidate *c, size_t index);
         void (*end)(struct imap_server *s);
         void *state; /* of the command */
 };
@@ -45,9 +45,6 @@ void imap_server_search_put_begin(struct imap_server *s);
 /* `$` becomes these; growing. */
 void imap_server_search_save(struct imap_server *s, const struct imap_uid_list *uids);
 
-/* imap_server_sort.c: the base subject of a raw Subject, folded, as octets to
- * compare. 0, or as encoded_word_decode(). */
-int imap_server_sort_subject(struct span value, struct buffer *out, bool *ret_is_reply);
-
-/* Seconds since 1970: Date, else when it arrived (RFC 5256 section 2.2). */
-int64_t imap_server_sort_sent_at(const struct imap_candidate *c);
+/* imap_server_sort.c: appends the base subject of the first Subject, folded, as octets to
+ * compare. 0, or as buffer_append(). */
+int imap_server_sort_subject(struct imap_candidate *c, struct buffer *out, bool *ret_is_reply);

@@ -2,10 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "message/address_list.h"
-#include "message/date.h"
-#include "message/encoded_word.h"
-#include "message/header.h"
 #include "message/search_text.h"
 #include "wire/imap/imap_server_search.h"
 
@@ -52,73 +48,60 @@ static const struct {
 
 /* ---- what is kept of a message ------------------------------------------------- */
 
-static const struct span fields[] = {
-        [BY_SUBJECT] = SPAN("Subject"),   [BY_FROM] = SPAN("From"),
-        [BY_TO] = SPAN("To"),             [BY_CC] = SPAN("Cc"),
-        [BY_DISPLAY_FROM] = SPAN("From"), [BY_DISPLAY_TO] = SPAN("To"),
+static const enum digest_field fields[] = {
+        [BY_FROM] = DIGEST_FROM,         [BY_TO] = DIGEST_TO, [BY_CC] = DIGEST_CC,
+        [BY_DISPLAY_FROM] = DIGEST_FROM, [BY_DISPLAY_TO] = DIGEST_TO,
 };
 
 /* The first address: its local part (RFC 5256), or what a client shows (RFC 5957). */
-static int address_key(struct span value, bool is_display, struct arena *arena,
-                       struct buffer *out)
+static int address_key(struct imap_candidate *c, enum criterion by, struct buffer *out)
 {
-        struct address_entry *entries;
-        size_t count;
-        int r = address_list_parse(value, arena, &entries, &count);
+        const struct digest *d = imap_search_digest(c);
+        const bool is_display = by >= BY_DISPLAY_FROM;
+        struct span name, local, domain;
+        int r;
 
-        if (r < 0 || count == 0)
-                return r;
-        if (is_display && entries[0].name.len)
-                return search_text_field(entries[0].name, out);
-        r = search_text_fold(entries[0].local, out);
-        if (r == 0 && is_display && entries[0].domain.len) {
+        if (!d || !digest_first_address(d, fields[by], c->arena, &name, &local, &domain)
+            || !domain.p)
+                return 0;
+        if (is_display && name.len)
+                return search_text_field(name, out);
+        r = search_text_fold(local, out);
+        if (r == 0 && is_display && domain.len) {
                 r = buffer_append(out, "@", 1);
                 if (r == 0)
-                        r = search_text_fold(entries[0].domain, out);
+                        r = search_text_fold(domain, out);
         }
         return r;
 }
 
-int imap_server_sort_subject(struct span value, struct buffer *out, bool *ret_is_reply)
+int imap_server_sort_subject(struct imap_candidate *c, struct buffer *out, bool *ret_is_reply)
 {
-        struct buffer decoded = BUFFER_INIT(1024 * 1024);
-        int r = encoded_word_decode(span_trim(value), &decoded);
+        const struct digest *d = imap_search_digest(c);
+        struct span text = {NULL, 0};
 
-        if (r == 0)
-                r = search_text_base_subject(buffer_span(&decoded), out, ret_is_reply);
-        buffer_done(&decoded);
-        return r;
+        if (d)
+                text = digest_text(d, DIGEST_TEXT_SUBJECT, c->arena);
+        text = span_first(text, span_find(text, '\0'));
+        *ret_is_reply = false;
+        return text.len ? search_text_base_subject(text, out, ret_is_reply) : 0;
 }
 
 /* The octets of a text key that count; two that agree so far are alike. */
 enum { KEY_MAX = 256 };
 
-static bool text_key(struct imap_server *s, const struct imap_candidate *c, enum criterion by,
+static bool text_key(struct imap_server *s, struct imap_candidate *c, enum criterion by,
                      struct span *ret)
 {
         struct buffer key = BUFFER_INIT(4 * 1024 * 1024);
-        struct header_field field;
         bool is_reply;
-        int r = 0;
+        int r;
 
-        if (header_find(c->octets, fields[by], &field))
-                r = by == BY_SUBJECT
-                            ? imap_server_sort_subject(field.value, &key, &is_reply)
-                            : address_key(field.value, by >= BY_DISPLAY_FROM, c->arena, &key);
+        r = by == BY_SUBJECT ? imap_server_sort_subject(c, &key, &is_reply)
+                             : address_key(c, by, &key);
         *ret = arena_copy(&s->arena, span_first(buffer_span(&key), KEY_MAX));
         buffer_done(&key);
         return r != -ENOMEM && (ret->p || ret->len == 0);
-}
-
-int64_t imap_server_sort_sent_at(const struct imap_candidate *c)
-{
-        struct header_field field;
-        int64_t at, day;
-
-        if (c->octets.p && header_find(c->octets, SPAN_LITERAL("Date"), &field)
-            && date_parse(field.value, &at, &day) == 0)
-                return at;
-        return (int64_t) (c->message->arrived_us / 1000000); /* section 2.2 */
 }
 
 static struct row *add_row(struct imap_server *s, struct sorting *t)
@@ -137,11 +120,12 @@ static struct row *add_row(struct imap_server *s, struct sorting *t)
         return &t->rows[t->count++];
 }
 
-static bool found(struct imap_server *s, const struct imap_candidate *c, size_t index)
+static bool found(struct imap_server *s, struct imap_candidate *c, size_t index)
 {
         struct imap_searching *g = s->work_state;
         struct sorting *t = g->state;
         struct row *row = add_row(s, t);
+        int64_t day;
 
         if (!row)
                 return false;
@@ -149,7 +133,8 @@ static bool found(struct imap_server *s, const struct imap_candidate *c, size_t 
         row->uid = c->message->uid;
         row->numbers[BY_ARRIVAL] = (int64_t) c->message->arrived_us;
         row->numbers[BY_SIZE] = (int64_t) c->message->size;
-        row->numbers[BY_DATE] = imap_server_sort_sent_at(c);
+        if (g->wants_fields)
+                imap_search_sent(c, &row->numbers[BY_DATE], &day);
         for (size_t i = 0; i < t->criterion_count; i++)
                 if (t->criteria[i].by >= BY_SUBJECT
                     && !text_key(s, c, t->criteria[i].by, &row->texts[i]))
@@ -243,7 +228,7 @@ IMAP_COMMAND_FUNCTION(sort)
                 return;
         }
         for (size_t i = 0; i < t->criterion_count; i++)
-                g->wants_header = g->wants_header || t->criteria[i].by == BY_DATE
+                g->wants_fields = g->wants_fields || t->criteria[i].by == BY_DATE
                                   || t->criteria[i].by >= BY_SUBJECT;
         g->state = t;
         g->found = found;

@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "base/hash.h"
-#include "message/header.h"
 #include "message/message_id.h"
 #include "wire/imap/imap_server_search.h"
 #include "wire/imap/imap_thread.h"
@@ -30,13 +29,14 @@ static uint64_t hash_of(struct span s)
         return h ? h : 1;
 }
 
-static uint64_t first_id(struct span header, struct span field_name)
+static uint64_t first_id(const struct digest *d, enum digest_field field, struct arena *arena)
 {
+        struct span wire = d->fields[field], value;
         char id[MESSAGE_ID_MAX];
-        struct header_field field;
         size_t len;
 
-        if (!header_find(header, field_name, &field) || !message_id_next(&field.value, id, &len))
+        if (wire.len == 0 || !digest_take_string(&wire, arena, &value)
+            || !message_id_next(&value, id, &len))
                 return 0;
         return hash_of(span_make(id, len));
 }
@@ -53,16 +53,15 @@ static void reverse(uint64_t *a, size_t count)
 
 /* What References says, or else the first id of In-Reply-To; oldest first. Of
  * more than the limit the last ones: they stand nearest to the message. */
-static size_t references_of(struct span header, uint64_t *ret)
+static size_t references_of(const struct digest *d, struct arena *arena, uint64_t *ret)
 {
         char id[MESSAGE_ID_MAX];
-        struct header_field field;
+        struct span rest = d->references;
         size_t len, count = 0;
         const size_t max = IMAP_THREAD_REFERENCES_MAX;
 
-        if (header_find(header, SPAN_LITERAL("References"), &field))
-                while (message_id_next(&field.value, id, &len))
-                        ret[count++ % max] = hash_of(span_make(id, len));
+        while (message_id_next(&rest, id, &len))
+                ret[count++ % max] = hash_of(span_make(id, len));
         if (count > max) { /* turned so that the oldest comes first */
                 reverse(ret, count % max);
                 reverse(ret + count % max, max - count % max);
@@ -70,43 +69,42 @@ static size_t references_of(struct span header, uint64_t *ret)
                 return max;
         }
         if (count == 0) {
-                ret[0] = first_id(header, SPAN_LITERAL("In-Reply-To"));
+                ret[0] = first_id(d, DIGEST_IN_REPLY_TO, arena);
                 count = ret[0] != 0;
         }
         return count;
 }
 
-static int subject_of(struct span header, struct buffer *scratch, struct imap_thread_message *m)
+static int subject_of(struct imap_candidate *c, struct imap_thread_message *m)
 {
-        struct header_field field;
         int r;
 
-        if (!header_find(header, SPAN_LITERAL("Subject"), &field))
-                return 0;
-        buffer_clear(scratch);
-        r = imap_server_sort_subject(field.value, scratch, &m->is_reply);
-        if (r == 0 && scratch->len)
-                m->subject = hash_of(buffer_span(scratch));
+        buffer_clear(c->header);
+        r = imap_server_sort_subject(c, c->header, &m->is_reply);
+        if (r == 0 && c->header->len)
+                m->subject = hash_of(buffer_span(c->header));
         return r;
 }
 
-static bool found(struct imap_server *s, const struct imap_candidate *c, size_t index)
+static bool found(struct imap_server *s, struct imap_candidate *c, size_t index)
 {
         struct imap_searching *g = s->work_state;
         struct threading *t = g->state;
+        const struct digest *d = imap_search_digest(c);
         struct imap_thread_message m = {
                 .number = s->is_uid ? c->message->uid : (uint32_t) index + 1,
-                .sent_at = imap_server_sort_sent_at(c),
                 .arrived_at = (int64_t) c->message->arrived_us,
         };
         size_t count = 0;
+        int64_t day;
         int r = 0;
 
+        imap_search_sent(c, &m.sent_at, &day);
         if (t->kind != IMAP_THREAD_REFS)
-                r = subject_of(c->octets, c->header, &m);
-        if (t->kind != IMAP_THREAD_ORDEREDSUBJECT) {
-                m.id = first_id(c->octets, SPAN_LITERAL("Message-ID"));
-                count = references_of(c->octets, t->references);
+                r = subject_of(c, &m);
+        if (t->kind != IMAP_THREAD_ORDEREDSUBJECT && d) {
+                m.id = first_id(d, DIGEST_MESSAGE_ID, c->arena);
+                count = references_of(d, c->arena, t->references);
         }
         if (r == -ENOMEM)
                 return false;
@@ -149,7 +147,7 @@ IMAP_COMMAND_FUNCTION(thread)
                 return;
         }
         t->threads = IMAP_THREADS(&s->arena);
-        g->wants_header = true;
+        g->wants_fields = true;
         g->state = t;
         g->found = found;
         g->end = end;
