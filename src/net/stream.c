@@ -240,6 +240,24 @@ static bool may_read(const struct stream *s)
         return s->state == OPEN && !s->is_paused && s->in.len < s->limits.input_max;
 }
 
+/* False: gone or closed. */
+static bool end_of_input(struct stream *s)
+{
+        bool is_owed = false;
+
+        if (s->handler->ended) {
+                enter(s);
+                is_owed = s->handler->ended(s, s->arg);
+                if (!leave(s) || s->state != OPEN)
+                        return false;
+        }
+        if (is_owed)
+                s->is_paused = true; /* its end is seen again when it is resumed */
+        else
+                set_closed(s, 0);
+        return is_owed;
+}
+
 /* Reads what has come. TLS is read until it has no more, since a record that
  * OpenSSL holds is not seen by the poller. False: gone or closed. */
 static bool read_input(struct stream *s)
@@ -262,10 +280,8 @@ static bool read_input(struct stream *s)
                         return false;
                 if (n == -EAGAIN)
                         break;
-                if (n == 0) {
-                        set_closed(s, 0);
-                        return false;
-                }
+                if (n == 0)
+                        return end_of_input(s);
                 touch(s);
                 if (!show(s, span_make(to, (size_t) n)))
                         return false;

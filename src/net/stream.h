@@ -29,6 +29,10 @@ struct stream_handler {
          * TLS trouble (stream_error() says it in words); -ETIMEDOUT. No further
          * callback comes; free the stream. */
         void (*closed)(struct stream *s, void *arg, int reason);
+        /* The peer will send nothing more, and may well read. True: something is still
+         * owed to it; the stream is paused, and asks again when it is resumed. NULL or
+         * false: `closed`. */
+        bool (*ended)(struct stream *s, void *arg);
         /* The deadline has come; it is off now, and the stream as it was. NULL:
          * `closed` with -ETIMEDOUT instead. */
         void (*expired)(struct stream *s, void *arg);

@@ -396,8 +396,19 @@ static void on_closed(struct stream *stream, void *arg, int reason)
         edge_session_free(s);
 }
 
+/* Who has said all with QUIT may end its side at once, and wait for the answer to
+ * its message: unanswered it would send this again. */
+static bool on_ended(struct stream *stream, void *arg)
+{
+        const struct edge_session *s = arg;
+
+        (void) stream;
+        return !s->is_ending && s->transaction && s->transaction->state == EDGE_COMMITTING;
+}
+
 static const struct stream_handler handler = {
         .input = on_input,
+        .ended = on_ended,
         .drained = on_drained,
         .secured = on_secured,
         .closed = on_closed,

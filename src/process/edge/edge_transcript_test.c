@@ -303,6 +303,9 @@ static void take_other(struct stage *s, struct span line)
                 s->clients[s->count++] = client_new();
                 settle();
                 break;
+        case 'H':
+                CHECK(shutdown(current(s)->fd, SHUT_WR) == 0, s->name);
+                break;
         case 'T':
                 client_secure(current(s));
                 break;
