@@ -236,6 +236,17 @@ static uint64_t per_mille(struct local *l, uint64_t live)
         return share < PER_MILLE - PER_MILLE_MAX ? PER_MILLE_MAX : PER_MILLE - share;
 }
 
+/* So much may be dead beside what lives: in a queue that runs, bodies die by themselves
+ * before they would be moved. */
+static uint64_t spare_octets(struct local *l)
+{
+        const uint64_t least = atomic_load(&l->log.new_size);
+
+        if (atomic_load(&l->is_full) || atomic_load(&l->reclaim.is_eager))
+                return least;
+        return l->log.segment_size > least ? l->log.segment_size : least;
+}
+
 static void choose(struct local *l)
 {
         struct reclaim *m = &l->reclaim;
@@ -243,7 +254,8 @@ static void choose(struct local *l)
 
         log_measure(&l->log, &room);
         atomic_store(&m->per_mille, per_mille(l, room.live));
-        m->segment = log_emptiest(&l->log, atomic_load(&m->per_mille), m->emptied);
+        m->segment = log_emptiest(&l->log, atomic_load(&m->per_mille), spare_octets(l),
+                                  m->emptied);
         m->offset = LOG_BLOCK;
         m->body = 0;
 }
@@ -255,6 +267,8 @@ void local_set_brake(struct local *l)
 
         log_measure(&l->log, &room);
         wanted = room.live / 1000 * atomic_load(&l->reclaim.per_mille);
+        if (wanted < room.live + spare_octets(l))
+                wanted = room.live + spare_octets(l);
         if (room.live >= BRAKE_LIVE_MIN && room.used > wanted)
                 excess = (room.used - wanted) * 1000 / room.live;
         if (excess > BRAKE_PER_MILLE)

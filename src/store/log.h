@@ -45,8 +45,7 @@ enum {
         LOG_STORE_ID = 16,
         LOG_PATH_MAX = 64,
         LOG_OPEN_FILES_MAX = 512, /* more are opened for each read */
-        LOG_SEGMENT_MIN = 1024 * 1024, /* made so small, unless the store's are smaller */
-        LOG_SEGMENT_HURRY = 4 * 1024 * 1024, /* and so large when one is made in a hurry */
+        LOG_SEGMENT_MIN = 4 * 1024 * 1024, /* made so small, unless the store's are smaller */
         LOG_SEGMENTS_LIVE = 64,   /* larger when more of them live */
         LOG_SLOTS = 4, /* groups on their way */
 };
@@ -218,11 +217,11 @@ int log_create(struct log *l, enum log_stream stream, uint64_t part_size);
 /* Is there a segment in which nothing lives? It may not yet be safe to go. */
 bool log_has_dead(struct log *l);
 
-/* The sealed segment whose live bodies should be moved elsewhere: the emptiest
- * one but for `except`, when sealed segments take more than `per_mille` of what lives
- * in them; 0 when there is none. The newest of each stream is left alone: most of what
- * is in it dies by itself. */
-uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t except);
+/* The sealed segment whose live bodies should be moved elsewhere: the emptiest one but
+ * for `except`, when sealed segments take more than `per_mille` of what lives in them, and
+ * at least `spare` octets more than that; 0 when there is none. The newest of each stream
+ * is left alone: most of what is in it dies by itself. */
+uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t spare, uint64_t except);
 
 /* All was moved out of it. Where something still lives, it cannot be moved: that is
  * tried a second time, and no more. */

@@ -314,9 +314,6 @@ int log_create(struct log *l, enum log_stream stream, uint64_t part_size)
 
         if (!s)
                 return -ENOMEM;
-        if (s->size < LOG_SEGMENT_HURRY)
-                s->size = LOG_SEGMENT_HURRY < l->segment_size ? LOG_SEGMENT_HURRY
-                                                              : l->segment_size;
         if (s->size < LOG_BLOCK + part_size)
                 s->size = LOG_BLOCK + part_size;
         r = make(l, s, false);
@@ -395,7 +392,7 @@ static bool is_emptier(const struct segment *s, const struct segment *best, uint
                (!best || weight(s) * best->size < weight(best) * s->size);
 }
 
-uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t except)
+uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t spare, uint64_t except)
 {
         uint64_t size = 0, live = 0, number;
         const struct segment *best = NULL;
@@ -416,7 +413,7 @@ uint64_t log_emptiest(struct log *l, uint64_t per_mille, uint64_t except)
                         live += is_movable(s) ? weight(s) : 0;
                 }
         }
-        if (size * 1000 <= live * per_mille || size - live < l->new_size)
+        if (size * 1000 <= live * per_mille || size - live < spare)
                 best = NULL;
         number = best ? best->number : 0;
         pthread_mutex_unlock(&l->mutex);
