@@ -59,24 +59,6 @@ int file_write_all(int fd, const void *p, size_t n)
         return 0;
 }
 
-int file_pwrite_all(int fd, const void *p, size_t n, off_t at_offset)
-{
-        const char *at = p;
-
-        while (n) {
-                ssize_t written = pwrite(fd, at, n, at_offset);
-
-                if (written < 0 && errno == EINTR)
-                        continue;
-                if (written < 0)
-                        return -errno;
-                at += written;
-                at_offset += written;
-                n -= (size_t) written;
-        }
-        return 0;
-}
-
 static int sync_directory_of(int directory_fd, const char *path)
 {
         const size_t slash = span_find_last(span_from_string(path), '/');

@@ -13,7 +13,6 @@ int file_read_at(int directory_fd, const char *path, struct buffer *b);
 
 /* All `n` octets, through EINTR and short writes. 0 or a negative errno. */
 int file_write_all(int fd, const void *p, size_t n);
-int file_pwrite_all(int fd, const void *p, size_t n, off_t at);
 
 /* Replaces `path` as a whole: written beside it, synced, renamed, the
  * directory synced. A crash leaves the old or the new file, never a part. */

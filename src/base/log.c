@@ -44,11 +44,6 @@ enum log_level log_get_level(void)
         return level_max;
 }
 
-const char *log_level_name(enum log_level level)
-{
-        return level_names[level];
-}
-
 int log_level_parse(struct span name)
 {
         for (int i = 0; i < LEVEL_COUNT; i++)

@@ -40,8 +40,7 @@ void log_set_process(const char *name);
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
-/* "notice", … and back; -1 when it is none of them. */
-const char *log_level_name(enum log_level level);
+/* Of "notice" and so on; -1 when it is none of them. */
 int log_level_parse(struct span name);
 
 /* Whether each line begins with the time, "2026-11-22T04:25:03.123456Z ": for

@@ -21,7 +21,7 @@ enum option_type {
         OPTION_USER,      /* struct span: a Unix account name */
         OPTION_PATH,      /* struct span: begins with "/" */
         OPTION_NEXT_HOP,  /* struct span: [mailer:]host[:port] or [host] */
-        OPTION_LOG_LEVEL, /* struct span: one of log_level_name() */
+        OPTION_LOG_LEVEL, /* struct span: what log_level_parse() knows */
         OPTION_ROLE,      /* enum role */
         OPTION_BOOL,      /* bool: "yes" or "no" */
         OPTION_NUMBER,    /* unsigned */

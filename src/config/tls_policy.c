@@ -22,11 +22,6 @@ const char *tls_level_name(enum tls_level level)
         return levels[level].name.p;
 }
 
-bool tls_level_is_checked(enum tls_level level)
-{
-        return level >= TLS_LEVEL_VERIFY && level != TLS_LEVEL_DANE;
-}
-
 static int hex_value(char c)
 {
         if (c >= '0' && c <= '9')

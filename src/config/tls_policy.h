@@ -45,9 +45,6 @@ struct tls_policy {
 
 const char *tls_level_name(enum tls_level level); /* "dane-only" */
 
-/* Whether the peer has to be the right one, and not only somebody. */
-bool tls_level_is_checked(enum tls_level level);
-
 /* One row; borrows from `text`. 0, or -EINVAL with what is wrong in `*ret_why`. */
 int tls_policy_parse(struct span text, struct tls_policy *ret, const char **ret_why);
 

@@ -144,18 +144,6 @@ static struct ipc_items get_items(struct reader *in, size_t count_max,
 IPC_ITEM_KINDS(DEFINE_NEXT)
 IPC_MESSAGES(DEFINE_GET_MESSAGE)
 
-const char *ipc_type_name(unsigned type)
-{
-        switch (type) {
-#define NAME(number, name)                                                                         \
-        case number:                                                                               \
-                return #name;
-                IPC_MESSAGES(NAME)
-        default:
-                return NULL;
-        }
-}
-
 int ipc_encode(struct buffer *b, unsigned type, const union ipc_message *m)
 {
         switch (type) {

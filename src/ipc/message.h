@@ -58,9 +58,6 @@ union ipc_message {
 #undef IPC_MEMBER
 };
 
-/* "commit", or NULL for a number no message has. */
-const char *ipc_type_name(unsigned type);
-
 /* Appends the payload to `b`. 0; -EMSGSIZE (a field over its limit, or the
  * buffer full: nothing was appended); -ENOMEM. */
 #define IPC_ENCODE(number, name)                                                                   \

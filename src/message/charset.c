@@ -112,15 +112,6 @@ bool charset_is_known(struct span charset)
         return kind_of(charset) != KIND_OTHER || open_converter(charset);
 }
 
-void charset_warm(void)
-{
-        static const char *const names[] = {"ISO-2022-JP", "windows-31j", "EUC-JP", "windows-1252",
-                                            "gb18030"};
-
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-                open_converter(span_from_string(names[i]));
-}
-
 /* ---- UTF-16 to UTF-8 --------------------------------------------------------- */
 
 /* `*high` is a surrogate that waits for the next piece. */

@@ -4,8 +4,8 @@
  * windows-31j, ISO-2022-JP may hold the rows of NEC and IBM, half-width katakana
  * and empty escape sequences, or be UTF-8 in truth; ISO-8859-1 is windows-1252.
  *
- * Converters are kept open, a few a thread. ICU reads its data when one is
- * opened for the first time: call charset_warm() before a process is confined. */
+ * Converters are kept open, a few a thread. ICU's data is part of its library, so that
+ * a confined process opens them as well. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,5 +26,3 @@ int charset_guess_to_utf8(struct span text, struct buffer *out);
 
 /* ISO-2022-JP by ICU alone: what our table (iso_2022_jp.h) is checked against. */
 int charset_japanese_by_library(struct span text, struct buffer *out);
-
-void charset_warm(void);

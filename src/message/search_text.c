@@ -63,15 +63,6 @@ bool search_text_contains(struct span folded, struct span needle)
         return memmem(folded.p, folded.len, needle.p, needle.len);
 }
 
-void search_text_warm(void)
-{
-        struct buffer out = BUFFER_INIT(1024);
-
-        charset_warm();
-        search_text_fold(SPAN_LITERAL("\xE3\x82\xAC"), &out);
-        buffer_done(&out);
-}
-
 /* ---- headers ----------------------------------------------------------------- */
 
 int search_text_field(struct span value, struct buffer *out)

@@ -2,7 +2,7 @@
  * what people take for the same compares equal (NFKC and case folding: "Ａ" is
  * "a", "ｶﾞ" is "ガ"). Substrings of folded text are found by search_text_contains().
  *
- * Call search_text_warm() before a process is confined. */
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -46,5 +46,3 @@ int search_text_preview(struct span message, const struct mime_part *root, unsig
 /* RFC 5256 section 2.1: the base subject of a decoded one, folded for comparison.
  * `*ret_is_reply`: "Re:", "Fwd:" or the like was taken off. */
 int search_text_base_subject(struct span subject, struct buffer *out, bool *ret_is_reply);
-
-void search_text_warm(void);

@@ -637,11 +637,6 @@ size_t stream_output_len(const struct stream *s)
         return s->out.len;
 }
 
-size_t stream_output_room(const struct stream *s)
-{
-        return buffer_room(&s->out);
-}
-
 void stream_pause(struct stream *s)
 {
         s->is_paused = true;

@@ -60,9 +60,8 @@ struct stream *stream_free(struct stream *s);
  * 0, -ENOBUFS (output_max), -EPIPE. */
 int stream_write(struct stream *s, struct span octets);
 
-/* Octets not yet taken by the kernel, and how many more may be queued. */
+/* Octets not yet taken by the kernel. */
 size_t stream_output_len(const struct stream *s);
-size_t stream_output_room(const struct stream *s);
 
 /* Stops and resumes calling `input`. Resuming shows kept octets again, from a
  * deferred call, never from within stream_resume(). */

@@ -151,18 +151,6 @@ int control_new(struct loop *l, int fd, const struct control_hooks *hooks, struc
         return 0;
 }
 
-struct control *control_free(struct control *c)
-{
-        if (!c)
-                return NULL;
-        LIST_FOR_EACH(node, &c->clients)
-                client_free(LIST_OBJECT(node, struct client, node));
-        poller_free(c->poller);
-        close(c->fd);
-        free(c);
-        return NULL;
-}
-
 void control_row(struct control *c, uint64_t client, struct span json)
 {
         const struct client *to = find(c, client);

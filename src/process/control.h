@@ -18,7 +18,6 @@ struct control_hooks {
 
 /* Takes the listening socket over on success. 0 or a negative errno. */
 int control_new(struct loop *l, int fd, const struct control_hooks *hooks, struct control **ret_c);
-struct control *control_free(struct control *c);
 
 void control_row(struct control *c, uint64_t client, struct span json);
 

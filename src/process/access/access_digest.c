@@ -32,13 +32,6 @@ static void drop(struct access_digests *d, struct entry *e)
         free(e);
 }
 
-void access_digests_done(struct access_digests *d)
-{
-        while (!list_is_empty(&d->all))
-                drop(d, LIST_OBJECT(d->all.next, struct entry, node));
-        table_done(&d->by_blob);
-}
-
 /* Ids of one maker have the same low bits, those a table looks at. */
 static uint64_t hash_of(uint64_t blob_id)
 {

@@ -28,7 +28,6 @@ struct access_digests {
 };
 
 void access_digests_init(struct access_digests *d);
-void access_digests_done(struct access_digests *d);
 
 /* Appends the digest of a body, `with_preview` only one that has it. False: it is not
  * known, or there is no memory. */

@@ -107,15 +107,6 @@ void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
                                 .recipient = e->recipients[i].index, .text = text});
 }
 
-void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
-                       enum decision_kind kind, struct span text)
-{
-        struct outcome_trace t = {.batch = batch, .now_us = clock_now_us()};
-
-        outcome_trace_add(&t, e, kind, text);
-        outcome_trace_end(&t);
-}
-
 /* ---- what the answers mean --------------------------------------------- */
 
 /* Good enough to spread retries; no system call a message. */

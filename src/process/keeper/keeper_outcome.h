@@ -71,6 +71,3 @@ struct outcome_trace {
 void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
                        enum decision_kind kind, struct span text);
 void outcome_trace_end(struct outcome_trace *t);
-
-void outcome_trace_all(struct store_batch *batch, const struct queue_entry *e,
-                       enum decision_kind kind, struct span text);

@@ -63,15 +63,6 @@ void imap_server_greet(struct imap_server *s, const char *refusal)
         imap_server_put(s, " ready\r\n");
 }
 
-void imap_server_secured(struct imap_server *s)
-{
-        s->is_secured = true;
-        buffer_clear(&s->line);
-        s->line_at = 0;
-        if (s->reading == IMAP_READING_HANDSHAKE)
-                s->reading = IMAP_READING_LINE;
-}
-
 struct span imap_server_tag(const struct imap_server *s)
 {
         return s->tag;
@@ -429,14 +420,4 @@ void imap_server_clear_message(struct imap_server *s)
 bool imap_server_is_idling(const struct imap_server *s)
 {
         return s->reading == IMAP_READING_IDLE;
-}
-
-bool imap_server_is_selected(const struct imap_server *s)
-{
-        return s->state == IMAP_STATE_SELECTED;
-}
-
-bool imap_server_is_quiet(const struct imap_server *s)
-{
-        return is_boundary(s);
 }

@@ -71,7 +71,8 @@ enum imap_event_kind {
 
         /* Before login. */
         IMAP_EVENT_STARTTLS,     /* answer OK: then, after output is sent, drop every octet already
-                                  * read, start TLS, call imap_server_secured() */
+                                  * read, start TLS, and begin with a new engine: what was
+                                  * said before is forgotten */
         IMAP_EVENT_LOGIN,        /* answer, or hand over. `login_name`, `password` */
         IMAP_EVENT_AUTHENTICATE, /* answer CONTINUE with the challenge in base64 as `text`, or as
                                   * LOGIN. `mechanism` as offered; `octets`: the initial response
@@ -236,9 +237,6 @@ void imap_server_set_secured(struct imap_server *s);
  * CLOSE. */
 void imap_server_greet(struct imap_server *s, const char *refusal);
 
-/* STARTTLS has succeeded: all that was said before is forgotten. */
-void imap_server_secured(struct imap_server *s);
-
 /* While LOGIN or AUTHENTICATE waits for its answer: the tag of that command,
  * at most IMAP_TAG_MAX octets, for imap_server_resume(). */
 enum { IMAP_TAG_MAX = 128 };
@@ -271,5 +269,3 @@ struct buffer *imap_server_output(struct imap_server *s);
 void imap_server_trim(struct imap_server *s);
 
 bool imap_server_is_idling(const struct imap_server *s);   /* within IDLE */
-bool imap_server_is_selected(const struct imap_server *s);
-bool imap_server_is_quiet(const struct imap_server *s); /* between commands, or within IDLE */

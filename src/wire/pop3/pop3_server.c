@@ -75,17 +75,6 @@ void pop3_server_greet(struct pop3_server *s, const char *refusal)
         pop3_server_put(s, SPAN_LITERAL("\r\n"));
 }
 
-void pop3_server_secured(struct pop3_server *s)
-{
-        s->is_secured = true;
-        s->is_utf8 = false; /* what was said in the clear is forgotten (RFC 2595 section 4) */
-        free(s->login_name);
-        s->login_name = NULL;
-        buffer_clear(&s->line);
-        if (s->reading == POP3_READING_HANDSHAKE)
-                s->reading = POP3_READING_LINE;
-}
-
 bool pop3_server_is_utf8(const struct pop3_server *s)
 {
         return s->is_utf8;
@@ -279,9 +268,4 @@ void pop3_server_trim(struct pop3_server *s)
         buffer_shrink(&s->line, POP3_SERVER_IDLE_ROOM);
         if (s->output.len == 0)
                 buffer_shrink(&s->output, POP3_SERVER_IDLE_ROOM);
-}
-
-bool pop3_server_is_quiet(const struct pop3_server *s)
-{
-        return is_boundary(s);
 }

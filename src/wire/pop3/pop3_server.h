@@ -47,7 +47,7 @@ enum pop3_event_kind {
         POP3_EVENT_CLOSE, /* send the output and close */
 
         POP3_EVENT_STLS,  /* answer OK: then, after output is sent, drop every octet already read,
-                           * start TLS, call pop3_server_secured() */
+                           * start TLS, and begin with a new engine (RFC 2595 section 4) */
         POP3_EVENT_LOGIN, /* answer, or hand over. `login_name`, `password` */
         POP3_EVENT_APOP,  /* the same. `login_name`, `digest`: 32 hexadecimal digits, lower case */
         POP3_EVENT_AUTH,  /* answer POP3_CONTINUE with the challenge in base64 as `text`, or as
@@ -107,9 +107,6 @@ void pop3_server_set_secured(struct pop3_server *s);
 /* "+OK host ready <stamp>", or with a text "-ERR text": feed then gives CLOSE. */
 void pop3_server_greet(struct pop3_server *s, const char *refusal);
 
-/* STLS has succeeded. */
-void pop3_server_secured(struct pop3_server *s);
-
 /* The UTF8 command was given before login (RFC 6856 section 2). */
 bool pop3_server_is_utf8(const struct pop3_server *s);
 
@@ -135,5 +132,3 @@ struct buffer *pop3_server_output(struct pop3_server *s);
 
 /* Gives memory back that the next command would need again. */
 void pop3_server_trim(struct pop3_server *s);
-
-bool pop3_server_is_quiet(const struct pop3_server *s); /* between commands */
