@@ -166,7 +166,8 @@ enum { ENDINGS = sizeof endings / sizeof endings[0] };
  * changed before the prompt: what is typed before that is thrown away. */
 int console_secret(const char *prompt, char *out, size_t room)
 {
-        const struct sigaction ending = {.sa_handler = show_and_end, .sa_flags = SA_RESETHAND};
+        const struct sigaction ending = {.sa_handler = show_and_end,
+                                         .sa_flags = (int) SA_RESETHAND};
         struct sigaction before[ENDINGS];
         struct termios hidden;
         int r;
