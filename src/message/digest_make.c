@@ -1,5 +1,6 @@
 #include <errno.h>
 
+#include "base/octets.h"
 #include "message/address_list.h"
 #include "message/digest_format.h"
 #include "message/encoded_word.h"
@@ -151,34 +152,16 @@ static bool is_quotable(struct span s)
         return true;
 }
 
-/* Of eight octets: whether one is no printable ASCII, a quote or a backslash. The sums
- * carry into the high bit of an octet, and not further. */
-static bool has_odd(const char *p)
+static uint64_t not_plain(uint64_t x)
 {
-        const uint64_t ones = UINT64_C(0x0101010101010101), high = 0x80 * ones;
-        uint64_t x, low, same;
-
-        memcpy(&x, p, sizeof x);
-        low = x & ~high;
-        same = ((low ^ '"' * ones) + 0x7f * ones) & ((low ^ '\\' * ones) + 0x7f * ones);
-        return ((x | (low + ones) | ~(low + 0x60 * ones) | ~same) & high) != 0;
+        return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127) |
+               octets_equal(x, '"') | octets_equal(x, '\\');
 }
 
 /* Whether it stands in quotes as it is, as nearly every string does. */
 static bool is_plain(struct span s)
 {
-        if (s.len > QUOTED_MAX)
-                return false;
-        if (s.len < 8) {
-                char eight[8] = "xxxxxxx";
-
-                memcpy(eight, s.p ? s.p : "", s.len);
-                return !has_odd(eight);
-        }
-        for (size_t i = 0; i + 8 < s.len; i += 8)
-                if (has_odd(s.p + i))
-                        return false;
-        return !has_odd(s.p + s.len - 8);
+        return s.len <= QUOTED_MAX && octets_until(s, not_plain) == s.len;
 }
 
 static void put_plain(struct writer *w, struct span s)

@@ -1,9 +1,8 @@
 #include "message/header.h"
 
-#include <endian.h>
 #include <errno.h>
-#include <stdint.h>
 
+#include "base/octets.h"
 #include "base/utf8.h"
 
 static bool is_line_end(struct span s, size_t at)
@@ -44,46 +43,17 @@ static size_t folded_len(struct span text)
         return len;
 }
 
-static bool is_name(char c)
+static uint64_t not_of_name(uint64_t x)
 {
-        return (unsigned char) (c - 33) <= 126 - 33 && c != ':';
-}
-
-/* Eight octets at once, the first one lowest: the high bit of each says that it belongs to no
- * name. The sums carry into the high bit of an octet, and not further. */
-static uint64_t not_name8(const char *p)
-{
-        const uint64_t ones = UINT64_C(0x0101010101010101), high = 0x80 * ones;
-        uint64_t x, low;
-
-        memcpy(&x, p, sizeof x);
-        x = le64toh(x);
-        low = x & ~high;
-        return (x | (low + ones) | ~(low + (0x80 - 33) * ones) |
-                ~((low ^ ':' * ones) + 0x7f * ones)) & high;
-}
-
-static size_t name_len(struct span raw)
-{
-        size_t len = 0;
-
-        while (raw.len - len >= 8) {
-                const uint64_t others = not_name8(raw.p + len);
-
-                if (others)
-                        return len + (size_t) __builtin_ctzll(others) / 8;
-                len += 8;
-        }
-        while (len < raw.len && is_name(raw.p[len]))
-                len++;
-        return len;
+        return octets_above_ascii(x) | octets_below(x, 33) | octets_equal(x, 127) |
+               octets_equal(x, ':');
 }
 
 /* section 3.6.8: printable ASCII but the colon. Blanks in front of the colon are
  * of the obsolete syntax (section 4.5), which is still to be read. */
 static int split_field(struct span raw, struct header_field *ret)
 {
-        const size_t len = name_len(raw);
+        const size_t len = octets_until(raw, not_of_name);
         size_t colon = len;
 
         *ret = (struct header_field) {.raw = raw};
