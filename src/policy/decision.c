@@ -54,14 +54,17 @@ static char *put(char *to, uint64_t v, size_t n)
 
 int decision_add(struct buffer *b, const struct decision_step *step)
 {
-        struct decision_step copy = *step;
+        const struct span strings[STRING_COUNT] = {
+                step->rule, step->origin, step->rcpt_to, step->enhanced,
+                step->text, step->next,   step->host,    step->detail,
+        };
         size_t size = 2 + 2 + 8;
         unsigned mask = 0;
         char *at;
         int r;
 
         for (int i = 0; i < STRING_COUNT; i++) {
-                const size_t len = step_string(&copy, i)->len;
+                const size_t len = strings[i].len;
 
                 if (len > DECISION_STRING_MAX)
                         return -EMSGSIZE;
@@ -89,13 +92,11 @@ int decision_add(struct buffer *b, const struct decision_step *step)
         if (mask & HAS_CODE)
                 at = put(at, step->code, 2);
         for (int i = 0; i < STRING_COUNT; i++) {
-                const struct span s = *step_string(&copy, i);
-
-                if (s.len == 0)
+                if (strings[i].len == 0)
                         continue;
-                at = put(at, s.len, 2);
-                memcpy(at, s.p, s.len);
-                at += s.len;
+                at = put(at, strings[i].len, 2);
+                memcpy(at, strings[i].p, strings[i].len);
+                at += strings[i].len;
         }
         buffer_commit(b, size);
         return 0;
