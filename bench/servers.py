@@ -21,6 +21,7 @@ from sendmail import Sendmail
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "bench"
 SHIM = FOLDER / "sync_delay.so"
+BACKLOG = FOLDER / "listen_backlog.so"
 DOMAIN = "example.net"
 
 # All limits are on and counted, and high enough that one client may be the whole world.
@@ -73,8 +74,9 @@ class HayaumaServer:
 
 
 class PeerServer:
-    """What the others share. `options` by purpose are said to their class."""
-    kind, options = None, {}
+    """What the others share. `options` by purpose are said to their class; `preload`
+    is loaded into its processes."""
+    kind, options, preload = None, {}, ()
 
     def __init__(self, row, sink):
         self.row, self.sink = row, sink
@@ -84,13 +86,13 @@ class PeerServer:
         return self.kind(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
                          options=self.options.get(self.row.purpose, ""), **more)
 
-    def _slow_down(self):
-        self.server.put("/etc/ld.so.preload", f"{SHIM}\n")
+    def _preloaded(self):
+        return [*self.preload, *([SHIM] if self.row.is_slow else [])]
 
     def start(self):
         self.server = self._make()
-        if self.row.is_slow:
-            self._slow_down()
+        if preloaded := self._preloaded():
+            self.server.put("/etc/ld.so.preload", "".join(f"{one}\n" for one in preloaded))
         self.server.start()
         self.port, self.pid = self.server.port, self.server.process.pid
 
@@ -119,8 +121,8 @@ class PostfixServer(PeerServer):
         return Postfix(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
                        options=options, processes=max(100, min(600, self.row.connections + 50)))
 
-    def _slow_down(self):
-        pass  # its environment says it
+    def _preloaded(self):
+        return []  # its environment says it
 
 
 class EximServer(PeerServer):
@@ -129,11 +131,19 @@ class EximServer(PeerServer):
 
 
 class OpensmtpdServer(PeerServer):
-    name, kind = "opensmtpd", Opensmtpd
+    name, kind, preload = "opensmtpd", Opensmtpd, (BACKLOG,)
+    # By default it waits seconds between connections to one host, and has five of them:
+    # 17 messages/s. So it gets as many as Postfix has, at once, for as long as there is mail.
+    options = {"relay": "".join(
+        f"mta limit {key} {value}\n" for key, value in (
+            ("max-conn-per-host", 50), ("max-conn-per-route", 50), ("max-conn-per-connector", 50),
+            ("conn-delay-route", 0), ("conn-delay-relay", 0), ("reconn-delay-route", 0),
+            ("session-mail-max", 1000000)))}
 
     def _make(self, **more):
         to = self.sink.port if self.sink and self.row.purpose == "relay" else ports.free_port()
-        return Opensmtpd(folder=FOLDER, relay_to=to)
+        return Opensmtpd(folder=FOLDER, relay_to=to,
+                         options=self.options.get(self.row.purpose, ""))
 
 
 class SendmailServer(PeerServer):
