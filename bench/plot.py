@@ -4,7 +4,8 @@ import math
 from xml.sax.saxutils import escape
 
 COLOURS = {"hayauma": "#c0392b", "postfix": "#2c6fbb", "exim": "#7f9a3b", "opensmtpd": "#d68910",
-           "sendmail": "#7d5ba6", "dovecot": "#16888a", "wire": "#888888"}
+           "sendmail": "#7d5ba6", "dovecot": "#16888a", "wire": "#888888",
+           "floor": "#bbbbbb"}
 OTHERS = ["#c0392b", "#2c6fbb", "#7f9a3b", "#d68910", "#7d5ba6", "#16888a", "#a0522d", "#888888",
           "#444444", "#e08e9d", "#9cc4e4", "#c9d8a5"]
 LEFT, WIDTH, BAR = 330, 560, 15

@@ -54,7 +54,7 @@ def rate_table(rows, measured):
                 f"{'rcpt/s' if row.recipients > 1 else '/s'} "
                 f"| {median(run['cpu_us_all'] for run in own):,.0f} "
                 f"| {times[0]:.1f} / {times[1]:.1f} "
-                f"| {'' if name in ('hayauma', 'wire') or not ratio else f'{ratio:.1f} ×'} |")
+                f"| {'' if name == 'hayauma' or not ratio else f'{ratio:.1f} ×'} |")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ import machine
 import ports
 import servers
 
+ORIENTATION = ("wire", "floor")  # no mail servers: what is to be had at most
 ALL = ("postfix", "exim", "opensmtpd", "sendmail")
 FIRST_PATIENCE = 90  # seconds, for a run of a server whose rate nobody knows
 
@@ -30,6 +31,7 @@ class Row:
     hosts: int = 1
     is_lmtp: bool = False
     is_slow: bool = False
+    has_floor: bool = False
     peers: tuple = ("postfix",)
     against: str = "postfix"
     ratio: float = 0
@@ -40,7 +42,9 @@ class Row:
     @property
     def names(self):
         """The servers of the row, Hayauma first."""
-        return ("wire",) if self.purpose == "wire" else ("hayauma", *self.peers)
+        if self.purpose == "wire":
+            return ("wire",)
+        return ("hayauma", *(["floor"] if self.has_floor else []), *self.peers)
 
     @property
     def unit(self):
@@ -55,7 +59,8 @@ def relay(connections, per_connection, is_slow=False, peers=("postfix",), p99=0)
     return Row(f"relay-{connections}-{per_connection}" + ("-slow" if is_slow else ""),
                f"relay, {per_connection} a connection, {connections} connections"
                + (", syncs 2 ms longer" if is_slow else ""), "relay", connections, per_connection,
-               is_slow=is_slow, peers=peers, ratio=10 if per_connection == 1 else 25, p99=p99)
+               is_slow=is_slow, has_floor=True, peers=peers,
+               ratio=10 if per_connection == 1 else 25, p99=p99)
 
 
 def accept(per_connection):
@@ -66,8 +71,8 @@ def accept(per_connection):
 def local(protocol, users):
     return Row(f"local-{protocol}-{users}", f"local delivery over {protocol.upper()}, "
                f"{users:,} mailbox{'es' if users > 1 else ''}", "local", per_connection=100,
-               users=users, is_lmtp=protocol == "lmtp", peers=("dovecot",), against="dovecot",
-               ratio=35, rate=20000)
+               users=users, is_lmtp=protocol == "lmtp", has_floor=protocol == "lmtp",
+               peers=("dovecot",), against="dovecot", ratio=35, rate=20000)
 
 
 def fan_out(domains, hosts):
@@ -236,7 +241,7 @@ def run(row, rounds, seconds, names, say):
         return measure(one.server, row, one.messages, sinks, one.patience)
     try:
         for name in row.names:
-            if name in names or name in ("hayauma", "wire"):
+            if name in names or name in ("hayauma", *ORIENTATION):
                 if one := attempt(name, lambda: Contender(name, row, sinks, seconds)):
                     running[name] = one
         for number in range(rounds):

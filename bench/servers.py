@@ -5,7 +5,9 @@
     local     everything goes into mailboxes
 
 `delay` has every sync of the disk last 2 ms longer, for all alike."""
+import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -171,6 +173,35 @@ class DovecotServer(PeerServer):
         self.pid = self.server.process.pid
 
 
+class FloorServer:
+    """The least that a server made like ours can cost: floor.c."""
+    name, more = "floor", ()
+
+    def __init__(self, row, sink):
+        self.folder = tempfile.mkdtemp(prefix="floor-", dir=FOLDER)
+        self.port = ports.free_port()
+        command = [FOLDER / "floor", str(self.port), self.folder, *self.more,
+                   *(["--lmtp"] if row.is_lmtp else []),
+                   *(["--sink", str(sink.port)] if sink else [])]
+        environment = {"LD_PRELOAD": str(SHIM)} if row.is_slow else {}
+        self.process = subprocess.Popen(command, env={**os.environ, **environment})
+        self.pid = self.process.pid
+        ports.wait_until(lambda: ports.is_listening(self.port), "the floor server listens")
+
+    def fill(self):
+        """It has no mailboxes."""
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+        shutil.rmtree(self.folder)
+
+
+class InlineFloorServer(FloorServer):
+    """Writes in the keeper's loop, without a thread: for bench/where."""
+    name, more = "floor-inline", ("--inline",)
+
+
 class WireServer:
     """No server: the source speaks to the sink. The most that can be measured here."""
     name = "wire"
@@ -183,7 +214,8 @@ class WireServer:
 
 
 SERVERS = {kind.name: kind for kind in (HayaumaServer, PostfixServer, EximServer, OpensmtpdServer,
-                                        SendmailServer, DovecotServer, WireServer)}
+                                        SendmailServer, DovecotServer, FloorServer,
+                                        InlineFloorServer, WireServer)}
 
 
 def spent(server):
