@@ -3,6 +3,7 @@ one run of a row is measured."""
 import dataclasses
 import time
 
+import calls
 import generator
 import machine
 import ports
@@ -222,10 +223,11 @@ class Contender:
 
 
 def run(row, rounds, seconds, names, say):
-    """All runs of a row: every server in turn, round after round; what failed, by
-    server. Who fails takes no further part, and the others go on without it."""
+    """Every server in turn, round after round: {"runs", "failed": {server: why},
+    "calls": {server: {process: {call: number a message}}}}. Who fails takes no
+    further part, and the others go on without it."""
     sinks = Sinks(row) if row.purpose in ("relay", "wire") else None
-    running, runs, failed = {}, [], {}
+    running, runs, failed, counted = {}, [], {}, {}
 
     def attempt(name, work):
         try:
@@ -239,6 +241,11 @@ def run(row, rounds, seconds, names, say):
 
     def measure_once(one):
         return measure(one.server, row, one.messages, sinks, one.patience)
+
+    def count_calls(one):
+        """In a run of its own: to count costs time."""
+        return calls.a_message(one.server.pid, one.messages * row.recipients,
+                               lambda: measure_once(one))
     try:
         for name in row.names:
             if name in names or name in ("hayauma", *ORIENTATION):
@@ -250,12 +257,15 @@ def run(row, rounds, seconds, names, say):
                     runs.append(got)
                     say(f"{row.key}, round {number + 1}, {name}: {got['rate']:,.0f} {row.unit}, "
                         f"{got['cpu_us_all']:,.0f} µs CPU, p99 {got['p99_ms']:.1f} ms")
+        if row.purpose != "accept":  # which has another server for each run
+            for name in [name for name in ("hayauma", "floor") if name in running]:
+                counted[name] = attempt(name, lambda: count_calls(running[name])) or {}
     finally:
         for one in running.values():
             one.server.stop()
         if sinks:
             sinks.stop()
-    return runs, failed
+    return {"runs": runs, "failed": failed, "calls": counted}
 
 
 def wait_until_still(sinks):
