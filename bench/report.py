@@ -144,29 +144,41 @@ def text(result, rows, series):
     return "\n\n".join(parts)
 
 
-def plots(result, rows, series):
-    """{file name: SVG}."""
-    shown = [row for row in rows if row.key in result["rows"]]
-    out, groups, stacked = {}, [], []
-    for row in shown:
-        runs = result["rows"][row.key]
+def _bar_groups(rows, measured, key):
+    """For plot.bars(): each row, and its servers' medians, least and most."""
+    groups = []
+    for row in rows:
         each = []
         for name in row.names:
-            rates = [run["rate"] for run in _own(runs, name)]
-            if rates:
-                each.append((name, median(rates), min(rates), max(rates)))
+            values = [run[key] for run in _own(measured[row.key], name) if run[key]]
+            if values:
+                each.append((name, median(values), min(values), max(values)))
         groups.append((row.title, each))
-        if _own(runs, "hayauma"):
-            stacked.append((row.title, processes(runs)))
-    if groups:
-        out["rates.svg"] = plot.bars("Rates", groups, "messages or recipients a second", True)
+    return groups
+
+
+def plots(result, rows, series):
+    """{file name: SVG}."""
+    measured = result["rows"]
+    shown = [row for row in rows if row.key in measured]
+    stacked = [(row.title + (": floor" if name == "floor" else ""),
+                processes(measured[row.key], name))
+               for row in shown for name in ("hayauma", "floor") if _own(measured[row.key], name)]
+    out = {}
+    if shown:
+        out["rates.svg"] = plot.bars("Rates", _bar_groups(shown, measured, "rate"),
+                                     "messages or recipients a second", True)
+        waits = [row for row in shown if row.recipients == 1]
+        out["waits.svg"] = plot.bars("p99 of the wait for the 250",
+                                     _bar_groups(waits, measured, "p99_ms"), "ms", True)
     if stacked:
         out["processes.svg"] = plot.stacks("CPU time a message, by process", stacked,
                                            "µs; in brackets the generator's")
     flat = [line for one in series for line in result["series"].get(one.key, {}).get("lines", [])]
     if flat:
-        out["growth.svg"] = plot.lines("Rate as queue and mailbox grow", flat,
-                                       "messages that are there already", "messages/s")
+        out["growth.svg"] = plot.lines(
+            "Rate as queue and mailbox grow", flat, "messages there already",
+            "share of an empty server's rate (medians, least to most)", 80)
     return out
 
 
