@@ -195,4 +195,18 @@ def keep(result, rows, series):
     (folder / "README.md").write_text(
         f"# {result['conditions']['date']}\n\n{facts}\n\n{text(result, rows, series)}\n\n"
         f"{pictures}\n")
+    (RESULTS / "README.md").write_text(index())
     return folder
+
+
+def index():
+    """All results, newest first, and the newest plot of each kind."""
+    lines, newest = ["# What was measured, newest first", ""], {}
+    for folder in sorted((each.parent for each in RESULTS.glob("*/runs.json")), reverse=True):
+        result = json.loads((folder / "runs.json").read_text())
+        keys = ", ".join([*result["rows"], *result["series"]])
+        lines.append(f"- [{folder.name}]({folder.name}/README.md), "
+                     f"{result['conditions']['commit']}: {keys}")
+        for plotted in sorted(folder.glob("*.svg")):
+            newest.setdefault(plotted.name, f"{folder.name}/{plotted.name}")
+    return "\n".join([*lines, ""] + [f"![{path}]({path})" for path in newest.values()]) + "\n"
