@@ -552,8 +552,10 @@ static bool is_decoded(struct span value)
         return is_quotable(text) && !memmem(text.p, text.len, "=?", 2);
 }
 
+/* A section without octets would say that the field is not there. */
 static void put_decoded(struct writer *w, enum digest_field which)
 {
+        const size_t at = w->out->len;
         struct header_scan scan = HEADER_SCAN(w->top.header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
         struct header_field field;
         bool is_first = true;
@@ -568,6 +570,8 @@ static void put_decoded(struct writer *w, enum digest_field which)
                 if (w->result == 0)
                         w->result = encoded_word_decode(span_trim(field.value), w->out);
         }
+        if (w->out->len == at)
+                put(w, DIGEST_EMPTY_TEXT);
 }
 
 static void put_texts(struct writer *w, struct sections *s, const bool *is_plain_address)
