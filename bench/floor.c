@@ -474,7 +474,7 @@ static void start_groups(struct keeper *k)
                         continue;
                 }
                 group_write(g);
-                return; /* finish_groups() is next */
+                return; /* to be finished before the next one */
         }
 }
 
@@ -583,10 +583,10 @@ static void keeper_run(struct keeper *k, const char *folder)
                         else
                                 channel_read(&k->edges[from], on_transaction, k);
                 }
-                finish_groups(k);
-                start_groups(k);
-                if (k->is_inline)
+                do {
                         finish_groups(k);
+                        start_groups(k);
+                } while (k->is_inline && k->first != k->next);
         }
 }
 
@@ -634,6 +634,10 @@ static void hop_begin(struct hop *h, struct message *job)
 /* All that it waited for is there. */
 static void hop_go_on(struct relay *r, struct hop *h)
 {
+        if (!h->job) { /* it was greeted */
+                r->idle[r->idle_count++] = h;
+                return;
+        }
         if (!h->is_in_text) {
                 h->next = pop(&r->jobs);
                 hop_send(h, h->job, h->next);
@@ -660,7 +664,7 @@ static void on_replies(struct relay *r, struct hop *h)
         h->len += (size_t) n;
         while ((end = memchr(at, '\n', h->len - (size_t) (at - h->in)))) {
                 must(*at == '2' || *at == '3', "a refusal");
-                if (end - at > 3 && at[3] == ' ' && h->job && --h->replies == 0)
+                if (end - at > 3 && at[3] == ' ' && --h->replies == 0)
                         hop_go_on(r, h);
                 at = end + 1;
         }
@@ -699,7 +703,7 @@ static void relay_run(struct relay *r, in_port_t port)
         watch(r->poll_fd, r->keeper.fd, UINT64_MAX);
         for (uint64_t i = 0; i < RELAY_CONNECTIONS; i++) {
                 r->hops[i].fd = hop_connect(port);
-                r->idle[r->idle_count++] = &r->hops[i];
+                r->hops[i].replies = 2; /* to the connection, to EHLO */
                 watch(r->poll_fd, r->hops[i].fd, i);
         }
         for (;;) {
