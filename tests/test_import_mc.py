@@ -56,7 +56,7 @@ def test_each_gives_a_configuration_that_check_accepts(made, tmp_path):
     subprocess.run([program(), "tls", "self-signed", "a.example.jp", "--out", certificate],
                    check=True, stdout=subprocess.DEVNULL)
     for path, text in made.items():
-        text = re.sub(r'^( +(certificate|key|ca) +=) ".*"', rf'\1 "{certificate}"', text, flags=re.M)
+        text = re.sub(r'(?m)^( +(certificate|key|ca) +=) ".*"', rf'\1 "{certificate}"', text)
         config.write_text(text.replace('"/etc/mail/', f'"{tmp_path}/') +
                           f'users {{ file = "{tmp_path}/users" }}\nstate_dir = "{tmp_path}/state"\n'
                           f'run_dir = "{tmp_path}/run"\n')
