@@ -19,9 +19,9 @@ static size_t held_len;
 static void (*want_flush)(void *arg);
 static void *want_flush_arg;
 
-static const char *const level_names[] = {
-        [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
-        [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+static const struct span level_names[] = {
+        [LOG_ERROR] = SPAN("error"), [LOG_WARNING] = SPAN("warning"), [LOG_NOTICE] = SPAN("notice"),
+        [LOG_INFO] = SPAN("info"),   [LOG_DEBUG] = SPAN("debug"),
 };
 enum { LEVEL_COUNT = sizeof level_names / sizeof level_names[0] };
 
@@ -48,7 +48,7 @@ enum log_level log_get_level(void)
 int log_level_parse(struct span name)
 {
         for (int i = 0; i < LEVEL_COUNT; i++)
-                if (span_equal_nocase(name, span_from_string(level_names[i])))
+                if (span_equal_nocase(name, level_names[i]))
                         return i;
         return -1;
 }
@@ -169,7 +169,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
                 put_string(&l, clock_format_iso(clock_now_us(), time));
                 put(&l, ' ');
         }
-        put_string(&l, level_names[level]);
+        put_octets(&l, level_names[level].p, level_names[level].len);
         put(&l, ' ');
         put_string(&l, process_name);
         put(&l, ' ');

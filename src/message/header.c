@@ -36,7 +36,12 @@ static bool is_empty_line(struct span text)
 /* A line and those that continue it. */
 static size_t folded_len(struct span text)
 {
-        size_t len = header_line_len(text);
+        const char *const lf = memchr(text.p, '\n', text.len);
+        size_t len = lf ? (size_t) (lf - text.p) + 1 : text.len;
+
+        if (is_line_end(text, len) && (len == text.len || !is_blank(text.p[len])))
+                return len; /* as nearly every field */
+        len = header_line_len(text);
 
         while (len < text.len && is_blank(text.p[len]))
                 len += header_line_len(span_skip(text, len));
