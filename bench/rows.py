@@ -172,7 +172,7 @@ def wait_for(sinks, server, count, seconds):
 def first_rate(server, row, sinks, seconds):
     """About what it can do: a short run says how long the second one may be, which
     is nearer to what is measured then."""
-    few = row.messages or 4 * row.connections
+    few = row.messages or min(1000, 4 * row.connections)
     rate = measure(server, row, few, sinks, FIRST_PATIENCE)["rate"]
     more = messages_for(row, rate, seconds)
     if more < 2 * few:
