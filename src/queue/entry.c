@@ -198,6 +198,16 @@ static void decode_head(struct reader *in, struct queue_entry *e)
                 in->failed = true;
 }
 
+/* The spans of `e` then point into the copy. */
+static void move_spans(struct queue_entry *e, const char *old_place, const char *new_place)
+{
+        struct span *const spans[] = {&e->mail_from, &e->envid, &e->header_message_id,
+                                      &e->next_hop};
+
+        for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
+                spans[i]->p = new_place + (spans[i]->p - old_place);
+}
+
 int queue_entry_decode(struct span encoded, struct queue_entry **ret_e)
 {
         struct queue_entry head = {0}, *e;
@@ -205,20 +215,21 @@ int queue_entry_decode(struct span encoded, struct queue_entry **ret_e)
         size_t array_size;
         char *copy;
 
-        /* First only to learn how many recipients there are. */
+        /* Now it is known how many recipients there are, and so how much memory it takes. */
         decode_head(&in, &head);
         if (in.failed)
                 return -EBADMSG;
         array_size = head.recipient_count * sizeof(struct queue_recipient);
-        e = calloc(1, sizeof *e + array_size + encoded.len);
+        e = malloc(sizeof *e + array_size + encoded.len);
         if (!e)
                 return -ENOMEM;
+        *e = head;
         e->recipients = (struct queue_recipient *) (e + 1);
         copy = (char *) (e + 1) + array_size;
         memcpy(copy, encoded.p, encoded.len);
+        move_spans(e, encoded.p, copy);
         e->encoded = span_make(copy, encoded.len);
-        in = READER(e->encoded);
-        decode_head(&in, e);
+        in = READER(span_skip(e->encoded, encoded.len - in.rest.len));
         for (size_t i = 0; i < e->recipient_count; i++)
                 decode_recipient(&in, &e->recipients[i]);
         if (!read_is_complete(&in)) {

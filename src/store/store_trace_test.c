@@ -15,10 +15,11 @@ enum { TEXT = 1000 };
 static struct io *io;
 static struct trace *trace;
 static uint32_t number;
+static size_t segment_size = 16 * 1024;
 
 static void open_trace(unsigned days, uint64_t size_max)
 {
-        const struct trace_limits limits = {days, size_max, 16 * 1024};
+        const struct trace_limits limits = {days, size_max, segment_size};
         char error[256] = "";
 
         CHECK(trace_open(io, &limits, &trace, error) == 0, error);
@@ -80,6 +81,28 @@ TEST(sealed_files_are_found_in_and_survive_a_restart)
         open_trace(30, 1 << 30);
         CHECK(found(1) == 4 && found(50) == 4 && found(51) == 0, "after a crash");
         end();
+}
+
+static uint64_t spread(uint64_t i)
+{
+        return i * 0x9e3779b97f4a7c15;
+}
+
+/* In an index most keys are in one record, and some in very many. */
+TEST(rare_keys_and_common_ones_are_found)
+{
+        segment_size = 256 * 1024;
+        begin(30, 1 << 30);
+        for (uint64_t i = 0; i < 400; i++)
+                add(i % 4 == 0 ? spread(1000) : i % 4 == 1 ? spread(1000) + 1 : spread(i),
+                    BEGIN_US + i);
+        CHECK(trace_write(trace, BEGIN_US) == 0, "write");
+        CHECK(found(spread(1000)) == 100 && found(spread(1000) + 1) == 100, "common");
+        CHECK(found(spread(1000) + 2) == 0 && found(spread(4)) == 0, "none");
+        for (uint64_t i = 2; i < 400; i += i % 4 == 2 ? 1 : 3)
+                CHECK(found(spread(i)) == 1, "rare");
+        end();
+        segment_size = 16 * 1024;
 }
 
 TEST(days_go_when_they_are_too_old)

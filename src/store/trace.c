@@ -20,7 +20,12 @@ enum {
         SEGMENT_DEFAULT = 16 * 1024 * 1024,
         ENTRY_OCTETS = 12, /* hash 8 (big-endian), offset 4 */
         CHECKSUM_SEED = 2,
+        SORT_PLACES = 1 << 14,
+        SORT_SHIFT = 64 - 14, /* to the place of a hash */
+        SORT_SMALL = 32,
 };
+
+static const uint64_t DAY_US = (uint64_t) 86400 * 1000000;
 
 struct trace_entry {
         uint64_t hash;
@@ -51,6 +56,8 @@ struct trace {
         pthread_mutex_t files; /* of what follows; taken before `mutex` */
         struct buffer writing;
         struct list_node segments; /* oldest first; the last one grows */
+        uint32_t day;              /* the one looked at last: when it begins and ends */
+        uint64_t day_from_us, day_to_us;
         int file;                  /* of the last one, -1: none */
         struct trace_entry *entries;
         size_t entry_count, entry_room;
@@ -63,6 +70,17 @@ static uint32_t day_of(uint64_t time_us)
 
         gmtime_r(&seconds, &tm);
         return (uint32_t) ((tm.tm_year + 1900) * 10000 + (tm.tm_mon + 1) * 100 + tm.tm_mday);
+}
+
+/* Nearly all records are of one day. */
+static uint32_t day_at(struct trace *t, uint64_t time_us)
+{
+        if (time_us < t->day_from_us || time_us >= t->day_to_us) {
+                t->day_from_us = time_us / DAY_US * DAY_US;
+                t->day_to_us = t->day_from_us + DAY_US;
+                t->day = day_of(time_us);
+        }
+        return t->day;
 }
 
 static const char *day_path(uint32_t day, char *out)
@@ -111,15 +129,14 @@ static int encode(struct buffer *b, const struct trace_record *record)
         return 0;
 }
 
-/* Takes one record off the front. -EBADMSG: damaged or cut. */
-static int decode(struct span *in, struct trace_record *ret)
+/* Takes one record off the front, which is known to be whole. -EBADMSG: it is not. */
+static int take(struct span *in, struct trace_record *ret)
 {
         struct reader r = READER(*in);
         const uint32_t len = read_u32(&r);
-        const uint64_t checksum = read_u64(&r);
 
-        if (r.failed || len < RECORD_HEAD || len > RECORD_MAX || len > in->len ||
-            checksum != hash_span(span_make(in->p + 12, len - 12), CHECKSUM_SEED))
+        read_u64(&r);
+        if (r.failed || len < RECORD_HEAD || len > RECORD_MAX || len > in->len)
                 return -EBADMSG;
         r = READER(span_make(in->p + 12, len - 12));
         ret->time_us = read_u64(&r);
@@ -132,6 +149,19 @@ static int decode(struct span *in, struct trace_record *ret)
         ret->text = r.rest;
         *in = span_skip(*in, len);
         return r.failed ? -EBADMSG : 0;
+}
+
+/* The same of what was read from a file. -EBADMSG: damaged or cut. */
+static int decode(struct span *in, struct trace_record *ret)
+{
+        struct span rest = *in;
+
+        if (take(&rest, ret) < 0 ||
+            codec_get_u64(in->p + 4) !=
+                    hash_span(span_make(in->p + 12, in->len - rest.len - 12), CHECKSUM_SEED))
+                return -EBADMSG;
+        *in = rest;
+        return 0;
 }
 
 static bool has_hash(const struct trace_record *record, uint64_t hash)
@@ -248,13 +278,52 @@ static int compare_entries(const void *a, const void *b)
         return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
+static void insert_entry(struct trace_entry *list, size_t at)
+{
+        const struct trace_entry e = list[at];
+
+        for (; at && list[at - 1].hash > e.hash; at--)
+                list[at] = list[at - 1];
+        list[at] = e;
+}
+
+/* By hash, and then as they came. Hashes are spread evenly: counting by their upper bits
+ * leaves a few to be sorted in each place, but where one key is in many records. */
+static int sort_entries(struct trace *t)
+{
+        struct trace_entry *sorted = reallocarray(NULL, t->entry_count + 1, sizeof *sorted);
+        uint32_t *ends = calloc(SORT_PLACES + 1, sizeof *ends), from = 0;
+
+        if (!sorted || !ends) {
+                free(sorted);
+                free(ends);
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < t->entry_count; i++)
+                ends[(t->entries[i].hash >> SORT_SHIFT) + 1]++;
+        for (size_t i = 0; i < SORT_PLACES; i++)
+                ends[i + 1] += ends[i];
+        for (size_t i = 0; i < t->entry_count; i++)
+                sorted[ends[t->entries[i].hash >> SORT_SHIFT]++] = t->entries[i];
+        for (size_t i = 0; i < SORT_PLACES; from = ends[i++])
+                if (ends[i] - from > SORT_SMALL)
+                        qsort(sorted + from, ends[i] - from, sizeof *sorted, compare_entries);
+                else
+                        for (size_t k = 1; k < ends[i] - from; k++)
+                                insert_entry(sorted + from, k);
+        free(ends);
+        free(t->entries);
+        t->entries = sorted;
+        t->entry_room = t->entry_count + 1;
+        return 0;
+}
+
 static int write_index(struct trace *t, const struct trace_segment *s)
 {
         struct buffer b = BUFFER_INIT(64 * 1024 * 1024);
         char path[PATH_MAX_LEN], path_before[PATH_MAX_LEN];
-        int file, r = 0;
+        int file, r = sort_entries(t);
 
-        qsort(t->entries, t->entry_count, sizeof(struct trace_entry), compare_entries);
         for (size_t i = 0; i < t->entry_count && r == 0; i++) {
                 char entry[ENTRY_OCTETS];
 
@@ -363,13 +432,13 @@ static int write_some(struct trace *t, struct span *in)
         struct span rest = *in;
         struct trace_record record;
         struct iovec part;
-        int r = decode(&rest, &record);
+        int r = take(&rest, &record);
         size_t entries_before;
         uint32_t day;
 
         if (r < 0)
                 return r;
-        day = day_of(record.time_us);
+        day = day_at(t, record.time_us);
         if (s && s->day > day)
                 day = s->day; /* the clock was set back: never go back */
         if (!s || s->is_sealed || s->day != day || s->size >= t->limits.segment_size) {
@@ -386,7 +455,7 @@ static int write_some(struct trace *t, struct span *in)
              size = s->size + (in->len - rest.len)) {
                 struct span tail = rest;
 
-                if (decode(&tail, &record) < 0 || day_of(record.time_us) > day)
+                if (take(&tail, &record) < 0 || day_at(t, record.time_us) > day)
                         break;
                 r = add_entries(t, &record, (uint32_t) size);
                 if (r < 0)
@@ -423,7 +492,7 @@ static void drop_day(struct trace *t, uint32_t day)
 
 static void drop_days(struct trace *t, uint64_t now_us)
 {
-        const uint64_t span_us = (uint64_t) t->limits.days * 86400 * 1000000;
+        const uint64_t span_us = t->limits.days * DAY_US;
         const uint32_t oldest = now_us > span_us ? day_of(now_us - span_us) : 0;
         const struct trace_segment *last = last_segment(t);
         uint64_t size = 0;
@@ -568,7 +637,7 @@ static int find_in_memory(struct span in, uint64_t hash, trace_give_fn *give, vo
 {
         struct trace_record record;
 
-        while (in.len && decode(&in, &record) == 0)
+        while (in.len && take(&in, &record) == 0)
                 if (has_hash(&record, hash) && !give(arg, record.text))
                         return 1;
         return 0;

@@ -216,7 +216,9 @@ static int prepare(struct process *p)
         k->ids.number = KEEPER_MAKER;
         list_init(&k->control_sessions);
         list_init(&k->free_commits);
-        k->steps = BUFFER_INIT(IPC_RECORD_MAX);
+        list_init(&k->free_jobs);
+        k->plain_next_hop = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        k->record = BUFFER_INIT(IPC_RECORD_MAX);
         for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
                 k->edges[i] = (struct keeper_peer) {.keeper = k, .number = i};
         for (unsigned i = 0; i < KEEPER_RELAYS_MAX; i++)

@@ -36,7 +36,8 @@ enum {
         KEEPER_ACCESSES_MAX = 64,
         KEEPER_ACTIVE_MAX = 10000,            /* queue entries in memory */
         KEEPER_BODIES_MAX = 64 * 1024 * 1024, /* octets of bodies kept for their first attempt */
-        KEEPER_BODIES_FREE_MAX = 64,
+        KEEPER_BODIES_FREE_MAX = 64,          /* whose memory is kept for those that come */
+        KEEPER_RECORD_KEPT = 4096,            /* octets of memory for the next record */
         KEEPER_MAKER = ID_MAKERS - 1,         /* of message ids made here: bounces */
 };
 
@@ -70,7 +71,9 @@ struct keeper {
 
         struct list_node free_commits; /* keeper_commit.c: memory of those that are done */
         size_t free_commit_count;
-        struct buffer steps;           /* of the record at hand; kept for its memory */
+        struct list_node free_jobs;    /* the same: keeper_job.c */
+        size_t free_job_count;
+        struct buffer record;          /* of decisions, until a batch has it */
 
         struct queue queue;
         struct retry_times retry;
@@ -80,6 +83,7 @@ struct keeper {
         struct timer *names_timer;
         uint64_t last_name_query;
         size_t name_bytes;
+        struct buffer plain_next_hop; /* the last that was seen to have no such hosts */
         struct deferred pump;      /* starts what may start, once a round */
         struct timer *due_timer, *unblock_timer;
         uint64_t due_cursor_us;    /* entries due up to here were taken up */

@@ -21,7 +21,6 @@ enum {
         COMMIT_MEMORY_MAX = 4 * 1024 * 1024,
         TRACE_KEY_MAX = STORE_TRACE_KEYS_MAX,
         COMMITS_FREE_MAX = 64,
-        STEPS_KEPT = 4096, /* octets */
 };
 
 /* A body whose commit has not come yet. */
@@ -540,9 +539,9 @@ static int deliver_local(struct commit *c, struct commit_recipient *q, struct st
 static struct span stored_steps(struct commit *c)
 {
         const uint64_t now_us = clock_now_us();
-        struct buffer *steps = &c->keeper->steps;
+        struct buffer *steps = &c->keeper->record;
 
-        buffer_shrink(steps, STEPS_KEPT);
+        buffer_shrink(steps, KEEPER_RECORD_KEPT);
         for (size_t i = 0; i < c->recipient_count; i++) {
                 const struct commit_recipient *q = &c->recipients[i];
                 char detail[4 + NUMBER_TEXT_MAX], digits[NUMBER_TEXT_MAX];

@@ -135,6 +135,18 @@ static void heed_tls_policy(const struct keeper *k, struct name *n)
         n->tlsa_port = p.level == TLS_LEVEL_DANE || p.level == TLS_LEVEL_DANE_ONLY ? n->port : 0;
 }
 
+/* A smart host, mostly: not to be taken apart for each message. What is not by MX never is. */
+static bool is_plain(const struct keeper *k, struct span next_hop)
+{
+        return next_hop.len && span_equal(buffer_span(&k->plain_next_hop), next_hop);
+}
+
+static void note_plain(struct keeper *k, struct span next_hop)
+{
+        buffer_clear(&k->plain_next_hop);
+        (void) buffer_append_span(&k->plain_next_hop, next_hop); /* else there is none */
+}
+
 static struct name *get(struct keeper *k, struct span next_hop)
 {
         struct name *n = find(k, next_hop);
@@ -145,8 +157,12 @@ static struct name *get(struct keeper *k, struct span next_hop)
                 list_append(&k->names_by_use, &n->by_use);
                 return n;
         }
-        if (!is_by_mx(k, next_hop, &port))
+        if (is_plain(k, next_hop))
                 return NULL;
+        if (!is_by_mx(k, next_hop, &port)) {
+                note_plain(k, next_hop);
+                return NULL;
+        }
         n = calloc(1, sizeof *n + next_hop.len);
         if (!n)
                 return NULL;

@@ -15,7 +15,10 @@
 #include "process/sealed.h"
 #include "route/route.h"
 
-enum { JOB_ENTRIES_LEN_MAX = 512 * 1024 }; /* of one job's entries: half of a frame */
+enum {
+        JOB_ENTRIES_LEN_MAX = 512 * 1024, /* of one job's entries: half of a frame */
+        JOBS_FREE_MAX = 64,
+};
 
 struct job_part {
         struct queue_entry *entry;
@@ -25,11 +28,12 @@ struct job_part {
 /* An attempt under way at a relay: one transaction. It is one entry; or entries
  * of one message in several domains behind the same hosts. */
 struct job {
+        struct list_node free; /* of the keeper's, while it is none */
         struct table_node by_number;
         uint64_t number;
         struct keeper *keeper;
         struct job_part *parts; /* the first stands for the job in the active queue */
-        size_t part_count;
+        size_t part_count, part_room;
         struct keeper_peer *relay;
         uint64_t relay_generation;
         bool is_host_failure;
@@ -49,39 +53,53 @@ static const struct queue_entry *entry_of(const struct job *j)
 
 static int add_part(struct job *j, struct queue_entry *e)
 {
-        struct job_part *parts = realloc(j->parts, (j->part_count + 1) * sizeof *parts);
-        int r;
+        struct job_part *part;
 
-        if (!parts)
+        if (j->part_count == j->part_room) {
+                struct job_part *parts = realloc(j->parts, (j->part_room + 1) * sizeof *parts);
+
+                if (!parts)
+                        return -ENOMEM;
+                j->parts = parts;
+                parts[j->part_room++] = (struct job_part) {0};
+        }
+        part = &j->parts[j->part_count];
+        part->entry = e;
+        if (outcome_init(&part->outcome, e) < 0)
                 return -ENOMEM;
-        j->parts = parts;
-        parts[j->part_count] = (struct job_part) {.entry = e};
-        r = outcome_init(&parts[j->part_count].outcome, e);
-        if (r < 0)
-                outcome_done(&parts[j->part_count].outcome);
-        else
-                j->part_count++;
-        return r;
+        j->part_count++;
+        return 0;
 }
 
-static void free_parts(struct job *j)
+static void dispose_of(struct job *j)
 {
-        for (size_t i = 0; i < j->part_count; i++)
-                outcome_done(&j->parts[i].outcome);
-        free(j->parts);
+        struct keeper *k = j->keeper;
+
+        if (j->part_room > 1 || k->free_job_count == JOBS_FREE_MAX) {
+                for (size_t i = 0; i < j->part_room; i++)
+                        outcome_done(&j->parts[i].outcome);
+                free(j->parts);
+                free(j);
+                return;
+        }
+        for (size_t i = 0; i < j->part_room; i++)
+                outcome_clear(&j->parts[i].outcome);
+        list_prepend(&k->free_jobs, &j->free);
+        k->free_job_count++;
 }
 
 static struct job *job_new(struct keeper *k, struct queue_entry *e)
 {
-        struct job *j = calloc(1, sizeof *j);
+        struct list_node *freed = list_take_first(&k->free_jobs);
+        struct job *j = freed ? LIST_OBJECT(freed, struct job, free) : calloc(1, sizeof *j);
 
         if (!j)
                 return NULL;
-        j->keeper = k;
-        j->number = ++k->last_job;
+        k->free_job_count -= freed != NULL;
+        *j = (struct job) {.keeper = k, .number = ++k->last_job, .parts = j->parts,
+                           .part_room = j->part_room};
         if (add_part(j, e) < 0 || table_add(&k->jobs, &j->by_number, j->number) < 0) {
-                free_parts(j);
-                free(j);
+                dispose_of(j);
                 return NULL;
         }
         return j;
@@ -90,8 +108,7 @@ static struct job *job_new(struct keeper *k, struct queue_entry *e)
 static void job_free(struct job *j)
 {
         table_remove(&j->keeper->jobs, &j->by_number);
-        free_parts(j);
-        free(j);
+        dispose_of(j);
 }
 
 /* Entries of the same message behind the same hosts go in the same transaction,

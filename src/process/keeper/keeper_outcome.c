@@ -24,11 +24,17 @@ enum {
 
 int outcome_init(struct outcome *o, const struct queue_entry *e)
 {
-        o->arena = ARENA_INIT(REPLIES_MEMORY_MAX);
+        if (!o->arena.size_max)
+                o->arena = ARENA_INIT(REPLIES_MEMORY_MAX);
         o->reply_count = e->recipient_count;
         o->open_count = queue_entry_count(e, RECIPIENT_WAITING);
         o->replies = arena_alloc(&o->arena, (e->recipient_count + 1) * sizeof *o->replies);
         return o->replies ? 0 : -ENOMEM;
+}
+
+void outcome_clear(struct outcome *o)
+{
+        arena_clear(&o->arena);
 }
 
 void outcome_done(struct outcome *o)
@@ -73,19 +79,19 @@ void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, 
 
 /* ---- traces ------------------------------------------------------------ */
 
-static void put_record(struct store_batch *batch, uint64_t message_id, struct buffer *record)
+static void put_record(struct store_batch *batch, uint64_t message_id, const struct buffer *record)
 {
         char id_text[ID_TEXT_LEN + 1];
         const struct span key = span_make(id_format(message_id, id_text), ID_TEXT_LEN);
 
         store_trace(batch, &key, 1, buffer_span(record));
-        buffer_done(record);
 }
 
 void outcome_trace_end(struct outcome_trace *t)
 {
         if (t->record.len)
                 put_record(t->batch, t->message_id, &t->record);
+        buffer_done(&t->record);
 }
 
 void outcome_trace_add(struct outcome_trace *t, const struct queue_entry *e,
@@ -144,7 +150,7 @@ bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *
 struct conclusion {
         struct keeper *keeper;
         struct queue_entry *before, *after;
-        struct buffer record;
+        struct buffer *record; /* the keeper's, until the batch has it */
         uint64_t now_us, due_us; /* now, and of the next attempt */
         bool is_expired;
         bool is_late; /* the sender is to be told of the delay */
@@ -155,7 +161,7 @@ struct conclusion {
 static void add_step(struct conclusion *c, const struct queue_recipient *q,
                      enum decision_kind kind, struct span detail)
 {
-        decision_add(&c->record, &(struct decision_step) {
+        decision_add(c->record, &(struct decision_step) {
                 .at_us = c->now_us, .recipient = q->index, .kind = (uint16_t) kind,
                 .code = q->code, .enhanced = q->enhanced, .text = q->text, .host = q->host,
                 .next = c->before->next_hop, .detail = detail});
@@ -168,7 +174,7 @@ static void give_up(struct conclusion *c, struct queue_recipient *q)
         if (outcome_is_told(c->before, q, NOTIFY_FAILURE))
                 return;
         q->state = RECIPIENT_DONE;
-        decision_add(&c->record, &(struct decision_step) {
+        decision_add(c->record, &(struct decision_step) {
                 .at_us = c->now_us, .recipient = q->index, .kind = DECISION_DROPPED,
                 .text = c->before->mail_from.len
                                 ? SPAN_LITERAL("the sender asked for no notification")
@@ -203,7 +209,7 @@ static void defer(struct conclusion *c, const struct queue_recipient *q)
                 c->is_late = is_late(c);
         memcpy(detail, "next_attempt=", 13);
         c->keeper->count.deferred++;
-        decision_add(&c->record, &(struct decision_step) {
+        decision_add(c->record, &(struct decision_step) {
                 .at_us = c->now_us, .recipient = q->index, .kind = DECISION_DEFERRED,
                 .detail = span_make(detail, 13 + strlen(at))});
 }
@@ -298,15 +304,16 @@ static struct conclusion *conclusion_new(struct keeper *k, struct queue_entry *e
         c->keeper = k;
         c->before = e;
         c->now_us = clock_now_us();
-        c->record = BUFFER_INIT(IPC_RECORD_MAX);
+        c->record = &k->record;
         c->is_expired = k->process->config->queue.lifetime_ms &&
                         c->now_us > e->arrived_us + k->process->config->queue.lifetime_ms * 1000;
         c->is_expired |= is_overdue(c, ENVELOPE_BY_RETURN);
-        if (decision_begin(&c->record, e->message_id) < 0) {
+        buffer_shrink(c->record, KEEPER_RECORD_KEPT);
+        if (decision_begin(c->record, e->message_id) < 0) {
                 free(c);
                 return NULL;
         }
-        c->empty_len = c->record.len;
+        c->empty_len = c->record->len;
         return c;
 }
 
@@ -323,15 +330,12 @@ static void store_conclusion(struct conclusion *c)
         struct store_batch *batch = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
 
         if (!batch) {
-                buffer_done(&c->record);
                 is_durable(c, -ENOMEM);
                 return;
         }
         keeper_queue_put(batch, c->before, c->after);
-        if (c->record.len > c->empty_len)
-                put_record(batch, c->before->message_id, &c->record);
-        else
-                buffer_done(&c->record);
+        if (c->record->len > c->empty_len)
+                put_record(batch, c->before->message_id, c->record);
         store_commit(k->store, &batch, 1, 0, is_durable, c);
 }
 
@@ -378,8 +382,6 @@ static void conclude_or_abandon(struct keeper *k, struct queue_entry *e, struct 
                 store_conclusion(c);
                 return;
         }
-        if (c)
-                buffer_done(&c->record);
         free(c);
         abandon(k, e);
 }

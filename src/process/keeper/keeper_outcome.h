@@ -23,7 +23,9 @@ struct outcome {
         size_t open_count; /* waiting recipients without an answer */
 };
 
+/* `o` is {0}, or was cleared: then it keeps some memory for the next. */
 int outcome_init(struct outcome *o, const struct queue_entry *e);
+void outcome_clear(struct outcome *o);
 void outcome_done(struct outcome *o);
 
 /* One recipient's answer, with what `from` says of who gave it; a second one, or
