@@ -78,6 +78,7 @@ void *local_helper_run(void *local)
         bool has_trimmed = false;
         bool is_closing = false;
 
+        pthread_setname_np(pthread_self(), "store-helper");
         while (!is_closing) {
                 const uint64_t commits = atomic_load(&l->commit_count);
 
@@ -230,6 +231,7 @@ void *local_reader_run(void *local)
 {
         struct local *l = local;
 
+        pthread_setname_np(pthread_self(), "store-reader");
         for (;;) {
                 struct list_node mine;
 
