@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "base/octets.h"
 
 static char process_name[32] = "hayauma";
 static enum log_level level_max = LOG_INFO;
@@ -87,15 +88,15 @@ static void put_number(struct line *l, uint64_t number)
         put_octets(l, text.p, text.len);
 }
 
+static uint64_t to_quote(uint64_t x)
+{
+        return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '"') |
+               octets_equal(x, '\\') | octets_equal(x, '=');
+}
+
 static bool needs_quotes(struct span s)
 {
-        for (size_t i = 0; i < s.len; i++) {
-                const unsigned char c = (unsigned char) s.p[i];
-
-                if (c <= ' ' || c == 127 || c == '"' || c == '\\' || c == '=')
-                        return true;
-        }
-        return s.len == 0;
+        return s.len == 0 || octets_until(s, to_quote) < s.len;
 }
 
 static void put_value(struct line *l, struct span s)

@@ -17,7 +17,9 @@ static bool is_digit(char c)
 
 static bool is_let_dig(char c)
 {
-        return is_digit(c) || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+        const unsigned char letter = (unsigned char) ((c | 32) - 'a');
+
+        return letter < 26 || is_digit(c);
 }
 
 static bool is_utf8_octet(char c)

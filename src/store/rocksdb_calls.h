@@ -14,6 +14,7 @@
         X(block_based_options_set_filter_policy) \
         X(cache_create_lru) \
         X(cache_destroy) \
+        X(cache_set_capacity) \
         X(cancel_all_background_work) \
         X(checkpoint_create) \
         X(checkpoint_object_create) \
@@ -58,6 +59,7 @@
         X(options_set_info_log_level) \
         X(options_set_keep_log_file_num) \
         X(options_set_level0_file_num_compaction_trigger) \
+        X(options_set_level_compaction_dynamic_level_bytes) \
         X(options_set_max_bytes_for_level_base) \
         X(options_set_max_open_files) \
         X(options_set_max_write_buffer_number) \
@@ -77,6 +79,7 @@
         X(readoptions_set_iterate_lower_bound) \
         X(readoptions_set_iterate_upper_bound) \
         X(readoptions_set_read_tier) \
+        X(set_options) \
         X(set_perf_level) \
         X(sstfilewriter_create) \
         X(sstfilewriter_delete) \
