@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -180,6 +181,8 @@ static void allow_threads(struct filter *f)
         ADD_IF(f, SCMP_ACT_KILL_PROCESS, "clone", SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
         add(f, SCMP_ACT_ALLOW, "sched_getparam");
         add(f, SCMP_ACT_ALLOW, "sched_getscheduler");
+        ADD_IF(f, SCMP_ACT_ALLOW, "setpriority", SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS),
+               SCMP_A1(SCMP_CMP_EQ, 0)); /* of the thread that asks */
 }
 
 static void allow_reading(struct filter *f)

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -209,6 +210,16 @@ static int tell_date(void)
         return localtime_r(&now, &tm) && strftime(text, sizeof text, "%c %Z", &tm) ? 0 : -EIO;
 }
 
+static int give_way(void)
+{
+        return done(setpriority(PRIO_PROCESS, 0, 19));
+}
+
+static int slow_another_down(void)
+{
+        return done(setpriority(PRIO_PROCESS, (id_t) world.victim, 19));
+}
+
 static int call_unknown(void)
 {
         return done(syscall(SYS_getpgid, 0)); /* in no list of ours */
@@ -242,6 +253,8 @@ static const struct {
         { "become root", become_root, KILLED },
         { "map memory", map_memory, WORKS },
         { "tell the date", tell_date, WORKS },
+        { "give way", give_way, REFUSED },
+        { "slow another down", slow_another_down, REFUSED },
         { "unknown call", call_unknown, REFUSED },
 };
 enum { ATTEMPTS = sizeof attempts / sizeof attempts[0] };
@@ -255,8 +268,11 @@ static const struct {
         { PROCESS_RESOLVER, connect_tcp, REFUSED }, /* not a DNS port */
         { PROCESS_RESOLVER, make_thread, WORKS },
         { PROCESS_RELAY, connect_tcp, WORKS },
+        { PROCESS_RESOLVER, give_way, WORKS },
         { PROCESS_DIRECTORY, make_thread, WORKS },
+        { PROCESS_DIRECTORY, give_way, WORKS },
         { PROCESS_KEEPER, make_thread, WORKS },
+        { PROCESS_KEEPER, give_way, WORKS },
         { PROCESS_KEEPER, write_own_file, WORKS },
         { PROCESS_KEEPER, open_passwd, REFUSED },
         { PROCESS_KEEPER, open_passwd_raw, REFUSED },

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include "store/index_level.h"
 
 /*   put, remove ──► ops ──write──► waiting ──start──► pushing ──thread──► below
@@ -201,6 +202,8 @@ static void *push_thread(void *arg)
         struct behind *b = arg;
         struct level *empty = &b->levels[2];
 
+        pthread_setname_np(pthread_self(), "store-index");
+        thread_give_way();
         pthread_mutex_lock(&b->lock);
         for (;;) {
                 struct level *pushed;

@@ -1,6 +1,7 @@
 #include "store/index.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "store/rocksdb_calls.h"
 
 /* Small on purpose: at rest the whole mail system shall fit in 40 MiB. */
@@ -417,6 +419,28 @@ int index_checkpoint(struct index *i, const char *path)
         return result_of(error);
 }
 
+static void *start_giving_way(void *env)
+{
+        thread_give_way(); /* which threads inherit from whoever starts them */
+        rdb.env_set_background_threads(env, 1);
+        rdb.env_set_high_priority_background_threads(env, 1);
+        return NULL;
+}
+
+/* The threads are started here and now: later the process may not. What they do may
+ * wait, so that it is another thread that starts them. */
+static void start_threads(rocksdb_env_t *env)
+{
+        pthread_t starter;
+
+        if (pthread_create(&starter, NULL, start_giving_way, env) == 0) {
+                pthread_join(starter, NULL);
+        } else {
+                rdb.env_set_background_threads(env, 1);
+                rdb.env_set_high_priority_background_threads(env, 1);
+        }
+}
+
 static void set_options(struct index_rocksdb *x)
 {
         rocksdb_block_based_table_options_t *table = rdb.block_based_options_create();
@@ -442,9 +466,7 @@ static void set_options(struct index_rocksdb *x)
         rdb.options_set_stats_dump_period_sec(o, 0);
         rdb.options_set_stats_persist_period_sec(o, 0);
         rdb.options_set_paranoid_checks(o, 1);
-        /* The threads are started here and now: later the process may not. */
-        rdb.env_set_background_threads(env, 1);
-        rdb.env_set_high_priority_background_threads(env, 1);
+        start_threads(env);
         rdb.options_set_env(o, env);
         rdb.env_destroy(env);
         rdb.block_based_options_set_block_cache(table, x->cache);

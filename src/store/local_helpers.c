@@ -89,6 +89,7 @@ void *local_helper_run(void *local)
         unsigned idle_rounds = 0;
         bool is_closing = false;
 
+        pthread_setname_np(pthread_self(), "store-helper");
         while (!is_closing) {
                 const uint64_t commits = atomic_load(&l->commit_count);
 
@@ -239,6 +240,7 @@ void *local_reader_run(void *local)
 {
         struct local *l = local;
 
+        pthread_setname_np(pthread_self(), "store-reader");
         for (;;) {
                 struct list_node mine;
 

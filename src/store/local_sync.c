@@ -614,6 +614,7 @@ void *local_sync_run(void *local)
         struct local *l = local;
         struct log_slot *const slot = take_slot(l);
 
+        pthread_setname_np(pthread_self(), "store-sync");
         for (;;) {
                 struct group g = {.slot = slot};
 

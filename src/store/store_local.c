@@ -519,11 +519,6 @@ static int start_threads(struct local *l, char *error)
                 stop_threads(l);
                 return say(error, r, "threads");
         }
-        for (int i = 0; i < l->sync_count; i++)
-                pthread_setname_np(l->sync_threads[i], "store-sync");
-        pthread_setname_np(l->helper_thread, "store-helper");
-        for (int i = 0; i < l->reader_count; i++)
-                pthread_setname_np(l->reader_threads[i], "store-reader");
         return 0;
 }
 

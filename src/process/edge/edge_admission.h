@@ -3,7 +3,10 @@
  * lost behind the last octet, it brings the message a second time (RFC 1047).
  *
  * Who keeps a place for longer than EDGE_ADMISSION_MS (far away, slow, or slow on purpose)
- * goes on without it, so that it keeps nobody waiting. First come, first served. */
+ * goes on without it, so that it keeps nobody waiting. First come, first served.
+ *
+ * The quicker the keeper commits, the fewer places keep it busy. More only have more
+ * messages wait behind their dot whenever something stands still for some milliseconds. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,12 +19,16 @@ struct edge;
 
 enum {
         EDGE_ADMISSION_PLACES = 32, /* enough for the keeper to commit many at once */
-        EDGE_ADMISSION_MS = 20,
+        EDGE_ADMISSION_FEWEST = 20,
+        EDGE_ADMISSION_PLACE_US = 50, /* of the quickest commit, for one place */
+        EDGE_ADMISSION_PERIOD_MS = 1000,
+        EDGE_ADMISSION_MS = 12,
 };
 
 struct edge_place {
         struct list_node node; /* zero before its first use */
         uint64_t since_ms;
+        uint64_t asked_us; /* when the keeper was asked to commit; 0: it was not */
         bool is_taken; /* false: it waits, or is outside */
 };
 
@@ -29,6 +36,8 @@ struct edge_admission {
         struct edge *edge;
         struct list_node taken, waiting; /* struct edge_place, oldest first */
         unsigned count; /* of the taken ones */
+        unsigned places; /* there are now; changes once in a period */
+        uint64_t quickest_us, period_ms; /* commit of this period, and its begin */
         struct deferred turn;
         struct timer *overdue;
 };
@@ -38,6 +47,9 @@ void edge_admission_done(struct edge_admission *a);
 
 /* False: it waits, and edge_transaction_admitted() will be called. */
 bool edge_admission_enter(struct edge_admission *a, struct edge_place *p);
+
+/* The keeper is asked to commit; the answer comes before it leaves. */
+void edge_admission_asks(struct edge_place *p);
 
 /* Also while it waits, or outside. */
 void edge_admission_leave(struct edge_admission *a, struct edge_place *p);

@@ -1,4 +1,5 @@
 /* The edge role: messages, limits, its keeper coming and going. */
+#include "base/clock.h"
 #include "process/edge/edge_test_site.h"
 
 TEST(a_message_is_committed_with_its_trace_and_record)
@@ -424,6 +425,45 @@ TEST(messages_wait_before_the_354_not_behind_the_dot)
         CHECK(a->count == EDGE_ADMISSION_PLACES - 1, "its place is free again");
         a->count = 0;
         client_done(&c);
+        finish();
+}
+
+TEST(the_quicker_the_keeper_the_fewer_places)
+{
+        static const struct {
+                const char *name;
+                uint64_t commit_us;
+                unsigned places;
+        } rows[] = {
+                {"quick", 100, EDGE_ADMISSION_FEWEST},
+                {"at the lower end", EDGE_ADMISSION_FEWEST * EDGE_ADMISSION_PLACE_US,
+                 EDGE_ADMISSION_FEWEST},
+                {"between", 24 * EDGE_ADMISSION_PLACE_US, 24},
+                {"slow", 2200, EDGE_ADMISSION_PLACES},
+                {"a keeper that died", 3600ull * 1000000, EDGE_ADMISSION_PLACES},
+        };
+        struct edge_place entered = {0};
+        struct edge_admission *a;
+
+        start("");
+        a = &EDGE->admission;
+        CHECK(a->places == EDGE_ADMISSION_PLACES, "as long as nothing is known");
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+                a->period_ms = 0; /* a while ago */
+                clock_fake(1000000);
+                edge_admission_asks(&entered);
+                clock_fake(1000000 + rows[i].commit_us);
+                edge_admission_leave(a, &entered);
+                CHECK(a->places == rows[i].places, rows[i].name);
+        }
+        clock_fake(1000000);
+        edge_admission_asks(&entered);
+        edge_admission_leave(a, &entered);
+        CHECK(a->places == EDGE_ADMISSION_PLACES, "not before the period is over");
+        a->period_ms = 0;
+        edge_admission_leave(a, &entered);
+        CHECK(a->places == EDGE_ADMISSION_PLACES, "what asked for no commit says nothing");
+        clock_fake(0);
         finish();
 }
 
