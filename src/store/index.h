@@ -58,6 +58,7 @@ struct index_driver {
         int (*write)(struct index *i);
         int (*load)(struct index *i, const void *changes, size_t count, index_change_fn *at);
         int (*flush)(struct index *i);
+        void (*rest)(struct index *i); /* or NULL */
         int (*get_flushed)(struct index *i, struct span key, struct buffer *ret_value);
         void (*close)(struct index *i);
 };
@@ -159,6 +160,14 @@ static inline int index_load(struct index *i, const void *changes, size_t count,
 static inline int index_flush(struct index *i)
 {
         return i->driver->flush(i);
+}
+
+/* Nothing was written for a while: what waits goes to where it belongs, and memory that
+ * is kept only to be quick is given back. A failure shows with the next write. */
+static inline void index_rest(struct index *i)
+{
+        if (i->driver->rest)
+                i->driver->rest(i);
 }
 
 /* As index_get(), of the durable state: what a crash now would leave. Blocks. */

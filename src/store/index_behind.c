@@ -54,7 +54,7 @@ struct behind {
         size_t open, ops_mark; /* the open one's place in the ring; the collector's */
         pthread_mutex_t lock; /* of what follows */
         pthread_cond_t changed;
-        bool is_broken, is_pushing, is_closing;
+        bool is_broken, is_pushing, is_closing, is_resting;
         struct level *waiting, *pushing;
         struct level levels[3]; /* those two, and one that the push thread empties */
         pthread_mutex_t start_lock;
@@ -206,8 +206,12 @@ static void *push_thread(void *arg)
                 struct level *pushed;
                 int r;
 
-                while (!b->is_pushing && !b->is_closing)
+                while (!b->is_pushing && !b->is_closing) {
+                        if (b->is_resting)
+                                level_done(empty);
+                        b->is_resting = false;
                         pthread_cond_wait(&b->changed, &b->lock);
+                }
                 if (!b->is_pushing)
                         break;
                 pushed = b->pushing;
@@ -479,6 +483,24 @@ static int behind_flush(struct index *i)
         r = push_all(b);
         pthread_mutex_unlock(&b->start_lock);
         return r == 0 ? index_flush(b->below) : r;
+}
+
+/* The empty ones keep memory for as much again; one of the three is the push thread's. */
+static void behind_rest(struct index *i)
+{
+        struct behind *b = behind_of(i);
+
+        pthread_mutex_lock(&b->start_lock);
+        push_all(b);
+        pthread_mutex_lock(&b->lock);
+        if (b->waiting->entries.count == 0)
+                level_done(b->waiting);
+        level_done(b->pushing);
+        b->is_resting = true;
+        pthread_cond_broadcast(&b->changed);
+        pthread_mutex_unlock(&b->lock);
+        pthread_mutex_unlock(&b->start_lock);
+        index_rest(b->below);
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -777,6 +799,7 @@ static const struct index_driver driver = {
         .put_late = behind_put_late,
         .write = behind_write,
         .flush = behind_flush,
+        .rest = behind_rest,
         .get_flushed = behind_get_flushed,
         .close = behind_close,
 };

@@ -107,6 +107,8 @@ static void change(struct index *a, struct index *b)
                         CHECK(index_flush(index) == 0, "flush");
                 else if (what == 1)
                         CHECK(index_remove_range(index, key, SPAN_LITERAL("k3")) == 0, "range");
+                else if (what == 2)
+                        index_rest(index);
                 else if (what < 80)
                         CHECK(index_remove(index, key) == 0, "remove");
                 else

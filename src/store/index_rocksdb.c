@@ -31,6 +31,7 @@ enum {
         COMPRESSION_LZ4 = 4,
         BLOOM_BITS = 10,
         LEVEL_0_MAX = 20, /* files; then a load waits for the compaction */
+        REST_MEMORY = 2 * 1024 * 1024, /* more of it unwritten at rest is written */
         NAP_MS = 5,
         NAPS = 4000,
 };
@@ -348,6 +349,20 @@ static int rdb_flush(struct index *i)
         return result_of(error);
 }
 
+/* The cache is emptied by having no room for a moment. What little is in memory stays there:
+ * a server with a message a minute would write a small file with each. */
+static void rdb_rest(struct index *i)
+{
+        struct index_rocksdb *x = rocksdb_of(i);
+        uint64_t unwritten = 0;
+
+        if (rdb.property_int(x->db, "rocksdb.cur-size-all-mem-tables", &unwritten) == 0 &&
+            unwritten > REST_MEMORY)
+                rdb_flush(i);
+        rdb.cache_set_capacity(x->cache, 0);
+        rdb.cache_set_capacity(x->cache, BLOCK_CACHE);
+}
+
 static void rdb_close(struct index *i)
 {
         struct index_rocksdb *x = rocksdb_of(i);
@@ -382,6 +397,7 @@ static const struct index_driver rocksdb_driver = {
         .write = rdb_write,
         .load = rdb_load,
         .flush = rdb_flush,
+        .rest = rdb_rest,
         .get_flushed = rdb_get_flushed,
         .close = rdb_close,
 };

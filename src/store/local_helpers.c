@@ -1,13 +1,14 @@
 #include <errno.h>
-#include <malloc.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/resident.h"
 #include "store/local.h"
 
 enum {
         CHORES_EVERY_US = 1000 * 1000,
         CHORES_IDLE_US = 4 * 1000 * 1000, /* where nothing was committed meanwhile */
+        REST_AFTER = 2, REST_AGAIN = 5, /* such rounds; what the first began is over then */
         RECLAIM_EVERY_US = 10 * 1000 * 1000,
         RECLAIM_PAUSE_US = 1000, /* between two pieces of moving */
         READ_AT_ONCE = 8, /* questions a reader takes: they come in rows, and wake the loop once */
@@ -70,12 +71,22 @@ static void wait_for_chores(struct local *l, uint64_t us)
         pthread_mutex_unlock(&l->mutex);
 }
 
+/* After a round, in which nothing was committed or something was. */
+static void rest_when_idle(struct local *l, unsigned *idle_rounds, bool is_idle)
+{
+        *idle_rounds = is_idle ? *idle_rounds + 1 : 0;
+        if (*idle_rounds != REST_AFTER && *idle_rounds != REST_AGAIN)
+                return;
+        index_rest(l->index);
+        resident_give_back();
+}
+
 void *local_helper_run(void *local)
 {
         struct local *l = local;
         uint64_t reclaimed_at_us = clock_monotonic_us(), pause_us = CHORES_EVERY_US, emptied;
         uint64_t committed_at_us = reclaimed_at_us;
-        bool has_trimmed = false;
+        unsigned idle_rounds = 0;
         bool is_closing = false;
 
         while (!is_closing) {
@@ -93,9 +104,7 @@ void *local_helper_run(void *local)
                 pthread_mutex_unlock(&l->mutex);
                 if (is_closing || atomic_load(&l->has_failed))
                         continue;
-                if (pause_us == CHORES_IDLE_US && !has_trimmed)
-                        malloc_trim(0); /* what the work before took */
-                has_trimmed = pause_us == CHORES_IDLE_US;
+                rest_when_idle(l, &idle_rounds, pause_us == CHORES_IDLE_US);
                 local_check_space(l);
                 if (l->is_quiet)
                         continue;

@@ -14,6 +14,7 @@
         X(block_based_options_set_filter_policy) \
         X(cache_create_lru) \
         X(cache_destroy) \
+        X(cache_set_capacity) \
         X(cancel_all_background_work) \
         X(checkpoint_create) \
         X(checkpoint_object_create) \
