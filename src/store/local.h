@@ -102,7 +102,9 @@ struct local {
         uint64_t sync_us;   /* what a group that is alone needs to become durable: a median */
         uint32_t times[LOCAL_TIMES]; /* of groups, from written to answered: local_sync.c */
         struct list_node commits, done, queries, answered;
+        struct list_node moves; /* commits of the helper thread's, which the brake lets pass */
         size_t urgent; /* of the commits: how many may not wait */
+        uint64_t held_until_us; /* by the brake: no commit is taken before */
         uint64_t done_group; /* the newest that is answered */
         bool is_closing;
         bool is_waiting; /* somebody waits for has_applied */
@@ -175,7 +177,7 @@ void local_answer(struct local *l, struct query *q);
 /* Does a piece of the work of giving room back; true: there is more. */
 bool local_reclaim(struct local *l);
 
-/* How long commits wait so that moving keeps up with them; the leader's, too. */
+/* Finds how long commits wait so that moving keeps up with them; a sync thread's, too. */
 void local_set_brake(struct local *l);
 void local_reclaim_done(struct local *l);
 

@@ -20,14 +20,18 @@ enum {
         /* Disk for 1000 octets that live: of all files; of segments with what lives, at
          * least and at most; when the disk is full. Below, copying costs too much: with
          * 1200 up to two octets for each that is written where bodies die at random. */
-        PER_MILLE = 1520,
+        PER_MILLE = 1510,
         PER_MILLE_MIN = 1200,
         PER_MILLE_MAX = 1400,
         PER_MILLE_FULL = 1100,
+        INDEX_UNMERGED = 16 * 1024 * 1024,
+        SPARE_SHARE = 5, /* of what lives, but so much at least: */
+        SPARE_MIN = 40 * 1024 * 1024,
         /* Beyond PER_MILLE by as much as this, commits wait so long for each MiB: then
          * what is written is no more than can be moved. A small store may grow instead. */
         BRAKE_PER_MILLE = 60,
         BRAKE_US_MAX = 200 * 1000,
+        BRAKE_SEGMENTS = 2, /* these are on their way elsewhere */
         BRAKE_LIVE_MIN = 32 * 1024 * 1024,
 };
 
@@ -105,8 +109,7 @@ static void submit(struct local *l)
         };
         l->reclaim.batch = NULL;
         l->reclaim.submitted++;
-        list_append(&l->commits, &c->node);
-        l->urgent++;
+        list_append(&l->moves, &c->node);
         pthread_cond_signal(&l->has_commits);
         local_call_leader(l, c->begun_us);
         pthread_mutex_unlock(&l->mutex);
@@ -220,13 +223,14 @@ static uint64_t find_ended(struct local *l, int *ret_result)
 
 /* What segments with something in them may take for 1000 octets that live, so that all
  * files keep within PER_MILLE: beside them there are those that are being filled, made
- * ready or dead, the checkpoint and the one that is made, and the index, which is about three
- * times as large. */
+ * ready or dead, the checkpoint and the one that is made, and the index, which takes twice
+ * as much as one of these, and what waits to be merged. */
 static uint64_t per_mille(struct local *l, uint64_t live)
 {
         const uint64_t checkpoint = l->checkpoint.size;
         const uint64_t others = 2 * LOG_STREAMS * atomic_load(&l->log.new_size) +
-                                local_dead_wanted(l) + local_dead_kept(l) + 5 * checkpoint;
+                                local_dead_wanted(l) + local_dead_kept(l) + 4 * checkpoint +
+                                INDEX_UNMERGED;
         const uint64_t share = live ? others * 1000 / live : PER_MILLE;
 
         if (atomic_load(&l->is_full) || atomic_load(&l->reclaim.is_eager))
@@ -238,13 +242,18 @@ static uint64_t per_mille(struct local *l, uint64_t live)
 
 /* So much may be dead beside what lives: in a queue that runs, bodies die by themselves
  * before they would be moved. */
-static uint64_t spare_octets(struct local *l)
+static uint64_t spare_octets(struct local *l, uint64_t live)
 {
-        const uint64_t least = atomic_load(&l->log.new_size);
+        const uint64_t segment = atomic_load(&l->log.new_size);
+        uint64_t spare = live / SPARE_SHARE;
 
         if (atomic_load(&l->is_full) || atomic_load(&l->reclaim.is_eager))
-                return least;
-        return l->log.segment_size > least ? l->log.segment_size : least;
+                return segment;
+        if (spare < SPARE_MIN)
+                spare = SPARE_MIN;
+        if (spare > l->log.segment_size)
+                spare = l->log.segment_size;
+        return spare > segment ? spare : segment;
 }
 
 static void choose(struct local *l)
@@ -254,7 +263,7 @@ static void choose(struct local *l)
 
         log_measure(&l->log, &room);
         atomic_store(&m->per_mille, per_mille(l, room.live));
-        m->segment = log_emptiest(&l->log, atomic_load(&m->per_mille), spare_octets(l),
+        m->segment = log_emptiest(&l->log, atomic_load(&m->per_mille), spare_octets(l, room.live),
                                   m->emptied);
         m->offset = LOG_BLOCK;
         m->body = 0;
@@ -267,8 +276,9 @@ void local_set_brake(struct local *l)
 
         log_measure(&l->log, &room);
         wanted = room.live / 1000 * atomic_load(&l->reclaim.per_mille);
-        if (wanted < room.live + spare_octets(l))
-                wanted = room.live + spare_octets(l);
+        if (wanted < room.live + spare_octets(l, room.live))
+                wanted = room.live + spare_octets(l, room.live);
+        wanted += BRAKE_SEGMENTS * atomic_load(&l->log.new_size);
         if (room.live >= BRAKE_LIVE_MIN && room.used > wanted)
                 excess = (room.used - wanted) * 1000 / room.live;
         if (excess > BRAKE_PER_MILLE)

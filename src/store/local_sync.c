@@ -37,7 +37,7 @@ static bool may_begin(const struct local *l, uint64_t now_us)
 
 void local_call_leader(struct local *l, uint64_t now_us)
 {
-        if (l->leader != LOCAL_LEADER_NONE || l->urgent == 0)
+        if (l->leader != LOCAL_LEADER_NONE || (l->urgent == 0 && list_is_empty(&l->moves)))
                 return;
         /* Where the disk is slow, the leader waits until it may begin; else a thread that
          * is nearly done does as well. */
@@ -55,25 +55,30 @@ static void wait_until(struct local *l, pthread_cond_t *changed, uint64_t due_us
         pthread_cond_timedwait(changed, &l->mutex, &until);
 }
 
+static struct commit *first_of(const struct list_node *list)
+{
+        return list_is_empty(list) ? NULL : LIST_OBJECT(list->next, struct commit, node);
+}
+
 /* Waits until something must be written; false when all is done and closing. With the
  * mutex held. */
 static bool wait_for_commits(struct local *l)
 {
-        while (!l->is_closing && l->urgent == 0) {
-                const struct commit *first;
-                uint64_t due_us;
+        while (!l->is_closing && list_is_empty(&l->moves)) {
+                const struct commit *first = first_of(&l->commits);
+                uint64_t due_us = l->held_until_us;
 
-                if (list_is_empty(&l->commits)) {
+                if (!first) {
                         pthread_cond_wait(&l->has_commits, &l->mutex);
                         continue;
                 }
-                first = LIST_OBJECT(l->commits.next, struct commit, node);
-                due_us = first->begun_us + LOCAL_LAZY_US;
+                if (l->urgent == 0 && due_us < first->begun_us + LOCAL_LAZY_US)
+                        due_us = first->begun_us + LOCAL_LAZY_US;
                 if (clock_monotonic_us() >= due_us)
                         break;
                 wait_until(l, &l->has_commits, due_us);
         }
-        return !list_is_empty(&l->commits) || !l->is_closing;
+        return first_of(&l->commits) || first_of(&l->moves) || !l->is_closing;
 }
 
 /* While others are on their way, a group is not begun at once, so that there is
@@ -149,31 +154,48 @@ static bool add_sizes(const struct local *l, const struct commit *c, uint64_t si
         return true;
 }
 
+/* The oldest one that may be taken, or NULL. */
+static struct commit *next_commit(const struct local *l, bool is_held)
+{
+        struct commit *c = is_held ? NULL : first_of(&l->commits), *move = first_of(&l->moves);
+
+        return !c || (move && move->begun_us < c->begun_us) ? move : c;
+}
+
 /* A batch with a range begins a group, because the overlay cannot tell which
- * keys of its own group a range hits (apply.c). With the mutex held. */
+ * keys of its own group a range hits (apply.c). Where more is written than can be moved
+ * meanwhile, commits wait after it; what is moved does not, or they would wait for it
+ * the longer. With the mutex held. */
 static void take_group(struct local *l, struct group *g)
 {
-        uint64_t total = 0;
+        const uint64_t now_us = clock_monotonic_us();
+        const bool is_held = !l->is_closing && now_us < l->held_until_us;
+        uint64_t total = 0, brake_us = 0;
+        struct commit *c;
 
         list_init(&g->commits);
-        LIST_FOR_EACH(node, &l->commits) {
-                struct commit *c = LIST_OBJECT(node, struct commit, node);
-
+        while ((c = next_commit(l, is_held))) {
                 if (total && (total + c->size > LOCAL_GROUP_MAX ||
                               total + c->size > l->commit_max || c->has & BATCH_HAS_RANGE))
                         break;
                 if (!add_sizes(l, c, g->sizes))
                         break;
-                if (!(c->flags & STORE_LAZY))
-                        l->urgent--;
-                list_remove(node);
-                list_append(&g->commits, node);
+                if (c != first_of(&l->moves)) {
+                        if (!(c->flags & STORE_LAZY))
+                                l->urgent--;
+                        brake_us += c->size * atomic_load(&l->brake_us);
+                }
+                list_remove(&c->node);
+                list_append(&g->commits, &c->node);
                 total += c->size;
                 g->has_range |= (c->has & BATCH_HAS_RANGE) != 0;
         }
+        brake_us /= 1 << 20;
+        if (brake_us)
+                l->held_until_us = now_us + (brake_us < BRAKE_MAX_US ? brake_us : BRAKE_MAX_US);
         g->number = ++l->taken;
         g->under_way = (unsigned) (l->log.position.group - l->done_group);
-        l->taken_us = clock_monotonic_us();
+        l->taken_us = now_us;
 }
 
 void local_fail(struct local *l, const char *what, int r)
@@ -565,29 +587,22 @@ static bool is_segment_wanted(struct local *l)
         return is_wanted;
 }
 
-/* Where more is written than can be moved meanwhile, the next group waits; the leader's. */
-static void wait_for_room(struct local *l, const struct group *g)
+/* As often as there is another segment, even when the helper thread is busy; the leader's. */
+static void look_at_brake(struct local *l)
 {
         const uint64_t segments = l->log.position.at[LOG_QUEUE].segment +
                                   l->log.position.at[LOG_MAIL].segment;
-        const uint64_t octets = g->sizes[LOG_QUEUE] + g->sizes[LOG_MAIL];
-        struct timespec pause = {0};
-        uint64_t us;
 
         if (segments != l->brake_segments)
                 local_set_brake(l);
         l->brake_segments = segments;
-        us = octets * atomic_load(&l->brake_us) / (1 << 20);
-        pause.tv_nsec = (long) (us < BRAKE_MAX_US ? us : BRAKE_MAX_US) * 1000;
-        if (us)
-                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
 static void run_group(struct local *l, struct group *g)
 {
         uint64_t count = 0;
 
-        wait_for_room(l, g);
+        look_at_brake(l);
         LIST_FOR_EACH(node, &g->commits)
                 count++;
         write_group(l, g);

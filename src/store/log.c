@@ -22,7 +22,7 @@ void log_init(struct log *l, struct io *io, const unsigned char *store_id, uint6
 {
         *l = (struct log) {.io = io, .segment_size = segment_size, .next_number = 1,
                            .may_reclaim = true};
-        l->new_size = segment_size < LOG_SEGMENT_MIN ? segment_size : LOG_SEGMENT_MIN;
+        l->new_size = segment_size < LOG_SEGMENT_FIRST ? segment_size : LOG_SEGMENT_FIRST;
         memcpy(l->store_id, store_id, LOG_STORE_ID);
         pthread_mutex_init(&l->mutex, NULL);
         pthread_mutex_init(&l->making, NULL);

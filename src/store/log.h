@@ -45,8 +45,10 @@ enum {
         LOG_STORE_ID = 16,
         LOG_PATH_MAX = 64,
         LOG_OPEN_FILES_MAX = 512, /* more are opened for each read */
-        LOG_SEGMENT_MIN = 4 * 1024 * 1024, /* made so small, unless the store's are smaller */
-        LOG_SEGMENTS_LIVE = 64,   /* larger when more of them live */
+        LOG_SEGMENT_FIRST = 4 * 1024 * 1024, /* made so small, unless the store's are smaller, */
+        LOG_SEGMENT_MIN = 2 * 1024 * 1024,   /* and so small where more than little lives; */
+        LOG_SEGMENTS_LIVE = 128,             /* larger when more of them live */
+        LOG_LITTLE = 96 * 1024 * 1024,
         LOG_SLOTS = 4, /* groups on their way */
 };
 
@@ -123,6 +125,7 @@ struct log {
         struct segment *next[LOG_STREAMS]; /* prepared, empty */
         struct log_slot slots[LOG_SLOTS];
         uint64_t next_number;
+        bool has_chosen; /* `new_size`, by what lives */
         unsigned open_files;
 
         _Atomic uint64_t octets_written, syncs, sync_us_total, sync_us_max;

@@ -37,7 +37,7 @@ int recover_put_position(struct index *index, const struct log_position *p,
         const char key = KEYS_POSITION;
 
         log_encode_position(p, octets);
-        log_encode_position(traces, octets + LOG_POSITION_OCTETS);
+        log_encode_position(traces->group > p->group ? p : traces, octets + LOG_POSITION_OCTETS);
         return index_put_late(index, span_make(&key, 1), span_make(octets, sizeof octets));
 }
 
@@ -471,6 +471,8 @@ static int find_start(struct recovery *v)
                 r = recover_decode_positions(buffer_span(&value), &v->index_position, &traces);
         else if (r == -ENOENT)
                 r = 0; /* an empty index: all of the log, if it is whole */
+        if (traces.group > v->index_position.group) /* as earlier releases could write it */
+                traces = v->index_position;
         buffer_done(&value);
         if (r == 0)
                 r = index_scan(v->apply->index, &segments, true, load_segment, v);

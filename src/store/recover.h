@@ -17,8 +17,10 @@
  * bytes). */
 int recover(struct log *log, struct apply *apply, struct trace *trace, char *error);
 
-/* Puts the position after a group, and the changed segments, into the index
- * batch. */
+/* Puts the position after a group into the index batch, and up to where the traces are
+ * durable. Those may be further, since groups are answered before the index is told: but
+ * recovery reads on from there, and the index must get all that is behind its own, so that
+ * no more than that is kept. */
 int recover_put_position(struct index *index, const struct log_position *p,
                          const struct log_position *traces);
 

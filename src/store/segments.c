@@ -280,17 +280,22 @@ void log_measure(struct log *l, struct log_room *ret_room)
 }
 
 /* Some segments are always being filled, made ready or about to die. So that they are
- * little beside what lives, segments are small in a small store. */
+ * little beside what lives, segments are small in a small store; but where hardly anything
+ * lives, as in a queue that runs, what counts is that they are not made all the time. */
 static uint64_t choose_size(const struct log *l)
 {
         const uint64_t live = live_octets(l);
+        const uint64_t before = l->has_chosen ? l->new_size : 0;
+        const uint64_t share = live / LOG_SEGMENTS_LIVE;
         uint64_t size = LOG_SEGMENT_MIN;
 
-        while (size < l->segment_size && size < live / LOG_SEGMENTS_LIVE)
+        /* Another size not at once: around a border, each would be removed for another. */
+        if (live < (before == LOG_SEGMENT_MIN ? LOG_LITTLE / 2 : LOG_LITTLE))
+                size = LOG_SEGMENT_FIRST;
+        while (size < l->segment_size && size < share)
                 size *= 2;
-        /* Not smaller at once: around a border, each would be removed for another. */
-        if (size < l->new_size && l->new_size <= live / LOG_SEGMENTS_LIVE * 4)
-                size = l->new_size;
+        if (size < before && before <= share * 4)
+                size = before;
         return size < l->segment_size ? size : l->segment_size;
 }
 
@@ -301,6 +306,7 @@ static struct segment *next_of(struct log *l, enum log_stream stream)
         pthread_mutex_lock(&l->mutex);
         s = segment_new(stream, l->next_number++);
         l->new_size = choose_size(l);
+        l->has_chosen = true;
         if (s)
                 s->size = l->new_size;
         pthread_mutex_unlock(&l->mutex);

@@ -537,6 +537,7 @@ static void init_waiting(struct local *l)
         pthread_cond_init(&l->has_turn, &monotonic);
         pthread_condattr_destroy(&monotonic);
         list_init(&l->commits);
+        list_init(&l->moves);
         list_init(&l->done);
         list_init(&l->queries);
         list_init(&l->answered);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "store/local.h"
 #include "store/store_conformance.c"
 
@@ -276,6 +277,61 @@ TEST(room_is_given_back)
         store = store_close(store);
         CHECK(open_with(&options, loop, &store) == 0, "open");
         CHECK(blob(3, 0, sizeof body).count == sizeof body, "and after a restart");
+        end();
+}
+
+static bool has_moved(struct local *l, uint64_t until_us)
+{
+        uint64_t completed = 0;
+
+        while (!completed && clock_monotonic_us() < until_us) {
+                loop_run_once(loop, 20);
+                pthread_mutex_lock(&l->mutex);
+                completed = l->reclaim.completed;
+                pthread_cond_signal(&l->has_chores);
+                pthread_mutex_unlock(&l->mutex);
+        }
+        return completed;
+}
+
+/* Commits that wait until there is room wait for what is moved: that must not wait with
+ * them. And a store that closes waits for neither. */
+TEST(what_is_moved_passes_commits_that_are_held)
+{
+        enum { HELD_US = 60 * 1000 * 1000 };
+        static char body[20 * 1024];
+        const struct span octets = {body, sizeof body};
+        struct store_options options = small;
+        struct local *l;
+        struct answer held = {0};
+        struct store_batch *b;
+        uint64_t begun_us;
+
+        options.segment_size = 1024 * 1024;
+        begin();
+        store = store_close(store);
+        CHECK(open_with(&options, loop, &store) == 0, "open");
+        l = (struct local *) store;
+        for (uint64_t i = 1; i <= 400; i++) { /* 8 MiB, of which half lives */
+                b = batch_any();
+                store_blob_put(b, i, 1, S("d"), &octets, 1);
+                if (i > 30 && i % 2)
+                        store_blob_reference(b, i - 30, -1);
+                CHECK(commit(b) == 0, "commit");
+        }
+        begun_us = clock_monotonic_us();
+        pthread_mutex_lock(&l->mutex);
+        l->held_until_us = begun_us + HELD_US;
+        pthread_mutex_unlock(&l->mutex);
+        b = batch_any();
+        store_put(b, S("held"), S("1"));
+        store_commit(store, &b, 1, 0, done_commit, &held);
+        atomic_store(&l->reclaim.is_eager, true);
+        CHECK(has_moved(l, begun_us + HELD_US / 2), "moved meanwhile");
+        CHECK(!held.is_done, "the commit is held");
+        store = store_close(store);
+        CHECK(held.is_done && held.result == 0, "and not lost");
+        CHECK(clock_monotonic_us() < begun_us + HELD_US, "nor waited for");
         end();
 }
 
