@@ -92,7 +92,8 @@ static void begin_word(struct list *l)
 static void put(struct list *l, struct span octets)
 {
         begin_word(l);
-        memcpy(l->text + l->len, octets.p, octets.len);
+        if (octets.len)
+                memcpy(l->text + l->len, octets.p, octets.len);
         l->len += octets.len;
 }
 

@@ -194,7 +194,8 @@ static void put_printable(struct span s, char *to)
 {
         const size_t clean = octets_until(s, not_printable);
 
-        memcpy(to, s.p, s.len);
+        if (s.len)
+                memcpy(to, s.p, s.len);
         for (size_t i = clean; i < s.len; i++)
                 if ((unsigned char) to[i] < 32 || to[i] == 127)
                         to[i] = '?';

@@ -9,9 +9,14 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "process/listeners.h"
 
-enum { FOLDER_MAX = 4096 };
+enum {
+        FOLDER_MAX = 4096,
+        LISTEN_PATIENCE_US = 5 * 1000 * 1000,
+        LISTEN_NAP_US = 20 * 1000,
+};
 
 static int copy_path(struct span path, char *out)
 {
@@ -110,11 +115,13 @@ int folders_make_run(struct span path, struct buffer *error)
 
 int folders_listen(struct span run_dir, const char *name, struct buffer *error)
 {
+        const uint64_t until_us = clock_monotonic_us() + LISTEN_PATIENCE_US;
         char path[FOLDER_MAX + 16];
         int fd;
 
         snprintf(path, sizeof path, "%.*s/%s", (int) run_dir.len, run_dir.p, name);
-        fd = listeners_unix(path, 0666);
+        while ((fd = listeners_unix(path, 0666)) == -EADDRINUSE && clock_monotonic_us() < until_us)
+                usleep(LISTEN_NAP_US);
         if (fd == -EADDRINUSE)
                 buffer_printf(error, "run_dir: somebody listens on \"%s\": another Hayauma runs "
                               "with this run_dir\n", path);

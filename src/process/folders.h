@@ -17,6 +17,8 @@ int folders_open_state(struct span path, uid_t uid, gid_t gid, struct buffer *er
 /* Makes the run folder (mode 0755) and its parents. */
 int folders_make_run(struct span path, struct buffer *error);
 
-/* A listening socket PATH/NAME, mode 0666: the kernel says who calls. The
- * descriptor, or a negative errno with a sentence in `error`. */
+/* A listening socket PATH/NAME, mode 0666: the kernel says who calls. Processes of a
+ * server that was killed may take a while to end, and hold it until they have: so it is
+ * tried for up to five seconds. The descriptor, or a negative errno with a sentence in
+ * `error`. */
 int folders_listen(struct span run_dir, const char *name, struct buffer *error);

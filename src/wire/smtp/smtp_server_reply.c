@@ -19,7 +19,8 @@ static void put_clean(const struct smtp_server *s, struct span text, char *out)
         size_t i = octets_until(text, not_printable);
         bool is_utf8;
 
-        memcpy(out, text.p, i);
+        if (i)
+                memcpy(out, text.p, i);
         if (i == text.len)
                 return;
         is_utf8 = s->smtputf8 && utf8_is_valid(text);
