@@ -53,7 +53,11 @@ def send(port, row, messages, timeout=900):
                "--messages", messages, "--size", row.size, "--domain", row.domain,
                "--users", row.users, "--rcpt-per-message", row.recipients,
                "--domains", row.domains, "--json", *(["--lmtp"] if row.is_lmtp else [])]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=timeout)
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True,
+                              timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{messages} messages were not taken in {timeout:.0f} s") from error
     if done.returncode != 0:
         raise RuntimeError(f"bench source: {done.stdout}{done.stderr}")
     said = json.loads(done.stdout)

@@ -121,7 +121,7 @@ def conditions(folder, peers):
             "append of 4 KiB and fdatasync": f"{sync_time_ms(folder)} ms (median of 100)",
             "link": "loopback, no TLS",
             "features": "durable commits, decision records, limits counted, log level notice",
-            "peers": ", ".join(peers) + ": Debian 12, default durability",
+            "peers": (", ".join(peers) or "none") + ": Debian 12, default durability",
             "load before": round(os.getloadavg()[0], 2)}
 
 

@@ -4,10 +4,11 @@ import math
 from xml.sax.saxutils import escape
 
 COLOURS = {"hayauma": "#c0392b", "postfix": "#2c6fbb", "exim": "#7f9a3b", "opensmtpd": "#d68910",
-           "sendmail": "#7d5ba6", "dovecot": "#16888a", "wire": "#888888"}
+           "sendmail": "#7d5ba6", "dovecot": "#16888a", "wire": "#888888",
+           "floor": "#bbbbbb"}
 OTHERS = ["#c0392b", "#2c6fbb", "#7f9a3b", "#d68910", "#7d5ba6", "#16888a", "#a0522d", "#888888",
           "#444444", "#e08e9d", "#9cc4e4", "#c9d8a5"]
-LEFT, WIDTH, BAR = 330, 560, 15
+LEFT, WIDTH, BAR = 440, 560, 15  # pixels; the longest title of a row has room on the left
 
 
 def _text(x, y, text, more=""):
@@ -87,34 +88,36 @@ def stacks(title, groups, unit):
     return _file(title, y + 48, out)
 
 
-def lines(title, each, x_name, y_name):
-    """`each`: {"name", "x", "y", "low", "high"}; x from 0, in powers of ten."""
-    top, height = 45, 300
-    highest_y = max(value for line in each for value in line["high"]) * 1.05
+def lines(title, each, x_name, y_name, wanted):
+    """`each`: {"name", "x", "y", "low", "high"}; x from 0, in powers of ten; y in per
+    cent, with a dashed line at what is `wanted`."""
+    top, height, left = 45, 300, 70
+    highest_y = max(100, *(value for line in each for value in line["high"])) * 1.05
     powers = int(math.ceil(math.log10(max(10, *(x for line in each for x in line["x"])))))
 
     def at(x, y):
         share = 0 if x < 10 else math.log10(x) / powers
-        return LEFT + WIDTH * share, top + height - height * y / highest_y
-    out = [_line(LEFT, top + height, LEFT + WIDTH, top + height, "#000"),
-           _line(LEFT, top, LEFT, top + height, "#000")]
+        return left + WIDTH * share, top + height - height * y / highest_y
+    out = [_line(left, top + height, left + WIDTH, top + height, "#000"),
+           _line(left, top, left, top + height, "#000")]
     for power in range(powers + 1):
         x, _ = at(10 ** power, 0)
         out.append(_text(x, top + height + 16, "0" if power == 0 else f"{10 ** power:,}",
                          'text-anchor="middle" font-size="10"'))
-    for part in range(5):
-        value = highest_y * part / 4
+    for value in range(0, int(highest_y) + 1, 20):
         _, y = at(1, value)
-        out.append(_line(LEFT, y, LEFT + WIDTH, y, "#ddd"))
-        out.append(_text(LEFT - 6, y + 4, _number(value), 'text-anchor="end" font-size="10"'))
+        out.append(_line(left, y, left + WIDTH, y, *(
+            ("#000", 'stroke-dasharray="6 4"') if value == wanted else ("#ddd",))))
+        out.append(_text(left - 6, y + 4, f"{value} %", 'text-anchor="end" font-size="10"'))
     for number, line in enumerate(each):
-        colour = OTHERS[number]
+        colour, aside = OTHERS[number], 4 * number  # so that whiskers lie beside each other
         points = [at(x, y) for x, y in zip(line["x"], line["y"])]
         for x, low, high in zip(line["x"], line["low"], line["high"]):
-            out.append(_line(*at(x, low), *at(x, high), colour))
-        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            (x1, y1), (_, y2) = at(x, low), at(x, high)
+            out.append(_line(x1 + aside, y1, x1 + aside, y2, colour))
+        joined = " ".join(f"{x + aside:.1f},{y:.1f}" for x, y in points)
         out.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        out.append(_text(LEFT + 20, top + height - 40 + 16 * number, line["name"],
+        out.append(_text(left + 20, top + height - 40 + 16 * number, line["name"],
                          f'fill="{colour}"'))
-    out.append(_text(LEFT, top + height + 36, f"{y_name} over {x_name}"))
-    return _file(title, top + height + 50, out)
+    out.append(_text(left, top + height + 36, f"{y_name}, over {x_name}"))
+    return _file(title, top + height + 50, out, left + WIDTH + 60)

@@ -2,6 +2,7 @@
 import json
 import pathlib
 
+import calls
 import plot
 from machine import median
 
@@ -36,6 +37,14 @@ def verdicts(row, runs):
     return found
 
 
+def _beside(runs, name):
+    """How fast we are beside another; of the floor, how much of it is reached."""
+    ratio = _ratio(runs, over=name)
+    if name == "hayauma" or not ratio:
+        return ""
+    return f"{ratio:.0%} of it" if name == "floor" else f"{ratio:.1f} ×"
+
+
 def rate_table(rows, measured):
     lines = ["| row | server | rate (least–most) | CPU µs each | 250 p50 / p99 ms | Hayauma is |",
              "|---|---|---|---|---|---|"]
@@ -47,14 +56,14 @@ def rate_table(rows, measured):
                 continue
             rates = [run["rate"] for run in own]
             times = [median(run[key] for run in own) for key in ("p50_ms", "p99_ms")]
-            ratio = _ratio(runs, over=name)
+            beside = _beside(runs, name)
             lines.append(
                 f"| {row.title} | {name} | {median(rates):,.0f} "
                 f"({min(rates):,.0f}–{max(rates):,.0f}) "
                 f"{'rcpt/s' if row.recipients > 1 else '/s'} "
                 f"| {median(run['cpu_us_all'] for run in own):,.0f} "
                 f"| {times[0]:.1f} / {times[1]:.1f} "
-                f"| {'' if name in ('hayauma', 'wire') or not ratio else f'{ratio:.1f} ×'} |")
+                f"| {beside} |")
     return "\n".join(lines)
 
 
@@ -80,12 +89,25 @@ def processes(runs, name="hayauma"):
 
 
 def process_table(rows, measured):
-    lines = ["| row | CPU µs each, by process (in brackets: the generator) |", "|---|---|"]
+    lines = ["| row | server | CPU µs each, by process (in brackets: the generator) |",
+             "|---|---|---|"]
     for row in rows:
-        parts = processes(measured.get(row.key, []))
-        if parts:
-            lines.append(f"| {row.title} | "
-                         + ", ".join(f"{part} {us:.1f}" for part, us in parts.items()) + " |")
+        for name in ("hayauma", "floor"):
+            parts = processes(measured.get(row.key, []), name)
+            if parts:
+                lines.append(f"| {row.title} | {name} | " + ", ".join(
+                    f"{part} {us:.1f}" for part, us in parts.items()) + " |")
+    return "\n".join(lines)
+
+
+def call_table(rows, counted):
+    lines = ["| row | server | system calls each | by process |", "|---|---|---|---|"]
+    for row in rows:
+        for name, found in counted.get(row.key, {}).items():
+            if found:
+                each = "; ".join(f"{process}: {calls.most(own, 4)}"
+                                 for process, own in found.items() if calls.most(own, 4))
+                lines.append(f"| {row.title} | {name} | {calls.total(found):.2f} | {each} |")
     return "\n".join(lines)
 
 
@@ -108,37 +130,55 @@ def text(result, rows, series):
     parts += ["## Targets\n\n" + target_table(shown, series, result)]
     if shown:
         parts += ["## Where the time goes\n\n" + process_table(shown, result["rows"])]
+    if any(any(each.values()) for each in result["calls"].values()):
+        parts += ["## System calls\n\n" + call_table(shown, result["calls"])]
     if result["series"]:
         parts += ["## As things grow, and idle\n\n" + series_text(series, result)]
+    if result["took"]:
+        parts += ["## How long it took\n\n" + ", ".join(
+            f"{key} {seconds} s" for key, seconds in result["took"].items())
+            + f"; all {sum(result['took'].values()) / 60:.0f} minutes"]
     if result["failed"]:
         parts += ["## Failed\n\n" + "\n".join(f"- {key}: {why.splitlines()[0] if why else '?'}"
                                               for key, why in result["failed"].items())]
     return "\n\n".join(parts)
 
 
-def plots(result, rows, series):
-    """{file name: SVG}."""
-    shown = [row for row in rows if row.key in result["rows"]]
-    out, groups, stacked = {}, [], []
-    for row in shown:
-        runs = result["rows"][row.key]
+def _bar_groups(rows, measured, key):
+    """For plot.bars(): each row, and its servers' medians, least and most."""
+    groups = []
+    for row in rows:
         each = []
         for name in row.names:
-            rates = [run["rate"] for run in _own(runs, name)]
-            if rates:
-                each.append((name, median(rates), min(rates), max(rates)))
+            values = [run[key] for run in _own(measured[row.key], name) if run[key]]
+            if values:
+                each.append((name, median(values), min(values), max(values)))
         groups.append((row.title, each))
-        if _own(runs, "hayauma"):
-            stacked.append((row.title, processes(runs)))
-    if groups:
-        out["rates.svg"] = plot.bars("Rates", groups, "messages or recipients a second", True)
+    return groups
+
+
+def plots(result, rows, series):
+    """{file name: SVG}."""
+    measured = result["rows"]
+    shown = [row for row in rows if row.key in measured]
+    stacked = [(row.title + (": floor" if name == "floor" else ""),
+                processes(measured[row.key], name))
+               for row in shown for name in ("hayauma", "floor") if _own(measured[row.key], name)]
+    out = {}
+    if shown:
+        out["rates.svg"] = plot.bars("Rates", _bar_groups(shown, measured, "rate"),
+                                     "messages or recipients a second", True)
+        waits = [row for row in shown if row.recipients == 1]
+        out["waits.svg"] = plot.bars("p99 of the wait for the 250",
+                                     _bar_groups(waits, measured, "p99_ms"), "ms", True)
     if stacked:
         out["processes.svg"] = plot.stacks("CPU time a message, by process", stacked,
                                            "µs; in brackets the generator's")
     flat = [line for one in series for line in result["series"].get(one.key, {}).get("lines", [])]
     if flat:
-        out["growth.svg"] = plot.lines("Rate as queue and mailbox grow", flat,
-                                       "messages that are there already", "messages/s")
+        out["growth.svg"] = plot.lines(
+            "Rate as queue and mailbox grow", flat, "messages there already",
+            "share of an empty server's rate (medians, least to most)", 80)
     return out
 
 
@@ -155,4 +195,18 @@ def keep(result, rows, series):
     (folder / "README.md").write_text(
         f"# {result['conditions']['date']}\n\n{facts}\n\n{text(result, rows, series)}\n\n"
         f"{pictures}\n")
+    (RESULTS / "README.md").write_text(index())
     return folder
+
+
+def index():
+    """All results, newest first, and the newest plot of each kind."""
+    lines, newest = ["# What was measured, newest first", ""], {}
+    for folder in sorted((each.parent for each in RESULTS.glob("*/runs.json")), reverse=True):
+        result = json.loads((folder / "runs.json").read_text())
+        keys = ", ".join([*result["rows"], *result["series"]])
+        lines.append(f"- [{folder.name}]({folder.name}/README.md), "
+                     f"{result['conditions']['commit']}: {keys}")
+        for plotted in sorted(folder.glob("*.svg")):
+            newest.setdefault(plotted.name, f"{folder.name}/{plotted.name}")
+    return "\n".join([*lines, ""] + [f"![{path}]({path})" for path in newest.values()]) + "\n"

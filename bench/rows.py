@@ -3,12 +3,15 @@ one run of a row is measured."""
 import dataclasses
 import time
 
+import calls
 import generator
 import machine
 import ports
 import servers
 
+ORIENTATION = ("wire", "floor")  # no mail servers: what is to be had at most
 ALL = ("postfix", "exim", "opensmtpd", "sendmail")
+FIRST_PATIENCE = 90  # seconds, for a run of a server whose rate nobody knows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Row:
     hosts: int = 1
     is_lmtp: bool = False
     is_slow: bool = False
+    has_floor: bool = False
     peers: tuple = ("postfix",)
     against: str = "postfix"
     ratio: float = 0
@@ -39,22 +43,25 @@ class Row:
     @property
     def names(self):
         """The servers of the row, Hayauma first."""
-        return ("wire",) if self.purpose == "wire" else ("hayauma", *self.peers)
+        if self.purpose == "wire":
+            return ("wire",)
+        return ("hayauma", *(["floor"] if self.has_floor else []), *self.peers)
 
     @property
     def unit(self):
         return "recipients/s" if self.recipients > 1 else "messages/s"
 
-    def send(self, port, messages, **changes):
+    def send(self, port, messages, timeout=900, **changes):
         changed = dataclasses.replace(self, **changes)
-        return generator.send(port, changed, messages)
+        return generator.send(port, changed, messages, timeout)
 
 
 def relay(connections, per_connection, is_slow=False, peers=("postfix",), p99=0):
     return Row(f"relay-{connections}-{per_connection}" + ("-slow" if is_slow else ""),
                f"relay, {per_connection} a connection, {connections} connections"
                + (", syncs 2 ms longer" if is_slow else ""), "relay", connections, per_connection,
-               is_slow=is_slow, peers=peers, ratio=10 if per_connection == 1 else 25, p99=p99)
+               is_slow=is_slow, has_floor=True, peers=peers,
+               ratio=10 if per_connection == 1 else 25, p99=p99)
 
 
 def accept(per_connection):
@@ -65,8 +72,8 @@ def accept(per_connection):
 def local(protocol, users):
     return Row(f"local-{protocol}-{users}", f"local delivery over {protocol.upper()}, "
                f"{users:,} mailbox{'es' if users > 1 else ''}", "local", per_connection=100,
-               users=users, is_lmtp=protocol == "lmtp", peers=("dovecot",), against="dovecot",
-               ratio=35, rate=20000)
+               users=users, is_lmtp=protocol == "lmtp", has_floor=protocol == "lmtp",
+               peers=("dovecot",), against="dovecot", ratio=35, rate=20000)
 
 
 def fan_out(domains, hosts):
@@ -121,8 +128,9 @@ class Sinks:
             sink.stop()
 
 
-def measure(server, row, messages, sinks):
-    """One run: from the first connection until everything is where it belongs.
+def measure(server, row, messages, sinks, patience=300):
+    """One run: from the first connection until everything is where it belongs;
+    it fails when that takes longer than `patience` seconds.
 
     What was only accepted fills a queue: such a run has a server with an empty
     folder, since to drop an entry costs more than to take it."""
@@ -134,17 +142,18 @@ def measure(server, row, messages, sinks):
     arrived = sinks.recipients() if sinks else 0
     before, sink_before = servers.spent(server), sinks.cpu_seconds() if sinks else 0
     started = time.monotonic()
-    said = row.send(server.port, messages, is_lmtp=row.is_lmtp or server.name == "dovecot")
+    said = row.send(server.port, messages, patience,
+                    is_lmtp=row.is_lmtp or server.name == "dovecot")
     sent = time.monotonic()
     if row.purpose == "relay":
-        wait_for(sinks, server, arrived + counted, 300)
+        wait_for(sinks, server, arrived + counted, patience)
     ended = time.monotonic()
     spent = machine.difference(servers.spent(server), before)
     cpu = {name: round(seconds / wanted * 1e6, 2) for name, seconds in spent.items()}
     if sinks and row.purpose != "wire":
         cpu["(sink)"] = round((sinks.cpu_seconds() - sink_before) / wanted * 1e6, 2)
     if row.purpose == "relay":
-        wait_for(sinks, server, arrived + wanted, 60)
+        wait_for(sinks, server, arrived + wanted, 75)
     cpu["(source)"] = round(said["cpu_us_per_message"] / row.recipients, 2)
     return {"server": server.name, "messages": messages, "seconds": ended - started,
             "rate": counted / (ended - started), "last_seconds": time.monotonic() - started,
@@ -160,17 +169,19 @@ def wait_for(sinks, server, count, seconds):
                      f"what {server.name} took arrives", seconds, 0.005)
 
 
-def first_rate(server, row, sinks):
-    """About what it can do, in a few seconds also where that is little."""
-    few, more = min(1000, 4 * row.connections), 4 * row.connections
-    rate = measure(server, row, row.messages or few, sinks)["rate"]
-    if row.messages or more == few or rate < more / 4:
+def first_rate(server, row, sinks, seconds):
+    """About what it can do: a short run says how long the second one may be, which
+    is nearer to what is measured then."""
+    few = row.messages or min(1000, 4 * row.connections)
+    rate = measure(server, row, few, sinks, FIRST_PATIENCE)["rate"]
+    more = messages_for(row, rate, seconds)
+    if more < 2 * few:
         return rate
-    return measure(server, row, more, sinks)["rate"]
+    return measure(server, row, more, sinks, FIRST_PATIENCE)["rate"]
 
 
 def messages_for(row, rate, seconds):
-    """How many messages take about so long."""
+    """How many messages take about so long. Fewer than 500 have no p99."""
     if row.messages:
         return row.messages
     fewest = max(500, row.connections * (1 if row.per_connection == 1 else 4))
@@ -192,32 +203,69 @@ def start(name, row, sinks):
     return server
 
 
+class Contender:
+    """A server in a row: started, warm, and how many messages a run of it has."""
+
+    def __init__(self, name, row, sinks, seconds):
+        arrived = sinks.recipients() if sinks else 0
+        self.server = start(name, row, sinks)
+        try:
+            if row.purpose == "relay" and row.recipients == 1:
+                ports.wait_until(lambda: sinks.recipients() >= arrived + 300,
+                                 "the first messages arrive", 60)
+                wait_until_still(sinks)
+            rate = first_rate(self.server, row, sinks, seconds)
+        except BaseException:
+            self.server.stop()
+            raise
+        self.messages = messages_for(row, rate, seconds)
+        self.patience = 30 + 5 * self.messages * row.recipients / rate
+
+
 def run(row, rounds, seconds, names, say):
-    """All runs of a row: every server in turn, round after round."""
+    """Every server in turn, round after round: {"runs", "failed": {server: why},
+    "calls": {server: {process: {call: number a message}}}}. Who fails takes no
+    further part, and the others go on without it."""
     sinks = Sinks(row) if row.purpose in ("relay", "wire") else None
-    running, sizes, runs = {}, {}, []
+    running, runs, failed, counted = {}, [], {}, {}
+
+    def attempt(name, work):
+        try:
+            return work()
+        except Exception as error:
+            failed[name] = str(error)[:2000]
+            say(f"{row.key}, {name} FAILED: {error}")
+            if name in running:
+                running.pop(name).server.stop()
+        return None
+
+    def measure_once(one):
+        return measure(one.server, row, one.messages, sinks, one.patience)
+
+    def count_calls(one):
+        """In a run of its own: to count costs time."""
+        return calls.a_message(one.server.pid, one.messages * row.recipients,
+                               lambda: measure_once(one))
     try:
         for name in row.names:
-            if name in names or name in ("hayauma", "wire"):
-                arrived = sinks.recipients() if sinks else 0
-                running[name] = start(name, row, sinks)
-                if row.purpose == "relay" and row.recipients == 1:
-                    ports.wait_until(lambda: sinks.recipients() >= arrived + 300,
-                                     "the first messages arrive", 60)
-                    wait_until_still(sinks)
-                sizes[name] = messages_for(row, first_rate(running[name], row, sinks), seconds)
+            if name in names or name in ("hayauma", *ORIENTATION):
+                if one := attempt(name, lambda: Contender(name, row, sinks, seconds)):
+                    running[name] = one
         for number in range(rounds):
-            for name, server in running.items():
-                one = measure(server, row, sizes[name], sinks)
-                runs.append(one)
-                say(f"{row.key}, round {number + 1}, {name}: {one['rate']:,.0f} {row.unit}, "
-                    f"{one['cpu_us_all']:,.0f} µs CPU, p99 {one['p99_ms']:.1f} ms")
+            for name, one in list(running.items()):
+                if got := attempt(name, lambda: measure_once(one)):
+                    runs.append(got)
+                    say(f"{row.key}, round {number + 1}, {name}: {got['rate']:,.0f} {row.unit}, "
+                        f"{got['cpu_us_all']:,.0f} µs CPU, p99 {got['p99_ms']:.1f} ms")
+        if row.purpose != "accept":  # which has another server for each run
+            for name in [name for name in ("hayauma", "floor") if name in running]:
+                counted[name] = attempt(name, lambda: count_calls(running[name])) or {}
     finally:
-        for server in running.values():
-            server.stop()
+        for one in running.values():
+            one.server.stop()
         if sinks:
             sinks.stop()
-    return runs
+    return {"runs": runs, "failed": failed, "calls": counted}
 
 
 def wait_until_still(sinks):

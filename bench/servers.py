@@ -5,7 +5,9 @@
     local     everything goes into mailboxes
 
 `delay` has every sync of the disk last 2 ms longer, for all alike."""
+import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -21,6 +23,7 @@ from sendmail import Sendmail
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "bench"
 SHIM = FOLDER / "sync_delay.so"
+BACKLOG = FOLDER / "listen_backlog.so"
 DOMAIN = "example.net"
 
 # All limits are on and counted, and high enough that one client may be the whole world.
@@ -73,8 +76,9 @@ class HayaumaServer:
 
 
 class PeerServer:
-    """What the others share. `options` by purpose are said to their class."""
-    kind, options = None, {}
+    """What the others share. `options` by purpose are said to their class; `preload`
+    is loaded into its processes."""
+    kind, options, preload = None, {}, ()
 
     def __init__(self, row, sink):
         self.row, self.sink = row, sink
@@ -84,13 +88,13 @@ class PeerServer:
         return self.kind(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
                          options=self.options.get(self.row.purpose, ""), **more)
 
-    def _slow_down(self):
-        self.server.put("/etc/ld.so.preload", f"{SHIM}\n")
+    def _preloaded(self):
+        return [*self.preload, *([SHIM] if self.row.is_slow else [])]
 
     def start(self):
         self.server = self._make()
-        if self.row.is_slow:
-            self._slow_down()
+        if preloaded := self._preloaded():
+            self.server.put("/etc/ld.so.preload", "".join(f"{one}\n" for one in preloaded))
         self.server.start()
         self.port, self.pid = self.server.port, self.server.process.pid
 
@@ -119,8 +123,8 @@ class PostfixServer(PeerServer):
         return Postfix(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
                        options=options, processes=max(100, min(600, self.row.connections + 50)))
 
-    def _slow_down(self):
-        pass  # its environment says it
+    def _preloaded(self):
+        return []  # its environment says it
 
 
 class EximServer(PeerServer):
@@ -129,11 +133,19 @@ class EximServer(PeerServer):
 
 
 class OpensmtpdServer(PeerServer):
-    name, kind = "opensmtpd", Opensmtpd
+    name, kind, preload = "opensmtpd", Opensmtpd, (BACKLOG,)
+    # By default it waits seconds between connections to one host, and has five of them:
+    # 17 messages/s. So it gets as many as Postfix has, at once, for as long as there is mail.
+    options = {"relay": "".join(
+        f"mta limit {key} {value}\n" for key, value in (
+            ("max-conn-per-host", 50), ("max-conn-per-route", 50), ("max-conn-per-connector", 50),
+            ("conn-delay-route", 0), ("conn-delay-relay", 0), ("reconn-delay-route", 0),
+            ("session-mail-max", 1000000)))}
 
     def _make(self, **more):
         to = self.sink.port if self.sink and self.row.purpose == "relay" else ports.free_port()
-        return Opensmtpd(folder=FOLDER, relay_to=to)
+        return Opensmtpd(folder=FOLDER, relay_to=to,
+                         options=self.options.get(self.row.purpose, ""))
 
 
 class SendmailServer(PeerServer):
@@ -161,6 +173,35 @@ class DovecotServer(PeerServer):
         self.pid = self.server.process.pid
 
 
+class FloorServer:
+    """The least that a server made like ours can cost: floor.c."""
+    name, more = "floor", ()
+
+    def __init__(self, row, sink):
+        self.folder = tempfile.mkdtemp(prefix="floor-", dir=FOLDER)
+        self.port = ports.free_port()
+        command = [FOLDER / "floor", str(self.port), self.folder, *self.more,
+                   *(["--lmtp"] if row.is_lmtp else []),
+                   *(["--sink", str(sink.port)] if sink else [])]
+        environment = {"LD_PRELOAD": str(SHIM)} if row.is_slow else {}
+        self.process = subprocess.Popen(command, env={**os.environ, **environment})
+        self.pid = self.process.pid
+        ports.wait_until(lambda: ports.is_listening(self.port), "the floor server listens")
+
+    def fill(self):
+        """It has no mailboxes."""
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+        shutil.rmtree(self.folder)
+
+
+class InlineFloorServer(FloorServer):
+    """Writes in the keeper's loop, without a thread: for bench/where."""
+    name, more = "floor-inline", ("--inline",)
+
+
 class WireServer:
     """No server: the source speaks to the sink. The most that can be measured here."""
     name = "wire"
@@ -173,7 +214,8 @@ class WireServer:
 
 
 SERVERS = {kind.name: kind for kind in (HayaumaServer, PostfixServer, EximServer, OpensmtpdServer,
-                                        SendmailServer, DovecotServer, WireServer)}
+                                        SendmailServer, DovecotServer, FloorServer,
+                                        InlineFloorServer, WireServer)}
 
 
 def spent(server):

@@ -12,6 +12,8 @@ keep_environment =
 never_users = root
 smtp_accept_max = 0
 smtp_accept_max_per_connection = 0
+# Of more than 20 clients that come at once the kernel would leave some without a greeting.
+smtp_connect_backlog = 1000
 # Else what comes after the tenth message of a connection waits for the queue runner.
 smtp_accept_queue_per_connection = 0
 acl_smtp_rcpt = accept_all

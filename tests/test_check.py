@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -77,10 +78,34 @@ def test_what_is_effective_is_a_configuration_again(config, tmp_path):
 
 @pytest.mark.parametrize("sample", sorted((ROOT / "conf").glob("**/*.conf")),
                          ids=lambda path: pathlib.Path(path).stem)
-def test_samples(sample):
-    if "hostname" not in sample.read_text() or sample.name == "options.conf":
+def test_samples(sample, tmp_path):
+    text = sample.read_text()
+    if "hostname" not in text or sample.name == "options.conf":
         return  # for systemd, or with everything in comments
-    assert check(sample).returncode == 0
+    certificate = tmp_path / "certificate.pem"
+    subprocess.run([program(), "tls", "self-signed", "mx1.example.jp", "--out", certificate],
+                   check=True, stdout=subprocess.DEVNULL)
+    path = tmp_path / "hayauma.conf"
+    path.write_text(re.sub(r"/etc/hayauma/mx1.example.jp.(pem|key)", str(certificate), text))
+    done = check(path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_certificate_that_cannot_be_used(config, tmp_path):
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run([program(), "tls", "self-signed", "mx1.example.jp", "--out", certificate],
+                   check=True, stdout=subprocess.DEVNULL)
+    text = GOOD + f'tls {{ certificate = "{certificate}" key = "{key}" }}\n'
+    for written, wrong in ((None, "No such file"), ("", None), ("nonsense", None)):
+        if written is not None:
+            key.write_text(written)
+        done = check(config(text))
+        assert (done.returncode == 0) == (wrong is None), done.stderr
+        assert wrong is None or f"hayauma.conf:4: cannot read tls.key = \"{key}\": {wrong}" \
+            in done.stderr
+    certificate.write_text("nonsense")
+    done = check(config(text))
+    assert done.returncode == 78 and "hayauma.conf:4: the certificate cannot be used" in done.stderr
 
 
 def test_errors_in_the_users_file(config, tmp_path):

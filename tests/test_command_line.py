@@ -1,10 +1,16 @@
 """The commands that work without a server: accounts, what is said when none
 runs, and `send` against a small SMTP server."""
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import re
+import select
+import signal
 import subprocess
+import termios
 
 import pytest
 
@@ -132,6 +138,105 @@ def test_two_edits_at_once_both_count(server):
         each.communicate(b"secret\n")
         assert each.returncode == 0
     assert len(server.rows("user", "list")) == 8
+
+
+def test_many_edits_at_once_lose_nothing_and_the_file_is_always_whole(server):
+    """Two that add and delete, and one that reads what lies there all the time."""
+    users, standing = server.folder / "users", [f"standing{i}@example.jp" for i in range(200)]
+    server.run("user", "import", text="".join(f"{name}:{SHA512}\n" for name in standing))
+    left, added = [], []  # `added` is only appended to
+
+    def edit(who):
+        for i in range(25):
+            name = f"{who}{i}@example.jp"
+            server.run("user", "import", text=f"{name}:{SHA512}\n")
+            if i % 3:
+                added.append(name)
+            else:
+                server.run("user", "delete", name)
+        left.extend(f"{who}{i}@example.jp" for i in range(25) if i % 3)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        editing, reads = [pool.submit(edit, who) for who in ("taro", "jiro")], 0
+        while not all(each.done() for each in editing):
+            wanted = {*standing, *added}  # before the file is opened
+            text = users.read_text()
+            lines = text.splitlines()
+            assert text.endswith("\n") and all(line.endswith(":" + SHA512) for line in lines)
+            assert wanted <= {line.partition(":")[0] for line in lines}
+            reads += 1
+        for each in editing:
+            each.result()
+    assert reads > 20
+    assert {row["address"] for row in server.rows("user", "list")} == {*standing, *left}
+
+
+# Passwords
+
+@contextlib.contextmanager
+def at_a_terminal(server, *words):
+    """The command, and a function that waits for words on its terminal and then types."""
+    ours, its = pty.openpty()
+    with subprocess.Popen([server.binary, *words, "-c", server.config], stdin=its, stdout=its,
+                          stderr=its, env={**os.environ, **SANITIZER_OPTIONS}) as running:
+        shown = b""
+
+        def answer(wanted, typed):
+            nonlocal shown
+            while wanted.encode() not in shown:
+                assert select.select([ours], [], [], 30)[0], shown
+                shown += os.read(ours, 1000)
+            assert b"secret" not in shown
+            shown = b""
+            os.write(ours, typed.encode())
+        try:
+            yield running, answer
+            running.wait(60)
+            assert termios.tcgetattr(its)[3] & termios.ECHO
+        finally:
+            running.kill()
+            os.close(ours)
+            os.close(its)
+
+
+def test_a_password_is_no_word_of_the_command_line(server):
+    for words in (["secret"], ["--password", "secret"], ["--password=secret"]):
+        fails(server, EX_USAGE, "user", "add", "hanako@example.jp", *words, text="other\n")
+    assert not (server.folder / "users").exists()
+
+
+def test_a_password_is_asked_for_twice_at_a_terminal(server):
+    users = server.folder / "users"
+    for again, status in (("secret2", EX_DATAERR), ("", EX_DATAERR), ("secret", 0)):
+        with at_a_terminal(server, "user", "add", "hanako@example.jp") as (running, answer):
+            answer("Password for hanako@example.jp: ", "secret\n")
+            answer("The same again: ", again + "\n")
+        assert running.returncode == status and users.exists() == (status == 0)
+    assert "secret" not in users.read_text()
+
+
+def test_a_terminal_shows_again_what_is_typed_when_the_asking_is_broken_off(server):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with at_a_terminal(server, "user", "add", "hanako@example.jp") as (running, answer):
+            answer("Password for hanako@example.jp: ", "sec")
+            running.send_signal(number)
+        assert running.returncode == -number
+
+
+def test_a_password_that_is_typed_for_long_changes_nothing_else(server):
+    """Meanwhile somebody gives the account a quota; then he deletes it."""
+    server.add_user("hanako@example.jp")
+    with at_a_terminal(server, "user", "passwd", "hanako@example.jp") as (_, answer):
+        answer("Password for hanako@example.jp: ", "secret\n")
+        server.run("user", "import", "--replace", text=f"hanako@example.jp:{SHA512}:quota=10G\n")
+        answer("The same again: ", "secret\n")
+    assert [(row["scheme"], row["quota"]) for row in server.rows("user", "list")] == \
+        [("ARGON2ID", 10 << 30)]
+    with at_a_terminal(server, "user", "passwd", "hanako@example.jp") as (running, answer):
+        answer("Password for hanako@example.jp: ", "secret\n")
+        server.run("user", "delete", "hanako@example.jp")
+        answer("The same again: ", "secret\n")
+    assert running.returncode == EX_NOUSER and not server.rows("user", "list")
 
 
 # Without a server

@@ -42,7 +42,9 @@ HEADERS = [
     b"Content-Type: text/html; charset=\"a\\\"b\"; name*=utf-8''%e2%82%ac\r\n"
     b"Content-Disposition: attachment; filename=\"caf\xe9.txt\"\r\nContent-Language: en, ja\r\n"
     b"Content-Location: x\r\nContent-MD5: y\r\nContent-ID: <z>\r\nContent-Description: d \"e\"\r\n",
+    b"Subject: =?iso-2022-jp?b?GyhC?=\r\nFrom: \r\n \r\nTo:\r\nTo:\r\nCc: \t\r\nBcc:\r\n",
 ]
+FIELDS = ["SUBJECT", "FROM", "TO", "CC", "BCC"]
 
 
 def corpus():
@@ -156,12 +158,13 @@ def test_what_is_appended_is_told_from_its_digest(server):
 QUESTIONS = [
     *[("FETCH", "1:*", f"({item})") for item in (ITEMS, "PREVIEW", "ENVELOPE PREVIEW")],
     *[("SEARCH", "CHARSET", "UTF-8", *key) for key in [
-        ("SUBJECT", "over"), ("SUBJECT", "SECOND"), ("SUBJECT", '"re: "'), ("SUBJECT", '""'),
+        ("SUBJECT", "over"), ("SUBJECT", "SECOND"), ("SUBJECT", '"re: "'),
         ("FROM", "alice@"), ("FROM", '"Sender <alice"'), ("FROM", '"(x)"'), ("NOT", "FROM", '""'),
         ("TO", "c@d"), ("CC", "z@y"), ("BCC", "undisclosed"), ("SENTSINCE", "1-Jan-2020"),
         ("SENTBEFORE", "23-Nov-2026", "SUBJECT", "plain"), ("SUBJECT", "plain", "TEXT", "line"),
         ("OR", "SUBJECT", "plain", "HEADER", "Content-Language", "ja"),
-        ("NOT", "HEADER", "X-Number", '"1"', "FROM", "a@example.net")]],
+        ("NOT", "HEADER", "X-Number", '"1"', "FROM", "a@example.net"),
+        *[(*by, field, '""') for field in FIELDS for by in ([], ["HEADER"])]]],
     *[("SORT", f"({by})", "UTF-8", "ALL") for by in
       ("SUBJECT", "FROM TO", "REVERSE CC TO", "DISPLAYFROM", "DISPLAYTO")],
     *[("THREAD", kind, "UTF-8", "ALL") for kind in ("ORDEREDSUBJECT", "REFERENCES", "REFS")],
@@ -207,6 +210,11 @@ def test_messages_without_digests_are_told_the_same(server, tmp_path):
     found = {question: got[0] for question, got in answers.items()}
     assert found["SEARCH", "CHARSET", "UTF-8", "SUBJECT", "over"] == [b"8"]
     assert found["SEARCH", "CHARSET", "UTF-8", "CC", "z@y"] == [b"2"]
+    for field in FIELDS:  # RFC 9051 section 6.4.4: the field is there, whatever it says
+        assert found["SEARCH", "CHARSET", "UTF-8", field, '""'] == \
+            found["SEARCH", "CHARSET", "UTF-8", "HEADER", field, '""']
+    numbers = found["SEARCH", "CHARSET", "UTF-8", "BCC", '""'][0].split()
+    assert numbers[0] == b"2" and str(len(HEADERS)).encode() in numbers
     client.logout()
 
 

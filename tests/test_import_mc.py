@@ -52,8 +52,11 @@ def made_from_each():
 def test_each_gives_a_configuration_that_check_accepts(made, tmp_path):
     for name in "aliases", "access", "mailertable", "virtusertable", "genericstable":
         (tmp_path / name).write_text("")
-    config = tmp_path / "hayauma.conf"
+    config, certificate = tmp_path / "hayauma.conf", tmp_path / "certificate.pem"
+    subprocess.run([program(), "tls", "self-signed", "a.example.jp", "--out", certificate],
+                   check=True, stdout=subprocess.DEVNULL)
     for path, text in made.items():
+        text = re.sub(r'(?m)^( +(certificate|key|ca) +=) ".*"', rf'\1 "{certificate}"', text)
         config.write_text(text.replace('"/etc/mail/', f'"{tmp_path}/') +
                           f'users {{ file = "{tmp_path}/users" }}\nstate_dir = "{tmp_path}/state"\n'
                           f'run_dir = "{tmp_path}/run"\n')

@@ -263,6 +263,34 @@ def test_under_tls_octets_are_carried(server):
     client.quit()
 
 
+BEFORE_TLS = [
+    ("imap", f"a STARTTLS\r\nb LOGIN {HANAKO} \"{PASSWORD}\"\r\n", b"a OK ",
+     b"c SELECT INBOX\r\n", b"c BAD "),
+    ("imap", f"a STARTTLS\r\nb LOGIN {HANAKO} {{50+}}\r\n", b"a OK ",
+     b"c NOOP\r\n", b"c OK "),
+    ("pop3", f"STLS\r\nUSER {HANAKO}\r\nPASS {PASSWORD}\r\n", b"+OK ",
+     b"STAT\r\n", b"-ERR "),
+    ("pop3", f"STLS\r\nUSER {HANAKO}\r\n", b"+OK ",
+     f"PASS {PASSWORD}\r\n".encode(), b"-ERR "),
+]
+
+
+@pytest.mark.parametrize("listener, said, taken, asked, answer", BEFORE_TLS,
+                         ids=["login", "literal", "pass", "user"])
+def test_what_is_pipelined_behind_starttls_is_dropped(server, listener, said, taken, asked,
+                                                      answer):
+    """Somebody in between put it there: as a command of the client it would be a login."""
+    context = ssl.create_default_context(cafile=server.folder / "cert.pem")
+    context.check_hostname = False
+    with socket.create_connection(("127.0.0.1", server.ports[listener]), 20) as wire:
+        wire.recv(1000)
+        wire.sendall(said.encode())
+        assert wire.recv(1000).startswith(taken)
+        with context.wrap_socket(wire) as tls:
+            tls.sendall(asked)
+            assert tls.recv(1000).startswith(answer)
+
+
 # ---- processes that die
 
 

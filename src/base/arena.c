@@ -56,7 +56,8 @@ static int add_block(struct arena *a, size_t n)
         return 0;
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+/* Not zeroed. */
+static char *take(struct arena *a, size_t n)
 {
         const size_t align = alignof(max_align_t);
         char *p;
@@ -70,7 +71,14 @@ void *arena_alloc(struct arena *a, size_t n)
         p = a->blocks->data + a->used;
         a->used += n;
         a->held += n;
-        return memset(p, 0, n);
+        return p;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+        char *p = take(a, n);
+
+        return p ? memset(p, 0, n) : NULL;
 }
 
 struct span arena_copy(struct arena *a, struct span s)
@@ -82,9 +90,12 @@ struct span arena_copy(struct arena *a, struct span s)
 
 char *arena_string(struct arena *a, struct span s)
 {
-        char *p = arena_alloc(a, s.len + 1);
+        char *p = take(a, s.len + 1);
 
-        if (p && s.len)
+        if (!p)
+                return NULL;
+        if (s.len)
                 memcpy(p, s.p, s.len);
+        p[s.len] = '\0';
         return p;
 }

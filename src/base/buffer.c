@@ -41,7 +41,7 @@ static int grow(struct buffer *b, size_t need)
         return 0;
 }
 
-int buffer_reserve(struct buffer *b, size_t n, char **ret_p)
+int buffer_reserve_slowly(struct buffer *b, size_t n, char **ret_p)
 {
         if (n > b->size_max - b->len)
                 return -EMSGSIZE;
@@ -59,12 +59,6 @@ int buffer_reserve(struct buffer *b, size_t n, char **ret_p)
         }
         *ret_p = b->data ? b->data + b->start + b->len : NULL; /* no octets, no memory yet */
         return 0;
-}
-
-void buffer_commit(struct buffer *b, size_t n)
-{
-        assert(b->start + b->len + n <= b->room);
-        b->len += n;
 }
 
 int buffer_append_slowly(struct buffer *b, const void *p, size_t n)

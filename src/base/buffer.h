@@ -5,6 +5,7 @@
  * decides how much is put into it. */
 #pragma once
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,8 +39,20 @@ static inline struct span buffer_span(const struct buffer *b)
 
 /* Makes room for `n` more octets and sets `*ret_p` to it; buffer_commit()
  * says how many were written. -EMSGSIZE over size_max, -ENOMEM. */
-int buffer_reserve(struct buffer *b, size_t n, char **ret_p);
-void buffer_commit(struct buffer *b, size_t n);
+int buffer_reserve_slowly(struct buffer *b, size_t n, char **ret_p);
+static inline int buffer_reserve(struct buffer *b, size_t n, char **ret_p)
+{
+        /* Nearly always there is room; what is left for the rest to say is why not. */
+        if (!b->data || n > b->room - b->start - b->len || n > b->size_max - b->len)
+                return buffer_reserve_slowly(b, n, ret_p);
+        *ret_p = b->data + b->start + b->len;
+        return 0;
+}
+static inline void buffer_commit(struct buffer *b, size_t n)
+{
+        assert(b->start + b->len + n <= b->room);
+        b->len += n;
+}
 
 /* Octets that still fit below size_max. */
 static inline size_t buffer_room(const struct buffer *b)
@@ -51,7 +64,6 @@ static inline size_t buffer_room(const struct buffer *b)
 int buffer_append_slowly(struct buffer *b, const void *p, size_t n);
 static inline int buffer_append(struct buffer *b, const void *p, size_t n)
 {
-        /* Nearly always there is room; what is left for the rest to say is why not. */
         if (n == 0 || n > b->room - b->start - b->len || n > b->size_max - b->len)
                 return buffer_append_slowly(b, p, n);
         memcpy(b->data + b->start + b->len, p, n);

@@ -2,11 +2,17 @@
 
 #include <stdlib.h>
 #include <sys/random.h>
+
+#include "base/hash_long.h"
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+enum { LONG = 240 }; /* from here on XXH3 works with vectors */
+
 uint64_t hash_span(struct span s, uint64_t seed)
 {
+        if (s.len > LONG)
+                return hash_long(s, seed);
         return XXH3_64bits_withSeed(s.p ? s.p : "", s.len, seed);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "base/octets.h"
 
 static char process_name[32] = "hayauma";
 static enum log_level level_max = LOG_INFO;
@@ -18,9 +19,9 @@ static size_t held_len;
 static void (*want_flush)(void *arg);
 static void *want_flush_arg;
 
-static const char *const level_names[] = {
-        [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
-        [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+static const struct span level_names[] = {
+        [LOG_ERROR] = SPAN("error"), [LOG_WARNING] = SPAN("warning"), [LOG_NOTICE] = SPAN("notice"),
+        [LOG_INFO] = SPAN("info"),   [LOG_DEBUG] = SPAN("debug"),
 };
 enum { LEVEL_COUNT = sizeof level_names / sizeof level_names[0] };
 
@@ -47,7 +48,7 @@ enum log_level log_get_level(void)
 int log_level_parse(struct span name)
 {
         for (int i = 0; i < LEVEL_COUNT; i++)
-                if (span_equal_nocase(name, span_from_string(level_names[i])))
+                if (span_equal_nocase(name, level_names[i]))
                         return i;
         return -1;
 }
@@ -87,15 +88,15 @@ static void put_number(struct line *l, uint64_t number)
         put_octets(l, text.p, text.len);
 }
 
+static uint64_t to_quote(uint64_t x)
+{
+        return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '"') |
+               octets_equal(x, '\\') | octets_equal(x, '=');
+}
+
 static bool needs_quotes(struct span s)
 {
-        for (size_t i = 0; i < s.len; i++) {
-                const unsigned char c = (unsigned char) s.p[i];
-
-                if (c <= ' ' || c == 127 || c == '"' || c == '\\' || c == '=')
-                        return true;
-        }
-        return s.len == 0;
+        return s.len == 0 || octets_until(s, to_quote) < s.len;
 }
 
 static void put_value(struct line *l, struct span s)
@@ -168,7 +169,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
                 put_string(&l, clock_format_iso(clock_now_us(), time));
                 put(&l, ' ');
         }
-        put_string(&l, level_names[level]);
+        put_octets(&l, level_names[level].p, level_names[level].len);
         put(&l, ' ');
         put_string(&l, process_name);
         put(&l, ' ');

@@ -48,9 +48,10 @@ int log_level_parse(struct span name);
 void log_set_clock(bool with_time);
 
 /* From now on lines of LOG_NOTICE and below wait in a buffer of 16 KiB: one
- * system call a round of the loop instead of one a line. `request_flush` is
- * called when the first line waits and sees to it that log_flush() is called
- * soon. NULL: every line is written at once again. */
+ * system call for many of them. `request_flush` is called when the first line
+ * waits and sees to it that log_flush() is called soon. Whoever ends calls
+ * log_flush(), or loses what waits; so does a crash. NULL: every line is written
+ * at once again. */
 void log_set_buffered(void (*request_flush)(void *arg), void *arg);
 void log_flush(void);
 

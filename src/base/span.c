@@ -2,11 +2,37 @@
 
 #include <stdint.h>
 
+/* Eight octets at once: the high bit of each says whether it is a capital. */
+static uint64_t lower8(uint64_t x)
+{
+        const uint64_t ones = UINT64_C(0x0101010101010101), low = x & (0x7f * ones);
+        const uint64_t from_a = low + (0x80 - 'A') * ones, above_z = low + (0x7f - 'Z') * ones;
+
+        return x | ((~x & (from_a ^ above_z) & (0x80 * ones)) >> 2);
+}
+
+static bool is_alike8(const char *a, const char *b)
+{
+        uint64_t x, y;
+
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        return x == y || lower8(x) == lower8(y);
+}
+
 bool span_equal_nocase(struct span a, struct span b)
 {
+        size_t i = 0;
+
         if (a.len != b.len)
                 return false;
-        for (size_t i = 0; i < a.len; i++)
+        if (a.len >= 8) {
+                for (; a.len - i > 8; i += 8)
+                        if (!is_alike8(a.p + i, b.p + i))
+                                return false;
+                return is_alike8(a.p + a.len - 8, b.p + a.len - 8);
+        }
+        for (; i < a.len; i++)
                 if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
                         return false;
         return true;
@@ -65,15 +91,6 @@ bool span_split(struct span *s, char separator, struct span *ret_word)
                 *s = (struct span) {s->p + at + 1, s->len - at - 1};
         }
         return true;
-}
-
-/* Eight octets at once: the high bit of each says whether it is a capital. */
-static uint64_t lower8(uint64_t x)
-{
-        const uint64_t ones = UINT64_C(0x0101010101010101), low = x & (0x7f * ones);
-        const uint64_t from_a = low + (0x80 - 'A') * ones, above_z = low + (0x7f - 'Z') * ones;
-
-        return x | ((~x & (from_a ^ above_z) & (0x80 * ones)) >> 2);
 }
 
 void ascii_lower_copy(char *out, struct span s)

@@ -2,6 +2,8 @@
 
 #include <stdint.h>
 
+#include "base/octets.h"
+
 /* Octets of the character that starts at p, or 0 when it is none. */
 static size_t character_len(const unsigned char *p, size_t left)
 {
@@ -33,7 +35,7 @@ static size_t character_len(const unsigned char *p, size_t left)
 bool utf8_is_valid(struct span s)
 {
         const unsigned char *p = (const unsigned char *) s.p;
-        size_t i = 0;
+        size_t i = octets_until(s, octets_above_ascii);
 
         while (i < s.len) {
                 const size_t n = character_len(p + i, s.len - i);
@@ -47,20 +49,17 @@ bool utf8_is_valid(struct span s)
 
 bool utf8_is_ascii(struct span s)
 {
-        const uint64_t high = UINT64_C(0x8080808080808080);
         size_t i = 0;
 
         for (; s.len - i >= 32; i += 32) { /* four words: looked at together */
                 uint64_t x[4];
 
                 memcpy(x, s.p + i, sizeof x);
-                if ((x[0] | x[1] | x[2] | x[3]) & high)
+                if ((x[0] | x[1] | x[2] | x[3]) & OCTETS_HIGH)
                         return false;
         }
-        for (; i < s.len; i++)
-                if ((unsigned char) s.p[i] > 127)
-                        return false;
-        return true;
+        s = span_skip(s, i);
+        return octets_until(s, octets_above_ascii) == s.len;
 }
 
 size_t utf8_cut(struct span s, size_t n)

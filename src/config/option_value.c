@@ -515,8 +515,8 @@ static int parse_tls_policy(struct span s, struct arena *arena, struct span *ret
         return ret->p ? 0 : -ENOMEM;
 }
 
-static int parse_item(const struct option *o, struct span s, struct arena *arena,
-                      struct span *ret, struct buffer *why)
+static int parse_list_text(const struct option *o, struct span s, struct arena *arena,
+                           struct span *ret, struct buffer *why)
 {
         const bool is_pattern = o->type == OPTION_PATTERNS && s.len && s.p[0] == '.';
         int r;
@@ -538,73 +538,68 @@ static int parse_item(const struct option *o, struct span s, struct arena *arena
         return r < 0 ? r : lower_domain(s, arena, ret);
 }
 
-static int parse_list(const struct option *o, struct config_list texts, struct arena *arena,
-                      struct config_list *field, struct buffer *why)
+/* One of a list: of the type that its items have. */
+static int parse_item(const struct option *o, struct span s, struct arena *arena, void *item,
+                      struct buffer *why)
 {
-        struct config_list list = { .count = texts.count };
+        struct span text;
 
-        if (texts.count && !(list.items = arena_alloc(arena, texts.count * sizeof *list.items)))
+        switch (o->type) {
+        case OPTION_NETWORKS:
+                return parse_network(s, item, why);
+        case OPTION_LISTENS:
+        case OPTION_DNSBLS:
+                text = arena_copy(arena, s);
+                if (!text.p)
+                        return -ENOMEM;
+                return o->type == OPTION_LISTENS ? parse_listen(text, item, why)
+                                                 : option_dnsbl_parse(text, arena, item, why);
+        default:
+                return parse_list_text(o, s, arena, item, why);
+        }
+}
+
+static size_t item_size(enum option_type type)
+{
+        return type == OPTION_NETWORKS  ? sizeof(struct config_network)
+               : type == OPTION_LISTENS ? sizeof(struct config_listen)
+               : type == OPTION_DNSBLS  ? sizeof(struct config_dnsbl)
+                                        : sizeof(struct span);
+}
+
+static void set_list(enum option_type type, void *field, void *items, size_t count)
+{
+        switch (type) {
+        case OPTION_NETWORKS:
+                *(struct config_networks *) field = (struct config_networks) {items, count};
+                break;
+        case OPTION_LISTENS:
+                *(struct config_listens *) field = (struct config_listens) {items, count};
+                break;
+        case OPTION_DNSBLS:
+                *(struct config_dnsbls *) field = (struct config_dnsbls) {items, count};
+                break;
+        default:
+                *(struct config_list *) field = (struct config_list) {items, count};
+        }
+}
+
+static int parse_list(const struct option *o, struct config_list texts, struct arena *arena,
+                      void *field, struct buffer *why)
+{
+        const size_t size = item_size(o->type);
+        char *items = texts.count ? arena_alloc(arena, texts.count * size) : NULL;
+
+        if (texts.count && !items)
                 return -ENOMEM;
         for (size_t i = 0; i < texts.count; i++) {
-                const struct span s = texts.items[i];
-                const int r = parse_item(o, s, arena, &list.items[i], why);
+                const int r = parse_item(o, texts.items[i], arena, items + i * size, why);
 
                 if (r < 0)
                         return r;
         }
-        *field = list;
+        set_list(o->type, field, items, texts.count);
         return 0;
-}
-
-static int parse_networks(struct config_list texts, struct arena *arena,
-                          struct config_networks *field, struct buffer *why)
-{
-        struct config_networks n = { .count = texts.count };
-        int r = 0;
-
-        if (texts.count && !(n.items = arena_alloc(arena, texts.count * sizeof *n.items)))
-                return -ENOMEM;
-        for (size_t i = 0; r == 0 && i < texts.count; i++)
-                r = parse_network(texts.items[i], &n.items[i], why);
-        if (r == 0)
-                *field = n;
-        return r;
-}
-
-static int parse_listens(struct config_list texts, struct arena *arena,
-                         struct config_listens *field, struct buffer *why)
-{
-        struct config_listens l = { .count = texts.count };
-        int r = 0;
-
-        if (texts.count && !(l.items = arena_alloc(arena, texts.count * sizeof *l.items)))
-                return -ENOMEM;
-        for (size_t i = 0; r == 0 && i < texts.count; i++) {
-                const struct span text = arena_copy(arena, texts.items[i]);
-
-                r = text.p ? parse_listen(text, &l.items[i], why) : -ENOMEM;
-        }
-        if (r == 0)
-                *field = l;
-        return r;
-}
-
-static int parse_dnsbls(struct config_list texts, struct arena *arena,
-                        struct config_dnsbls *field, struct buffer *why)
-{
-        struct config_dnsbls d = { .count = texts.count };
-        int r = 0;
-
-        if (texts.count && !(d.items = arena_alloc(arena, texts.count * sizeof *d.items)))
-                return -ENOMEM;
-        for (size_t i = 0; r == 0 && i < texts.count; i++) {
-                const struct span text = arena_copy(arena, texts.items[i]);
-
-                r = text.p ? option_dnsbl_parse(text, arena, &d.items[i], why) : -ENOMEM;
-        }
-        if (r == 0)
-                *field = d;
-        return r;
 }
 
 int option_parse_network(struct span s, struct config_network *ret_n, struct buffer *why)
@@ -658,32 +653,15 @@ static int parse_one(const struct option *o, struct span s, struct arena *arena,
 int option_parse(const struct option *o, struct config_list texts, struct arena *arena,
                  struct config *c, struct buffer *why)
 {
-        void *field = option_field(o, c);
         int r = check_characters(texts, why);
 
         if (r < 0)
                 return r;
-        switch (o->type) {
-        case OPTION_DOMAINS:
-        case OPTION_PATTERNS:
-        case OPTION_NAMES:
-        case OPTION_SERVERS:
-        case OPTION_CERTIFICATES:
-        case OPTION_MECHANISMS:
-        case OPTION_PATHS:
-        case OPTION_TLS_POLICIES:
-                return parse_list(o, texts, arena, field, why);
-        case OPTION_NETWORKS:
-                return parse_networks(texts, arena, field, why);
-        case OPTION_LISTENS:
-                return parse_listens(texts, arena, field, why);
-        case OPTION_DNSBLS:
-                return parse_dnsbls(texts, arena, field, why);
-        default:
-                if (texts.count != 1)
-                        return REFUSE(why, "there must be one value");
-                return parse_one(o, texts.items[0], arena, c, why);
-        }
+        if (option_is_list(o))
+                return parse_list(o, texts, arena, option_field(o, c), why);
+        if (texts.count != 1)
+                return REFUSE(why, "there must be one value");
+        return parse_one(o, texts.items[0], arena, c, why);
 }
 
 int option_default_texts(const struct option *o, const char *value, struct arena *arena,
@@ -719,15 +697,6 @@ static int format_network_text(const struct config_network *n, struct arena *are
 static size_t field_count(const struct option *o, const void *field)
 {
         switch (o->type) {
-        case OPTION_DOMAINS:
-        case OPTION_PATTERNS:
-        case OPTION_NAMES:
-        case OPTION_SERVERS:
-        case OPTION_CERTIFICATES:
-        case OPTION_MECHANISMS:
-        case OPTION_PATHS:
-        case OPTION_TLS_POLICIES:
-                return ((const struct config_list *) field)->count;
         case OPTION_NETWORKS:
                 return ((const struct config_networks *) field)->count;
         case OPTION_LISTENS:
@@ -741,7 +710,7 @@ static size_t field_count(const struct option *o, const void *field)
         case OPTION_LOG_LEVEL:
                 return ((const struct span *) field)->p ? 1 : 0;
         default:
-                return 1;
+                return option_is_list(o) ? ((const struct config_list *) field)->count : 1;
         }
 }
 
@@ -766,16 +735,6 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
         case OPTION_DURATION:
                 number_text(o, *(const uint64_t *) field, text);
                 break;
-        case OPTION_DOMAINS:
-        case OPTION_PATTERNS:
-        case OPTION_NAMES:
-        case OPTION_SERVERS:
-        case OPTION_CERTIFICATES:
-        case OPTION_MECHANISMS:
-        case OPTION_PATHS:
-        case OPTION_TLS_POLICIES:
-                *ret_text = ((const struct config_list *) field)->items[i];
-                return 0;
         case OPTION_NETWORKS:
                 return format_network_text(&((const struct config_networks *) field)->items[i],
                                            arena, ret_text);
@@ -786,7 +745,8 @@ static int format_item(const struct option *o, const void *field, size_t i, stru
                 *ret_text = ((const struct config_dnsbls *) field)->items[i].text;
                 return 0;
         default:
-                *ret_text = *(const struct span *) field;
+                *ret_text = option_is_list(o) ? ((const struct config_list *) field)->items[i]
+                                              : *(const struct span *) field;
                 return 0;
         }
         *ret_text = arena_copy(arena, span_from_string(word));

@@ -914,8 +914,10 @@ bool option_is_list(const struct option *o)
 
 const struct option *option_find(struct span name)
 {
-        for (size_t i = 0; i < option_count; i++)
-                if (span_equal(span_from_string(options[i].name), name))
+        /* Asked for with each message: the first octet settles nearly all of them. */
+        for (size_t i = 0; i < option_count && name.len; i++)
+                if (options[i].name[0] == name.p[0] &&
+                    span_equal(span_from_string(options[i].name), name))
                         return &options[i];
         return NULL;
 }

@@ -12,15 +12,16 @@
 #include "config/table.h"
 #include "ctl/check_store.h"
 #include "ctl/console.h"
+#include "process/settings.h"
 
 const char check_help[] =
         "hayauma check [-c FILE] [--effective] [--json]\n"
         "hayauma check --store [--repair] [DIR] [-c FILE]\n"
         "\n"
-        "Reads the configuration, the users file and the tables as the server would,\n"
-        "and says what is wrong with them, with file and line. --effective prints every\n"
-        "option with its value and where that came from; with --json as a JSON object a\n"
-        "line.\n"
+        "Reads the configuration, the users file, the tables and the certificates as the\n"
+        "server would, and says what is wrong with them, with file and line. --effective\n"
+        "prints every option with its value and where that came from; with --json as a\n"
+        "JSON object a line.\n"
         "\n"
         "--store verifies all that is kept in the state folder, or in DIR (a backup): the\n"
         "log, every body and who refers to it, mailboxes, the index against one made anew\n"
@@ -106,6 +107,27 @@ static int check_tables(const struct config *c)
         return status;
 }
 
+/* As the server reads them when it starts. */
+static int check_certificates(const char *config_file)
+{
+        struct buffer error = BUFFER_INIT(64 * 1024);
+        struct settings settings = SETTINGS_INIT;
+        const int r = settings_read(config_file ? config_file : CONSOLE_CONFIG_FILE, &settings,
+                                    &error);
+        const struct span lines = span_first(buffer_span(&error), error.len ? error.len - 1 : 0);
+        int status = EX_OK;
+
+        if (r == -EACCES)
+                console_fail(EX_OK, "what may not be read by you was not checked:\n%.*s",
+                             (int) lines.len, lines.p);
+        else if (r < 0)
+                status = console_fail(EX_CONFIG, "the server would not start:\n%.*s",
+                                      (int) lines.len, lines.p);
+        settings_done(&settings);
+        buffer_done(&error);
+        return status;
+}
+
 static int print_effective(const struct config *c)
 {
         struct buffer b = BUFFER_INIT(64 * 1024 * 1024);
@@ -176,6 +198,8 @@ int check_run(int argc, char **argv)
                 status = check_users(c);
         if (status == EX_OK)
                 status = check_tables(c);
+        if (status == EX_OK && !is_effective)
+                status = check_certificates(config_file);
         if (status == EX_OK && !is_effective)
                 puts("configuration is good");
         config_free(c);

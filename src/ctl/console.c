@@ -1,6 +1,7 @@
 #include "ctl/console.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sysexits.h>
@@ -150,21 +151,45 @@ static int read_line(int fd, char *out, size_t room)
         return 0;
 }
 
+static struct termios shown; /* how the terminal was */
+
+static void show_and_end(int number)
+{
+        tcsetattr(STDIN_FILENO, TCSANOW, &shown);
+        raise(number); /* SA_RESETHAND: it ends us once this returns */
+}
+
+static const int endings[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+enum { ENDINGS = sizeof endings / sizeof endings[0] };
+
+/* Who breaks the typing off gets a terminal back that shows what is typed. The terminal is
+ * changed before the prompt: what is typed before that is thrown away. */
 int console_secret(const char *prompt, char *out, size_t room)
 {
-        struct termios shown, hidden;
+        const struct sigaction ending = {.sa_handler = show_and_end,
+                                         .sa_flags = (int) SA_RESETHAND};
+        struct sigaction before[ENDINGS];
+        struct termios hidden;
         int r;
 
         if (tcgetattr(STDIN_FILENO, &shown) < 0)
                 return read_line(STDIN_FILENO, out, room);
-        fprintf(stderr, "%s: ", prompt);
+        for (unsigned i = 0; i < ENDINGS; i++) {
+                sigaction(endings[i], NULL, &before[i]);
+                if (before[i].sa_handler == SIG_DFL) /* nohup ignores some */
+                        sigaction(endings[i], &ending, NULL);
+        }
         hidden = shown;
         hidden.c_lflag &= ~(tcflag_t) ECHO;
-        if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden) < 0)
-                return -errno;
-        r = read_line(STDIN_FILENO, out, room);
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
-        fputc('\n', stderr);
+        r = tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden) < 0 ? -errno : 0;
+        if (r == 0) {
+                fprintf(stderr, "%s: ", prompt);
+                r = read_line(STDIN_FILENO, out, room);
+                tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+                fputc('\n', stderr);
+        }
+        for (unsigned i = 0; i < ENDINGS; i++)
+                sigaction(endings[i], &before[i], NULL);
         return r;
 }
 

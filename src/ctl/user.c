@@ -74,9 +74,41 @@ static int file_failed(const struct user_command *u, int r, struct buffer *error
         }
 }
 
-/* Puts the accounts in, or removes `remove`, in one edit. */
-static int edit(const struct user_command *u, const struct users *put, struct span remove,
-                bool may_replace)
+static int no_account(const struct user_command *u, struct span address)
+{
+        return console_fail(EX_NOUSER, "there is no account %.*s in %s: make it with \"hayauma "
+                            "user add\"", (int) address.len, address.p, u->path);
+}
+
+/* What one edit does; what is not set is not done. */
+struct change {
+        const struct users *put;
+        bool may_replace;
+        const struct users_account *secrets; /* of the account that has this address */
+        struct span remove;
+};
+
+/* Of the account as it is by now: while a password was typed, others changed it. */
+static int put_secrets(const struct user_command *u, struct users *users,
+                       const struct users_account *secrets)
+{
+        const struct users_account *old = users_find(users, secrets->address);
+        struct users_account a;
+        int r;
+
+        if (!old)
+                return no_account(u, secrets->address);
+        a = *old;
+        a.hash = secrets->hash;
+        a.scram = secrets->scram;
+        a.apop = secrets->apop;
+        a.scram_sha1 = (struct span) {0}; /* of the old password */
+        r = users_put(users, &a);
+        return r == 0 ? EX_OK : console_fail(EX_OSERR, "cannot change %.*s: %s",
+                                             (int) a.address.len, a.address.p, strerror(-r));
+}
+
+static int edit(const struct user_command *u, const struct change *c)
 {
         struct buffer error = BUFFER_INIT(64 * 1024);
         struct users_edit e = USERS_EDIT_INIT;
@@ -86,16 +118,18 @@ static int edit(const struct user_command *u, const struct users *put, struct sp
 
         if (r < 0)
                 status = file_failed(u, r, &error);
-        while (status == EX_OK && put && (a = users_next(put, &i))) {
-                status = user_import_may_put(e.users, a, may_replace);
+        while (status == EX_OK && c->put && (a = users_next(c->put, &i))) {
+                status = user_import_may_put(e.users, a, c->may_replace);
                 r = status == EX_OK ? users_put(e.users, a) : 0;
                 if (r < 0)
                         status = console_fail(EX_OSERR, "cannot take %.*s: %s",
                                               (int) a->address.len, a->address.p, strerror(-r));
         }
-        if (status == EX_OK && remove.len && users_remove(e.users, remove) < 0)
+        if (status == EX_OK && c->secrets)
+                status = put_secrets(u, e.users, c->secrets);
+        if (status == EX_OK && c->remove.len && users_remove(e.users, c->remove) < 0)
                 status = console_fail(EX_NOUSER, "there is no account %.*s in %s",
-                                      (int) remove.len, remove.p, u->path);
+                                      (int) c->remove.len, c->remove.p, u->path);
         if (status == EX_OK && (r = users_edit_commit(&e)) < 0)
                 status = file_failed(u, r, &error);
         users_edit_end(&e);
@@ -169,12 +203,11 @@ static int set_password(const struct user_command *u, struct users_account *a, s
         a->hash = span_first(buffer_span(b), hash_len);
         a->scram = span_skip(span_first(buffer_span(b), scram_end), hash_len);
         a->apop = span_skip(buffer_span(b), scram_end);
-        a->scram_sha1 = (struct span) {0}; /* of the old password */
         return EX_OK;
 }
 
-/* Puts one account: an import of one line. */
-static int put_one(const struct user_command *u, const struct users_account *a, bool may_replace)
+/* Puts a new account: an import of one line. */
+static int put_one(const struct user_command *u, const struct users_account *a)
 {
         struct buffer error = BUFFER_INIT(4096);
         struct users *one = NULL;
@@ -182,7 +215,7 @@ static int put_one(const struct user_command *u, const struct users_account *a, 
 
         if (r == 0)
                 r = users_put(one, a);
-        status = r == 0 ? edit(u, one, (struct span) {0}, may_replace)
+        status = r == 0 ? edit(u, &(struct change) {.put = one})
                         : console_fail(EX_DATAERR, "the addresses %.*s are not a list "
                                        "local@domain,local@domain of different ones",
                                        (int) a->addresses.len, a->addresses.p);
@@ -227,7 +260,7 @@ static int run_add(const struct user_command *u)
         if (status == EX_OK)
                 status = set_password(u, &a, &b);
         if (status == EX_OK)
-                status = put_one(u, &a, false);
+                status = put_one(u, &a);
         if (status == EX_OK)
                 note_foreign_domain(u, address);
         buffer_done(&b);
@@ -236,28 +269,24 @@ static int run_add(const struct user_command *u)
 
 static int run_passwd(const struct user_command *u)
 {
-        char address[USERS_ADDRESS_MAX];
+        char address[USERS_ADDRESS_MAX] = "";
         struct buffer b = BUFFER_INIT(4096), error = BUFFER_INIT(64 * 1024);
         struct users *users = NULL;
-        const struct users_account *old = NULL;
+        struct users_account a = {0};
         int status = take_address(u, address), r;
 
+        a.address = span_from_string(address);
         if (status == EX_OK) {
                 r = users_read(u->path, &users, &error);
-                old = r == 0 ? users_find(users, span_from_string(address)) : NULL;
                 if (r < 0 && r != -ENOENT)
                         status = file_failed(u, r, &error);
-                else if (!old)
-                        status = console_fail(EX_NOUSER, "there is no account %s in %s: make it "
-                                              "with \"hayauma user add\"", address, u->path);
+                else if (r < 0 || !users_find(users, a.address))
+                        status = no_account(u, a.address);
         }
-        if (old) {
-                struct users_account a = *old;
-
+        if (status == EX_OK)
                 status = set_password(u, &a, &b);
-                if (status == EX_OK)
-                        status = put_one(u, &a, true);
-        }
+        if (status == EX_OK)
+                status = edit(u, &(struct change) {.secrets = &a});
         users_free(users);
         buffer_done(&b);
         buffer_done(&error);
@@ -337,7 +366,8 @@ static int run_delete(const struct user_command *u)
         char address[USERS_ADDRESS_MAX];
         const int status = take_address(u, address);
 
-        return status == EX_OK ? edit(u, NULL, span_from_string(address), false) : status;
+        return status == EX_OK ? edit(u, &(struct change) {.remove = span_from_string(address)})
+                               : status;
 }
 
 static int run_import(const struct user_command *u)
@@ -368,7 +398,7 @@ static int run_import(const struct user_command *u)
                                                                   .jobs = (unsigned) jobs},
                                            &put);
         if (status == EX_OK)
-                status = edit(u, put, (struct span) {0}, u->may_replace);
+                status = edit(u, &(struct change) {.put = put, .may_replace = u->may_replace});
         if (text.len)
                 explicit_bzero(text.data, text.room);
         users_free(users);

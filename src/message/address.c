@@ -17,7 +17,9 @@ static bool is_digit(char c)
 
 static bool is_let_dig(char c)
 {
-        return is_digit(c) || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+        const unsigned char letter = (unsigned char) ((c | 32) - 'a');
+
+        return letter < 26 || is_digit(c);
 }
 
 static bool is_utf8_octet(char c)
@@ -28,7 +30,15 @@ static bool is_utf8_octet(char c)
 /* RFC 5322 section 3.2.3, widened by RFC 6531 section 3.3. */
 static bool is_atext(char c)
 {
-        return is_let_dig(c) || is_utf8_octet(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c));
+        static const uint64_t others[2] = {
+                1ULL << '!' | 1ULL << '#' | 1ULL << '$' | 1ULL << '%' | 1ULL << '&' | 1ULL << '\'' |
+                1ULL << '*' | 1ULL << '+' | 1ULL << '-' | 1ULL << '/' | 1ULL << '=' | 1ULL << '?',
+                1ULL << ('^' - 64) | 1ULL << ('_' - 64) | 1ULL << ('`' - 64) | 1ULL << ('{' - 64) |
+                1ULL << ('|' - 64) | 1ULL << ('}' - 64) | 1ULL << ('~' - 64),
+        };
+        const unsigned char u = (unsigned char) c;
+
+        return is_let_dig(c) || u > 127 || others[u / 64] >> u % 64 & 1;
 }
 
 /* Of a quoted string, what needs no backslash. */

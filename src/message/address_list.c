@@ -81,23 +81,26 @@ static size_t take_quoted(struct span s, char close, char *out, size_t *ret_len)
         return i < s.len ? i + 1 : i;
 }
 
-static void put(struct list *l, char c)
+static void begin_word(struct list *l)
 {
         if (l->has_gap && l->len)
                 l->text[l->len++] = '\0';
         l->has_gap = false;
         l->has_text = true;
-        l->text[l->len++] = c;
+}
+
+static void put(struct list *l, struct span octets)
+{
+        begin_word(l);
+        memcpy(l->text + l->len, octets.p, octets.len);
+        l->len += octets.len;
 }
 
 static void take_string(struct list *l)
 {
         size_t len;
 
-        if (l->has_gap && l->len)
-                l->text[l->len++] = '\0';
-        l->has_gap = false;
-        l->has_text = true;
+        begin_word(l);
         l->rest = span_skip(l->rest, take_quoted(l->rest, '"', l->text + l->len, &len));
         l->len += len;
 }
@@ -124,7 +127,9 @@ static struct span take_text(struct list *l, bool is_name)
         struct span s = {NULL, 0};
         size_t len = 0;
 
-        for (size_t i = 0; i < l->len; i++) {
+        if (l->len && !memchr(l->text, '\0', l->len))
+                len = l->len;
+        for (size_t i = len; i < l->len; i++) {
                 if (l->text[i])
                         l->text[len++] = l->text[i];
                 else if (is_name)
@@ -139,13 +144,37 @@ static struct span take_text(struct list *l, bool is_name)
         return s;
 }
 
+/* What has no meaning but itself anywhere in a list, as nearly all that comes. */
+static bool is_ordinary(char c)
+{
+        const char lower = ascii_lower(c);
+
+        return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+               c == '_';
+}
+
+static size_t ordinary_len(struct span s)
+{
+        size_t len = 0;
+
+        while (len < s.len && is_ordinary(s.p[len]))
+                len++;
+        return len;
+}
+
 /* Gathers words until one of the octets in `until`, which is not taken; '\0' at
  * the end. */
 static char gather(struct list *l, const char *until)
 {
         while (l->rest.len) {
                 const char c = l->rest.p[0];
+                const size_t len = ordinary_len(l->rest);
 
+                if (len) {
+                        put(l, span_first(l->rest, len));
+                        l->rest = span_skip(l->rest, len);
+                        continue;
+                }
                 if (c && strchr(until, c))
                         return c;
                 if (c == '"') {
@@ -156,7 +185,7 @@ static char gather(struct list *l, const char *until)
                         if (is_blank(c))
                                 l->has_gap = true;
                         else
-                                put(l, c);
+                                put(l, span_first(l->rest, 1));
                         l->rest = span_skip(l->rest, 1);
                 }
         }

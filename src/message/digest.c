@@ -263,8 +263,11 @@ struct span digest_text(const struct digest *d, enum digest_text text, struct ar
         size_t len = 0;
         char *out;
 
-        if (d->texts[text].len || wire.len == 0)
-                return d->texts[text].len ? d->texts[text] : (struct span) {NULL, 0};
+        if (d->texts[text].len)
+                return span_equal(d->texts[text], DIGEST_EMPTY_TEXT)
+                               ? span_first(d->texts[text], 0) : d->texts[text];
+        if (wire.len == 0)
+                return (struct span) {NULL, 0};
         if (text == DIGEST_TEXT_SUBJECT)
                 return digest_take_string(&wire, arena, &name) ? name : (struct span) {NULL, 0};
         if (!digest_first_address(d, fields[text], arena, &name, &local, &domain))

@@ -39,7 +39,8 @@ enum digest_field {
         DIGEST_FIELDS,
 };
 
-/* Texts as UTF-8; all fields of that name, a NUL between two. */
+/* Texts as UTF-8; all fields of that name, a NUL between two. A NUL alone: they are there, and
+ * empty. */
 enum digest_text {
         DIGEST_TEXT_SUBJECT,
         DIGEST_TEXT_FROM,
@@ -99,8 +100,8 @@ int digest_check(struct span octets, uint64_t id);
 int digest_put_envelope(const struct digest *d, struct buffer *out);
 int digest_put_structure(const struct digest *d, bool with_extension, struct buffer *out);
 
-/* The text of a field as people read it; p NULL: there is none, or no memory. Lives in the
- * arena, or as long as the digest. */
+/* The text of a field as people read it, empty where the field is; p NULL: there is none, or
+ * no memory. Lives in the arena, or as long as the digest. */
 struct span digest_text(const struct digest *d, enum digest_text text, struct arena *arena);
 
 /* The first address of a field, as address_list.h has it (p NULL: none); of a group its

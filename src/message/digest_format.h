@@ -5,6 +5,9 @@
 
 #define DIGEST_MAGIC "HyD2"
 
+/* The text of fields that are there and say nothing: the NUL between two of them. */
+#define DIGEST_EMPTY_TEXT span_make("", 1)
+
 enum { DIGEST_LENGTH_MAX = 5 }; /* octets of a length */
 
 enum digest_section {

@@ -1,5 +1,6 @@
 #include <errno.h>
 
+#include "base/octets.h"
 #include "message/address_list.h"
 #include "message/digest_format.h"
 #include "message/encoded_word.h"
@@ -69,16 +70,14 @@ struct writer {
         int result;
 };
 
-static void put(struct writer *w, struct span text)
+static inline void put(struct writer *w, struct span text)
 {
-        if (w->result == 0 && text.len)
+        if (text.len && w->result == 0)
                 w->result = buffer_append_span(w->out, text);
 }
 
-static void put_text(struct writer *w, const char *text)
-{
-        put(w, span_from_string(text));
-}
+/* Its length is known where it is written: a blank costs two stores. */
+#define PUT(w, literal) put((w), SPAN_LITERAL(literal))
 
 static void put_number(struct writer *w, uint64_t n)
 {
@@ -91,10 +90,34 @@ static void put_number(struct writer *w, uint64_t n)
         put(w, span_make(digits + at, sizeof digits - at));
 }
 
-static bool is_named(struct span name, struct span known)
+/* Those with a name of that length, a bit each: few names have to be looked at. */
+#define BIT(known) (1U << (known))
+static const uint32_t by_length[] = {
+        [2] = BIT(DIGEST_TO) | BIT(DIGEST_CC),
+        [3] = BIT(DIGEST_BCC),
+        [4] = BIT(DIGEST_DATE) | BIT(DIGEST_FROM),
+        [6] = BIT(DIGEST_SENDER),
+        [7] = BIT(DIGEST_SUBJECT),
+        [8] = BIT(DIGEST_REPLY_TO),
+        [10] = BIT(DIGEST_MESSAGE_ID) | BIT(KNOWN_REFERENCES) | BIT(KNOWN_ID),
+        [11] = BIT(DIGEST_IN_REPLY_TO) | BIT(KNOWN_MD5),
+        [16] = BIT(KNOWN_LANGUAGE) | BIT(KNOWN_LOCATION),
+        [19] = BIT(KNOWN_DESCRIPTION) | BIT(KNOWN_DISPOSITION),
+};
+
+/* KNOWN: it is none of them. */
+static unsigned find_known(const struct header_field *field)
 {
-        return name.len == known.len && ascii_lower(name.p[0]) == ascii_lower(known.p[0]) &&
-               span_equal_nocase(name, known);
+        const size_t len = field->name.len;
+        uint32_t left = len < sizeof by_length / sizeof by_length[0] ? by_length[len] : 0;
+
+        for (; left; left &= left - 1) {
+                const unsigned i = (unsigned) __builtin_ctz(left);
+
+                if (header_is_named(field, names[i]))
+                        return i;
+        }
+        return KNOWN;
 }
 
 static void collect(struct span header, struct fields *ret)
@@ -105,11 +128,9 @@ static void collect(struct span header, struct fields *ret)
 
         *ret = (struct fields) {.header = header};
         while ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG) {
-                unsigned i = 0;
+                const unsigned i = r == 1 ? find_known(&field) : KNOWN;
 
-                while (r == 1 && i < KNOWN && !is_named(field.name, names[i]))
-                        i++;
-                if (r != 1 || i == KNOWN)
+                if (i == KNOWN)
                         continue;
                 ret->is_several[i] = ret->values[i].p != NULL;
                 if (!ret->is_several[i])
@@ -119,14 +140,43 @@ static void collect(struct span header, struct fields *ret)
 
 /* ---- strings ----------------------------------------------------------------- */
 
+enum { QUOTED_MAX = 1000 }; /* octets of a string in quotes */
+
 static bool is_quotable(struct span s)
 {
-        if (s.len > 1000)
+        if (s.len > QUOTED_MAX)
                 return false;
         for (size_t i = 0; i < s.len; i++)
                 if ((unsigned char) s.p[i] < 32 || (unsigned char) s.p[i] > 126)
                         return false;
         return true;
+}
+
+static uint64_t not_plain(uint64_t x)
+{
+        return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127) |
+               octets_equal(x, '"') | octets_equal(x, '\\');
+}
+
+/* Whether it stands in quotes as it is, as nearly every string does. */
+static bool is_plain(struct span s)
+{
+        return s.len <= QUOTED_MAX && octets_until(s, not_plain) == s.len;
+}
+
+static void put_plain(struct writer *w, struct span s)
+{
+        char *to;
+
+        if (w->result == 0)
+                w->result = buffer_reserve(w->out, s.len + 2, &to);
+        if (w->result < 0)
+                return;
+        to[0] = '"';
+        if (s.len)
+                memcpy(to + 1, s.p, s.len);
+        to[1 + s.len] = '"';
+        buffer_commit(w->out, s.len + 2);
 }
 
 /* A literal holds none (RFC 9051 section 9, CHAR8): blanks instead. */
@@ -136,7 +186,7 @@ static void put_without_nul(struct writer *w, struct span s)
 
         while ((n = span_find(s, '\0')) != SIZE_MAX) {
                 put(w, span_first(s, n));
-                put_text(w, " ");
+                PUT(w, " ");
                 s = span_skip(s, n + 1);
         }
         put(w, s);
@@ -144,14 +194,18 @@ static void put_without_nul(struct writer *w, struct span s)
 
 static void put_string(struct writer *w, struct span s)
 {
+        if (is_plain(s)) {
+                put_plain(w, s);
+                return;
+        }
         if (!is_quotable(s)) {
-                put_text(w, "{");
+                PUT(w, "{");
                 put_number(w, s.len);
-                put_text(w, "}\r\n");
+                PUT(w, "}\r\n");
                 put_without_nul(w, s);
                 return;
         }
-        put_text(w, "\"");
+        PUT(w, "\"");
         while (s.len) {
                 size_t n = 0;
 
@@ -159,13 +213,13 @@ static void put_string(struct writer *w, struct span s)
                         n++;
                 put(w, span_first(s, n));
                 if (n < s.len) {
-                        put_text(w, "\\");
+                        PUT(w, "\\");
                         put(w, span_make(s.p + n, 1));
                         n++;
                 }
                 s = span_skip(s, n);
         }
-        put_text(w, "\"");
+        PUT(w, "\"");
 }
 
 static void put_nstring(struct writer *w, struct span s)
@@ -173,7 +227,7 @@ static void put_nstring(struct writer *w, struct span s)
         if (s.p)
                 put_string(w, s);
         else
-                put_text(w, "NIL");
+                PUT(w, "NIL");
 }
 
 /* A value, unfolded; NUL and bare line ends, which a string cannot hold, are
@@ -205,31 +259,38 @@ static struct span unfold(struct writer *w, struct span value)
 
 static void put_field(struct writer *w, const struct fields *f, unsigned known)
 {
-        put_nstring(w, unfold(w, f->values[known]));
+        const struct span value = f->values[known], text = span_trim(value);
+
+        if (!value.p)
+                PUT(w, "NIL");
+        else if (is_plain(text))
+                put_plain(w, text);
+        else
+                put_nstring(w, unfold(w, value));
 }
 
 /* ---- ENVELOPE ---------------------------------------------------------------- */
 
 static void put_address(struct writer *w, const struct address_entry *e)
 {
-        put_text(w, "(");
+        PUT(w, "(");
         if (e->kind == ADDRESS_MAILBOX) {
                 put_nstring(w, e->name);
-                put_text(w, " NIL ");
+                PUT(w, " NIL ");
                 put_string(w, e->local);
-                put_text(w, " ");
+                PUT(w, " ");
                 /* An address without a domain would read as a group. */
                 put_string(w, e->domain.p ? e->domain : SPAN_LITERAL(""));
         } else {
-                put_text(w, "NIL NIL ");
+                PUT(w, "NIL NIL ");
                 put_nstring(w, e->name);
-                put_text(w, " NIL");
+                PUT(w, " NIL");
         }
-        put_text(w, ")");
+        PUT(w, ")");
 }
 
 /* Whether a text, decoded or not, is what digest_text() makes of the address. */
-static bool is_plain(struct span text, const struct address_entry *e, size_t count)
+static bool is_plain_list(struct span text, const struct address_entry *e, size_t count)
 {
         struct span words[6];
 
@@ -253,11 +314,12 @@ static void put_list(struct writer *w, struct span value, bool *has_any, bool *r
         if (w->result < 0)
                 return;
         for (size_t i = 0; i < count; i++) {
-                put_text(w, *has_any ? "" : "(");
+                if (!*has_any)
+                        PUT(w, "(");
                 *has_any = true;
                 put_address(w, &entries[i]);
         }
-        *ret_is_plain = is_plain(span_trim(value), entries, count);
+        *ret_is_plain = is_plain_list(span_trim(value), entries, count);
 }
 
 /* Of all fields of that name, as some have two. `*ret_is_plain`: digest_text() can tell
@@ -275,12 +337,12 @@ static bool put_addresses(struct writer *w, const struct fields *f, enum digest_
                 put_list(w, f->values[which], &has_any, ret_is_plain);
         while (f->is_several[which] && w->result == 0 &&
                ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG)) {
-                if (r == 1 && span_equal_nocase(field.name, names[which]))
+                if (r == 1 && header_is_named(&field, names[which]))
                         put_list(w, field.value, &has_any, ret_is_plain);
         }
         *ret_is_plain = *ret_is_plain && !f->is_several[which];
         if (has_any)
-                put_text(w, ")");
+                PUT(w, ")");
         return has_any;
 }
 
@@ -297,14 +359,14 @@ static void put_envelope(struct writer *w, const struct fields *f)
         for (unsigned i = 0; i < DIGEST_FIELDS; i++) {
                 const bool is_as_from = i == DIGEST_SENDER || i == DIGEST_REPLY_TO;
 
-                put_text(w, i ? " " : "(");
+                put(w, i ? SPAN_LITERAL(" ") : SPAN_LITERAL("("));
                 if (!is_address(i))
                         put_field(w, f, i);
                 else if (!put_addresses(w, f, i, &is_plain_address) &&
                          (!is_as_from || !put_addresses(w, f, DIGEST_FROM, &is_plain_address)))
-                        put_text(w, "NIL");
+                        PUT(w, "NIL");
         }
-        put_text(w, ")");
+        PUT(w, ")");
 }
 
 /* ---- BODYSTRUCTURE ----------------------------------------------------------- */
@@ -312,16 +374,16 @@ static void put_envelope(struct writer *w, const struct fields *f)
 static void put_parameters(struct writer *w, const struct content_field *f)
 {
         if (f->parameter_count == 0) {
-                put_text(w, "NIL");
+                PUT(w, "NIL");
                 return;
         }
         for (size_t i = 0; i < f->parameter_count; i++) {
-                put_text(w, i ? " " : "(");
+                put(w, i ? SPAN_LITERAL(" ") : SPAN_LITERAL("("));
                 put_string(w, f->parameters[i].name);
-                put_text(w, " ");
+                PUT(w, " ");
                 put_string(w, f->parameters[i].value);
         }
-        put_text(w, ")");
+        PUT(w, ")");
 }
 
 static void put_disposition(struct writer *w, struct span value)
@@ -329,21 +391,21 @@ static void put_disposition(struct writer *w, struct span value)
         struct content_field f;
 
         if (!value.p || content_field_parse(value, w->arena, &f) < 0) {
-                put_text(w, "NIL");
+                PUT(w, "NIL");
                 return;
         }
-        put_text(w, "(");
+        PUT(w, "(");
         put_string(w, f.value);
-        put_text(w, " ");
+        PUT(w, " ");
         put_parameters(w, &f);
-        put_text(w, ")");
+        PUT(w, ")");
 }
 
 /* "en, ja": a list where there are several. */
 static void put_language(struct writer *w, struct span value)
 {
         struct span rest = value, word;
-        const char *gap = "(";
+        struct span gap = SPAN("(");
 
         if (!value.p || span_find(value, ',') == SIZE_MAX) {
                 put_nstring(w, value);
@@ -353,11 +415,11 @@ static void put_language(struct writer *w, struct span value)
                 word = span_trim(word);
                 if (word.len == 0)
                         continue;
-                put_text(w, gap);
+                put(w, gap);
                 put_string(w, word);
-                gap = " ";
+                gap = SPAN_LITERAL(" ");
         }
-        put_text(w, *gap == '(' ? "NIL" : ")");
+        put(w, *gap.p == '(' ? SPAN_LITERAL("NIL") : SPAN_LITERAL(")"));
 }
 
 static void note_run(struct writer *w, size_t begin)
@@ -393,11 +455,11 @@ static size_t begin_run(const struct writer *w)
 /* The end of the extension data of every part. */
 static void put_extension(struct writer *w, const struct fields *f, size_t begin)
 {
-        put_text(w, " ");
+        PUT(w, " ");
         put_disposition(w, f->values[KNOWN_DISPOSITION]);
-        put_text(w, " ");
+        PUT(w, " ");
         put_language(w, unfold(w, f->values[KNOWN_LANGUAGE]));
-        put_text(w, " ");
+        PUT(w, " ");
         put_field(w, f, KNOWN_LOCATION);
         if (w->result == 0)
                 note_run(w, begin);
@@ -412,11 +474,11 @@ static void put_multipart(struct writer *w, const struct mime_part *part, const 
         for (const struct mime_part *child = part->first_child; child; child = child->next)
                 put_part(w, child);
         if (!part->first_child) /* a multipart has at least one (RFC 9051 section 9) */
-                put_text(w, "(\"text\" \"plain\" NIL NIL NIL \"7bit\" 0 0)");
-        put_text(w, " ");
+                PUT(w, "(\"text\" \"plain\" NIL NIL NIL \"7bit\" 0 0)");
+        PUT(w, " ");
         put_string(w, part->content_type.subtype);
         begin = begin_run(w);
-        put_text(w, " ");
+        PUT(w, " ");
         put_parameters(w, &part->content_type);
         put_extension(w, f, begin);
 }
@@ -435,9 +497,9 @@ static void put_message(struct writer *w, const struct mime_part *message)
         struct fields inner;
 
         collect(header_within(w, message), &inner);
-        put_text(w, " ");
+        PUT(w, " ");
         put_envelope(w, &inner);
-        put_text(w, " ");
+        PUT(w, " ");
         put_part(w, message);
 }
 
@@ -453,26 +515,26 @@ static void put_leaf(struct writer *w, const struct mime_part *part, const struc
         size_t begin;
 
         put_string(w, is_hidden ? SPAN_LITERAL("application") : part->content_type.type);
-        put_text(w, " ");
+        PUT(w, " ");
         put_string(w, is_hidden ? SPAN_LITERAL("octet-stream") : part->content_type.subtype);
-        put_text(w, " ");
+        PUT(w, " ");
         put_parameters(w, &part->content_type);
-        put_text(w, " ");
+        PUT(w, " ");
         put_field(w, f, KNOWN_ID);
-        put_text(w, " ");
+        PUT(w, " ");
         put_field(w, f, KNOWN_DESCRIPTION);
-        put_text(w, " ");
+        PUT(w, " ");
         put_string(w, part->encoding);
-        put_text(w, " ");
+        PUT(w, " ");
         put_number(w, part->body_end - part->body_at);
         if (is_message)
                 put_message(w, part->first_child);
         if (is_message || is_text) {
-                put_text(w, " ");
+                PUT(w, " ");
                 put_number(w, part->body_lines);
         }
         begin = begin_run(w);
-        put_text(w, " ");
+        PUT(w, " ");
         put_field(w, f, KNOWN_MD5);
         put_extension(w, f, begin);
 }
@@ -487,12 +549,12 @@ static void put_part(struct writer *w, const struct mime_part *part)
                 collect(part->header, &own);
                 f = &own;
         }
-        put_text(w, "(");
+        PUT(w, "(");
         if (part->kind == MIME_MULTIPART)
                 put_multipart(w, part, f);
         else
                 put_leaf(w, part, f);
-        put_text(w, ")");
+        PUT(w, ")");
 }
 
 /* ---- sections ---------------------------------------------------------------- */
@@ -552,7 +614,13 @@ static bool is_decoded(struct span value)
         return is_quotable(text) && !memmem(text.p, text.len, "=?", 2);
 }
 
-static void put_decoded(struct writer *w, enum digest_field which)
+static void put_decoded_value(struct writer *w, struct span value)
+{
+        if (w->result == 0)
+                w->result = encoded_word_decode(span_trim(value), w->out);
+}
+
+static void put_decoded_values(struct writer *w, enum digest_field which)
 {
         struct header_scan scan = HEADER_SCAN(w->top.header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
         struct header_field field;
@@ -560,14 +628,26 @@ static void put_decoded(struct writer *w, enum digest_field which)
         int r;
 
         while (w->result == 0 && ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG)) {
-                if (r != 1 || !span_equal_nocase(field.name, names[which]))
+                if (r != 1 || !header_is_named(&field, names[which]))
                         continue;
                 if (!is_first)
                         put(w, span_make("", 1));
                 is_first = false;
-                if (w->result == 0)
-                        w->result = encoded_word_decode(span_trim(field.value), w->out);
+                put_decoded_value(w, field.value);
         }
+}
+
+/* A section without octets would say that the field is not there. */
+static void put_decoded(struct writer *w, enum digest_field which)
+{
+        const size_t at = w->out->len;
+
+        if (w->top.is_several[which])
+                put_decoded_values(w, which);
+        else
+                put_decoded_value(w, w->top.values[which]);
+        if (w->out->len == at)
+                put(w, DIGEST_EMPTY_TEXT);
 }
 
 static void put_texts(struct writer *w, struct sections *s, const bool *is_plain_address)
@@ -609,7 +689,7 @@ static void put_preview(struct writer *w, struct sections *s, bool has_preview)
         int r;
 
         if (has_preview && w->result == 0) {
-                put_text(w, " ");
+                PUT(w, " ");
                 r = search_text_preview(w->message, w->root, DIGEST_PREVIEW_MAX, w->out);
                 if (r < 0 && r != -ENOENT)
                         w->result = r;
@@ -648,24 +728,13 @@ static int make(struct writer *w, bool has_preview)
 
 /* ---- the whole --------------------------------------------------------------- */
 
-static struct mime_part *parse(const struct mime_limits *limits, struct span message,
-                               struct arena *arena)
-{
-        struct mime_parser *p = mime_parser_new(limits, arena);
-
-        if (!p)
-                return NULL;
-        mime_parser_feed(p, message);
-        return mime_parser_end(p);
-}
-
 int digest_make(struct span message, struct arena *arena, struct buffer *out)
 {
         struct writer w = {.out = out, .arena = arena, .message = message};
         struct mime_limits limits = MIME_LIMITS;
 
         limits.depth_max = DIGEST_DEPTH_MAX;
-        w.root = parse(&limits, message, arena);
+        w.root = mime_parse(&limits, message, arena);
         if (!w.root)
                 return -ENOMEM;
         collect(header_within(&w, w.root), &w.top);
@@ -692,7 +761,7 @@ int digest_make_stored(struct span message, uint64_t id, struct arena *arena, st
 
         limits.depth_max = DIGEST_STORED_DEPTH_MAX;
         limits.parts_max = DIGEST_STORED_PARTS_MAX;
-        w.root = parse(&limits, message, arena);
+        w.root = mime_parse(&limits, message, arena);
         if (!w.root)
                 return -ENOMEM;
         if (is_limited(w.root))

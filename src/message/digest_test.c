@@ -65,6 +65,11 @@ static const char *const texts[][3] = {
         { "encoded", "From: =?utf-8?q?caf=C3=A9?= <a@b>\r\n", "caf\xC3\xA9 <a@b>" },
         { "group", "From: g: a@b;\r\n", "g: a@b;" },
         { "none", "To: a@b\r\n", NULL },
+        { "empty", "From:\r\n", "" },
+        { "blanks", "From: \t \r\n  \r\n", "" },
+        { "two that are empty", "From:\r\nFrom: \r\n", "" },
+        { "encoded emptiness", "From: =?iso-2022-jp?b?GyhC?=\r\n", "" },
+        { "no address", "From: ,\r\n", "," },
 };
 
 TEST(texts_are_what_people_wrote)

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "base/number.h"
+#include "base/octets.h"
 #include "message/charset.h"
 #include "message/transfer_decode.h"
 
@@ -120,12 +121,19 @@ static size_t plain_len(struct span s, struct word *w)
         return s.len;
 }
 
+static uint64_t not_printable(uint64_t x)
+{
+        return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127);
+}
+
 int encoded_word_decode(struct span value, struct buffer *out)
 {
         struct joined j = {.octets = BUFFER_INIT(JOINED_MAX)};
         bool after_word = false;
         int r = 0;
 
+        if (octets_until(value, not_printable) == value.len && span_find(value, '?') == SIZE_MAX)
+                return buffer_append_span(out, value); /* nothing to decode, nor to guess at */
         while (value.len && r == 0) {
                 struct word w = {0};
                 const size_t plain = plain_len(value, &w);

@@ -2,18 +2,22 @@
 
 #include <errno.h>
 
-/* Octets of the first line with its CRLF, or all of it where there is none. */
-static size_t line_len(struct span text)
+#include "base/octets.h"
+#include "base/utf8.h"
+
+static bool is_line_end(struct span s, size_t at)
 {
+        return at >= 2 && s.p[at - 1] == '\n' && s.p[at - 2] == '\r';
+}
+
+size_t header_line_len(struct span text)
+{
+        const char *found;
         size_t at = 0;
 
-        while (at < text.len) {
-                const char *lf = memchr(text.p + at, '\n', text.len - at);
-
-                if (!lf)
-                        break;
-                at = (size_t) (lf - text.p) + 1;
-                if (at >= 2 && lf[-1] == '\r')
+        while (at < text.len && (found = memchr(text.p + at, '\n', text.len - at))) {
+                at = (size_t) (found - text.p) + 1;
+                if (is_line_end(text, at))
                         return at;
         }
         return text.len;
@@ -32,59 +36,80 @@ static bool is_empty_line(struct span text)
 /* A line and those that continue it. */
 static size_t folded_len(struct span text)
 {
-        size_t len = line_len(text);
+        const char *const lf = memchr(text.p, '\n', text.len);
+        size_t len = lf ? (size_t) (lf - text.p) + 1 : text.len;
+
+        if (is_line_end(text, len) && (len == text.len || !is_blank(text.p[len])))
+                return len; /* as nearly every field */
+        len = header_line_len(text);
 
         while (len < text.len && is_blank(text.p[len]))
-                len += line_len(span_skip(text, len));
+                len += header_line_len(span_skip(text, len));
         return len;
+}
+
+static uint64_t not_of_name(uint64_t x)
+{
+        return octets_above_ascii(x) | octets_below(x, 33) | octets_equal(x, 127) |
+               octets_equal(x, ':');
 }
 
 /* section 3.6.8: printable ASCII but the colon. Blanks in front of the colon are
  * of the obsolete syntax (section 4.5), which is still to be read. */
-static bool split_field(struct span raw, struct header_field *ret)
+static int split_field(struct span raw, struct header_field *ret)
 {
-        const size_t colon = span_find(raw, ':');
-        struct span name = span_first(raw, colon), value;
+        const size_t len = octets_until(raw, not_of_name);
+        size_t colon = len;
 
-        if (colon == SIZE_MAX)
-                return false;
-        while (name.len && is_blank(name.p[name.len - 1]))
-                name.len--;
-        for (size_t i = 0; i < name.len; i++)
-                if (name.p[i] < 33 || name.p[i] > 126)
-                        return false;
-        if (name.len == 0)
-                return false;
-        value = span_skip(raw, colon + 1);
-        if (value.len >= 2 && value.p[value.len - 2] == '\r' && value.p[value.len - 1] == '\n')
-                value.len -= 2;
-        ret->name = name;
-        ret->value = value;
-        return true;
+        *ret = (struct header_field) {.raw = raw};
+        while (colon < raw.len && is_blank(raw.p[colon]))
+                colon++;
+        if (len == 0 || colon == raw.len || raw.p[colon] != ':')
+                return -EBADMSG;
+        ret->name = span_first(raw, len);
+        ret->value = span_skip(raw, colon + 1);
+        if (is_line_end(ret->value, ret->value.len))
+                ret->value.len -= 2;
+        return 1;
 }
 
-int header_next(struct header_scan *s, struct header_field *ret)
+/* The octets of the next field, as header_next(). */
+static int take(struct header_scan *s, struct span *ret_raw)
 {
-        struct header_field field = {0};
+        const struct span rest = s->rest;
         size_t len;
 
-        if (s->rest.len == 0 || is_empty_line(s->rest))
+        if (rest.len == 0 || is_empty_line(rest))
                 return 0;
-        len = folded_len(s->rest);
+        len = folded_len(rest);
         if (len > s->size_left || s->fields_left == 0) {
                 s->rest.len = 0;
                 return -EMSGSIZE;
         }
         s->size_left -= len;
         s->fields_left--;
-        field.raw = span_first(s->rest, len);
-        s->rest = span_skip(s->rest, len);
-        if (!split_field(field.raw, &field)) {
-                *ret = field;
-                return -EBADMSG;
-        }
-        *ret = field;
+        s->rest = span_skip(rest, len);
+        *ret_raw = span_first(rest, len);
         return 1;
+}
+
+int header_next(struct header_scan *s, struct header_field *ret)
+{
+        struct span raw;
+        const int r = take(s, &raw);
+
+        return r == 1 ? split_field(raw, ret) : r;
+}
+
+int header_next_of(struct header_scan *s, char letter, struct header_field *ret)
+{
+        struct span raw;
+        int r;
+
+        do
+                r = take(s, &raw);
+        while (r == 1 && ascii_lower(raw.p[0]) != letter);
+        return r == 1 ? split_field(raw, ret) : r;
 }
 
 size_t header_len(struct span text, size_t *ret_body)
@@ -92,7 +117,7 @@ size_t header_len(struct span text, size_t *ret_body)
         size_t len = 0;
 
         while (len < text.len && !is_empty_line(span_skip(text, len)))
-                len += line_len(span_skip(text, len));
+                len += header_line_len(span_skip(text, len));
         if (ret_body)
                 *ret_body = len < text.len ? len + 2 : len;
         return len;
@@ -105,7 +130,7 @@ bool header_find(struct span text, struct span name, struct header_field *ret)
         int r;
 
         while ((r = header_next(&s, &field)) != 0 && r != -EMSGSIZE) {
-                if (r > 0 && span_equal_nocase(field.name, name)) {
+                if (r > 0 && header_is_named(&field, name)) {
                         *ret = field;
                         return true;
                 }
@@ -130,34 +155,29 @@ static struct span take_message_id(struct span value)
         return id;
 }
 
-static bool has_8bit(struct span s)
-{
-        for (size_t i = 0; i < s.len; i++)
-                if ((unsigned char) s.p[i] > 127)
-                        return true;
-        return false;
-}
+enum known {
+        RECEIVED, MESSAGE_ID, DATE, FROM, TO, CC, BCC, SUBJECT, DELIVERED_TO, RESULTS, UNKNOWN
+};
 
-enum known { RECEIVED, MESSAGE_ID, DATE, FROM, TO, CC, BCC, SUBJECT, UNKNOWN };
-
-static enum known find_known(struct span name)
+static enum known find_known(const struct header_field *field)
 {
         static const struct span names[] = {
-                [RECEIVED] = SPAN("Received"), [MESSAGE_ID] = SPAN("Message-ID"),
-                [DATE] = SPAN("Date"),         [FROM] = SPAN("From"),
-                [TO] = SPAN("To"),             [CC] = SPAN("Cc"),
-                [BCC] = SPAN("Bcc"),           [SUBJECT] = SPAN("Subject"),
+                [RECEIVED] = SPAN("Received"),         [MESSAGE_ID] = SPAN("Message-ID"),
+                [DATE] = SPAN("Date"),                 [FROM] = SPAN("From"),
+                [TO] = SPAN("To"),                     [CC] = SPAN("Cc"),
+                [BCC] = SPAN("Bcc"),                   [SUBJECT] = SPAN("Subject"),
+                [DELIVERED_TO] = SPAN("Delivered-To"), [RESULTS] = SPAN("Authentication-Results"),
         };
 
         for (int i = 0; i < UNKNOWN; i++)
-                if (span_equal_nocase(names[i], name))
+                if (header_is_named(field, names[i]))
                         return (enum known) i;
         return UNKNOWN;
 }
 
 static void note_field(struct header_summary *sum, const struct header_field *field)
 {
-        switch (find_known(field->name)) {
+        switch (find_known(field)) {
         case RECEIVED:
                 sum->received++;
                 break;
@@ -189,6 +209,12 @@ static void note_field(struct header_summary *sum, const struct header_field *fi
                 if (!sum->subject.p)
                         sum->subject = field->value;
                 break;
+        case DELIVERED_TO:
+                sum->has_delivered_to = true;
+                break;
+        case RESULTS:
+                sum->has_authentication_results = true;
+                break;
         case UNKNOWN:
                 break;
         }
@@ -204,12 +230,12 @@ int header_summarize(struct span text, size_t size_max, size_t fields_max,
         *ret = (struct header_summary) {0};
         while ((r = header_next(&s, &field)) != 0 && r != -EMSGSIZE) {
                 ret->fields++;
-                ret->has_8bit = ret->has_8bit || has_8bit(field.raw);
                 if (r > 0)
                         note_field(ret, &field);
                 else
                         ret->has_malformed = true;
         }
+        ret->has_8bit = !utf8_is_ascii(span_first(text, (size_t) (s.rest.p - text.p)));
         return r;
 }
 

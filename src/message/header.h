@@ -36,6 +36,20 @@ struct header_scan {
  * ends the scan. After 0, `rest` starts with the empty line, if there is one. */
 int header_next(struct header_scan *s, struct header_field *ret);
 
+/* As header_next(), passing over all that does not begin with that small letter or its
+ * capital. */
+int header_next_of(struct header_scan *s, char letter, struct header_field *ret);
+
+/* Whether the field has that name; ASCII case does not matter. */
+static inline bool header_is_named(const struct header_field *f, struct span name)
+{
+        return f->name.len == name.len && ascii_lower(f->name.p[0]) == ascii_lower(name.p[0]) &&
+               span_equal_nocase(f->name, name);
+}
+
+/* Octets of the first line with its CRLF, or all of it where there is none. */
+size_t header_line_len(struct span text);
+
 /* Octets of the header at the start of `text` without the empty line, which
  * `*ret_body` is behind (NULL: not wanted; text.len where there is none). */
 size_t header_len(struct span text, size_t *ret_body);
@@ -51,6 +65,7 @@ struct header_summary {
         struct span message_id; /* "<…>" of the first Message-ID; empty: none fit for use */
         struct span header_from, date, subject; /* raw values; empty: none */
         bool has_message_id, has_date, has_from, has_to, has_cc, has_bcc;
+        bool has_delivered_to, has_authentication_results;
         bool has_malformed; /* a line that is no field */
         bool has_8bit;
 };

@@ -2,6 +2,10 @@
 
 #include <errno.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "message/header.h"
 
 /* Reads line by line; only CRLF ends a line, as in header.h. Of a body line
@@ -23,6 +27,7 @@ struct mime_parser {
         struct mime_part *root, *current;
         unsigned part_count;
         bool is_header;
+        bool is_whole; /* all octets come at once, and stay */
 
         uint64_t at;            /* octets fed */
         uint64_t line_at;       /* where this line began */
@@ -32,7 +37,7 @@ struct mime_parser {
         bool line_has_cr;       /* its last octet so far is CR */
         uint64_t last_line_end; /* octets of the line end before this line: 2, or 0 at the start */
 
-        char *header; /* of the current part */
+        const char *header; /* of the current part */
         size_t header_len, header_room;
         size_t header_line_at; /* what was kept before this line */
 };
@@ -94,33 +99,46 @@ static void start_header(struct mime_parser *p, struct mime_part *part)
         p->header = NULL;
 }
 
+/* A place for so many octets of the header, what is kept of it at its front. NULL: no memory. */
+static char *header_place(struct mime_parser *p, size_t need)
+{
+        const size_t room = need < 1024 ? 1024 : need * 2;
+        char *grown;
+
+        if (need <= p->header_room)
+                return (char *) p->header; /* this was ours */
+        grown = arena_alloc(p->arena, room);
+        if (grown && p->header_len)
+                memcpy(grown, p->header, p->header_len);
+        if (grown)
+                p->header_room = room;
+        return grown;
+}
+
 static void keep_header(struct mime_parser *p, struct span octets)
 {
-        size_t need = p->header_len + octets.len;
+        char *place;
 
         if (p->current->header_is_cut)
                 return;
-        if (need > p->limits.part_header_max) {
+        if (octets.len > p->limits.part_header_max - p->header_len) {
                 octets.len = p->limits.part_header_max - p->header_len;
-                need = p->limits.part_header_max;
                 p->current->header_is_cut = true;
         }
-        if (need > p->header_room) {
-                const size_t room = need < 1024 ? 1024 : need * 2;
-                char *grown = arena_alloc(p->arena, room);
-
-                if (!grown) {
-                        p->current->header_is_cut = true;
-                        return;
-                }
-                if (p->header_len)
-                        memcpy(grown, p->header, p->header_len);
-                p->header = grown;
-                p->header_room = room;
+        if (p->is_whole) {
+                p->header = p->header_len ? p->header : octets.p;
+                p->header_len += octets.len;
+                return;
+        }
+        place = header_place(p, p->header_len + octets.len);
+        if (!place) {
+                p->current->header_is_cut = true;
+                return;
         }
         if (octets.len)
-                memcpy(p->header + p->header_len, octets.p, octets.len);
-        p->header_len = need;
+                memcpy(place + p->header_len, octets.p, octets.len);
+        p->header = place;
+        p->header_len += octets.len;
 }
 
 static bool is_message_type(const struct content_field *f)
@@ -136,17 +154,29 @@ static bool is_identity(struct span encoding)
                span_equal(encoding, SPAN_LITERAL("binary"));
 }
 
+/* Of each the first that is there counts. */
 static void read_content_fields(struct mime_parser *p, struct mime_part *part)
 {
-        struct content_field f;
+        struct header_scan scan = HEADER_SCAN(part->header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
+        bool has_type = false, has_encoding = false;
         struct header_field field;
+        struct content_field f;
+        int r;
 
-        if (header_find(part->header, SPAN_LITERAL("Content-Type"), &field) &&
-            content_field_parse(field.value, p->arena, &f) == 0 && f.subtype.len)
-                part->content_type = f;
-        if (header_find(part->header, SPAN_LITERAL("Content-Transfer-Encoding"), &field) &&
-            content_field_parse(field.value, p->arena, &f) == 0)
-                part->encoding = f.value;
+        while ((r = header_next_of(&scan, 'c', &field)) != 0 && r != -EMSGSIZE) {
+                if (r < 0)
+                        continue;
+                if (!has_type && header_is_named(&field, SPAN_LITERAL("Content-Type"))) {
+                        has_type = true;
+                        if (content_field_parse(field.value, p->arena, &f) == 0 && f.subtype.len)
+                                part->content_type = f;
+                } else if (!has_encoding &&
+                           header_is_named(&field, SPAN_LITERAL("Content-Transfer-Encoding"))) {
+                        has_encoding = true;
+                        if (content_field_parse(field.value, p->arena, &f) == 0)
+                                part->encoding = f.value;
+                }
+        }
 }
 
 /* The header is whole: what is this part? */
@@ -266,6 +296,11 @@ static bool take_delimiter(struct mime_parser *p)
 
 /* ---- lines ------------------------------------------------------------- */
 
+static bool is_line_end(struct span s, size_t at)
+{
+        return at >= 2 && s.p[at - 1] == '\n' && s.p[at - 2] == '\r';
+}
+
 static bool line_is_empty(const struct mime_parser *p)
 {
         return p->line_octets == 2; /* CRLF alone */
@@ -342,6 +377,22 @@ static void feed_piece(struct mime_parser *p, struct span *octets)
         *octets = span_skip(*octets, piece.len);
 }
 
+/* Octets of whole lines of a header at the start, before one that might be a delimiter, or
+ * empty. */
+static size_t header_lines_len(struct span octets)
+{
+        size_t len = 0;
+
+        while (len < octets.len && octets.p[len] != '-' && octets.p[len] != '\r') {
+                const size_t n = header_line_len(span_skip(octets, len));
+
+                if (!is_line_end(octets, len + n))
+                        break; /* its end has not come */
+                len += n;
+        }
+        return len;
+}
+
 /* ---- lines that only count --------------------------------------------- */
 
 static bool has_open_multipart(const struct mime_parser *p)
@@ -351,11 +402,6 @@ static bool has_open_multipart(const struct mime_parser *p)
         while (part && (part->kind != MIME_MULTIPART || part->is_closed))
                 part = part->parent;
         return part != NULL;
-}
-
-static bool is_line_end(struct span s, size_t at)
-{
-        return at >= 2 && s.p[at - 1] == '\n' && s.p[at - 2] == '\r';
 }
 
 /* Octets of whole lines at the start that are no delimiters, none of them looked at where
@@ -380,30 +426,76 @@ static size_t plain_len(const struct mime_parser *p, struct span octets)
         return len;
 }
 
+#ifdef __SSE2__
+static __m128i load(const char *p)
+{
+        return _mm_loadu_si128((const __m128i *) (const void *) p);
+}
+
+/* Of sixteen octets, 255 for each LF behind a CR. The octet before them counts, too. */
+static __m128i line_ends16(const char *p)
+{
+        return _mm_and_si128(_mm_cmpeq_epi8(load(p), _mm_set1_epi8('\n')),
+                             _mm_cmpeq_epi8(load(p - 1), _mm_set1_epi8('\r')));
+}
+
+/* Of whole blocks, from the second octet on; `*ret_at` is behind them. */
+static uint64_t count_in_blocks(struct span s, size_t *ret_at)
+{
+        enum { BLOCK = 64 };
+        const __m128i zero = _mm_setzero_si128();
+        __m128i sums = zero;
+        size_t at = 1;
+
+        for (; s.len >= at + BLOCK; at += BLOCK) {
+                const char *p = s.p + at;
+                const __m128i all = _mm_add_epi8(
+                        _mm_add_epi8(line_ends16(p), line_ends16(p + 16)),
+                        _mm_add_epi8(line_ends16(p + 32), line_ends16(p + 48)));
+
+                sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_sub_epi8(zero, all), zero));
+        }
+        *ret_at = at;
+        sums = _mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums));
+        return (uint64_t) _mm_cvtsi128_si64(sums);
+}
+#else
+static uint64_t count_in_blocks(struct span s, size_t *ret_at)
+{
+        (void) s;
+        *ret_at = 1;
+        return 0;
+}
+#endif
+
 static uint64_t count_line_ends(struct span s)
 {
-        uint64_t count = 0;
-        const char *lf;
+        size_t at;
+        uint64_t count = count_in_blocks(s, &at);
 
-        while ((lf = memchr(s.p, '\n', s.len))) {
-                const size_t at = (size_t) (lf - s.p) + 1;
-
-                count += is_line_end(s, at);
-                s = span_skip(s, at);
-        }
+        for (; at < s.len; at++)
+                count += is_line_end(s, at + 1);
         return count;
 }
 
-/* At the start of a line of a body: takes all lines that have no meaning at once. */
+/* At the start of a line: takes all lines at once that have no meaning, or none but that
+ * they belong to a header. */
 static void take_plain_lines(struct mime_parser *p, struct span *octets)
 {
-        const size_t len = plain_len(p, *octets);
-        const uint64_t lines = len ? count_line_ends(span_first(*octets, len)) : 0;
+        const size_t len = p->is_header ? header_lines_len(*octets) : plain_len(p, *octets);
+        struct mime_part *part = p->is_header ? p->current->parent : p->current;
+        const struct span taken = span_first(*octets, len);
+        uint64_t lines;
 
         if (len == 0)
                 return;
         p->at += len;
-        for (struct mime_part *part = p->current; part; part = part->parent) {
+        if (p->is_header) {
+                keep_header(p, taken);
+                p->header_line_at = p->header_len;
+        }
+        lines = part ? count_line_ends(taken) : 0;
+        for (; part; part = part->parent) {
                 part->body_lines += lines;
                 part->body_end = p->at;
         }
@@ -415,7 +507,7 @@ static void take_plain_lines(struct mime_parser *p, struct span *octets)
 void mime_parser_feed(struct mime_parser *p, struct span octets)
 {
         while (octets.len) {
-                if (!p->is_header && p->line_octets == 0) {
+                if (p->line_octets == 0) {
                         take_plain_lines(p, &octets);
                         if (octets.len == 0)
                                 return;
@@ -451,6 +543,18 @@ struct mime_parser *mime_parser_new(const struct mime_limits *limits, struct are
                 return NULL;
         start_header(p, p->root);
         return p;
+}
+
+struct mime_part *mime_parse(const struct mime_limits *limits, struct span message,
+                             struct arena *arena)
+{
+        struct mime_parser *p = mime_parser_new(limits, arena);
+
+        if (!p)
+                return NULL;
+        p->is_whole = true;
+        mime_parser_feed(p, message);
+        return mime_parser_end(p);
 }
 
 static struct mime_part *nth_child(struct mime_part *part, unsigned n)

@@ -43,7 +43,7 @@ struct mime_part {
         uint64_t body_at;     /* behind the empty line */
         uint64_t body_end;    /* within a multipart: without the CRLF before the delimiter */
         uint64_t body_lines;  /* line ends in the body */
-        struct span header;   /* kept octets, the empty line not with them */
+        struct span header;   /* kept octets, the empty line not with them; see mime_parse() */
         struct content_field content_type; /* text/plain if none is given (RFC 2045 section 5.2) */
         struct span encoding; /* Content-Transfer-Encoding in lower case; "7bit" if none is given */
         struct span boundary;
@@ -65,6 +65,11 @@ void mime_parser_feed(struct mime_parser *p, struct span octets);
 
 /* The message is whole: the root of the tree, never NULL. */
 struct mime_part *mime_parser_end(struct mime_parser *p);
+
+/* The tree of a message that is there as a whole, from which the headers of its parts
+ * borrow: as the three above. NULL without memory. */
+struct mime_part *mime_parse(const struct mime_limits *limits, struct span message,
+                             struct arena *arena);
 
 /* The part of an IMAP section number ("1.2" as numbers, RFC 9051 section
  * 6.4.5.1), or NULL. */

@@ -178,13 +178,10 @@ static int add_part(struct span message, const struct mime_part *part, struct bu
 
 int search_text_body(struct span message, struct arena *arena, struct buffer *out)
 {
-        struct mime_limits limits = MIME_LIMITS;
-        struct mime_parser *p = mime_parser_new(&limits, arena);
+        const struct mime_limits limits = MIME_LIMITS;
+        const struct mime_part *root = mime_parse(&limits, message, arena);
 
-        if (!p)
-                return -ENOMEM;
-        mime_parser_feed(p, message);
-        return add_part(message, mime_parser_end(p), out);
+        return root ? add_part(message, root, out) : -ENOMEM;
 }
 
 /* ---- what can be searched as it stands ------------------------------------------ */

@@ -1,6 +1,7 @@
 #include "message/trace.h"
 
 #include "base/clock.h"
+#include "base/octets.h"
 #include "base/utf8.h"
 #include "message/address.h"
 
@@ -37,6 +38,13 @@ static void put_word(struct fold *f, struct span word)
         put(f, word);
 }
 
+/* What could end a field, a comment or a word, and what is not ASCII. */
+static uint64_t not_clean(uint64_t x)
+{
+        return octets_above_ascii(x) | octets_below(x, ' ' + 1) | octets_equal(x, 127) |
+               octets_equal(x, '(') | octets_equal(x, ')') | octets_equal(x, '\\');
+}
+
 /* `prefix` + cleaned text + `suffix` as one word. Octets that could end the
  * field, a comment or a word become "?"; so does what is not ASCII, unless
  * `is_utf8`. */
@@ -45,19 +53,23 @@ static void put_clean(struct fold *f, const char *prefix, struct span text, cons
 {
         char word[WORD_MAX + 16];
         const struct span before = span_from_string(prefix), after = span_from_string(suffix);
-        size_t len = before.len;
+        char *const to = word + before.len;
+        size_t i;
 
         text = span_first(text, utf8_cut(text, WORD_MAX));
+        i = octets_until(text, not_clean);
         memcpy(word, prefix, before.len);
-        for (size_t i = 0; i < text.len; i++) {
+        if (i)
+                memcpy(to, text.p, i);
+        for (; i < text.len; i++) {
                 const unsigned char c = (unsigned char) text.p[i];
                 const bool is_bad = c <= 32 || c == 127 || (c > 127 && !is_utf8) || c == '('
                                     || c == ')' || c == '\\';
 
-                word[len++] = is_bad ? '?' : (char) c;
+                to[i] = is_bad ? '?' : (char) c;
         }
-        memcpy(word + len, suffix, after.len);
-        put_word(f, span_make(word, len + after.len));
+        memcpy(to + text.len, suffix, after.len);
+        put_word(f, span_make(word, before.len + text.len + after.len));
 }
 
 /* What may stand for a Domain without confusing anybody: real ones, and those
@@ -119,14 +131,18 @@ static void put_note(struct fold *f, struct span note)
                 put_clean(f, "", word, note.p ? "" : ")", false);
 }
 
+static uint64_t not_in_word(uint64_t x)
+{
+        return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '(') |
+               octets_equal(x, ')') | octets_equal(x, '\\') | octets_equal(x, '<') |
+               octets_equal(x, '>');
+}
+
 /* A mailbox that passed address_parse() may still hold blanks in quotes: only
  * one that is a single word is named. */
 static bool is_one_word(struct span s)
 {
-        for (size_t i = 0; i < s.len; i++)
-                if ((unsigned char) s.p[i] <= 32 || s.p[i] == 127 || strchr("()\\<>", s.p[i]))
-                        return false;
-        return s.len > 0 && s.len <= WORD_MAX;
+        return s.len && s.len <= WORD_MAX && octets_until(s, not_in_word) == s.len;
 }
 
 int trace_format_received(const struct trace_received *t, struct buffer *out)
@@ -169,6 +185,21 @@ int trace_format_received(const struct trace_received *t, struct buffer *out)
         return f.failed;
 }
 
+static uint64_t not_printable(uint64_t x)
+{
+        return octets_below(x, ' ') | octets_equal(x, 127);
+}
+
+static void put_printable(struct span s, char *to)
+{
+        const size_t clean = octets_until(s, not_printable);
+
+        memcpy(to, s.p, s.len);
+        for (size_t i = clean; i < s.len; i++)
+                if ((unsigned char) to[i] < 32 || to[i] == 127)
+                        to[i] = '?';
+}
+
 /* A field that is an address alone. */
 static int put_address(const char *before, struct span address, const char *after,
                        struct buffer *out)
@@ -179,13 +210,10 @@ static int put_address(const char *before, struct span address, const char *afte
 
         if (r == 0 && address.len) {
                 r = buffer_reserve(out, address.len, &text);
-                for (size_t i = 0; r == 0 && i < address.len; i++) {
-                        const unsigned char c = (unsigned char) address.p[i];
-
-                        text[i] = c < 32 || c == 127 ? '?' : (char) c;
-                }
-                if (r == 0)
+                if (r == 0) {
+                        put_printable(address, text);
                         buffer_commit(out, address.len);
+                }
         }
         if (r == 0)
                 r = buffer_append_string(out, after);

@@ -1,6 +1,7 @@
 #include "policy/decision.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 /* A record: the octets 'D' and 1 (the format), u64 message id, then steps.
  *
@@ -13,21 +14,29 @@ enum {
         FORMAT_MARK = 'D',
         FORMAT_NUMBER = 1,
 
+        STEP_HEAD = 2 + 2 + 8, /* what each step has */
         STRING_COUNT = 8, /* bits 0 to 7 */
+        STRINGS = (1 << STRING_COUNT) - 1,
         HAS_RECIPIENT = 1 << 8,
         HAS_CODE = 1 << 9,
         HAS_ALL = (1 << 10) - 1,
 };
 
-/* The strings of a step in the order of their bits. */
-static struct span *step_string(struct decision_step *step, int i)
-{
-        struct span *const strings[STRING_COUNT] = {
-                &step->rule, &step->origin, &step->rcpt_to, &step->enhanced,
-                &step->text, &step->next,   &step->host,    &step->detail,
-        };
+/* Where the strings of a step are, in the order of their bits. */
+#define STRING_AT(name) offsetof(struct decision_step, name)
+static const size_t string_at[STRING_COUNT] = {
+        STRING_AT(rule), STRING_AT(origin), STRING_AT(rcpt_to), STRING_AT(enhanced),
+        STRING_AT(text), STRING_AT(next),   STRING_AT(host),    STRING_AT(detail),
+};
 
-        return strings[i];
+static const struct span *step_string(const struct decision_step *step, int i)
+{
+        return (const struct span *) (const void *) ((const char *) step + string_at[i]);
+}
+
+static void set_step_string(struct decision_step *step, int i, struct span s)
+{
+        *(struct span *) (void *) ((char *) step + string_at[i]) = s;
 }
 
 int decision_begin(struct buffer *b, uint64_t message_id)
@@ -45,23 +54,22 @@ int decision_begin(struct buffer *b, uint64_t message_id)
         return r;
 }
 
-static char *put(char *to, uint64_t v, size_t n)
+static char *put_u16(char *to, unsigned v)
 {
-        for (size_t i = 0; i < n; i++)
-                *to++ = (char) (v >> (8 * i));
-        return to;
+        to[0] = (char) v;
+        to[1] = (char) (v >> 8);
+        return to + 2;
 }
 
 int decision_add(struct buffer *b, const struct decision_step *step)
 {
-        struct decision_step copy = *step;
-        size_t size = 2 + 2 + 8;
+        size_t size = STEP_HEAD;
         unsigned mask = 0;
         char *at;
         int r;
 
         for (int i = 0; i < STRING_COUNT; i++) {
-                const size_t len = step_string(&copy, i)->len;
+                const size_t len = step_string(step, i)->len;
 
                 if (len > DECISION_STRING_MAX)
                         return -EMSGSIZE;
@@ -81,19 +89,20 @@ int decision_add(struct buffer *b, const struct decision_step *step)
         r = buffer_reserve(b, size, &at);
         if (r < 0)
                 return r;
-        at = put(at, mask, 2);
-        at = put(at, step->kind, 2);
-        at = put(at, step->at_us, 8);
-        if (mask & HAS_RECIPIENT)
-                at = put(at, step->recipient, 4);
+        put_u16(at, mask);
+        put_u16(at + 2, step->kind);
+        codec_put_u64(at + 4, step->at_us);
+        at += STEP_HEAD;
+        if (mask & HAS_RECIPIENT) {
+                codec_put_u32(at, step->recipient);
+                at += 4;
+        }
         if (mask & HAS_CODE)
-                at = put(at, step->code, 2);
-        for (int i = 0; i < STRING_COUNT; i++) {
-                const struct span s = *step_string(&copy, i);
+                at = put_u16(at, step->code);
+        for (unsigned left = mask & STRINGS; left; left &= left - 1) {
+                const struct span s = *step_string(step, __builtin_ctz(left));
 
-                if (s.len == 0)
-                        continue;
-                at = put(at, s.len, 2);
+                at = put_u16(at, (unsigned) s.len);
                 memcpy(at, s.p, s.len);
                 at += s.len;
         }
@@ -132,14 +141,11 @@ bool decision_next(struct reader *r, struct decision_step *ret_step)
                 step.code = read_u16(r);
                 r->failed |= step.code == 0;
         }
-        for (int i = 0; i < STRING_COUNT; i++) {
-                size_t len;
+        for (unsigned left = mask & STRINGS; left; left &= left - 1) {
+                const size_t len = read_u16(r);
 
-                if (!(mask & 1U << i))
-                        continue;
-                len = read_u16(r);
                 r->failed |= len == 0 || len > DECISION_STRING_MAX;
-                *step_string(&step, i) = read_raw(r, len);
+                set_step_string(&step, __builtin_ctz(left), read_raw(r, len));
         }
         r->failed |= (mask & ~(unsigned) HAS_ALL) != 0;
         if (r->failed)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/octets.h"
 #include "base/span.h"
 
 enum {
@@ -20,6 +21,7 @@ enum {
 
 struct log_pipe {
         char name[32];
+        size_t name_len;
         int fd;
         struct poller *poller;
         bool is_skipping; /* within a line that was too long; its start is out */
@@ -28,25 +30,19 @@ struct log_pipe {
         struct buffer out;
 };
 
-static bool is_level(struct span word)
+static uint64_t controls(uint64_t x)
 {
-        return log_level_parse(word) >= 0;
+        return octets_below(x, ' ') | octets_equal(x, 127);
 }
 
 /* "notice edge/0 event …", printable throughout. */
-static bool is_event_of(struct span line, const char *name)
+static bool is_event_of(struct span line, struct span name)
 {
         struct span rest = line, level, process;
-        unsigned bad = 0;
 
-        for (size_t i = 0; i < line.len; i++) { /* whole vectors at a time */
-                const unsigned char c = (unsigned char) line.p[i];
-
-                bad |= (c < ' ') | (c == 127);
-        }
-        return !bad && span_split(&rest, ' ', &level) && is_level(level) &&
-               span_split(&rest, ' ', &process) &&
-               span_equal(process, span_from_string(name)) && rest.len > 0;
+        return span_split(&rest, ' ', &level) && log_level_parse(level) >= 0 &&
+               span_split(&rest, ' ', &process) && span_equal(process, name) && rest.len > 0 &&
+               octets_until(line, controls) == line.len;
 }
 
 static void put_quoted(struct buffer *b, struct span line)
@@ -64,13 +60,12 @@ static void put_quoted(struct buffer *b, struct span line)
 }
 
 /* Out of memory or room, the line is lost: the log is not worth the mail. */
-static void put_line(struct log_pipe *p, const char *time, struct span line)
+static void put_line(struct log_pipe *p, struct span time, struct span line)
 {
         if (line.len == 0)
                 return;
-        buffer_append_span(&p->out, span_from_string(time));
-        buffer_append(&p->out, " ", 1);
-        if (is_event_of(line, p->name)) {
+        buffer_append_span(&p->out, time);
+        if (is_event_of(line, span_make(p->name, p->name_len))) {
                 buffer_append_span(&p->out, line);
         } else {
                 buffer_printf(&p->out, "warning %s stderr text=\"", p->name);
@@ -89,7 +84,7 @@ static void write_out(struct log_pipe *p)
 }
 
 /* More of a line; what is too long goes out without its rest. */
-static void add_to_line(struct log_pipe *p, const char *time, struct span octets)
+static void add_to_line(struct log_pipe *p, struct span time, struct span octets)
 {
         const size_t room = sizeof p->line - p->line_len;
         const size_t n = octets.len < room ? octets.len : room;
@@ -103,21 +98,34 @@ static void add_to_line(struct log_pipe *p, const char *time, struct span octets
         }
 }
 
+/* The end of the line has come. */
+static void end_line(struct log_pipe *p, struct span time, struct span octets)
+{
+        if (p->line_len == 0 && !p->is_skipping && octets.len <= sizeof p->line) {
+                put_line(p, time, octets); /* it came as a whole */
+                return;
+        }
+        add_to_line(p, time, octets);
+        if (!p->is_skipping)
+                put_line(p, time, span_make(p->line, p->line_len));
+        p->is_skipping = false;
+        p->line_len = 0;
+}
+
 static void take(struct log_pipe *p, struct span in)
 {
-        char time[CLOCK_DATE_MAX];
+        char text[CLOCK_DATE_MAX + 1];
+        struct span time = span_from_string(clock_format_iso(clock_now_us(), text));
 
-        clock_format_iso(clock_now_us(), time);
+        text[time.len++] = ' '; /* in front of what follows it */
         while (in.len) {
                 const size_t end = span_find(in, '\n');
 
-                add_to_line(p, time, span_first(in, end));
-                if (end == SIZE_MAX)
+                if (end == SIZE_MAX) {
+                        add_to_line(p, time, in);
                         break;
-                if (!p->is_skipping)
-                        put_line(p, time, span_make(p->line, p->line_len));
-                p->is_skipping = false;
-                p->line_len = 0;
+                }
+                end_line(p, time, span_first(in, end));
                 in = span_skip(in, end + 1);
                 if (p->out.len > READ_MAX)
                         write_out(p);
@@ -152,6 +160,7 @@ int log_pipe_new(struct loop *l, int fd, const char *name, struct log_pipe **ret
         if (!p)
                 return -ENOMEM;
         snprintf(p->name, sizeof p->name, "%s", name);
+        p->name_len = strlen(p->name);
         p->out = BUFFER_INIT(OUT_MAX);
         p->fd = fd;
         r = poller_new(l, fd, on_ready, p, &p->poller);

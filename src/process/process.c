@@ -20,6 +20,7 @@ enum {
         CONFIG_SIZE_MAX = 16 * 1024 * 1024,
         PEM_SIZE_MAX = 1024 * 1024,
         STATUS_SIZE_MAX = 64 * 1024,
+        LOG_HOLD_MS = 5, /* each write wakes the supervisor, who stamps the lines with the time */
 };
 
 static const char *const kind_names[PROCESS_KIND_END] = {
@@ -56,7 +57,7 @@ struct skeleton {
         /* Of the start or reload that is under way. */
         struct tls_context *next_tls;
         struct snapshot *next_snapshot;
-        struct deferred log_flush; /* one write for the lines of a round */
+        struct timer *log_flush; /* one write for the lines of a while */
 };
 
 static struct skeleton *skeleton_of(struct process *p)
@@ -578,9 +579,9 @@ static void ignore_signals(void)
                 signal(ignored[i], SIG_IGN);
 }
 
-static void flush_log(struct deferred *d)
+static void flush_log(void *arg)
 {
-        (void) d;
+        (void) arg;
         log_flush();
 }
 
@@ -588,7 +589,7 @@ static void request_log_flush(void *arg)
 {
         struct skeleton *s = arg;
 
-        loop_defer(s->p.loop, &s->log_flush);
+        timer_set(s->log_flush, LOG_HOLD_MS);
 }
 
 int process_run(const struct process_role *role, unsigned number)
@@ -597,7 +598,6 @@ int process_run(const struct process_role *role, unsigned number)
                 .p = {.kind = role->kind, .number = number, .state_fd = -1, .meters_fd = -1},
                 .role = role,
                 .exit_status = EX_SOFTWARE,
-                .log_flush.run = flush_log,
         };
         int r;
 
@@ -613,7 +613,8 @@ int process_run(const struct process_role *role, unsigned number)
                           LOG_TEXT("do", "processes are started by: hayauma run"));
                 return EX_OSERR;
         }
-        log_set_buffered(request_log_flush, &s);
+        if (timer_new(s.p.loop, flush_log, NULL, &s.log_flush) == 0)
+                log_set_buffered(request_log_flush, &s);
         loop_run(s.p.loop);
         log_set_buffered(NULL, NULL);
         channel_flush(s.p.supervisor, 100);

@@ -15,9 +15,11 @@
 enum {
         WRITE_BUFFER = 8 * 1024 * 1024,
         WRITE_BUFFERS = 3,
-        /* As many files of level 0 as make one of level 1: then half of what a compaction
-         * of these two writes is new. */
+        /* As many files of level 0 as are as large as the level below: then half of what a
+         * compaction of these two writes is new. */
         LEVEL_0_FILES = 8,
+        LEVEL_0_FILES_SMALL = 4,
+        SMALL = 16 * 1024 * 1024, /* an index, where the fewer ones do */
         LEVEL_BASE = 64 * 1024 * 1024,
         LEVEL_COMPRESSED = 2, /* what lies above is soon written anew */
         BLOCK_CACHE = 16 * 1024 * 1024, /* the disk cache of the system holds more */
@@ -49,7 +51,7 @@ struct index_rocksdb {
         rocksdb_readoptions_t *read, *read_cached, *read_flushed;
         rocksdb_cache_t *cache;
         rocksdb_writebatch_t *batch;
-        bool has_mark;
+        bool has_mark, is_small;
         /* A range was removed. RocksDB 7.8 then takes for nothing what a scan may not read:
          * no scan of the memory alone. */
         atomic_bool has_ranges;
@@ -294,6 +296,27 @@ static int write_file(struct index_rocksdb *x, const void *changes, size_t count
         return result_of(error);
 }
 
+/* Files that wait to be merged are room that is lost: the more so the smaller the index. */
+static void adapt_to_size(struct index_rocksdb *x)
+{
+        const char *const name = "level0_file_num_compaction_trigger";
+        char count[16], *error = NULL;
+        const char *value = count;
+        uint64_t size = 0;
+        bool is_small;
+
+        if (rdb.property_int(x->db, "rocksdb.estimate-live-data-size", &size) != 0)
+                return;
+        /* Not back at once: around a border, each load would change it. */
+        is_small = size < (x->is_small ? SMALL : SMALL / 2);
+        if (is_small == x->is_small)
+                return;
+        snprintf(count, sizeof count, "%d", is_small ? LEVEL_0_FILES_SMALL : LEVEL_0_FILES);
+        rdb.set_options(x->db, 1, &name, &value, &error);
+        rdb.free(error); /* then it stays as it is, until the next */
+        x->is_small = is_small;
+}
+
 /* The file is synced before the index knows it. What was written before it and is only in
  * memory goes to the disk first, since both have the position in the log: so what a crash
  * leaves is still the state behind one of the writes. */
@@ -308,6 +331,7 @@ static int rdb_load(struct index *i, const void *changes, size_t count, index_ch
                 return -EOPNOTSUPP;
         count_nothing();
         wait_for_compaction(x);
+        adapt_to_size(x);
         r = write_file(x, changes, count, at);
         if (r == 0) {
                 rdb.ingest_external_file(x->db, &path, 1, x->load_ingest, &error);
@@ -433,8 +457,11 @@ static void set_options(struct index_rocksdb *x)
         rdb.options_set_create_if_missing(o, 1);
         rdb.options_set_write_buffer_size(o, WRITE_BUFFER);
         rdb.options_set_max_write_buffer_number(o, WRITE_BUFFERS);
-        rdb.options_set_level0_file_num_compaction_trigger(o, LEVEL_0_FILES);
+        rdb.options_set_level0_file_num_compaction_trigger(o, LEVEL_0_FILES_SMALL);
         rdb.options_set_max_bytes_for_level_base(o, LEVEL_BASE);
+        /* Levels are filled from the last one up. Else a small index has a level above some
+         * old file of the last one, and keeps what says that keys were removed. */
+        rdb.options_set_level_compaction_dynamic_level_bytes(o, 1);
         /* Most questions are whether something is not there. The buffer holds some 80,000
          * entries, each by key and by what filters know of it. */
         rdb.options_set_memtable_prefix_bloom_size_ratio(o, 0.03);
@@ -499,6 +526,7 @@ int index_rocksdb_open(const char *path, struct index **ret_index, char *error)
                 return -ENOMEM;
         }
         x->index.driver = &rocksdb_driver;
+        x->is_small = true; /* as set_options() says */
         x->options = rdb.options_create();
         x->cache = rdb.cache_create_lru(BLOCK_CACHE);
         set_options(x);

@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "base/hash.h"
+#include "base/hash_long.h"
 
 enum { PARTS_FIRST = 64, UNDER_WAY_SHIFT = 4 };
 
@@ -78,7 +78,7 @@ const char *log_path(const struct segment *s, char *out)
 
 uint64_t log_seed(const struct log *l, uint64_t segment)
 {
-        return XXH3_64bits_withSeed(l->store_id, sizeof l->store_id, segment);
+        return hash_span(span_make((const char *) l->store_id, sizeof l->store_id), segment);
 }
 
 void log_encode_head(const struct log *l, const struct group_head *h, char *out)
@@ -98,7 +98,7 @@ void log_encode_head(const struct log *l, const struct group_head *h, char *out)
         memcpy(out + 24, &len, 4);
         memcpy(out + 28, &records, 4);
         memcpy(out + 32, more, 24);
-        checksum = htole64(XXH3_64bits_withSeed(out, 56, log_seed(l, h->segment)));
+        checksum = htole64(hash_span(span_make(out, 56), log_seed(l, h->segment)));
         memcpy(out + 56, &checksum, 8);
 }
 
@@ -124,7 +124,7 @@ int log_decode_head(const struct log *l, uint64_t segment, const char *in,
         h.time_us = read_u64(&r);
         h.checksum = read_u64(&r);
         if (h.segment != segment ||
-            read_u64(&r) != XXH3_64bits_withSeed(in, 56, log_seed(l, segment)))
+            read_u64(&r) != hash_span(span_make(in, 56), log_seed(l, segment)))
                 return -EBADMSG;
         *ret_h = h;
         return 0;
@@ -359,7 +359,6 @@ static int write_part(struct log *l, struct log_slot *slot, enum log_stream stre
 {
         struct log_part *p = &l->part[stream];
         const uint64_t size = log_part_size(p->len);
-        XXH3_state_t state;
         int r;
 
         head.stream = (uint8_t) stream;
@@ -367,11 +366,7 @@ static int write_part(struct log *l, struct log_slot *slot, enum log_stream stre
         head.previous = l->position.at[stream].group;
         head.len = (uint32_t) p->len;
         head.records = p->records;
-        XXH3_INITSTATE(&state);
-        XXH3_64bits_reset_withSeed(&state, log_seed(l, head.segment));
-        for (size_t i = 1; i < p->count; i++)
-                XXH3_64bits_update(&state, p->parts[i].iov_base, p->parts[i].iov_len);
-        head.checksum = XXH3_64bits_digest(&state);
+        head.checksum = hash_long_parts(p->parts + 1, p->count - 1, log_seed(l, head.segment));
         log_encode_head(l, &head, p->head);
         p->parts[0] = (struct iovec) {p->head, LOG_HEAD};
         if (size > LOG_HEAD + p->len)

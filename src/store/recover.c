@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "store/keys.h"
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 enum { SCAN_STEP = 256 * LOG_BLOCK };
 
@@ -200,9 +199,8 @@ static int look(struct recovery *v, struct cursor *c)
                 return -ENOMEM;
         r = log_read(v->log, c->segment, c->offset + LOG_HEAD, c->records, c->head.len);
         if (r == 0)
-                c->is_whole = XXH3_64bits_withSeed(c->records, c->head.len,
-                                                   log_seed(v->log, c->segment)) ==
-                              c->head.checksum;
+                c->is_whole = hash_span(span_make(c->records, c->head.len),
+                                        log_seed(v->log, c->segment)) == c->head.checksum;
         return r == -EBADMSG ? 0 : r;
 }
 

@@ -61,6 +61,7 @@
         X(options_set_info_log_level) \
         X(options_set_keep_log_file_num) \
         X(options_set_level0_file_num_compaction_trigger) \
+        X(options_set_level_compaction_dynamic_level_bytes) \
         X(options_set_max_bytes_for_level_base) \
         X(options_set_max_open_files) \
         X(options_set_max_write_buffer_number) \
@@ -82,6 +83,7 @@
         X(readoptions_set_iterate_upper_bound) \
         X(readoptions_set_read_tier) \
         X(readoptions_set_total_order_seek) \
+        X(set_options) \
         X(set_perf_level) \
         X(slicetransform_create) \
         X(sstfilewriter_create) \

@@ -136,6 +136,9 @@ void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta);
  * batch; kept for trace_days. */
 void store_trace(struct store_batch *b, const struct span *keys, size_t key_count,
                  struct span record);
+/* The same, of parts one behind the other. */
+void store_trace_parts(struct store_batch *b, const struct span *keys, size_t key_count,
+                       const struct span *parts, size_t part_count);
 
 /* Commits and frees the batches: durable when the callback says 0. Several
  * batches only where store_has_atomic_group(): all or nothing. Commits take

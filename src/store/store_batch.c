@@ -40,6 +40,12 @@ static void encode_octets(char *out, struct span s)
                 memcpy(out, s.p, s.len);
 }
 
+static void encode_parts(char *out, const struct span *parts, size_t part_count)
+{
+        for (size_t i = 0; i < part_count; out += parts[i].len, i++)
+                encode_octets(out, parts[i]);
+}
+
 static uint64_t decode_u64(const char *in)
 {
         uint64_t v;
@@ -138,6 +144,21 @@ static bool is_too_big(struct store_batch *b, struct span s, size_t max)
         return s.len > max;
 }
 
+/* Each part, or all of them together. */
+static bool is_any_too_big(struct store_batch *b, const struct span *parts, size_t part_count,
+                           size_t max, size_t *ret_size)
+{
+        size_t size = 0;
+
+        for (size_t i = 0; i < part_count; i++) {
+                if (is_too_big(b, parts[i], max))
+                        return true;
+                size += parts[i].len;
+        }
+        *ret_size = size;
+        return is_too_big(b, span_make(NULL, size), max);
+}
+
 static void add_put(struct store_batch *b, enum batch_op_kind kind, struct span key,
                     struct span value)
 {
@@ -207,13 +228,8 @@ void store_blob_put(struct store_batch *b, uint64_t blob_id, uint32_t references
         char *p;
 
         assert(references >= 1);
-        for (size_t i = 0; i < part_count; i++) {
-                if (is_too_big(b, parts[i], STORE_BATCH_MAX))
-                        return;
-                size += parts[i].len;
-        }
-        if (is_too_big(b, description, DESCRIPTION_MAX) ||
-            is_too_big(b, span_make(NULL, size), STORE_BATCH_MAX))
+        if (is_any_too_big(b, parts, part_count, STORE_BATCH_MAX, &size) ||
+            is_too_big(b, description, DESCRIPTION_MAX))
                 return;
         p = add(b, BATCH_BLOB_PUT, 18 + description.len + size);
         if (!p)
@@ -225,9 +241,7 @@ void store_blob_put(struct store_batch *b, uint64_t blob_id, uint32_t references
         encode_octets(p + 14, description);
         p += 14 + description.len;
         encode_u32(p, (uint32_t) size);
-        p += 4;
-        for (size_t i = 0; i < part_count; p += parts[i].len, i++)
-                encode_octets(p, parts[i]);
+        encode_parts(p + 4, parts, part_count);
 }
 
 void store_blob_adopt(struct store_batch *b, uint64_t blob_id, uint32_t references,
@@ -276,20 +290,27 @@ void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta)
 void store_trace(struct store_batch *b, const struct span *keys, size_t key_count,
                  struct span record)
 {
+        store_trace_parts(b, keys, key_count, &record, 1);
+}
+
+void store_trace_parts(struct store_batch *b, const struct span *keys, size_t key_count,
+                       const struct span *parts, size_t part_count)
+{
+        size_t size = 0;
         char *p;
 
         assert(key_count <= STORE_TRACE_KEYS_MAX);
-        if (is_too_big(b, record, STORE_VALUE_MAX))
+        if (is_any_too_big(b, parts, part_count, STORE_VALUE_MAX, &size))
                 return;
-        p = add(b, BATCH_TRACE, 5 + 8 * key_count + record.len);
+        p = add(b, BATCH_TRACE, 5 + 8 * key_count + size);
         if (!p)
                 return;
         b->has |= BATCH_HAS_TRACE;
         *p++ = (char) key_count;
         for (size_t i = 0; i < key_count; i++, p += 8)
                 encode_u64(p, hash_span(keys[i], b->store->trace_seed));
-        encode_u32(p, (uint32_t) record.len);
-        encode_octets(p + 4, record);
+        encode_u32(p, (uint32_t) size);
+        encode_parts(p + 4, parts, part_count);
 }
 
 void batch_seal(struct store_batch *b, uint64_t now_us)

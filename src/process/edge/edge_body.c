@@ -94,11 +94,13 @@ static void masquerade(struct edge_body *b, struct edge *e)
         const struct process *p = e->process;
         const struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
         struct buffer header = BUFFER_INIT(2 * HEADER_SIZE_MAX);
-        const size_t len = header_len(text, NULL);
         unsigned changed;
+        size_t len;
 
-        if (masquerade_is_on(p->config, p->snapshot) &&
-            masquerade_header(p->config, p->snapshot, span_first(text, len), &header, &changed) > 0)
+        if (!masquerade_is_on(p->config, p->snapshot))
+                return;
+        len = header_len(text, NULL);
+        if (masquerade_header(p->config, p->snapshot, span_first(text, len), &header, &changed) > 0)
                 (void) replace(b, e, b->prefix_len, len, buffer_span(&header));
         buffer_done(&header);
 }
@@ -177,16 +179,18 @@ static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
  * longer header is seen to be too long, whatever else stands in it. */
 static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
 {
-        struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
+        struct span text;
         const uint64_t limit = e->process->config->limits.header_size;
         const size_t fields_max = e->process->config->limits.header_fields;
         const size_t size_max = limit && limit < HEADER_SIZE_MAX ? (size_t) limit : HEADER_SIZE_MAX;
         struct header_summary summary = {0};
 
         b->is_scanned = true;
-        while (judge_fields(b, e, text, size_max, fields_max))
+        do {
                 text = span_skip(buffer_span(&b->held), b->prefix_len);
-        b->is_header_too_large = header_summarize(text, size_max, fields_max, &summary) < 0;
+                b->is_header_too_large = header_summarize(text, size_max, fields_max, &summary) < 0;
+        } while ((summary.has_authentication_results || summary.has_delivered_to) &&
+                 judge_fields(b, e, text, size_max, fields_max));
         b->has_too_many_fields = b->is_header_too_large && summary.fields >= fields_max;
         b->received_fields = (unsigned) summary.received;
         if (summary.message_id.len && summary.message_id.len <= HEADER_MESSAGE_ID_MAX)

@@ -1,11 +1,12 @@
 #include "process/edge/edge_record.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
+#include "base/number.h"
+#include "base/octets.h"
 #include "policy/decision.h"
 #include "policy/verdict.h"
 #include "process/edge/edge.h"
@@ -25,15 +26,15 @@ const char *edge_record_protocol(const struct edge_session *s)
         return s->client.is_local_user ? "local" : smtp_server_protocol(s->server);
 }
 
+static uint64_t to_quote(uint64_t x)
+{
+        return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '"') |
+               octets_equal(x, '\\');
+}
+
 static bool is_plain(struct span value)
 {
-        for (size_t i = 0; i < value.len; i++) {
-                const unsigned char c = (unsigned char) value.p[i];
-
-                if (c <= ' ' || c == '"' || c == '\\' || c == 127)
-                        return false;
-        }
-        return value.len > 0;
+        return value.len && octets_until(value, to_quote) == value.len;
 }
 
 static void put_name(struct buffer *b, const char *name)
@@ -69,15 +70,10 @@ static void put_pair(struct buffer *b, const char *name, struct span value)
 
 static void put_number(struct buffer *b, const char *name, uint64_t value)
 {
-        char digits[20];
-        size_t at = sizeof digits;
+        char digits[NUMBER_TEXT_MAX];
 
-        do {
-                digits[--at] = (char) ('0' + value % 10);
-                value /= 10;
-        } while (value);
         put_name(b, name);
-        (void) buffer_append(b, digits + at, sizeof digits - at);
+        (void) buffer_append_span(b, number_span(value, digits));
 }
 
 /* What the address was before, the first first; of the time at which it was
@@ -242,14 +238,24 @@ static void describe(const struct edge_transaction *t, struct buffer *detail)
                          span_from_string(priority_names[envelope_priority(t->flags) + 9]));
 }
 
+enum { HOST_MAX = sizeof ((struct edge_client *) 0)->text + 1 + NUMBER_TEXT_MAX };
+
 /* "192.0.2.1:2525" */
-static struct span format_host(const struct edge_session *s, char *out, size_t size)
+static struct span format_host(const struct edge_session *s, char out[HOST_MAX])
 {
-        if (s->client.is_unix)
-                snprintf(out, size, "%s", s->client.text);
-        else
-                snprintf(out, size, "%s:%u", s->client.text, s->client.port);
-        return span_from_string(out);
+        const struct span text = span_from_string(s->client.text);
+        char digits[NUMBER_TEXT_MAX];
+        struct span port;
+        size_t len = text.len;
+
+        memcpy(out, text.p, len);
+        if (!s->client.is_unix) {
+                port = number_span(s->client.port, digits);
+                out[len++] = ':';
+                memcpy(out + len, port.p, port.len);
+                len += port.len;
+        }
+        return span_make(out, len);
 }
 
 int edge_record_finish(struct edge_transaction *t)
@@ -261,11 +267,11 @@ int edge_record_finish(struct edge_transaction *t)
                 .recipient = DECISION_MESSAGE,
                 .kind = DECISION_RECEIVED,
         };
-        char host[sizeof s->client.text + 8];
+        char host[HOST_MAX];
         int r;
 
         describe(t, detail);
-        step.host = format_host(s, host, sizeof host);
+        step.host = format_host(s, host);
         step.detail = span_first(buffer_span(detail), DECISION_STRING_MAX);
         r = decision_begin(&t->record, t->message_id);
         if (r == 0)
@@ -282,11 +288,11 @@ static void send_session_record(struct edge_session *s, const struct verdict *wh
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
         struct decision_step step = {
                 .at_us = now_us, .recipient = DECISION_MESSAGE, .kind = DECISION_RECEIVED};
-        char host[sizeof s->client.text + 8];
+        char host[HOST_MAX];
         int r = decision_begin(&record, message_id);
 
         describe_session(s, &e->text);
-        step.host = format_host(s, host, sizeof host);
+        step.host = format_host(s, host);
         step.detail = span_first(buffer_span(&e->text), DECISION_STRING_MAX);
         if (r == 0)
                 r = decision_add(&record, &step);

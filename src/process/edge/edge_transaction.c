@@ -672,10 +672,14 @@ static bool find_failure(const struct edge_transaction *t, struct ipc_items resu
 static void answer_one(struct edge_transaction *t, const struct ipc_result *failure,
                        const char *id)
 {
+        static const char accepted[] = " accepted";
+        char text[ID_TEXT_LEN + sizeof accepted];
         struct verdict v;
 
         if (!failure) {
-                edge_session_reply(t->session, 250, SPAN_LITERAL("2.0.0"), "%s accepted", id);
+                memcpy(text, id, ID_TEXT_LEN);
+                memcpy(text + ID_TEXT_LEN, accepted, sizeof accepted);
+                edge_session_say(t->session, 250, "2.0.0", text);
                 return;
         }
         v = result_verdict(COMMIT_TEMPORARY, failure);

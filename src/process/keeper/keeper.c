@@ -215,6 +215,8 @@ static int prepare(struct process *p)
         k->privileged_gid = g ? g->gr_gid : UINT64_MAX;
         k->ids.number = KEEPER_MAKER;
         list_init(&k->control_sessions);
+        list_init(&k->free_commits);
+        k->steps = BUFFER_INIT(IPC_RECORD_MAX);
         for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
                 k->edges[i] = (struct keeper_peer) {.keeper = k, .number = i};
         for (unsigned i = 0; i < KEEPER_RELAYS_MAX; i++)

@@ -36,6 +36,7 @@ enum {
         KEEPER_ACCESSES_MAX = 64,
         KEEPER_ACTIVE_MAX = 10000,            /* queue entries in memory */
         KEEPER_BODIES_MAX = 64 * 1024 * 1024, /* octets of bodies kept for their first attempt */
+        KEEPER_BODIES_FREE_MAX = 64,
         KEEPER_MAKER = ID_MAKERS - 1,         /* of message ids made here: bounces */
 };
 
@@ -67,6 +68,10 @@ struct keeper {
         unsigned relay_count; /* highest number seen + 1 */
         unsigned worker_count;
 
+        struct list_node free_commits; /* keeper_commit.c: memory of those that are done */
+        size_t free_commit_count;
+        struct buffer steps;           /* of the record at hand; kept for its memory */
+
         struct queue queue;
         struct retry_times retry;
         struct channel *resolver;  /* keeper_hosts.c: next hops and the hosts behind them */
@@ -90,6 +95,8 @@ struct keeper {
         struct table jobs;         /* by number */
         uint64_t last_job;
         size_t body_bytes;         /* held for first attempts */
+        struct buffer free_bodies[KEEPER_BODIES_FREE_MAX]; /* memory of those that went */
+        size_t free_body_count;
 
         struct table orders; /* bounces a worker is writing */
         uint64_t last_order;
@@ -122,4 +129,7 @@ struct keeper_body {
  * already (the store has it): then the octets stay the caller's. */
 struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets);
 struct keeper_body *keeper_body_ref(struct keeper_body *b);
+
+/* Memory for a body that comes, if there is some of one that went. */
+void keeper_body_memory(struct keeper *k, struct buffer *b);
 void keeper_body_unref(struct keeper_body *b);

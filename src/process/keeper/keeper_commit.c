@@ -1,7 +1,6 @@
 #include "process/keeper/keeper_commit.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "policy/decision.h"
 #include "process/keeper/keeper_job.h"
 #include "process/keeper/keeper_outcome.h"
@@ -20,6 +20,8 @@ enum {
         INCOMING_MAX = 4096,           /* bodies under way from one edge */
         COMMIT_MEMORY_MAX = 4 * 1024 * 1024,
         TRACE_KEY_MAX = STORE_TRACE_KEYS_MAX,
+        COMMITS_FREE_MAX = 64,
+        STEPS_KEPT = 4096, /* octets */
 };
 
 /* A body whose commit has not come yet. */
@@ -39,14 +41,17 @@ struct commit_recipient {
         bool is_expanded; /* ROUTE_EXPANDED: only to be told of */
 };
 
-/* One message on its way to being durable. */
+/* One message on its way to being durable. Its spans point into what it came in, and
+ * are not looked at any more once the store has it; if it must wait before that, for
+ * an account, they are copied (keep_spans()). */
 struct commit {
+        struct list_node free; /* of the keeper's, while it is none */
         struct keeper *keeper;
         struct keeper_peer *peer; /* NULL: made here */
         uint64_t peer_generation;
         size_t held;
 
-        struct arena arena; /* everything below */
+        struct arena arena; /* recipients, entries, spans that were copied */
         uint64_t message_id, arrived_us, body_len;
         uint64_t hold_until_us; /* 0: delivered at once */
         uint64_t deliver_by_us; /* 0: no such time */
@@ -55,6 +60,7 @@ struct commit {
         struct span held_for; /* empty: it is not held */
         struct span digest;
         struct buffer body; /* empty where it is in a lent file */
+        struct span rest;   /* of the body, behind that */
         struct commit_recipient *recipients;
         size_t recipient_count;
 
@@ -207,12 +213,20 @@ static void release_accounts(struct commit *c)
 
 static void commit_free(struct commit *c)
 {
+        struct keeper *k = c->keeper;
+
         release_accounts(c);
         for (size_t i = 0; i < c->entry_count; i++)
                 queue_entry_free(c->entries[i]);
         buffer_done(&c->body);
-        arena_done(&c->arena);
-        free(c);
+        if (k->free_commit_count == COMMITS_FREE_MAX) {
+                arena_done(&c->arena);
+                free(c);
+                return;
+        }
+        arena_clear(&c->arena);
+        list_prepend(&k->free_commits, &c->free);
+        k->free_commit_count++;
 }
 
 /* Still the channel the commit came over? */
@@ -286,6 +300,12 @@ static void end_commit(struct commit *c, int result)
         commit_free(c);
 }
 
+/* Are its entries, if there are any, tried as soon as it is durable? */
+static bool is_tried_now(const struct commit *c)
+{
+        return c->entry_count && !c->hold_until_us && !c->held_for.len;
+}
+
 static void start_entries(struct commit *c)
 {
         struct keeper_body *body = NULL;
@@ -330,6 +350,46 @@ static void committed(void *arg, int result)
                 start_entries(c);
         }
         end_commit(c, result);
+}
+
+/* ---- what outlives the message it came in ------------------------------- */
+
+static int keep_body(struct commit *c)
+{
+        const struct span rest = c->rest;
+
+        if (!rest.len)
+                return 0;
+        c->rest = SPAN_LITERAL("");
+        if (!c->body.room)
+                keeper_body_memory(c->keeper, &c->body);
+        return buffer_append_span(&c->body, rest) < 0 ? -ENOMEM : 0;
+}
+
+static int keep_all(struct commit *c, struct span *const spans[], size_t count)
+{
+        for (size_t i = 0; i < count; i++) {
+                *spans[i] = arena_copy(&c->arena, *spans[i]);
+                if (!spans[i]->p)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int keep_spans(struct commit *c)
+{
+        struct span *const texts[] = {&c->mail_from, &c->envid, &c->header_message_id, &c->record,
+                                      &c->held_for, &c->digest};
+        int r = keep_all(c, texts, sizeof texts / sizeof texts[0]);
+
+        for (size_t i = 0; i < c->recipient_count && r == 0; i++) {
+                struct ipc_recipient *q = &c->recipients[i].given;
+                struct span *const each[] = {&q->rcpt_to, &q->orcpt, &q->account, &q->mailbox,
+                                             &q->next_hop};
+
+                r = keep_all(c, each, sizeof each / sizeof each[0]);
+        }
+        return r == 0 ? keep_body(c) : r;
 }
 
 /* ---- building the batches ---------------------------------------------- */
@@ -477,23 +537,28 @@ static int deliver_local(struct commit *c, struct commit_recipient *q, struct st
 }
 
 /* What the keeper knows now, behind what edge decided. */
-static void add_stored_steps(struct commit *c, struct buffer *record)
+static struct span stored_steps(struct commit *c)
 {
         const uint64_t now_us = clock_now_us();
+        struct buffer *steps = &c->keeper->steps;
 
+        buffer_shrink(steps, STEPS_KEPT);
         for (size_t i = 0; i < c->recipient_count; i++) {
                 const struct commit_recipient *q = &c->recipients[i];
-                char detail[48];
-                int len;
+                char detail[4 + NUMBER_TEXT_MAX], digits[NUMBER_TEXT_MAX];
+                struct span uid;
 
                 if (!q->account || q->error < 0)
                         continue;
-                len = snprintf(detail, sizeof detail, "uid=%u", q->uid);
-                decision_add(record, &(struct decision_step) {
+                uid = number_span(q->uid, digits);
+                memcpy(detail, "uid=", 4);
+                memcpy(detail + 4, uid.p, uid.len);
+                decision_add(steps, &(struct decision_step) {
                         .at_us = now_us, .kind = DECISION_STORED,
                         .recipient = q->given.index, .next = q->given.account,
-                        .text = q->given.mailbox, .detail = span_make(detail, (size_t) len)});
+                        .text = q->given.mailbox, .detail = span_make(detail, 4 + uid.len)});
         }
+        return buffer_span(steps);
 }
 
 /* Recipients accepted and refused: the record names them all. */
@@ -528,7 +593,7 @@ void keeper_on_refused(struct channel *ch, void *arg, const union ipc_message *m
 
 static void put_trace(struct commit *c, struct store_batch *batch, bool is_stored)
 {
-        struct buffer record = BUFFER_INIT(IPC_RECORD_MAX * 2);
+        const struct span record[] = {c->record, is_stored ? stored_steps(c) : SPAN_LITERAL("")};
         char id_text[ID_TEXT_LEN + 1];
         struct span keys[TRACE_KEY_MAX];
         size_t count;
@@ -536,24 +601,17 @@ static void put_trace(struct commit *c, struct store_batch *batch, bool is_store
         id_format(c->message_id, id_text);
         count = collect_keys(keys, id_text, c->header_message_id, c->mail_from);
         count = collect_recipients(c->record, keys, count);
-        if (!is_stored) {
-                store_trace(batch, keys, count, c->record);
-        } else if (buffer_append_span(&record, c->record) == 0) {
-                add_stored_steps(c, &record);
-                store_trace(batch, keys, count, buffer_span(&record));
-        }
-        buffer_done(&record);
+        store_trace_parts(batch, keys, count, record, 2);
 }
 
 static void put_body(struct commit *c, struct store_batch *batch, uint32_t references)
 {
-        const struct span parts[] = {buffer_span(&c->body), c->digest};
+        const struct span parts[] = {buffer_span(&c->body), c->rest, c->digest};
 
         if (c->flags & ENVELOPE_LENT)
                 store_blob_adopt(batch, c->message_id, references, c->mail_from);
         else
-                store_blob_put(batch, c->message_id, references, c->mail_from, parts,
-                               c->digest.len ? 2 : 1);
+                store_blob_put(batch, c->message_id, references, c->mail_from, parts, 3);
 }
 
 struct batches {
@@ -630,7 +688,8 @@ static void build_and_commit(struct commit *c)
                 return;
         }
         r = delivered < 0 ? delivered : make_entries(c);
-
+        if (r == 0 && is_tried_now(c))
+                r = keep_body(c);
         if (r == 0 && (c->entry_count || c->finish || b.count == 0)) {
                 shard = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
                 if (shard)
@@ -690,79 +749,77 @@ static void queue_deliveries(struct commit *c)
         }
 }
 
+static int open_account(struct commit *c, struct commit_recipient *q)
+{
+        struct opening *o = arena_alloc(&c->arena, sizeof *o);
+
+        if (!o)
+                return -ENOMEM;
+        *o = (struct opening) {c, q};
+        c->opening++;
+        account_open(c->keeper->mailboxes, q->given.account, account_opened, o);
+        return 0;
+}
+
+static bool is_to_open(const struct commit_recipient *q)
+{
+        return q->given.kind == ROUTE_LOCAL && !q->account;
+}
+
 static void open_accounts(struct commit *c)
 {
-        struct keeper *k = c->keeper;
+        size_t missing = 0;
+        int r = 0;
 
         if (c->hold_until_us || c->held_for.len)
                 queue_deliveries(c);
         c->opening = 1;
         for (size_t i = 0; i < c->recipient_count; i++) {
                 struct commit_recipient *q = &c->recipients[i];
-                struct opening *o;
 
-                if (q->given.kind != ROUTE_LOCAL)
-                        continue;
-                q->account = account_cached(k->mailboxes, q->given.account);
-                if (q->account)
-                        continue;
-                o = arena_alloc(&c->arena, sizeof *o);
-                if (!o) {
-                        q->error = -ENOMEM;
-                        continue;
-                }
-                *o = (struct opening) {c, q};
-                c->opening++;
-                account_open(k->mailboxes, q->given.account, account_opened, o);
+                if (q->given.kind == ROUTE_LOCAL)
+                        q->account = account_cached(c->keeper->mailboxes, q->given.account);
+                missing += is_to_open(q);
         }
+        if (missing)
+                r = keep_spans(c);
+        if (r < 0) {
+                end_commit(c, r);
+                return;
+        }
+        for (size_t i = 0; i < c->recipient_count && missing; i++)
+                if (is_to_open(&c->recipients[i]))
+                        c->recipients[i].error = open_account(c, &c->recipients[i]);
         opened_one(c);
 }
 
 /* ---- taking a commit in ------------------------------------------------ */
 
-static int copy_recipient(struct commit *c, const struct ipc_recipient *q)
+static void add_recipient(struct commit *c, const struct ipc_recipient *q)
 {
-        struct ipc_recipient *to = &c->recipients[c->recipient_count].given;
-        struct span *const texts[] = {&to->rcpt_to, &to->orcpt, &to->account, &to->mailbox,
-                                      &to->next_hop};
+        struct commit_recipient *to = &c->recipients[c->recipient_count++];
 
-        *to = *q;
-        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-                *texts[i] = arena_copy(&c->arena, *texts[i]);
-                if (!texts[i]->p)
-                        return -ENOMEM;
+        to->given = *q;
+        to->is_expanded = q->kind == ROUTE_EXPANDED;
+        if (to->is_expanded) { /* an entry that only carries the debt */
+                to->given.kind = ROUTE_RELAY;
+                to->given.next_hop = SPAN_LITERAL("local:");
         }
-        c->recipients[c->recipient_count].is_expanded = q->kind == ROUTE_EXPANDED;
-        if (q->kind == ROUTE_EXPANDED) { /* an entry that only carries the debt */
-                to->kind = ROUTE_RELAY;
-                to->next_hop = SPAN_LITERAL("local:");
-        }
-        c->recipient_count++;
-        return 0;
-}
-
-static int copy_texts(struct commit *c)
-{
-        struct span *const texts[] = {&c->mail_from, &c->envid, &c->header_message_id, &c->record,
-                                      &c->held_for, &c->digest};
-
-        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-                *texts[i] = arena_copy(&c->arena, *texts[i]);
-                if (!texts[i]->p)
-                        return -ENOMEM;
-        }
-        return 0;
 }
 
 static struct commit *commit_new(struct keeper *k, size_t recipient_count)
 {
-        struct commit *c = calloc(1, sizeof *c);
+        struct list_node *freed = list_take_first(&k->free_commits);
+        struct commit *c = freed ? LIST_OBJECT(freed, struct commit, free) : malloc(sizeof *c);
 
         if (!c)
                 return NULL;
-        c->keeper = k;
-        c->arena = ARENA_INIT(COMMIT_MEMORY_MAX);
-        c->body = BUFFER_INIT(BODY_MAX + IPC_BODY_PART_MAX);
+        k->free_commit_count -= freed != NULL;
+        *c = (struct commit) {
+                .keeper = k,
+                .arena = freed ? c->arena : ARENA_INIT(COMMIT_MEMORY_MAX),
+                .body = BUFFER_INIT(BODY_MAX + IPC_BODY_PART_MAX),
+        };
         c->recipients = arena_alloc(&c->arena, recipient_count * sizeof *c->recipients);
         if (!c->recipients) {
                 commit_free(c);
@@ -786,9 +843,8 @@ static int take_body(struct commit *c, struct keeper_peer *peer, const struct ip
         if (m->flags & ENVELOPE_LENT)
                 return is_lent ? 0 : -EBADMSG;
         c->body.size_max = BODY_MAX + IPC_BODY_PART_MAX;
-        if (buffer_append_span(&c->body, m->octets) < 0)
-                return -ENOMEM;
-        return c->body.len == m->body_len ? 0 : -EBADMSG;
+        c->rest = m->octets;
+        return c->body.len + c->rest.len == m->body_len ? 0 : -EBADMSG;
 }
 
 static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_commit *m, int *ret)
@@ -804,7 +860,7 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         c->peer_generation = peer->generation;
         c->message_id = m->message_id;
         c->arrived_us = m->arrived_us;
-        if (m->hold_until_us > clock_now_us())
+        if (m->hold_until_us && m->hold_until_us > clock_now_us())
                 c->hold_until_us = m->hold_until_us;
         c->deliver_by_us = m->deliver_by_us;
         c->held_for = m->held_for;
@@ -819,10 +875,8 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         *ret = take_body(c, peer, m);
         if (*ret == 0 && (m->local_prefix_len > m->body_len || !m->recipients.count))
                 *ret = -EBADMSG;
-        if (*ret == 0)
-                *ret = copy_texts(c);
         while (*ret == 0 && ipc_next_recipient(&each, &q))
-                *ret = copy_recipient(c, &q);
+                add_recipient(c, &q);
         return c;
 }
 
@@ -862,6 +916,11 @@ void keeper_on_commit(struct channel *ch, void *arg, const union ipc_message *m,
         }
         /* Made before this keeper started: an edge may be repeating a commit
          * that the one before us made durable without saying so. */
+        r = keep_spans(c);
+        if (r < 0) {
+                end_commit(c, r);
+                return;
+        }
         id_format(c->message_id, id_text);
         store_trace_find(k->store, span_make(id_text, ID_TEXT_LEN), 1, repeated_or_not, c);
 }
@@ -884,9 +943,8 @@ int keeper_commit_message(struct keeper *k, const struct keeper_message *m)
         c->finish = m->finish;
         c->done = m->done;
         c->arg = m->arg;
-        r = copy_texts(c);
-        for (size_t i = 0; i < m->recipient_count && r == 0; i++)
-                r = copy_recipient(c, &m->recipients[i]);
+        for (size_t i = 0; i < m->recipient_count; i++)
+                add_recipient(c, &m->recipients[i]);
         for (size_t i = 0; i < m->body_part_count && r == 0; i++)
                 r = buffer_append_span(&c->body, m->body_parts[i]);
         if (r < 0) {

@@ -28,7 +28,12 @@
  * 2. Entries due up to due_cursor_us, and fresh ones up to fresh_cursor, are
  *    active, or changing, or gone: the scans go on behind the cursors. */
 
-enum { SCAN_PAGE = 200, READ_AGAIN_US = 100000, SCAN_AGAIN_US = 1000 * 1000 };
+enum {
+        SCAN_PAGE = 200,
+        READ_AGAIN_US = 100000,
+        SCAN_AGAIN_US = 1000 * 1000,
+        BODY_KEPT_MAX = 16 * 1024, /* octets of memory for one that comes */
+};
 
 /* ---- bodies ------------------------------------------------------------ */
 
@@ -53,12 +58,33 @@ struct keeper_body *keeper_body_ref(struct keeper_body *b)
         return b;
 }
 
+/* A few KiB are too large for the lists from which malloc() serves at once. */
+static void keep_memory(struct keeper *k, struct buffer *b)
+{
+        if (b->room > BODY_KEPT_MAX || k->free_body_count == KEEPER_BODIES_FREE_MAX) {
+                buffer_done(b);
+                return;
+        }
+        k->free_bodies[k->free_body_count++] = *b;
+}
+
+void keeper_body_memory(struct keeper *k, struct buffer *b)
+{
+        const size_t size_max = b->size_max;
+
+        if (!k->free_body_count)
+                return;
+        *b = k->free_bodies[--k->free_body_count];
+        b->size_max = size_max;
+        buffer_clear(b);
+}
+
 void keeper_body_unref(struct keeper_body *b)
 {
         if (!b || --b->references)
                 return;
         b->keeper->body_bytes -= b->octets.room;
-        buffer_done(&b->octets);
+        keep_memory(b->keeper, &b->octets);
         free(b);
 }
 

@@ -3,6 +3,10 @@
 #include <assert.h>
 #include <stdint.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /*  LINE_START --"."--> DOT --CR--> DOT_CR --LF--> END
  *  LINE_START, TEXT --CR--> CR --LF--> LINE_START
  *  any other octet --> TEXT; a CR or LF among them is a bad line end
@@ -18,6 +22,58 @@ static void check_line(struct dot_decoder *d, const char *line, size_t len)
                 d->bad_line_end = true;
 }
 
+enum { BLOCK = 64 };
+
+#ifdef __SSE2__
+static __m128i load(const char *p)
+{
+        return _mm_loadu_si128((const __m128i *) (const void *) p);
+}
+
+/* Of sixteen octets, as is_plain_block(): not zero where one must be looked at by itself. */
+static __m128i odd16(const char *p)
+{
+        const __m128i here = load(p), before = load(p - 1);
+        const __m128i lf = _mm_set1_epi8('\n');
+        const __m128i lone = _mm_xor_si128(_mm_cmpeq_epi8(here, lf),
+                                           _mm_cmpeq_epi8(before, _mm_set1_epi8('\r')));
+        const __m128i dot = _mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8('.')),
+                                          _mm_cmpeq_epi8(before, lf));
+
+        return _mm_or_si128(lone, dot);
+}
+
+/* Whether in a block each LF stands behind a CR, each CR but a last one in front of an LF,
+ * and no line starts with a dot. The octet before the block counts, too. */
+static bool is_plain_block(const char *p)
+{
+        const __m128i odd = _mm_or_si128(_mm_or_si128(odd16(p), odd16(p + 16)),
+                                         _mm_or_si128(odd16(p + 32), odd16(p + 48)));
+
+        return _mm_movemask_epi8(odd) == 0;
+}
+#else
+static bool is_plain_block(const char *p)
+{
+        (void) p;
+        return false;
+}
+#endif
+
+/* From LINE_START, its CRLF being in `in`: text in which no line has to be looked at by
+ * itself, from `at` on. Returns where it ends: in front of a CR that ends it. */
+static size_t skip_blocks(struct dot_decoder *d, struct span in, size_t at)
+{
+        const size_t from = at;
+
+        while (in.len - at >= BLOCK && is_plain_block(in.p + at))
+                at += BLOCK;
+        if (at == from)
+                return at;
+        d->state = in.p[at - 1] == '\n' ? LINE_START : TEXT;
+        return in.p[at - 1] == '\r' ? at - 1 : at;
+}
+
 /* From LINE_START or TEXT: whole lines up to one that starts with a dot, or up
  * to the last octet but for a CR that may yet get its LF. Returns the octets
  * of text, `*ret_used` counts that CR too. */
@@ -26,10 +82,12 @@ static size_t scan_lines(struct dot_decoder *d, struct span in, size_t *ret_used
         size_t at = 0;
 
         while (at < in.len) {
-                const char *line = in.p + at;
-                const char *cr;
+                const char *line, *cr;
 
-                if (d->state == LINE_START && *line == '.')
+                if (d->state == LINE_START && at > 0)
+                        at = skip_blocks(d, in, at);
+                line = in.p + at;
+                if (at == in.len || (d->state == LINE_START && *line == '.'))
                         break;
                 cr = memchr(line, '\r', in.len - at);
                 if (!cr) {

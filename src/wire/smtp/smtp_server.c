@@ -1,7 +1,9 @@
 #include "wire/smtp/smtp_server.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "wire/smtp/smtp_server_engine.h"
@@ -188,11 +190,17 @@ static bool feed_due(struct smtp_server *s, struct smtp_event *ev)
         return ev->kind != SMTP_EVENT_NONE;
 }
 
+/* All but the long parts, which the commands that fill them clear. */
+static void clear_event(struct smtp_event *ev)
+{
+        memset(ev, 0, offsetof(struct smtp_event, mail));
+}
+
 size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event *ret_event)
 {
         size_t used = 0;
 
-        *ret_event = (struct smtp_event) {0};
+        clear_event(ret_event);
         while (!feed_due(s, ret_event)) {
                 size_t n;
                 const bool is_step = advance(s, span_skip(in, used), &n, ret_event);
@@ -201,7 +209,7 @@ size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_event
                 if (!is_step || ret_event->kind != SMTP_EVENT_NONE)
                         break;
                 /* What a refused command left must not become part of the next one. */
-                *ret_event = (struct smtp_event) {0};
+                clear_event(ret_event);
         }
         return used;
 }

@@ -155,14 +155,14 @@ struct smtp_event {
         enum smtp_event_kind kind;
         struct span helo_name; /* spans of events live until the next RESET or END is answered */
         bool is_extended;      /* EHLO or LHLO */
-        struct smtp_mail mail;
-        struct smtp_rcpt rcpt;
         struct span octets;    /* lives until the next feed */
         struct span argument;  /* lives until the next feed */
         bool is_chunked;
         bool has_quit;         /* CLOSE: the client said QUIT, and nothing after it */
         const char *body_error; /* NULL, or the reply: "552 5.3.4 Message too big", */
         enum smtp_fault fault;  /* for this */
+        struct smtp_mail mail; /* of MAIL alone */
+        struct smtp_rcpt rcpt; /* of RCPT alone */
 };
 
 struct smtp_server;

@@ -137,6 +137,7 @@ SMTP_COMMAND_FUNCTION(mail)
                 return;
         }
         s->is_clear_due = true;
+        ev->mail = (struct smtp_mail) {0};
         if (!smtp_server_take_path(&rest, &ev->mail.path)) {
                 smtp_server_refuse(s, 501, "5.5.4", "Say MAIL FROM:<address>");
                 return;

@@ -102,6 +102,7 @@ SMTP_COMMAND_FUNCTION(rcpt)
                 smtp_server_refuse(s, 452, "4.5.3", "Too many recipients");
                 return;
         }
+        ev->rcpt = (struct smtp_rcpt) {0};
         if (!smtp_server_take_path(&rest, &ev->rcpt.path)) {
                 smtp_server_refuse(s, 501, "5.5.4", "Say RCPT TO:<address>");
                 return;

@@ -1,8 +1,14 @@
 #include <stdio.h>
 
 #include "base/number.h"
+#include "base/octets.h"
 #include "base/utf8.h"
 #include "wire/smtp/smtp_server_engine.h"
+
+static uint64_t not_printable(uint64_t x)
+{
+        return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127);
+}
 
 /* Nothing but printable text reaches the wire: a CR, LF or other control in a
  * text that came from elsewhere would start a reply of its own, or play with
@@ -10,9 +16,14 @@
  * (RFC 6531 section 3.7.4.1). */
 static void put_clean(const struct smtp_server *s, struct span text, char *out)
 {
-        const bool is_utf8 = s->smtputf8 && utf8_is_valid(text);
+        size_t i = octets_until(text, not_printable);
+        bool is_utf8;
 
-        for (size_t i = 0; i < text.len; i++) {
+        memcpy(out, text.p, i);
+        if (i == text.len)
+                return;
+        is_utf8 = s->smtputf8 && utf8_is_valid(text);
+        for (; i < text.len; i++) {
                 const unsigned char c = (unsigned char) text.p[i];
 
                 if (c < 32 || c == 127)

@@ -1,0 +1,68 @@
+#include "base/octets.h"
+
+#include "base/test.h"
+
+static uint64_t none(uint64_t x)
+{
+        return x & 0;
+}
+
+static uint64_t odd(uint64_t x)
+{
+        return octets_above_ascii(x) | octets_below(x, 33) | octets_equal(x, 127) |
+               octets_equal(x, ':');
+}
+
+static bool is_odd(unsigned char c)
+{
+        return c > 126 || c < 33 || c == ':';
+}
+
+TEST(every_octet_at_every_place)
+{
+        char text[40];
+
+        for (size_t len = 0; len <= sizeof text; len++) {
+                memset(text, 'a', sizeof text);
+                assert_int_equal(octets_until(span_make(text, len), odd), len);
+                assert_int_equal(octets_until(span_make(text, len), none), len);
+                for (size_t at = 0; at < len; at++) {
+                        for (unsigned c = 0; c < 256; c++) {
+                                text[at] = (char) c;
+                                assert_int_equal(octets_until(span_make(text, len), odd),
+                                                 is_odd((unsigned char) c) ? at : len);
+                        }
+                        text[at] = 'a';
+                }
+        }
+}
+
+TEST(neighbours_do_not_matter)
+{
+        char text[17];
+
+        for (unsigned a = 0; a < 256; a++) {
+                for (unsigned b = 0; b < 256; b++) {
+                        memset(text, (int) b, sizeof text);
+                        memset(text, 'a', 3);
+                        text[3] = (char) a;
+                        assert_int_equal(octets_until(span_make(text, sizeof text), odd),
+                                         is_odd((unsigned char) a)   ? 3
+                                         : is_odd((unsigned char) b) ? 4
+                                                                     : sizeof text);
+                }
+        }
+}
+
+TEST(octets_above_ascii_are_no_others)
+{
+        for (unsigned c = 128; c < 256; c++) {
+                const uint64_t x = c * OCTETS_ONES;
+
+                assert_true(octets_below(x, 127) == 0);
+                assert_true(octets_equal(x, (char) (c - 128)) == 0);
+                assert_true(octets_above_ascii(x) == OCTETS_HIGH);
+        }
+}
+
+TEST_MAIN()
