@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@
 #include "base/codec.h"
 #include "store/mailbox.h"
 
+enum { ARENAS_MAX = 4 };
 enum { QUEUE_RECORD = 300, TRACE_RECORD = 400, SHARDS = 16, ROOM_EVERY = 1000 };
 enum { GROWN = 100 }; /* messages of a mailbox */
 enum workload { MAIL, FULL, CHURN, GROW };
@@ -341,6 +343,13 @@ static long resident_kib(void)
         return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+static long resident_most_kib(void)
+{
+        struct rusage usage;
+
+        return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss : 0;
+}
+
 static void print_room(const struct bench *b, uint64_t live, uint64_t written)
 {
         const struct room room = b->room_max > 0 ? b->room : find_room(b);
@@ -366,8 +375,9 @@ static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
                b->latencies[b->done / 2], b->latencies[(size_t) b->done * 99 / 100],
                b->latencies[(size_t) b->done * 999 / 1000], b->latencies[b->done - 1]);
         printf("%" PRIu64 " groups of %.1f, sync mean %" PRIu64 " max %" PRIu64
-               " us, %ld KiB resident\n", m.groups, (double) m.commits / (double) m.groups,
-               m.sync_us_total / (m.syncs + !m.syncs), m.sync_us_max, resident_kib());
+               " us, %ld KiB resident, %ld at most\n", m.groups,
+               (double) m.commits / (double) m.groups, m.sync_us_total / (m.syncs + !m.syncs),
+               m.sync_us_max, resident_kib(), resident_most_kib());
         printf("a group, from written to answered: p50 %" PRIu64 " p99 %" PRIu64 " max %" PRIu64
                " us\n", m.group_us_p50, m.group_us_p99, m.group_us_max);
         print_threads(b);
@@ -517,6 +527,7 @@ int main(int argc, char **argv)
         };
         char uri[4096], error[256];
 
+        mallopt(M_ARENA_MAX, ARENAS_MAX); /* as in a process of the server */
         if (argc < 3)
                 die("WORKLOAD FOLDER [COMMITS [OUTSTANDING [MAILBOXES [OCTETS]]]]");
         snprintf(uri, sizeof uri, "local:%s", argv[2]);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "store/keys.h"
 #include "store/rocksdb_calls.h"
 
 /* Small on purpose: at rest the whole mail system shall fit in 40 MiB. */
@@ -155,6 +156,7 @@ static rocksdb_readoptions_t *options_new(const struct index_range *range, bool 
 {
         rocksdb_readoptions_t *options = rdb.readoptions_create();
 
+        rdb.readoptions_set_total_order_seek(options, 1); /* filters are not for scans */
         if (!may_block)
                 rdb.readoptions_set_read_tier(options, TIER_CACHE_ONLY);
         if (range->is_once)
@@ -441,6 +443,35 @@ static void start_threads(rocksdb_env_t *env)
         }
 }
 
+static char *in_filter(void *arg, const char *key, size_t len, size_t *ret_len)
+{
+        const struct span known = keys_in_filter(span_make(key, len));
+
+        (void) arg;
+        *ret_len = known.len;
+        return (char *) (uintptr_t) known.p;
+}
+
+static unsigned char is_in_filter(void *arg, const char *key, size_t len)
+{
+        (void) arg;
+        (void) key;
+        (void) len;
+        return 1;
+}
+
+/* It is in the files: with another name, and another meaning, their filters are not asked. */
+static const char *filter_name(void *arg)
+{
+        (void) arg;
+        return "hayauma.1";
+}
+
+static void nothing(void *arg)
+{
+        (void) arg;
+}
+
 static void set_options(struct index_rocksdb *x)
 {
         rocksdb_block_based_table_options_t *table = rdb.block_based_options_create();
@@ -455,8 +486,9 @@ static void set_options(struct index_rocksdb *x)
         /* Levels are filled from the last one up. Else a small index has a level above some
          * old file of the last one, and keeps what says that keys were removed. */
         rdb.options_set_level_compaction_dynamic_level_bytes(o, 1);
-        /* Most questions are whether something is not there. */
-        rdb.options_set_memtable_prefix_bloom_size_ratio(o, 0.1);
+        /* Most questions are whether something is not there. The buffer holds some 80,000
+         * entries, each by key and by what filters know of it. */
+        rdb.options_set_memtable_prefix_bloom_size_ratio(o, 0.03);
         rdb.options_set_memtable_whole_key_filtering(o, 1);
         rdb.options_set_max_open_files(o, OPEN_FILES);
         rdb.options_set_compression(o, COMPRESSION_LZ4);
@@ -472,6 +504,13 @@ static void set_options(struct index_rocksdb *x)
         rdb.block_based_options_set_block_cache(table, x->cache);
         rdb.block_based_options_set_filter_policy(
                 table, rdb.filterpolicy_create_bloom_full(BLOOM_BITS));
+        rdb.block_based_options_set_whole_key_filtering(table, 0);
+        rdb.options_set_prefix_extractor(
+                o, rdb.slicetransform_create(NULL, nothing, in_filter, is_in_filter,
+                                             is_in_filter, filter_name));
+        /* Its lower part lies in the cache, among the blocks it is about. */
+        rdb.block_based_options_set_index_type(
+                table, rocksdb_block_based_table_index_type_two_level_index_search);
         rdb.options_set_block_based_table_factory(o, table);
         rdb.block_based_options_destroy(table);
 }

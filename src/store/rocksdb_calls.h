@@ -12,6 +12,8 @@
         X(block_based_options_destroy) \
         X(block_based_options_set_block_cache) \
         X(block_based_options_set_filter_policy) \
+        X(block_based_options_set_index_type) \
+        X(block_based_options_set_whole_key_filtering) \
         X(cache_create_lru) \
         X(cache_destroy) \
         X(cache_set_capacity) \
@@ -67,6 +69,7 @@
         X(options_set_memtable_whole_key_filtering) \
         X(options_set_min_level_to_compress) \
         X(options_set_paranoid_checks) \
+        X(options_set_prefix_extractor) \
         X(options_set_stats_dump_period_sec) \
         X(options_set_stats_persist_period_sec) \
         X(options_set_write_buffer_size) \
@@ -79,8 +82,10 @@
         X(readoptions_set_iterate_lower_bound) \
         X(readoptions_set_iterate_upper_bound) \
         X(readoptions_set_read_tier) \
+        X(readoptions_set_total_order_seek) \
         X(set_options) \
         X(set_perf_level) \
+        X(slicetransform_create) \
         X(sstfilewriter_create) \
         X(sstfilewriter_delete) \
         X(sstfilewriter_destroy) \
