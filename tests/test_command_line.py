@@ -173,12 +173,17 @@ def test_many_edits_at_once_lose_nothing_and_the_file_is_always_whole(server):
 
 # Passwords
 
+def unlike_under_nohup():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def at_a_terminal(server, *words):
     """The command, and a function that waits for words on its terminal and then types."""
     ours, its = pty.openpty()
     with subprocess.Popen([server.binary, *words, "-c", server.config], stdin=its, stdout=its,
-                          stderr=its, env={**os.environ, **SANITIZER_OPTIONS}) as running:
+                          stderr=its, preexec_fn=unlike_under_nohup,
+                          env={**os.environ, **SANITIZER_OPTIONS}) as running:
         shown = b""
 
         def answer(wanted, typed):
