@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -15,7 +16,7 @@
 enum {
         FOLDER_MAX = 4096,
         LISTEN_PATIENCE_US = 5 * 1000 * 1000,
-        LISTEN_NAP_US = 20 * 1000,
+        LISTEN_NAP_MS = 20,
 };
 
 static int copy_path(struct span path, char *out)
@@ -115,13 +116,14 @@ int folders_make_run(struct span path, struct buffer *error)
 
 int folders_listen(struct span run_dir, const char *name, struct buffer *error)
 {
+        const struct timespec nap = {0, LISTEN_NAP_MS * 1000 * 1000};
         const uint64_t until_us = clock_monotonic_us() + LISTEN_PATIENCE_US;
         char path[FOLDER_MAX + 16];
         int fd;
 
         snprintf(path, sizeof path, "%.*s/%s", (int) run_dir.len, run_dir.p, name);
         while ((fd = listeners_unix(path, 0666)) == -EADDRINUSE && clock_monotonic_us() < until_us)
-                usleep(LISTEN_NAP_US);
+                nanosleep(&nap, NULL);
         if (fd == -EADDRINUSE)
                 buffer_printf(error, "run_dir: somebody listens on \"%s\": another Hayauma runs "
                               "with this run_dir\n", path);
