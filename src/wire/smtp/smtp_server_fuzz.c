@@ -43,10 +43,13 @@ static void log_event(struct session *t, const struct smtp_event *e)
 
         assert(buffer_append(&t->log, &kind, 1) == 0);
         log_span(t, e->helo_name);
-        log_span(t, e->mail.path);
-        log_span(t, e->mail.envid);
-        log_span(t, e->rcpt.path);
-        log_span(t, e->rcpt.orcpt);
+        if (e->kind == SMTP_EVENT_MAIL) {
+                log_span(t, e->mail.path);
+                log_span(t, e->mail.envid);
+        } else if (e->kind == SMTP_EVENT_RCPT) {
+                log_span(t, e->rcpt.path);
+                log_span(t, e->rcpt.orcpt);
+        }
         log_span(t, e->argument);
         if (e->body_error)
                 log_span(t, span_from_string(e->body_error));
