@@ -21,6 +21,7 @@ import smtplib
 import subprocess
 import sys
 import tempfile
+import time
 
 import ports
 
@@ -37,6 +38,7 @@ SANITIZER_OPTIONS = {
 TROUBLE = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed"
                      r"|signal (ABRT|SEGV|BUS|ILL|FPE|SYS)|DEADLYSIGNAL")
 PASSWORD, NOBODY = "correct horse", 65534
+LOG_HELD_S = 0.03  # a process keeps lines for 5 ms, so that they go out together
 
 
 def program():
@@ -295,6 +297,7 @@ class Hayauma:
         ports.wait_until(is_ready, "the server is ready", timeout, 0.1)
 
     def log(self, last=200):
+        time.sleep(LOG_HELD_S)
         lines = self.log_path.read_text(errors="replace").splitlines() \
             if self.log_path.exists() else []
         return "\n".join(lines[-last:])

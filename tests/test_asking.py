@@ -121,7 +121,7 @@ def test_what_one_edge_finds_out_about_a_list_all_know():
             assert server.rcpt(LISTED)[0] == 250
         off = [row["name"] for row in server.rows("status") if row.get("dnsbl_off_bl.example")]
         assert len(off) == 4, off
-        log = server.log_path.read_text()
+        log = server.log(last=100000)
         assert log.count("it lists everything") == 1, "one asked, and told the others"
         assert log.count("another edge found it so") == 3
 
@@ -184,10 +184,10 @@ def test_recipients_are_asked_for_at_the_next_hop():
             told = gateway.wait_for_why(re.search(r"\((\w+)\)$", words)[1], "refused")
             assert "probe" in told
             assert any(row.get("probe_asked") for row in gateway.rows("status"))
-            asked = mailbox.log_path.read_text().count("recipient_refused")
+            asked = mailbox.log(last=100000).count("recipient_refused")
             assert gateway.rcpt(CLEAN, "nobody@example.com")[0] == 550
             mailbox.stop()
-            assert mailbox.log_path.read_text().count("recipient_refused") <= asked + 1
+            assert mailbox.log(last=100000).count("recipient_refused") <= asked + 1
             # Away: what was known counts, and what was not is taken.
             assert gateway.rcpt(CLEAN, "taro@example.com")[0] == 250
             assert gateway.rcpt(CLEAN, "hanako@example.com")[0] == 250

@@ -173,8 +173,13 @@ def test_many_edits_at_once_lose_nothing_and_the_file_is_always_whole(server):
 
 # Passwords
 
-def unlike_under_nohup():
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+BREAKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def as_from_a_shell():
+    """Whoever starts the tests in the background ignores some of these."""
+    for number in BREAKS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -182,7 +187,7 @@ def at_a_terminal(server, *words):
     """The command, and a function that waits for words on its terminal and then types."""
     ours, its = pty.openpty()
     with subprocess.Popen([server.binary, *words, "-c", server.config], stdin=its, stdout=its,
-                          stderr=its, preexec_fn=unlike_under_nohup,
+                          stderr=its, preexec_fn=as_from_a_shell,
                           env={**os.environ, **SANITIZER_OPTIONS}) as running:
         shown = b""
 
@@ -221,7 +226,7 @@ def test_a_password_is_asked_for_twice_at_a_terminal(server):
 
 
 def test_a_terminal_shows_again_what_is_typed_when_the_asking_is_broken_off(server):
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in BREAKS:
         with at_a_terminal(server, "user", "add", "hanako@example.jp") as (running, answer):
             answer("Password for hanako@example.jp: ", "sec")
             running.send_signal(number)
