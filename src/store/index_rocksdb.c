@@ -19,11 +19,11 @@ enum {
         WRITE_BUFFERS = 3,
         /* As many files of level 0 as are as large as the level below: then half of what a
          * compaction of these two writes is new. */
-        LEVEL_0_FILES = 8,
+        LEVEL_0_FILES = 12,
         LEVEL_0_FILES_SMALL = 4,
         SMALL = 16 * 1024 * 1024, /* an index, where the fewer ones do */
         LEVEL_BASE = 64 * 1024 * 1024,
-        LEVEL_COMPRESSED = 2, /* what lies above is soon written anew */
+        LEVEL_COMPRESSED = 6, /* the last one; what lies above is soon written anew */
         BLOCK_CACHE = 16 * 1024 * 1024, /* the disk cache of the system holds more */
         OPEN_FILES = 128,
         LOG_LEVEL_FATAL = 4,
@@ -33,7 +33,7 @@ enum {
         COMPRESSION_NONE = 0,
         COMPRESSION_LZ4 = 4,
         BLOOM_BITS = 10,
-        LEVEL_0_MAX = 20, /* files; then a load waits for the compaction */
+        LEVEL_0_MAX = 28, /* files; then a load waits for the compaction */
         REST_MEMORY = 2 * 1024 * 1024, /* more of it unwritten at rest is written */
         NAP_MS = 5,
         NAPS = 4000,
