@@ -171,6 +171,7 @@ static void check(struct history *h, const char *folder, size_t cut)
         } else {
                 printf("%s\n", history_check(h, s, cut) ? "good" : h->why);
                 store_close(s);
+                history_checked(h);
         }
         fflush(stdout);
 }

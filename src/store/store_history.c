@@ -681,23 +681,26 @@ bool history_check(struct history *h, struct store *s, size_t cut)
         struct store_check check = {.fault = note_fault, .queue_entry = decode_queued, .arg = h};
         struct look l = {.history = h, .store = s};
         size_t versions[HISTORY_PARTS];
-        struct mailboxes *m;
         bool is_good = true;
 
         h->why[0] = '\0';
-        if (mailboxes_new(s, &m) < 0)
+        if (mailboxes_new(s, &h->looked_at) < 0)
                 abort();
-        mailboxes_keep_expunged(m, &keep);
+        mailboxes_keep_expunged(h->looked_at, &keep);
         for (unsigned i = 0; i < HISTORY_PARTS && is_good; i++) {
-                const uint64_t digest = digest_of_part(&l, m, i);
+                const uint64_t digest = digest_of_part(&l, h->looked_at, i);
 
                 is_good = version_is_right(h, i, digest, cut, &versions[i]) &&
                           bodies_are_right(h, &l, i);
                 l.body_count = 0;
         }
-        mailboxes_free(m);
         free(l.bodies);
         if (!is_good || !joints_are_right(h, versions))
                 return false;
         return store_check_opened(s, &check) == 0 && check.faults == 0;
+}
+
+void history_checked(struct history *h)
+{
+        h->looked_at = mailboxes_free(h->looked_at);
 }

@@ -55,6 +55,7 @@ struct history {
         struct history_joint *joints;
         size_t joint_count, joint_room;
         struct mailboxes *mailboxes;
+        struct mailboxes *looked_at; /* by history_check() */
         struct account *accounts[HISTORY_ACCOUNTS];
         unsigned under_way;
         char why[512]; /* what is wrong */
@@ -71,3 +72,6 @@ void history_done(struct history *h);
 /* The store of a disk that stopped at `cut`: is it what it must be? False with
  * `h->why`. Opened in `s`, whatever `h->store` is. */
 bool history_check(struct history *h, struct store *s, size_t cut);
+
+/* Call it when the store that was checked is closed: chores may hold accounts until then. */
+void history_checked(struct history *h);

@@ -155,6 +155,7 @@ static bool opens_and_is_right(struct io *io, struct index *index, size_t cut)
                 return false;
         is_good = history_check(h, s, cut) && has_no_orphan_file(io, s, h);
         store_close(s);
+        history_checked(h);
         return is_good;
 }
 
