@@ -133,6 +133,7 @@ def test_all_prefixes_of_a_real_run(place, library, seed):
 
 
 @pytest.mark.long
-def test_all_prefixes_over_the_simulated_disk():
-    subprocess.run([hayauma.ROOT / "build/store_history_test"], check=True, timeout=7200,
+@pytest.mark.parametrize("program", ["store_history_test", "store_crash_test"])
+def test_all_prefixes_over_the_simulated_disk(program):
+    subprocess.run([hayauma.ROOT / "build" / program], check=True, timeout=7200,
                    env={**os.environ, "HAYAUMA_LONG": "1"})

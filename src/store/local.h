@@ -91,6 +91,7 @@ struct local {
         struct list_node held; /* questions that wait for `applied`; the loop's */
         struct waker *waker;
 
+        pthread_mutex_t chores; /* held by the helper thread for a round of them */
         pthread_mutex_t mutex;
         pthread_cond_t has_commits, has_queries, has_chores, has_applied;
         pthread_cond_t may_lead, has_turn;
@@ -173,6 +174,11 @@ void *local_reader_run(void *local);
 
 /* Answers a question where waiting for the disk does not matter. */
 void local_answer(struct local *l, struct query *q);
+
+/* From here on no chore is begun, and what was committed is in the index, until
+ * local_go_on(): for who looks at everything. Commits nothing in between, and blocks. */
+void local_pause(struct local *l);
+void local_go_on(struct local *l);
 
 /* Does a piece of the work of giving room back; true: there is more. */
 bool local_reclaim(struct local *l);

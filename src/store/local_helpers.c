@@ -81,10 +81,43 @@ static void rest_when_idle(struct local *l, unsigned *idle_rounds, bool is_idle)
         resident_give_back();
 }
 
+void local_pause(struct local *l)
+{
+        pthread_mutex_lock(&l->chores);
+        pthread_mutex_lock(&l->mutex);
+        while (!list_is_empty(&l->commits) || !list_is_empty(&l->moves) || l->ended != l->taken)
+                pthread_cond_wait(&l->has_turn, &l->mutex);
+        pthread_mutex_unlock(&l->mutex);
+}
+
+void local_go_on(struct local *l)
+{
+        pthread_mutex_unlock(&l->chores);
+}
+
+/* Shorter the pause when there is more to move. */
+static void do_chores(struct local *l, uint64_t *pause_us, uint64_t *reclaimed_at_us)
+{
+        uint64_t emptied;
+
+        local_backup_clean(l);
+        /* First, since the log is kept as long as traces need it. */
+        if (trace_has_work(l->trace))
+                trace_write(l->trace, clock_now_us());
+        local_checkpoint(l);
+        local_prepare(l);
+        emptied = l->reclaim.emptied;
+        if (local_reclaim(l))
+                *pause_us = RECLAIM_PAUSE_US;
+        if (emptied && !l->reclaim.emptied)
+                *reclaimed_at_us = 0;
+        reclaim(l, reclaimed_at_us);
+}
+
 void *local_helper_run(void *local)
 {
         struct local *l = local;
-        uint64_t reclaimed_at_us = clock_monotonic_us(), pause_us = CHORES_EVERY_US, emptied;
+        uint64_t reclaimed_at_us = clock_monotonic_us(), pause_us = CHORES_EVERY_US;
         uint64_t committed_at_us = reclaimed_at_us;
         unsigned idle_rounds = 0;
         bool is_closing = false;
@@ -109,18 +142,9 @@ void *local_helper_run(void *local)
                 local_check_space(l);
                 if (l->is_quiet)
                         continue;
-                local_backup_clean(l);
-                /* First, since the log is kept as long as traces need it. */
-                if (trace_has_work(l->trace))
-                        trace_write(l->trace, clock_now_us());
-                local_checkpoint(l);
-                local_prepare(l);
-                emptied = l->reclaim.emptied;
-                if (local_reclaim(l))
-                        pause_us = RECLAIM_PAUSE_US;
-                if (emptied && !l->reclaim.emptied)
-                        reclaimed_at_us = 0;
-                reclaim(l, &reclaimed_at_us);
+                pthread_mutex_lock(&l->chores);
+                do_chores(l, &pause_us, &reclaimed_at_us);
+                pthread_mutex_unlock(&l->chores);
         }
         return NULL;
 }

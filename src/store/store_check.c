@@ -663,7 +663,9 @@ int store_check_opened(struct store *s, struct store_check *check)
 
         checking_init(&c, check);
         c.local = (struct local *) s;
+        local_pause(c.local);
         check_all(&c);
+        local_go_on(c.local);
         checking_done(&c);
         return c.result;
 }

@@ -23,7 +23,7 @@ struct store_check {
  * could not be opened or looked at to the end, said in `error` (256 bytes). */
 int store_check(const char *path, struct store_check *check, char *error);
 
-/* The same for one that is open and at rest, but for the comparison with an index made
+/* The same for one that is open, and waits meanwhile, but for the comparison with an index made
  * anew. For tests. */
 int store_check_opened(struct store *s, struct store_check *check);
 

@@ -259,6 +259,7 @@ static void free_all(struct local *l)
         log_done(&l->log);
         io_free(l->io);
         store_done(&l->store);
+        pthread_mutex_destroy(&l->chores);
         pthread_mutex_destroy(&l->mutex);
         pthread_cond_destroy(&l->has_commits);
         pthread_cond_destroy(&l->has_queries);
@@ -528,6 +529,7 @@ static void init_waiting(struct local *l)
 
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_mutex_init(&l->chores, NULL);
         pthread_mutex_init(&l->mutex, NULL);
         pthread_cond_init(&l->has_commits, &monotonic);
         pthread_cond_init(&l->has_queries, &monotonic);
