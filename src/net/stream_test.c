@@ -250,6 +250,55 @@ static void check_pausing(bool is_tls)
         pair_done(&p);
 }
 
+/* At once as far as it can be; then in order behind what is queued, and told. */
+static void check_write_now(bool is_tls)
+{
+        struct pair p;
+        size_t total = 0;
+        char block[1 << 16];
+
+        pair_init(&p, NULL);
+        memset(block, 'x', sizeof block);
+        if (is_tls) {
+                start_tls(&p);
+                UNTIL(&p, p.a.secured && p.b.secured);
+        }
+        p.a.drained = 0;
+        CHECK(stream_write_now(p.a.s, SPAN_LITERAL("abc")) == 0, label(is_tls));
+        CHECK(is_tls || stream_output_len(p.a.s) == 0, "nothing is kept");
+        UNTIL(&p, p.b.got.len == 3);
+        CHECK(span_equal(buffer_span(&p.b.got), SPAN_LITERAL("abc")), label(is_tls));
+        CHECK(is_tls || p.a.drained == 0, "and nothing told of it");
+        stream_write(p.a.s, SPAN_LITERAL("d"));
+        CHECK(stream_write_now(p.a.s, SPAN_LITERAL("e")) == 0, "not before what waits");
+        for (total = 5; stream_write_now(p.a.s, span_make(block, sizeof block)) == 0;)
+                total += sizeof block;
+        CHECK(stream_output_len(p.a.s) > limits.output_max / 2, "what is too much is refused");
+        UNTIL(&p, p.b.got.len == total);
+        CHECK(p.b.got.len == total && p.a.drained > 0, label(is_tls));
+        CHECK(span_starts_with_nocase(buffer_span(&p.b.got), SPAN_LITERAL("abcdex")), "in order");
+        pair_done(&p);
+}
+
+TEST(what_is_written_now_is_not_kept)
+{
+        check_write_now(false);
+        check_write_now(true);
+}
+
+TEST(trouble_of_writing_now_is_told_later)
+{
+        struct pair p;
+
+        pair_init(&p, NULL);
+        p.b.s = stream_free(p.b.s);
+        CHECK(stream_write_now(p.a.s, SPAN_LITERAL("abc")) == 0 && !p.a.closed, "not from within");
+        CHECK(stream_write_now(p.a.s, SPAN_LITERAL("def")) == 0 && !p.a.closed, "nor then");
+        turn(&p, 2);
+        CHECK(p.a.closed == 1 && p.a.reason == -EPIPE, stream_error(p.a.s));
+        pair_done(&p);
+}
+
 TEST(pausing_loses_nothing)
 {
         check_pausing(false);
