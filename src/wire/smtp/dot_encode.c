@@ -21,7 +21,7 @@ static size_t run_length(const char *in, size_t len)
         return cr ? (size_t) (cr - in) : len;
 }
 
-enum { BLOCK = 64 };
+enum { BLOCK = 256 };
 
 /* Whether a block needs no change: each CR and LF belong together, and no line starts
  * with a dot. Pairs of neighbours are looked at, the last one with what follows the
@@ -61,10 +61,10 @@ static size_t put_line_end(char *out)
 
 size_t dot_encode(struct dot_encoder *d, struct span in, char *out)
 {
-        size_t i = 0, len = 0;
+        size_t i = 0, len = 0, blocks_from = 0;
 
         while (i < in.len) {
-                size_t run;
+                size_t run = 0;
 
                 if (d->state == CR) {
                         len += put_line_end(out + len);
@@ -74,7 +74,10 @@ size_t dot_encode(struct dot_encoder *d, struct span in, char *out)
                                 continue;
                         }
                 }
-                run = plain_length(d, span_skip(in, i));
+                if (i >= blocks_from) {
+                        run = plain_length(d, span_skip(in, i));
+                        blocks_from = i + run + BLOCK; /* line by line through the odd one */
+                }
                 if (run) {
                         memcpy(out + len, in.p + i, run);
                         len += run;
