@@ -15,16 +15,11 @@ static bool is_digit(char c)
         return c >= '0' && c <= '9';
 }
 
-/* Sets of octets of ASCII, a bit each. */
-#define DIGITS (0x3ffULL << '0')
-#define LETTERS (0x3ffffffULL << ('A' - 64) | 0x3ffffffULL << ('a' - 64))
-
 static bool is_let_dig(char c)
 {
-        static const uint64_t set[2] = {DIGITS, LETTERS};
-        const unsigned char u = (unsigned char) c;
+        const unsigned char letter = (unsigned char) ((c | 32) - 'a');
 
-        return u < 128 && set[u / 64] >> u % 64 & 1;
+        return letter < 26 || is_digit(c);
 }
 
 static bool is_utf8_octet(char c)
@@ -35,17 +30,15 @@ static bool is_utf8_octet(char c)
 /* RFC 5322 section 3.2.3, widened by RFC 6531 section 3.3. */
 static bool is_atext(char c)
 {
-        static const uint64_t set[2] = {
-                DIGITS |
+        static const uint64_t others[2] = {
                 1ULL << '!' | 1ULL << '#' | 1ULL << '$' | 1ULL << '%' | 1ULL << '&' | 1ULL << '\'' |
                 1ULL << '*' | 1ULL << '+' | 1ULL << '-' | 1ULL << '/' | 1ULL << '=' | 1ULL << '?',
-                LETTERS |
                 1ULL << ('^' - 64) | 1ULL << ('_' - 64) | 1ULL << ('`' - 64) | 1ULL << ('{' - 64) |
                 1ULL << ('|' - 64) | 1ULL << ('}' - 64) | 1ULL << ('~' - 64),
         };
         const unsigned char u = (unsigned char) c;
 
-        return u > 127 || set[u / 64] >> u % 64 & 1;
+        return is_let_dig(c) || u > 127 || others[u / 64] >> u % 64 & 1;
 }
 
 /* Of a quoted string, what needs no backslash. */
