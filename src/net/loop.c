@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "net/loop_timers.h"
 
 /* Rounds of deferred work that defers more of it, before the loop looks at its
@@ -25,6 +26,7 @@ struct loop {
         uv_loop_t uv;
         uv_check_t anchor; /* active: without a handle libuv would never let us sleep */
         uint64_t fake_ms;  /* the time stands still here; 0: it goes on */
+        uint64_t wall_us, monotonic_us; /* in this round; 0: nobody asked so far */
         struct loop_timers timers;
         struct list_node deferred;
         bool is_running, is_stopped;
@@ -138,6 +140,11 @@ static int sleep_ms(const struct loop *l, int at_most_ms)
 
 static bool serve_ready(struct loop *l);
 
+static void forget_clocks(struct loop *l)
+{
+        l->wall_us = l->monotonic_us = 0;
+}
+
 /* One round, or what is left of it once the loop is stopped: descriptors, libuv's
  * own, timers; deferred work before and after. */
 static void turn(struct loop *l, int at_most_ms)
@@ -147,6 +154,7 @@ static void turn(struct loop *l, int at_most_ms)
         run_deferred(l);
         if (l->is_stopped)
                 return;
+        forget_clocks(l);
         l->ready_count = epoll_wait(l->set, l->ready, READY_MAX, sleep_ms(l, at_most_ms));
         uv_update_time(&l->uv);
         is_uv_due = serve_ready(l);
@@ -164,6 +172,7 @@ void loop_run(struct loop *l)
         while (!l->is_stopped)
                 turn(l, -1);
         l->is_running = l->is_stopped = false;
+        forget_clocks(l);
 }
 
 void loop_stop(struct loop *l)
@@ -177,6 +186,7 @@ void loop_run_once(struct loop *l, int timeout_ms)
         uv_update_time(&l->uv);
         turn(l, timeout_ms);
         l->is_running = l->is_stopped = false;
+        forget_clocks(l);
 }
 
 uint64_t loop_now_ms(const struct loop *l)
@@ -187,6 +197,24 @@ uint64_t loop_now_ms(const struct loop *l)
         if (!l->is_running)
                 uv_update_time((uv_loop_t *) &l->uv);
         return uv_now(&l->uv);
+}
+
+uint64_t loop_wall_us(struct loop *l)
+{
+        if (!l->is_running)
+                return clock_now_us();
+        if (!l->wall_us)
+                l->wall_us = clock_now_us();
+        return l->wall_us;
+}
+
+uint64_t loop_monotonic_us(struct loop *l)
+{
+        if (!l->is_running)
+                return clock_monotonic_us();
+        if (!l->monotonic_us)
+                l->monotonic_us = clock_monotonic_us();
+        return l->monotonic_us;
 }
 
 char *loop_read_buffer(struct loop *l)

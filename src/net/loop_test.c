@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/test.h"
 
 static int fired[64];
@@ -239,6 +240,40 @@ TEST(deferred_work_runs_before_the_loop_sleeps)
 static void count_wake(void *arg)
 {
         ++*(int *) arg;
+}
+
+struct clocks {
+        struct loop *loop;
+        uint64_t wall_us, monotonic_us;
+};
+
+static void look_at_clocks(void *arg)
+{
+        struct clocks *c = arg;
+
+        c->wall_us = loop_wall_us(c->loop);
+        c->monotonic_us = loop_monotonic_us(c->loop);
+        clock_fake(2000);
+        CHECK(loop_wall_us(c->loop) == c->wall_us, "wall: once a round");
+        CHECK(loop_monotonic_us(c->loop) == c->monotonic_us, "monotonic: once a round");
+}
+
+TEST(clocks_are_looked_at_once_a_round)
+{
+        struct clocks c = {.loop = loop_new()};
+        struct timer *t;
+
+        assert_int_equal(0, timer_new(c.loop, look_at_clocks, &c, &t));
+        for (int round = 0; round < 2; round++) {
+                clock_fake(1000);
+                timer_set(t, 0);
+                loop_run_once(c.loop, 0);
+                CHECK(c.wall_us == 1000 && c.monotonic_us == 1000, "as it is in the round");
+                CHECK(loop_wall_us(c.loop) == 2000, "outside of one: now");
+        }
+        clock_fake(0);
+        timer_free(t);
+        loop_free(c.loop);
 }
 
 static void *wake_from_thread(void *arg)
