@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -280,6 +281,84 @@ static void *wake_from_thread(void *arg)
 {
         waker_wake(arg);
         return NULL;
+}
+
+struct two_wakers {
+        struct waker *a, *b;
+        int runs;
+};
+
+/* Wakes itself once more, and frees the other one, which is due too. */
+static void wake_itself(void *arg)
+{
+        struct two_wakers *t = arg;
+
+        t->b = waker_free(t->b);
+        if (++t->runs == 1)
+                waker_wake(t->a);
+}
+
+TEST(a_waker_is_served_once_a_round_and_may_free_another)
+{
+        struct loop *l = loop_new();
+        struct two_wakers t = {.runs = 0};
+        int woken = 0;
+
+        assert_int_equal(0, waker_new(l, wake_itself, &t, &t.a));
+        assert_int_equal(0, waker_new(l, count_wake, &woken, &t.b));
+        waker_wake(t.b);
+        waker_wake(t.a);
+        loop_run_once(l, -1);
+        CHECK(t.runs == 1 && woken == 0, "the first round");
+        loop_run_once(l, -1);
+        CHECK(t.runs == 2, "the second does not sleep");
+        loop_run_once(l, 0);
+        CHECK(t.runs == 2, "then none is due");
+        waker_free(t.a);
+        loop_free(l);
+}
+
+enum { WAKES = 20000 };
+
+struct many_wakes {
+        struct waker *waker;
+        _Atomic int asked, answered;
+};
+
+static void answer_wakes(void *arg)
+{
+        struct many_wakes *m = arg;
+
+        m->answered = m->asked;
+}
+
+/* Waits for every other answer: one that is lost would be waited for in vain. */
+static void *wake_many(void *arg)
+{
+        struct many_wakes *m = arg;
+
+        for (int i = 1; i <= WAKES; i++) {
+                m->asked = i;
+                waker_wake(m->waker);
+                while (i % 2 && m->answered != i)
+                        sched_yield();
+        }
+        return NULL;
+}
+
+TEST(no_wake_is_lost)
+{
+        struct loop *l = loop_new();
+        struct many_wakes m = {.asked = 0};
+        pthread_t thread;
+
+        assert_int_equal(0, waker_new(l, answer_wakes, &m, &m.waker));
+        assert_int_equal(0, pthread_create(&thread, NULL, wake_many, &m));
+        while (m.answered < WAKES)
+                loop_run_once(l, -1);
+        pthread_join(thread, NULL);
+        waker_free(m.waker);
+        loop_free(l);
 }
 
 static void stop_loop(void *arg, int signal_number)
