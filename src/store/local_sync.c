@@ -25,7 +25,8 @@ static bool is_left_alone(const struct local *l, uint64_t group)
  * stops for a while gets one more, so that not all waits for the first. */
 static bool may_begin(const struct local *l, uint64_t now_us)
 {
-        const uint64_t under_way = l->taken - l->answered_count, age_us = now_us - l->taken_us;
+        const uint64_t under_way = l->taken - l->answered_count;
+        const uint64_t age_us = now_us > l->taken_us ? now_us - l->taken_us : 0;
 
         if (under_way == 0)
                 return true;
@@ -456,10 +457,7 @@ static void note_sync(struct local *l, uint64_t us)
 /* With the mutex held. */
 static void hand_over(struct local *l, struct group *g)
 {
-        struct list_node *node;
-
-        while ((node = list_take_first(&g->commits)))
-                list_append(&l->done, node);
+        list_append_all(&l->done, &g->commits);
         if (g->applied && g->behind.group > l->done_group) /* it may have been hasty */
                 l->done_group = g->behind.group;
 }

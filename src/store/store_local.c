@@ -32,7 +32,7 @@ static void local_commit(struct store *s, struct commit *c)
                 c->result = -E2BIG;
         if (c->result < 0)
                 c->size = 0; /* it only passes through, to be answered in order */
-        c->begun_us = clock_monotonic_us();
+        c->begun_us = loop_monotonic_us(s->loop);
         pthread_mutex_lock(&l->mutex);
         list_append(&l->commits, &c->node);
         if (!(c->flags & STORE_LAZY))
@@ -92,8 +92,7 @@ static void run_held(struct local *l)
                 return;
         atomic_store(&l->has_held, false);
         list_init(&held);
-        while ((node = list_take_first(&l->held)))
-                list_append(&held, node);
+        list_append_all(&held, &l->held);
         while ((node = list_take_first(&held)))
                 local_query(&l->store, LIST_OBJECT(node, struct query, node));
 }
@@ -106,10 +105,8 @@ static void woken(void *arg)
         list_init(&done);
         list_init(&answered);
         pthread_mutex_lock(&l->mutex);
-        while ((node = list_take_first(&l->done)))
-                list_append(&done, node);
-        while ((node = list_take_first(&l->answered)))
-                list_append(&answered, node);
+        list_append_all(&done, &l->done);
+        list_append_all(&answered, &l->answered);
         l->acknowledged = l->done_group;
         pthread_mutex_unlock(&l->mutex);
         while ((node = list_take_first(&done))) {
