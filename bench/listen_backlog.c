@@ -5,7 +5,7 @@
 #include <dlfcn.h>
 #include <sys/socket.h>
 
-enum { BACKLOG_MIN = 1024 };
+enum { BACKLOG_MIN = 4096 };
 
 int listen(int fd, int backlog)
 {

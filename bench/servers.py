@@ -119,9 +119,12 @@ class PostfixServer(PeerServer):
             options["import_environment"] = (
                 "MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME "
                 f"LD_LIBRARY_PATH LD_PRELOAD={SHIM}")
-        # Its default of 100 processes would leave most of more connections waiting.
+        # Its default of 100 processes would leave most of more connections waiting. Its
+        # master, who listens, asks for as many waiting ones as there are processes.
+        processes = max(100, min(600, self.row.connections + 50))
         return Postfix(folder=FOLDER, relay_to=self.sink.port if self.sink else 25,
-                       options=options, processes=max(100, min(600, self.row.connections + 50)))
+                       options=options, processes=processes,
+                       preload=BACKLOG if self.row.connections > processes else None)
 
     def _preloaded(self):
         return []  # its environment says it

@@ -49,6 +49,6 @@ class DnsServer:
     def __exit__(self, *_):
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(180)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -157,11 +157,16 @@ class Hayauma:
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        **self._identity)
 
-    def run(self, *words, text="", check=True, timeout=60):
-        """`hayauma WORDS -c FILE`; the finished process, output as text."""
-        done = subprocess.run([self.binary, *words, "-c", self.config], input=text, text=True,
-                              capture_output=True, timeout=timeout, errors="replace",
-                              env={**os.environ, **SANITIZER_OPTIONS}, **self._identity)
+    def run(self, *words, text="", check=True, timeout=180):
+        """`hayauma WORDS -c FILE`; the finished process, output as text. Where it says that
+        what it should change is being delivered, it is said again, with `check`."""
+        for _ in range(100):
+            done = subprocess.run([self.binary, *words, "-c", self.config], input=text, text=True,
+                                  capture_output=True, timeout=timeout, errors="replace",
+                                  env={**os.environ, **SANITIZER_OPTIONS}, **self._identity)
+            if not check or "being delivered; try again in a moment" not in done.stderr:
+                break
+            time.sleep(0.1)
         if check and done.returncode != 0:
             raise AssertionError(f"hayauma {' '.join(map(str, words))}: status {done.returncode}\n"
                                  f"{done.stdout}{done.stderr}")
@@ -210,7 +215,7 @@ class Hayauma:
     def message(self, address, uid=1, mailbox="INBOX"):
         """One message, each octet as it is stored."""
         return subprocess.run([self.binary, "mailbox", "show", address, mailbox, str(uid), "-c",
-                               self.config], check=True, capture_output=True, timeout=60,
+                               self.config], check=True, capture_output=True, timeout=180,
                               **self._identity).stdout
 
     def wait_for_messages(self, address, count, mailbox="INBOX", timeout=20):
@@ -221,7 +226,7 @@ class Hayauma:
 
     # Speaking to it
 
-    def smtp(self, protocol="smtp", timeout=30):
+    def smtp(self, protocol="smtp", timeout=180):
         return SMTP("127.0.0.1", self.ports[protocol], "client.example.net", timeout)
 
     def lmtp(self):
@@ -266,7 +271,7 @@ class Hayauma:
 
     def greets(self, protocol):
         try:
-            with self.smtp(protocol, timeout=10):
+            with self.smtp(protocol, timeout=60):
                 return True
         except (OSError, smtplib.SMTPException):
             return False
@@ -328,7 +333,7 @@ class Hayauma:
         self.killed += 1
         os.kill(pid, number)
         if name == "supervisor":
-            self.process.wait(10)
+            self.process.wait(180)
         return pid
 
     def reload(self):

@@ -13,7 +13,7 @@ PROCESSES, ADDRESSES = 4, 9
 
 
 def _connect(port, number, context):
-    one = socket.create_connection(("127.0.0.1", port), timeout=60,
+    one = socket.create_connection(("127.0.0.1", port), timeout=180,
                                    source_address=(f"127.0.0.{2 + number % ADDRESSES}", 0))
     if context:
         one = context.wrap_socket(one)

@@ -7,7 +7,7 @@ FETCH = re.compile(rb"^\* (\d+) FETCH \((.*)\)$")
 
 
 class Mirror:
-    def __init__(self, port, account, password, timeout=30):
+    def __init__(self, port, account, password, timeout=180):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.file = self.socket.makefile("rb")
         self.rows = []  # [uid or None, set of flags or None]

@@ -100,11 +100,11 @@ def sudo():
 class Postfix:
     """`domains` are delivered to one Maildir; all else goes to `relay_to`, a
     port on loopback ("lmtp" in front of it speaks LMTP). `options` are lines of
-    main.cf, `services` of master.cf. Its own folder is made in `folder`, else where
+    main.cf, `services` of master.cf; `preload` is loaded into its master. Its own folder is made in `folder`, else where
     temporary files are."""
 
     def __init__(self, hostname="postfix.example.net", domains=(), relay_to=None, options=None,
-                 folder=None, processes=100, services=""):
+                 folder=None, processes=100, services="", preload=None):
         subprocess.run([ROOT / "tools" / "peers", "postfix"], check=True,
                        stdout=subprocess.DEVNULL)
         self.peer = ROOT / "build" / "peers" / "postfix"
@@ -127,6 +127,7 @@ class Postfix:
         (etc / "master.cf").write_text(MASTER_CF.format(
             port=self.port, smtpd_processes=processes, smtp_processes=processes) + services)
         self._make_folders()
+        self.preload = preload
         self.process = None
 
     def _make_folders(self):
@@ -146,8 +147,9 @@ class Postfix:
         master = self.peer / "usr/lib/postfix/sbin/master"
         libraries = (self.peer / "library-path").read_text().strip()
         self.process = subprocess.Popen(
-            [*sudo(), "env", f"LD_LIBRARY_PATH={libraries}", master, "-c", self.folder / "etc",
-             "-d"], stdin=subprocess.DEVNULL,
+            [*sudo(), "env", f"LD_LIBRARY_PATH={libraries}",
+             *([f"LD_PRELOAD={self.preload}"] if self.preload else []),
+             master, "-c", self.folder / "etc", "-d"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=(self.folder / "stderr").open("wb"))
         ports.wait_until(lambda: self.process.poll() is not None or ports.is_listening(self.port),
                          "Postfix listens")

@@ -178,7 +178,7 @@ def test_a_large_message_goes_through(server):
 
 
 def test_a_program_that_never_ends_is_ended():
-    with Agents('agent { timeout = "1s" }\n') as server:
+    with Agents('agent { timeout = "3s" }\n') as server:
         server.mail("hang")
         server.wait_for_file("hung")
         server.wait_for_why("hang@example.jp", "took longer than agent.timeout")

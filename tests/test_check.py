@@ -13,7 +13,7 @@ GOOD = 'hostname = "mx1.example.jp"\ndomains = { "example.jp" }\n'
 
 
 def check(path, *arguments):
-    return subprocess.run([program(), "check", "-c", path, *arguments], text=True, timeout=30,
+    return subprocess.run([program(), "check", "-c", path, *arguments], text=True, timeout=180,
                           capture_output=True, env={**os.environ, **SANITIZER_OPTIONS})
 
 

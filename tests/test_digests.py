@@ -69,7 +69,7 @@ def octets(rows):
 
 
 def imap(server, account=HANAKO):
-    client = imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=60)
+    client = imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=180)
     client.login(account, PASSWORD)
     return client
 

@@ -27,7 +27,7 @@ def talk(connection, octets, wanted):
 
 
 def dial(server, protocol="smtp"):
-    connection = socket.create_connection(("127.0.0.1", server.ports[protocol]), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", server.ports[protocol]), timeout=180)
     talk(connection, b"", rb"220 .*\r\n")
     return connection
 
@@ -59,7 +59,7 @@ def test_starttls_forgets_what_came_before():
 
 def test_submission_wants_a_login():
     with Hayauma(users=[HANAKO], tls=True, listen={"smtp": 0, "submissions": 0}) as server:
-        with SMTP_SSL("127.0.0.1", server.ports["submissions"], timeout=20,
+        with SMTP_SSL("127.0.0.1", server.ports["submissions"], timeout=180,
                       context=any_certificate()) as client:
             client.ehlo()
             assert client.mail(HANAKO)[0] == 530
@@ -105,7 +105,7 @@ def test_connections_of_one_client():
                                           "connections_per_client = 3"))
     with server:
         held = [dial(server) for _ in range(3)]
-        with socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=20) as fourth:
+        with socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=180) as fourth:
             assert talk(fourth, b"", rb"\r\n").startswith(b"421 4.7.0")
         held.pop().close()
         ports.wait_until(lambda: server.greets("smtp"), "there is room again")
@@ -183,7 +183,7 @@ def test_a_local_user_may_send_anywhere():
     """The socket of local users: known by the kernel, named in the trace field."""
     with Hayauma(users=[HANAKO], options=STRANGERS) as server:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(180)
             connection.connect(str(server.folder / "run" / "submit"))
             talk(connection, b"", rb"220 .*\r\n")
             talk(connection, b"EHLO localhost\r\n", rb"250 .*\r\n")

@@ -13,7 +13,7 @@ OPTIONS = ('auth { plaintext_without_tls = { "127.0.0.0/8" } }\n'
 
 
 def imap(server):
-    client = imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=20)
+    client = imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=180)
     assert client.login(USER, PASSWORD)[0] == "OK"
     return client
 
@@ -32,7 +32,7 @@ def test_deleted_mail_comes_back():
         client.expunge()
         assert client.delete("Old")[0] == "OK"
         client.logout()
-        reader = poplib.POP3("127.0.0.1", server.ports["pop3"], timeout=20)
+        reader = poplib.POP3("127.0.0.1", server.ports["pop3"], timeout=180)
         reader.user(USER)
         reader.pass_(PASSWORD)
         reader.dele(1)
@@ -69,8 +69,7 @@ def test_deleted_mail_comes_back():
 
 
 def test_deleted_mail_goes_by_itself():
-    with Hayauma(users=[USER], listen={"smtp": 0, "imap": 0},
-                 options=OPTIONS + 'expunge_keep = "2s"\n') as server:
+    with Hayauma(users=[USER], listen={"smtp": 0, "imap": 0}, options=OPTIONS) as server:
         for i in range(3):
             server.send("a@example.net", [USER], f"Subject: number {i}\r\n\r\nhello\r\n")
         server.wait_for_messages(USER, 3)
@@ -80,6 +79,8 @@ def test_deleted_mail_goes_by_itself():
         client.expunge()
         client.logout()
         assert len(server.rows("mailbox", "expunged", USER, "--json")) == 2
+        server.write_config('expunge_keep = "1s"')
+        server.reload()
         # Nobody touches the account.
         ports.wait_until(lambda: not server.rows("mailbox", "expunged", USER, "--json"),
                          "they are given up", 30, 1)

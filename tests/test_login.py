@@ -49,7 +49,7 @@ def plain(name, password):
     return b64(f"\0{name}\0{password}")
 
 
-def run(*words, stdin="", timeout=60):
+def run(*words, stdin="", timeout=180):
     done = subprocess.run(list(map(str, words)), input=stdin, text=True, capture_output=True,
                           timeout=timeout, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -78,7 +78,7 @@ def test_what_is_offered_before_and_under_tls(server):
 @pytest.mark.parametrize("initial", [True, False])
 def test_smtplib(server, protocol, mechanism, initial):
     if protocol == "submissions":
-        client = SMTP_SSL("127.0.0.1", server.ports[protocol], timeout=30,
+        client = SMTP_SSL("127.0.0.1", server.ports[protocol], timeout=180,
                           context=context())
         client.ehlo()
     else:
@@ -262,7 +262,7 @@ def test_plaintext_is_refused_without_tls(server):
 
 
 def test_what_is_pipelined_behind_starttls_is_dropped(server):
-    with socket.create_connection(("127.0.0.1", server.ports["submission"]), 30) as wire:
+    with socket.create_connection(("127.0.0.1", server.ports["submission"]), 180) as wire:
         wire.recv(1000)
         wire.sendall(b"EHLO x\r\n")
         wire.recv(4000)

@@ -60,7 +60,7 @@ def nodemailer():
         NODE.mkdir(parents=True, exist_ok=True)
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts",
                         "--prefix", NODE, NODEMAILER], check=True, capture_output=True,
-                       timeout=120)
+                       timeout=180)
     return NODE
 
 
@@ -76,7 +76,7 @@ def test_nodemailer(server, nodemailer, method, listener):
               "t.sendMail(%s).then(() => process.exit(0), e => { console.error(e);"
               " process.exit(1); });" % (json.dumps(options), json.dumps(message)))
     done = subprocess.run(["node", "-e", script], cwd=nodemailer, text=True, capture_output=True,
-                          timeout=60, check=False)
+                          timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     arrived(server, subject)
 
@@ -85,7 +85,7 @@ def test_renegotiation_is_refused(server):
     """The old attack on TLS 1.2: the client asks for it, and is not served."""
     done = subprocess.run(["openssl", "s_client", "-tls1_2", "-connect",
                            f"127.0.0.1:{server.ports['submissions']}"], input="R\nNOOP\nQUIT\n",
-                          text=True, capture_output=True, timeout=30, check=False)
+                          text=True, capture_output=True, timeout=180, check=False)
     assert "RENEGOTIATING" in done.stdout + done.stderr
     assert "no renegotiation" in (done.stdout + done.stderr).lower()
     assert server.greets("submission")
@@ -107,7 +107,7 @@ def test_hostile_logins(server, name, octets, reply):
     """Answered, or hung up on, at a bounded cost; and others are served meanwhile."""
     made = ssl.create_default_context()
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-    wire = socket.create_connection(("127.0.0.1", server.ports["submissions"]), 30)
+    wire = socket.create_connection(("127.0.0.1", server.ports["submissions"]), 180)
     with made.wrap_socket(wire) as tls:
         assert tls.recv(1000).startswith(b"220")
         tls.sendall(b"EHLO client.example.net\r\n")
@@ -146,7 +146,7 @@ def say(wire, line, expected):
 
 def idle_client(server, protocol, made):
     """A connection that has said its name under TLS, and says no more."""
-    wire = socket.create_connection(("127.0.0.1", server.ports[protocol]), 60)
+    wire = socket.create_connection(("127.0.0.1", server.ports[protocol]), 180)
     if protocol == "submission":
         say(wire, b"", b"220")
         say(wire, b"EHLO client.example.net", b"250")

@@ -28,7 +28,7 @@ def server():
 
 def run(*words, stdin=""):
     done = subprocess.run(list(map(str, words)), input=stdin, text=True, capture_output=True,
-                          timeout=60, check=False)
+                          timeout=180, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -78,7 +78,7 @@ def test_reading(server):
         assert "AUTH=CRAM-MD5" in client.capabilities
         assert client.login_cram_md5(HANAKO, PASSWORD)[0] == "OK"
         assert client.select()[0] == "OK"
-    client = poplib.POP3("127.0.0.1", server.ports["pop3"], timeout=20)
+    client = poplib.POP3("127.0.0.1", server.ports["pop3"], timeout=180)
     assert "CRAM-MD5" in client.capa()["SASL"]
     client.quit()
 

@@ -50,7 +50,7 @@ def server_with_all(tmp_path_factory):
 
 def run(*words, stdin="", **more):
     done = subprocess.run(list(map(str, words)), input=stdin, text=True, capture_output=True,
-                          timeout=60, check=False, **more)
+                          timeout=180, check=False, **more)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -69,7 +69,7 @@ def test_who_sends_as_somebody_else_is_named(local, uid, mail_from, warning):
     words = ["-f", mail_from] if mail_from else []
     subprocess.run([local.binary, "send", *words, "-c", local.config, HANAKO], check=True,
                    input=f"Subject: {uid} {mail_from}\n\nx\n", text=True, user=uid, group=uid,
-                   extra_groups=[], timeout=30)
+                   extra_groups=[], timeout=180)
     local.wait_for_messages(HANAKO, count + 1)
     text = next(m.decode() for m in local.messages(HANAKO)
                 if f"Subject: {uid} {mail_from}\n".encode() in m).replace("\n\t", " ")
@@ -95,7 +95,7 @@ def test_an_account_made_meanwhile_has_its_name(tmp_path):
     def warning(number):
         subprocess.run([program, "send", "-f", "boss@example.jp", "-c", server.config, HANAKO],
                        check=True, input=f"Subject: {number}\n\nx\n", text=True, user=54322,
-                       group=54322, extra_groups=[], timeout=30)
+                       group=54322, extra_groups=[], timeout=180)
         server.wait_for_messages(HANAKO, number)
         text = next(m.decode() for m in server.messages(HANAKO)
                     if f"Subject: {number}\n".encode() in m)

@@ -135,7 +135,7 @@ class Reader:
     """A mailbox of the server, filled by APPEND and read as clients do."""
 
     def __init__(self, server):
-        self.imap = imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=30)
+        self.imap = imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=180)
         self.imap.login(HANAKO, PASSWORD)
 
     def trees(self, name, messages):

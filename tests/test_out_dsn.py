@@ -194,7 +194,7 @@ def test_expanded(tmp_path):
 
 
 def test_what_is_too_old_fails():
-    with site("queue { retry_min = 1s retry_max = 1s lifetime = 3s warn_after = 0 }") as server:
+    with site("queue { retry_min = 1s retry_max = 1s lifetime = 6s warn_after = 0 }") as server:
         submit(server, SENDER, ["u@busy.example", "v@busy.example"])
         server.wait_for_messages(SENDER, 1, timeout=40)
         report = reports(server)[0]

@@ -44,7 +44,7 @@ def sink(server, port):
         yield lambda: record.read_bytes().count(b"\n") if record.exists() else 0
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(180)
 
 
 @contextlib.contextmanager

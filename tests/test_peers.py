@@ -14,7 +14,7 @@ TEXT = "Subject: hello\r\n\r\nfrom one to the other\r\n"
 
 
 def send(port):
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=180) as client:
         client.sendmail("a@example.org", ["b@example.net"], TEXT)
 
 

@@ -32,7 +32,7 @@ def name_of(peer):
 
 
 def offers(port):
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=180) as client:
         client.ehlo("client.example.net")
         return client.esmtp_features
 
@@ -112,7 +112,7 @@ def test_msmtp():
              "--tls-certcheck=off", "--tls-trust-file=", "--auth=plain", f"--user={HANAKO}",
              f"--passwordeval=echo {PASSWORD}", f"--from={HANAKO}", "--domain=client.example.net",
              "--dsn-notify=success", "--dsn-return=headers", TARO],
-            input=MESSAGE.replace("\r\n", "\n").encode(), capture_output=True, timeout=60,
+            input=MESSAGE.replace("\r\n", "\n").encode(), capture_output=True, timeout=180,
             check=False)
         assert done.returncode == 0, done.stderr
         assert "早馬".encode() in server.wait_for_messages(TARO, 1)[0]
@@ -125,7 +125,7 @@ def test_what_we_send_has_no_bare_line_ends():
         hop = f'smart_host = "[127.0.0.1]:{listener.getsockname()[1]}"\n'
         with Hayauma(users=[TARO], options=hop) as server, dial(server) as client:
             send_binary(client, "x@far.example", BINARY % (b"mixed", NO_LINES))
-            listener.settimeout(20)
+            listener.settimeout(180)
             peer, _ = listener.accept()
             with peer:
                 peer.sendall(b"220 sink\r\n")

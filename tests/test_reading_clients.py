@@ -45,7 +45,7 @@ def on_a_terminal(*words, home):
             pass
     except OSError:
         pass  # the other end is closed
-    child.wait(60)
+    child.wait(180)
     os.close(ours)
 
 

@@ -58,7 +58,7 @@ class Checker:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(180)
 
     def ask(self, disk, loss, cut, without_index=False):
         self.count += 1

@@ -167,7 +167,7 @@ def inside(peer, script, text=""):
     tools = "sendmail='/usr/libexec/sendmail/sendmail -C/etc/mail/sendmail.cf'\n" \
             "makemap=$(ls /usr/libexec/sendmail/makemap /usr/sbin/makemap 2>/dev/null | head -1)\n"
     done = subprocess.run(peer.enter("sh", "-c", tools + script), input=text, capture_output=True,
-                          text=True, check=False, timeout=120)
+                          text=True, check=False, timeout=180)
     return done.stdout + done.stderr
 
 

@@ -29,7 +29,7 @@ def say(connection, *lines):
 def submit(server):
     """A session on the submission socket of local users."""
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(180)
     connection.connect(str(server.folder / "run" / "submit"))
     talk(connection, b"", rb"220 .*\r\n")
     return connection
@@ -171,7 +171,7 @@ def test_errors_count_over_all_edges():
     with Hayauma(users=[HANAKO], options=options) as server:
         answers = []
         for _ in range(30):  # whichever edge takes them
-            with socket.create_connection(("127.0.0.1", server.ports["smtp"]), 20) as client:
+            with socket.create_connection(("127.0.0.1", server.ports["smtp"]), 180) as client:
                 answers.append(talk(client, b"", rb"\r\n"))
                 if answers[-1].startswith(b"421 4.7.0"):
                     break
@@ -190,7 +190,7 @@ def test_swaks():
     with Hayauma(users=[HANAKO], tls=True) as server:
         done = subprocess.run(["swaks", "--server", f"127.0.0.1:{server.ports['smtp']}", "--to",
                                HANAKO, "--from", "a@example.net", "--tls", "--helo", "a.example",
-                               "--body", "早馬"], capture_output=True, text=True, timeout=60,
+                               "--body", "早馬"], capture_output=True, text=True, timeout=180,
                               check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "早馬".encode() in server.wait_for_messages(HANAKO, 1)[0]
@@ -202,8 +202,9 @@ def test_curl(tmp_path):
     with Hayauma(users=[HANAKO]) as server:
         done = subprocess.run(["curl", "-sS", f"smtp://127.0.0.1:{server.ports['smtp']}/a.example",
                                "--mail-from", "送信者@example.net", "--mail-rcpt", HANAKO,
-                               "--upload-file", letter], capture_output=True, text=True, timeout=60,
-                              check=False, env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"})
+                               "--upload-file", letter], capture_output=True, text=True,
+                              timeout=180, check=False,
+                              env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"})
         assert done.returncode == 0, done.stderr
         assert "早馬".encode() in server.wait_for_messages(HANAKO, 1)[0]
 
@@ -211,7 +212,7 @@ def test_curl(tmp_path):
 def test_postfix_gives_us_utf8_and_dsn():
     with Hayauma(users=[HANAKO, TARO]) as server, \
             Postfix("giver.example.net", relay_to=server.ports["smtp"]) as giver:
-        with socket.create_connection(("127.0.0.1", giver.port), 20) as client:
+        with socket.create_connection(("127.0.0.1", giver.port), 180) as client:
             talk(client, b"", rb"220 .*\r\n")
             replies = say(client, "EHLO client.example.net",
                           "MAIL FROM:<hanako@example.jp> SMTPUTF8 BODY=8BITMIME ENVID=p1",
@@ -363,7 +364,7 @@ def test_an_account_that_is_full(is_final, code):
         else:
             fields = report_of(server.wait_for_messages(HANAKO, 2)[1])
             assert fields["action"] == "failed" and fields["status"] == "5.2.2", fields
-        with socket.create_connection(("127.0.0.1", server.ports["lmtp"]), 20) as client:
+        with socket.create_connection(("127.0.0.1", server.ports["lmtp"]), 180) as client:
             talk(client, b"", rb"220 .*\r\n")
             say(client, "LHLO x", f"MAIL FROM:<{HANAKO}>", f"RCPT TO:<{TARO}>", "DATA")
             said = talk(client, LARGE + b".\r\n", rb"\d{3} .*\r\n")

@@ -20,7 +20,7 @@ MESSAGE = "From: a@example.net\r\nTo: b@example.jp\r\nSubject: {0}\r\n" \
 
 def swaks(port, *options, status=0):
     done = subprocess.run(["swaks", "--server", f"127.0.0.1:{port}", "--from", "a@example.net",
-                           *options], capture_output=True, text=True, timeout=60)
+                           *options], capture_output=True, text=True, timeout=180)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 

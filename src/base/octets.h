@@ -37,6 +37,12 @@ static inline uint64_t octets_equal(uint64_t x, char c)
         return ~(others + ~OCTETS_HIGH) & ~x & OCTETS_HIGH;
 }
 
+/* The control characters of ASCII. */
+static inline uint64_t octets_controls(uint64_t x)
+{
+        return octets_below(x, ' ') | octets_equal(x, 127);
+}
+
 static inline uint64_t octets_load(const char *p)
 {
         uint64_t x;

@@ -289,7 +289,7 @@ static void send_credit(struct channel *ch)
         loop_defer(ch->loop, &ch->flush);
 }
 
-int channel_send(struct channel *ch, unsigned type, const union ipc_message *m, int fd)
+int channel_send_later(struct channel *ch, unsigned type, const union ipc_message *m, int fd)
 {
         const size_t len = ch->output.len;
         const uint64_t at = ch->output_at + len;
@@ -322,8 +322,22 @@ int channel_send(struct channel *ch, unsigned type, const union ipc_message *m, 
         }
         put_head(ch->output.data + ch->output.start + len, payload_len, type, fd >= 0);
         ch->in_flight += HEAD_LEN + payload_len;
-        loop_defer(ch->loop, &ch->flush);
         return 0;
+}
+
+void channel_push(struct channel *ch)
+{
+        if (!ch->is_closed && ch->output.len)
+                loop_defer(ch->loop, &ch->flush);
+}
+
+int channel_send(struct channel *ch, unsigned type, const union ipc_message *m, int fd)
+{
+        const int r = channel_send_later(ch, type, m, fd);
+
+        if (r == 0)
+                channel_push(ch);
+        return r;
 }
 
 bool channel_has_credit(const struct channel *ch)

@@ -59,6 +59,12 @@ int channel_send(struct channel *ch, unsigned type, const union ipc_message *m, 
 #define CHANNEL_SEND(ch, name, fd, ...)                                                            \
         channel_send((ch), IPC_##name, &(const union ipc_message) {.name = {__VA_ARGS__}}, (fd))
 
+/* The same for what may wait: it leaves with the next message that may not, or when
+ * channel_push() is called, which the sender sees to. A peer that is woken for
+ * several at once has less to do. */
+int channel_send_later(struct channel *ch, unsigned type, const union ipc_message *m, int fd);
+void channel_push(struct channel *ch);
+
 /* Whether bulk may be sent now. */
 bool channel_has_credit(const struct channel *ch);
 

@@ -118,6 +118,29 @@ TEST(frames_come_in_order)
         close_both(&t);
 }
 
+TEST(what_may_wait_leaves_with_what_may_not)
+{
+        struct both t;
+
+        open_both(&t);
+        for (uint64_t id = 1; id <= 2; id++)
+                assert_int_equal(0, channel_send_later(
+                        t.a.channel, IPC_drop,
+                        &(const union ipc_message) {.drop = {.message_id = id}}, -1));
+        run(&t, 3);
+        CHECK(t.b.drops == 0 && channel_output_len(t.a.channel) > 0, "they wait");
+        channel_push(t.a.channel);
+        run(&t, 3);
+        CHECK(t.b.drops == 2 && channel_output_len(t.a.channel) == 0, "pushed");
+        channel_push(t.a.channel);
+        assert_int_equal(0, channel_send_later(
+                t.a.channel, IPC_drop, &(const union ipc_message) {.drop = {.message_id = 3}}, -1));
+        assert_int_equal(0, CHANNEL_SEND(t.a.channel, drop, -1, .message_id = 4));
+        run(&t, 3);
+        CHECK(t.b.drops == 4, "taken along, in order");
+        close_both(&t);
+}
+
 TEST(a_descriptor_comes_with_its_frame)
 {
         struct both t;

@@ -83,7 +83,7 @@ static void check_connection(int listener, const struct endpoint *e, const char 
         bool connecting;
 
         CHECK(endpoint_connect(e, NULL, &fd, &connecting) == 0, label);
-        CHECK(poll(&p, 1, 1000) == 1, label);
+        CHECK(poll(&p, 1, 60 * 1000) == 1, label);
         CHECK(endpoint_accept(listener, &accepted, &peer) == 0, label);
         CHECK(endpoint_accept(listener, &accepted, &peer) == -EAGAIN, label);
         if (!endpoint_is_path(e)) {

@@ -45,6 +45,7 @@ struct stream {
         uint64_t idle_ms;
         uint64_t deadline_at_ms; /* of loop_now_ms(); 0: none */
         int fd;
+        int16_t write_error;    /* of stream_write_now(), not told yet; negative */
         uint8_t state;
         uint8_t busy;           /* callbacks of this stream that are running */
         bool is_freed;
@@ -319,6 +320,10 @@ static ssize_t transmit(struct stream *s)
         size_t len;
         ssize_t n;
 
+        if (s->write_error) {
+                set_closed(s, s->write_error);
+                return -ECANCELED;
+        }
         if (!s->tls || s->plain_left) {
                 if (s->plain_left)
                         octets = span_first(octets, s->plain_left);
@@ -630,6 +635,21 @@ int stream_write(struct stream *s, struct span octets)
         if (!s->write_blocked && s->state == OPEN)
                 loop_defer(s->loop, &s->work);
         return 0;
+}
+
+int stream_write_now(struct stream *s, struct span octets)
+{
+        if (s->state == OPEN && !s->tls && !s->out.len && !s->write_error) {
+                const ssize_t n = send(s->fd, octets.p, octets.len, MSG_NOSIGNAL);
+
+                if (n < 0 && errno != EAGAIN && errno != EINTR)
+                        s->write_error = (int16_t) -errno;
+                if (n > 0) {
+                        touch(s);
+                        octets = span_skip(octets, (size_t) n);
+                }
+        }
+        return octets.len ? stream_write(s, octets) : 0;
 }
 
 size_t stream_output_len(const struct stream *s)

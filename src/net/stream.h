@@ -60,6 +60,11 @@ struct stream *stream_free(struct stream *s);
  * 0, -ENOBUFS (output_max), -EPIPE. */
 int stream_write(struct stream *s, struct span octets);
 
+/* The same at once: what the kernel takes now is neither kept nor copied, and no
+ * `drained` follows it; the rest is queued. For an owner that has gathered all that
+ * it has to say. */
+int stream_write_now(struct stream *s, struct span octets);
+
 /* Octets not yet taken by the kernel. */
 size_t stream_output_len(const struct stream *s);
 

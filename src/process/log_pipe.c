@@ -30,11 +30,6 @@ struct log_pipe {
         struct buffer out;
 };
 
-static uint64_t controls(uint64_t x)
-{
-        return octets_below(x, ' ') | octets_equal(x, 127);
-}
-
 /* "notice edge/0 event …", printable throughout. */
 static bool is_event_of(struct span line, struct span name)
 {
@@ -42,7 +37,7 @@ static bool is_event_of(struct span line, struct span name)
 
         return span_split(&rest, ' ', &level) && log_level_parse(level) >= 0 &&
                span_split(&rest, ' ', &process) && span_equal(process, name) && rest.len > 0 &&
-               octets_until(line, controls) == line.len;
+               octets_until(line, octets_controls) == line.len;
 }
 
 static void put_quoted(struct buffer *b, struct span line)

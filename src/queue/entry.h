@@ -14,7 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
 #include "base/list.h"
 #include "base/span.h"
 #include "base/table.h"
@@ -102,15 +101,12 @@ struct span queue_key(char state, uint64_t message_id, uint16_t group, char out[
 int queue_due_key_parse(struct span key, uint64_t *ret_due_us, uint64_t *ret_message_id,
                         uint16_t *ret_group);
 
-/* Appends the stored form. `e->encoded` and what is not stored are ignored.
- * 0, -EMSGSIZE, -ENOMEM. */
-int queue_entry_encode(const struct queue_entry *e, struct buffer *b);
-
 /* A new entry from the stored form, which is copied. 0, -EBADMSG, -ENOMEM. */
 int queue_entry_decode(struct span encoded, struct queue_entry **ret_e);
 
 /* A new entry like `e` with what the caller changed in a copy of the struct
- * (and its recipients array); `e` itself stays as it is. 0 or as above. */
+ * (and its recipients array); `e` itself stays as it is. What is not stored is not
+ * taken over. 0, -EMSGSIZE, -ENOMEM. */
 int queue_entry_update(const struct queue_entry *changed, struct queue_entry **ret_e);
 
 struct queue_entry *queue_entry_free(struct queue_entry *e);

@@ -44,6 +44,70 @@ TEST(an_entry_survives_being_stored)
         queue_entry_free(e);
 }
 
+static void check_same(const struct queue_entry *a, const struct queue_entry *b, const char *name)
+{
+        const struct span texts[][2] = {
+                {a->mail_from, b->mail_from}, {a->envid, b->envid}, {a->next_hop, b->next_hop},
+                {a->header_message_id, b->header_message_id}, {a->encoded, b->encoded},
+        };
+        const uint64_t numbers[][2] = {
+                {a->message_id, b->message_id}, {a->group, b->group}, {a->flags, b->flags},
+                {a->is_held, b->is_held}, {a->delay_told, b->delay_told},
+                {a->delay_owed, b->delay_owed}, {a->waits_for_host, b->waits_for_host},
+                {a->hop_hash, b->hop_hash}, {a->attempts, b->attempts},
+                {a->arrived_us, b->arrived_us}, {a->deliver_by_us, b->deliver_by_us},
+                {a->due_us, b->due_us}, {a->blob_id, b->blob_id}, {a->body_len, b->body_len},
+                {a->local_prefix_len, b->local_prefix_len},
+                {a->recipient_count, b->recipient_count},
+        };
+
+        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+                CHECK(span_equal(texts[i][0], texts[i][1]), name);
+        for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+                CHECK(numbers[i][0] == numbers[i][1], name);
+        for (size_t i = 0; i < a->recipient_count; i++) {
+                const struct queue_recipient *p = &a->recipients[i], *q = &b->recipients[i];
+
+                CHECK(p->index == q->index && p->state == q->state && p->code == q->code, name);
+                CHECK(p->notify == q->notify && span_equal(p->rcpt_to, q->rcpt_to), name);
+                CHECK(span_equal(p->orcpt, q->orcpt) && span_equal(p->host, q->host), name);
+                CHECK(span_equal(p->account, q->account) && span_equal(p->text, q->text), name);
+                CHECK(span_equal(p->enhanced, q->enhanced), name);
+        }
+}
+
+TEST(what_is_in_memory_is_what_is_stored)
+{
+        static const struct {
+                const char *name;
+                bool waits;
+                uint64_t hop_hash, deliver_by_us;
+                size_t recipient_count;
+        } rows[] = {
+                { "all of it",             true,  99, 777, 3 },
+                { "waits for its own hop", true,  0,  777, 3 },
+                { "waits for nobody",      false, 99, 777, 3 },
+                { "no time to keep",       true,  99, 0,   3 },
+                { "one recipient",         false, 0,  0,   1 },
+                { "no recipient",          false, 0,  0,   0 },
+        };
+
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+                struct queue_entry given = sample(), *e, *read;
+
+                given.waits_for_host = rows[i].waits;
+                given.hop_hash = rows[i].hop_hash;
+                given.deliver_by_us = rows[i].deliver_by_us;
+                given.recipient_count = rows[i].recipient_count;
+                assert_int_equal(0, queue_entry_update(&given, &e));
+                assert_int_equal(0, queue_entry_decode(e->encoded, &read));
+                check_same(e, read, rows[i].name);
+                CHECK(read->encoded.p != e->encoded.p, rows[i].name);
+                queue_entry_free(e);
+                queue_entry_free(read);
+        }
+}
+
 TEST(every_cut_is_refused)
 {
         const struct queue_entry given = sample();

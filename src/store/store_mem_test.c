@@ -27,12 +27,14 @@ TEST(delay_keeps_the_order)
         struct store_batch *b;
 
         begin();
+        loop_fake(loop, 1000);
         store_mem_set_delay(store, 20);
         b = batch_any();
         store_commit(store, &b, 1, 0, done_commit, &first);
         store_get(store, &any, S("k"), done_get, &second);
         loop_run_once(loop, 0);
         CHECK(!first.is_done && !second.is_done, "later");
+        loop_fake(loop, 0);
         wait_for(&second);
         CHECK(first.is_done && second.number == 1, "in order");
         end();

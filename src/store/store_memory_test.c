@@ -18,7 +18,7 @@
 
 #define S(text) SPAN_LITERAL(text)
 
-enum { MESSAGES = 12, BODY = 3000, PATIENCE = 500, TRIES = 40 };
+enum { MESSAGES = 12, BODY = 3000, PATIENCE = 5000, TRIES = 40 };
 
 /* ---- allocations that fail --------------------------------------------------- */
 

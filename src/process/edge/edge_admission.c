@@ -47,11 +47,29 @@ static void admit(struct deferred *d)
         while (a->count < a->places && !list_is_empty(&a->waiting)) {
                 struct edge_place *p = place_of(list_take_first(&a->waiting));
 
+                list_remove(&p->unsaid);
                 take(a, p);
                 edge_transaction_admitted(LIST_OBJECT(p, struct edge_transaction, place));
         }
-        if (!list_is_empty(&a->waiting))
+        if (!list_is_empty(&a->waiting) && !timer_is_set(a->overdue))
                 timer_set(a->overdue, EDGE_ADMISSION_MS);
+}
+
+/* Those who have waited for longer than a place is kept are told what is due to them. */
+static void speak(struct edge_admission *a)
+{
+        const uint64_t now_ms = loop_now_ms(a->edge->process->loop);
+
+        while (!list_is_empty(&a->unsaid)) {
+                struct edge_place *p = LIST_OBJECT(a->unsaid.next, struct edge_place, unsaid);
+
+                if (now_ms - p->since_ms < EDGE_ADMISSION_MS) {
+                        timer_set(a->overdue, p->since_ms + EDGE_ADMISSION_MS - now_ms);
+                        return;
+                }
+                list_remove(&p->unsaid);
+                edge_transaction_speaks(LIST_OBJECT(p, struct edge_transaction, place));
+        }
 }
 
 static void on_overdue(void *arg)
@@ -59,6 +77,7 @@ static void on_overdue(void *arg)
         struct edge_admission *a = arg;
 
         take_back(a);
+        speak(a);
         loop_defer(a->edge->process->loop, &a->turn);
 }
 
@@ -70,6 +89,7 @@ int edge_admission_init(struct edge_admission *a, struct edge *e)
         };
         list_init(&a->taken);
         list_init(&a->waiting);
+        list_init(&a->unsaid);
         return timer_new(e->process->loop, on_overdue, a, &a->overdue);
 }
 
@@ -87,7 +107,9 @@ bool edge_admission_enter(struct edge_admission *a, struct edge_place *p)
                 take(a, p);
                 return true;
         }
+        p->since_ms = loop_now_ms(a->edge->process->loop);
         list_append(&a->waiting, &p->node);
+        list_append(&a->unsaid, &p->unsaid);
         if (!timer_is_set(a->overdue))
                 timer_set(a->overdue, EDGE_ADMISSION_MS);
         return false;
@@ -122,6 +144,7 @@ void edge_admission_leave(struct edge_admission *a, struct edge_place *p)
         if (p->asked_us)
                 note_commit(a, clock_monotonic_us() - p->asked_us);
         p->asked_us = 0;
+        list_remove(&p->unsaid);
         if (p->is_taken)
                 give_up(a, p);
         else

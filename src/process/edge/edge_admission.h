@@ -5,6 +5,10 @@
  * Who keeps a place for longer than EDGE_ADMISSION_MS (far away, slow, or slow on purpose)
  * goes on without it, so that it keeps nobody waiting. First come, first served.
  *
+ * What was said before the DATA of one that waits is sent together with the answer to it:
+ * its client asked for both at once (RFC 2920 section 3.1). It is not kept back for longer
+ * than a place is kept.
+ *
  * The quicker the keeper commits, the fewer places keep it busy. More only have more
  * messages wait behind their dot whenever something stands still for some milliseconds. */
 #pragma once
@@ -26,8 +30,9 @@ enum {
 };
 
 struct edge_place {
-        struct list_node node; /* zero before its first use */
-        uint64_t since_ms;
+        struct list_node node;   /* zero before its first use, as the next */
+        struct list_node unsaid; /* of edge_admission.unsaid */
+        uint64_t since_ms; /* that it waits, or is taken */
         uint64_t asked_us; /* when the keeper was asked to commit; 0: it was not */
         bool is_taken; /* false: it waits, or is outside */
 };
@@ -35,6 +40,7 @@ struct edge_place {
 struct edge_admission {
         struct edge *edge;
         struct list_node taken, waiting; /* struct edge_place, oldest first */
+        struct list_node unsaid; /* those of waiting whose replies are kept back, oldest first */
         unsigned count; /* of the taken ones */
         unsigned places; /* there are now; changes once in a period */
         uint64_t quickest_us, period_ms; /* commit of this period, and its begin */
@@ -45,7 +51,8 @@ struct edge_admission {
 int edge_admission_init(struct edge_admission *a, struct edge *e);
 void edge_admission_done(struct edge_admission *a);
 
-/* False: it waits, and edge_transaction_admitted() will be called. */
+/* False: it waits, and edge_transaction_admitted() will be called; before it, if that
+ * takes long, edge_transaction_speaks(). */
 bool edge_admission_enter(struct edge_admission *a, struct edge_place *p);
 
 /* The keeper is asked to commit; the answer comes before it leaves. */

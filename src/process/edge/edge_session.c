@@ -111,6 +111,11 @@ static void flush(struct edge_session *s)
                 edge_session_free(s);
 }
 
+void edge_session_speak(struct edge_session *s)
+{
+        flush(s);
+}
+
 void edge_session_answered(struct edge_session *s, enum edge_hold hold)
 {
         if (write_output(s))
@@ -279,8 +284,8 @@ static void pump(struct edge_session *s, struct span in, size_t *ret_used)
         *ret_used = used;
         if (!s->is_ending)
                 edge_guard_note_fault(s);
-        if (!s->is_ending && edge_guard_count_errors(s))
-                flush(s);
+        if (!s->is_ending && edge_guard_count_errors(s) && !(s->holds & EDGE_HOLD_PLACE))
+                flush(s); /* else it goes out with what the place brings */
 }
 
 /* ---- the stream ---- */

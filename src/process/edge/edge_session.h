@@ -93,6 +93,9 @@ void edge_session_release(struct edge_session *s, enum edge_hold hold);
  * session. */
 void edge_session_answered(struct edge_session *s, enum edge_hold hold);
 
+/* Sends what was said so far, though the session is held. May end it. */
+void edge_session_speak(struct edge_session *s);
+
 /* Takes the memory of the last message from sessions that have become silent. */
 void edge_session_cool(struct edge *e);
 

@@ -428,6 +428,41 @@ TEST(messages_wait_before_the_354_not_behind_the_dot)
         finish();
 }
 
+TEST(replies_wait_with_the_354_but_not_for_long)
+{
+        static const char group[] = "MAIL FROM:<>\r\nRCPT TO:<taro@example.jp>\r\nDATA\r\n";
+        struct edge_admission *a;
+        struct client c;
+
+        start("");
+        a = &EDGE->admission;
+        c = client_new();
+        play(&c, HELLO);
+        a->count = a->places; /* nobody's */
+        say(&c, span_from_string(group));
+        WAIT_FOR(!list_is_empty(&a->unsaid));
+        client_read(&c);
+        CHECK(c.input.len == 0, "kept back");
+        a->count--;
+        loop_defer(process.loop, &a->turn);
+        loop_run_once(process.loop, 10);
+        client_read(&c);
+        CHECK(strstr(buffer_span(&c.input).p, "\r\n354"), "all at once");
+        CHECK(list_is_empty(&a->unsaid), "and it is out of the list");
+        play(&c, "S: 250\nS: 250\nS: 354\nC: \nC: text\nC: .\nS: 250 2.0.0\n");
+
+        a->count = a->places;
+        say(&c, span_from_string(group));
+        WAIT_FOR(!list_is_empty(&a->waiting));
+        play(&c, "S: 250\nS: 250");
+        CHECK(!list_is_empty(&a->waiting), "said while it waits");
+        a->count--;
+        play(&c, "S: 354\nC: \nC: text\nC: .\nS: 250 2.0.0\n");
+        a->count = 0;
+        client_done(&c);
+        finish();
+}
+
 TEST(the_quicker_the_keeper_the_fewer_places)
 {
         static const struct {

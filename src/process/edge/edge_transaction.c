@@ -416,6 +416,11 @@ void edge_transaction_admitted(struct edge_transaction *t)
         edge_session_answered(t->session, EDGE_HOLD_PLACE);
 }
 
+void edge_transaction_speaks(struct edge_transaction *t)
+{
+        edge_session_speak(t->session);
+}
+
 void edge_transaction_data(struct edge_session *s)
 {
         struct edge_transaction *t = s->transaction;

@@ -73,6 +73,9 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault);
 /* It has its place: answers DATA. */
 void edge_transaction_admitted(struct edge_transaction *t);
 
+/* It still waits for its place: the client hears what was kept back for it. */
+void edge_transaction_speaks(struct edge_transaction *t);
+
 /* What the directory says of the account's recipients, NULL: nothing, which grants
  * them; answers DATA. */
 void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer);

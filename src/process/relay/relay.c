@@ -57,7 +57,28 @@ static void sweep(void *arg)
         struct relay *r = arg;
 
         table_visit(&r->destinations, release, NULL);
+        relay_job_trim(r);
         timer_set(r->sweep, RELAY_PLAIN_MS);
+}
+
+void relay_push_outcomes(struct relay *r)
+{
+        if (r->keeper && r->outcomes_waiting)
+                channel_push(r->keeper);
+        r->outcomes_waiting = 0;
+        timer_stop(r->push);
+}
+
+static void on_push(void *arg)
+{
+        relay_push_outcomes(arg);
+}
+
+static int make_timers(struct relay *r)
+{
+        const int s = timer_new(r->loop, sweep, r, &r->sweep);
+
+        return s < 0 ? s : timer_new(r->loop, on_push, r, &r->push);
 }
 
 static int start(struct process *p)
@@ -72,8 +93,12 @@ static int start(struct process *p)
         r->login_hosts = BUFFER_INIT(IPC_PAYLOAD_MAX);
         list_init(&r->jobs);
         list_init(&r->probers);
+        list_init(&r->spare_jobs);
+        list_init(&r->spare_parts);
+        r->output = BUFFER_INIT(SIZE_MAX);
         r->file_buffer = malloc(RELAY_FILE_STEP);
-        if (!r->file_buffer || set_hostname(r) < 0 || timer_new(p->loop, sweep, r, &r->sweep) < 0) {
+        if (!r->file_buffer || set_hostname(r) < 0 || make_timers(r) < 0) {
+                timer_free(r->sweep);
                 free(r->hostname);
                 free(r->file_buffer);
                 free(r);
@@ -94,7 +119,7 @@ static void drop_jobs(struct relay *r)
                 if (j->connection) {
                         relay_connection_drop(j->connection);
                 } else {
-                        list_remove(&j->in_connection);
+                        relay_destination_forget(j);
                         relay_job_drop(j);
                 }
         }
@@ -174,12 +199,16 @@ static void drained(void *arg)
         struct relay *r = arg;
 
         log_event(LOG_NOTICE, "jobs_abandoned", LOG_U64("jobs", r->job_count));
+        relay_push_outcomes(r);
         process_end(r->process);
 }
 
 void relay_job_ended(struct relay *r)
 {
-        if (r->is_stopping && r->job_count == 0)
+        if (r->job_count > 0)
+                return; /* it will not be long until the next */
+        relay_push_outcomes(r);
+        if (r->is_stopping)
                 process_end(r->process);
 }
 

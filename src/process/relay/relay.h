@@ -31,6 +31,7 @@ enum {
         RELAY_FAILED_MS = 60 * 1000,            /* an address that failed comes last so long */
         RELAY_FALLBACK_MS = 5 * 60 * 1000,      /* a domain that failed goes to fallback_mx */
         RELAY_ADDRESSES_KEPT_MS = 60 * 1000,    /* at least, and at most an hour: the TTL */
+        RELAY_OUTCOME_MS = 1,                   /* then the keeper learns what became of jobs */
 };
 
 struct relay {
@@ -60,8 +61,16 @@ struct relay {
         uint64_t prober_last, probe_last;
         bool is_stopping;
         struct timer *drain, *sweep;
+        struct timer *push;      /* set: outcomes wait for others that go with them */
+        size_t outcomes_waiting;
         char *file_buffer; /* RELAY_FILE_STEP octets, for whoever reads a file now */
+        struct buffer output; /* memory for what a session says next, lent to it */
+        struct list_node spare_jobs, spare_parts; /* with their memory, last used first */
+        size_t spare_job_count, spare_part_count;
 };
 
 /* A job has ended: the process may be waiting for that. */
 void relay_job_ended(struct relay *r);
+
+/* Outcomes that wait go to the keeper now. */
+void relay_push_outcomes(struct relay *r);

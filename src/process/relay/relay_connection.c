@@ -16,7 +16,10 @@
  * another address: the session is no more. */
 
 enum {
-        OUTPUT_HIGH = 256 * 1024, /* queued octets, above which the body waits */
+        OUTPUT_HIGH = 256 * 1024, /* queued octets, above which the body waits; and those that
+                                   * one connection sends before another has its turn */
+        OUTPUT_STEP = 64 * 1024,  /* octets of a body, from which on they leave at once */
+        OUTPUT_KEPT = 256 * 1024, /* memory that the next session gets */
         TRIES_MAX = 3,            /* connections that may give one job back */
 };
 
@@ -191,16 +194,16 @@ static void on_returned(struct relay_connection *c, struct relay_job *j,
         relay_job_fail(j, 0, "4.4.2", text, c->host);
 }
 
-static void note_session(const struct relay_connection *c, struct relay_job *j)
+/* What stays true while the session lasts. */
+static void describe_session(struct relay_connection *c)
 {
-        const struct tls_session *tls = c->stream ? stream_tls(c->stream) : NULL;
-
+        const struct tls_session *tls = stream_tls(c->stream);
         char more[RELAY_TLS_TEXT_MAX];
 
         relay_tls_describe(c, more);
-        relay_job_note_session(j, smtp_client_offers(c->client),
-                               tls ? tls_session_version(tls) : NULL,
-                               tls ? tls_session_cipher(tls) : NULL, more);
+        snprintf(c->session, sizeof c->session, "tls=%s%s%s%s",
+                 tls ? tls_session_version(tls) : "none", tls ? " cipher=" : "",
+                 tls ? tls_session_cipher(tls) : "", more);
 }
 
 static void on_result(struct relay_connection *c, const struct smtp_client_event *e)
@@ -218,7 +221,7 @@ static void on_result(struct relay_connection *c, const struct smtp_client_event
                 j->is_host_failure = true;
         if (reply.code == 0)
                 reply.enhanced = j == c->cancelled ? SPAN_LITERAL("4.0.0") : SPAN_LITERAL("4.4.2");
-        note_session(c, j);
+        relay_job_note_session(j, smtp_client_offers(c->client), span_from_string(c->session));
         relay_job_result(j, e->rcpt, &reply, c->host);
 }
 
@@ -233,17 +236,49 @@ static void on_done(struct relay_connection *c, struct relay_job *j)
 
 /* The session, driven. */
 
+/* What the session says goes into memory that is the same for all of them, and so
+ * stays in the processor's caches: flush() takes it back. */
+static void lend_output(struct relay_connection *c)
+{
+        struct buffer *out = smtp_client_output(c->client), *spare = &relay_of(c)->output;
+
+        if (out->data)
+                return;
+        out->data = spare->data;
+        out->room = spare->room;
+        *spare = BUFFER_INIT(spare->size_max);
+}
+
+static void take_output_back(struct relay_connection *c, struct buffer *out)
+{
+        struct buffer *spare = &relay_of(c)->output;
+
+        if (!spare->data && out->room <= OUTPUT_KEPT) {
+                spare->data = out->data;
+                spare->room = out->room;
+                *out = BUFFER_INIT(out->size_max);
+        } else {
+                buffer_done(out);
+        }
+}
+
 /* False: the session has failed by this; its events say what follows. */
-static bool flush(struct relay_connection *c)
+static bool flush_with(struct relay_connection *c, int (*write)(struct stream *, struct span))
 {
         struct buffer *out = smtp_client_output(c->client);
-        int r = out->len ? stream_write(c->stream, buffer_span(out)) : 0;
+        int r = out->len ? write(c->stream, buffer_span(out)) : 0;
 
         relay_login_wipe(c, out);
-        buffer_clear(out);
+        if (out->data)
+                take_output_back(c, out);
         if (r < 0)
                 smtp_client_lost(c->client, "there is no room for what we had to say");
         return r == 0;
+}
+
+static bool flush(struct relay_connection *c)
+{
+        return flush_with(c, stream_write_now);
 }
 
 /* What its outcome is where it cannot be made fit for the host. */
@@ -269,6 +304,7 @@ static bool send_job(struct relay_connection *c, struct relay_job *j)
                 fail_unfit(c, j, r);
                 return false;
         }
+        lend_output(c);
         if (smtp_client_send(c->client, &j->mail) == 0)
                 return true;
         take_job_off(j);
@@ -295,6 +331,7 @@ static void on_ready(struct relay_connection *c)
         struct relay_job *j = first_job(c);
 
         c->is_ready = true;
+        describe_session(c);
         if (address_of(c)) {
                 address_of(c)->failed_until_ms = 0;
                 c->destination->fallback_until_ms = 0;
@@ -396,23 +433,28 @@ static bool drive(struct relay_connection *c, struct span in)
         return true;
 }
 
-/* Moves what there is of the body, as far as the stream has room. What becomes
- * of it is told by the events that drive() sees next. */
+/* Moves what there is of the body, as far as the stream has room and others wait no
+ * longer than they must: the rest follows when the stream has drained. What becomes
+ * of it is told by the events that drive() sees next, and what is left in the output
+ * is sent by it. */
 static void pump(struct relay_connection *c)
 {
         struct relay_job *j = first_job(c);
         struct span octets;
-        int r = 0;
+        size_t moved = 0;
+        int r = 1;
 
-        while (stream_output_len(c->stream) < OUTPUT_HIGH) {
+        while (r > 0 && moved < OUTPUT_HIGH && stream_output_len(c->stream) < OUTPUT_HIGH) {
                 r = relay_job_body(j, &octets);
                 if (r <= 0)
                         break;
+                lend_output(c);
                 if (smtp_client_body(c->client, octets) < 0)
                         r = -ENOMEM;
-                if (r < 0)
-                        break;
-                if (!flush(c))
+                moved += octets.len;
+                if (moved >= OUTPUT_HIGH && !flush_with(c, stream_write))
+                        return;
+                if (smtp_client_output(c->client)->len >= OUTPUT_STEP && !flush(c))
                         return;
         }
         if (r < 0) {

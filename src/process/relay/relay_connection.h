@@ -8,7 +8,10 @@
 #include "process/relay/relay_socket.h"
 #include "process/relay/relay_tls.h"
 
-enum { RELAY_HOST_TEXT_MAX = 300 }; /* as ipc_outcome.host */
+enum {
+        RELAY_HOST_TEXT_MAX = 300, /* as ipc_outcome.host */
+        RELAY_SESSION_TEXT_MAX = RELAY_TLS_TEXT_MAX + 100,
+};
 
 struct relay_connection {
         struct relay_destination *destination;
@@ -30,6 +33,7 @@ struct relay_connection {
         uint64_t dot_sent_ms;
         struct relay_job *cancelled; /* why it is given up; NULL: it is not */
         char host[RELAY_HOST_TEXT_MAX]; /* "mx.example.jp [192.0.2.1]:25" */
+        char session[RELAY_SESSION_TEXT_MAX]; /* for the record: "tls=none policy=may" */
         char error[800];                /* why the last address failed */
 };
 

@@ -20,7 +20,9 @@
 enum {
         TTL_MAX_S = 3600,
         CHAIN_FROM = 4,      /* connections of a destination, from which on jobs are chained */
-        CHAIN_QUICK_MS = 20, /* to hosts that answer the end of a message so quickly */
+        CHAIN_QUICK_MS = 20, /* to hosts that answer the end of a message so quickly; and the
+                              * jobs that wait behind a connection's shall take no longer */
+        CHAIN_MAX = 4,       /* of them */
         PENDING_MS = 50,     /* then other connections take what was to be chained */
         TLSA_MAX = RELAY_ADDRESSES_MAX * 4096,
 };
@@ -447,7 +449,7 @@ static void on_pending_timer(void *arg)
         while ((node = d->pending.next) != &d->pending) {
                 const bool is_last = node->next == &d->pending;
 
-                list_remove(node);
+                relay_destination_forget(LIST_OBJECT(node, struct relay_job, in_connection));
                 connect_now(d, LIST_OBJECT(node, struct relay_job, in_connection));
                 if (is_last)
                         return;
@@ -457,13 +459,13 @@ static void on_pending_timer(void *arg)
 /* Whether its busy connections will soon take one more. */
 static bool may_pend(const struct relay_destination *d)
 {
-        size_t count = 0;
+        uint64_t each = CHAIN_MAX;
 
         if (d->busy_count < CHAIN_FROM || d->quick_ms > CHAIN_QUICK_MS)
                 return false;
-        LIST_FOR_EACH(node, &d->pending)
-                count++;
-        return count < d->busy_count;
+        if (d->quick_ms > CHAIN_QUICK_MS / CHAIN_MAX)
+                each = CHAIN_QUICK_MS / d->quick_ms;
+        return d->pending_count < each * d->busy_count;
 }
 
 /* Where there is mail enough for several connections to a host that is quick, they
@@ -480,15 +482,29 @@ static void connect_job(struct relay_destination *d, struct relay_job *j)
         if (list_is_empty(&d->pending))
                 timer_set(d->pending_timer, PENDING_MS);
         list_append(&d->pending, &j->in_connection);
+        d->pending_count++;
+        j->pending_at = d;
+}
+
+void relay_destination_forget(struct relay_job *j)
+{
+        list_remove(&j->in_connection);
+        if (j->pending_at)
+                j->pending_at->pending_count--;
+        j->pending_at = NULL;
 }
 
 struct relay_job *relay_destination_next(struct relay_destination *d)
 {
-        struct list_node *node = list_take_first(&d->pending);
+        struct relay_job *j = list_is_empty(&d->pending)
+                ? NULL : LIST_OBJECT(d->pending.next, struct relay_job, in_connection);
 
-        if (list_is_empty(&d->pending) && d->pending_timer)
+        if (!j)
+                return NULL;
+        relay_destination_forget(j);
+        if (d->pending_count == 0)
                 timer_stop(d->pending_timer);
-        return node ? LIST_OBJECT(node, struct relay_job, in_connection) : NULL;
+        return j;
 }
 
 /* "error:550 5.1.1 text": a recipient that an alias names and that cannot be

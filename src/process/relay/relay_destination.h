@@ -46,6 +46,7 @@ struct relay_destination {
         struct list_node waiting; /* jobs (in_connection) that wait for the answer */
 
         struct list_node pending; /* jobs (in_connection) that busy connections take next */
+        size_t pending_count;
         struct timer *pending_timer; /* made when it is needed */
         struct list_node idle, busy; /* connections */
         size_t busy_count;
@@ -61,6 +62,9 @@ void relay_destination_take(struct relay *r, struct relay_job *j);
 
 /* The job that a connection takes behind the one it has sent; NULL: none waits. */
 struct relay_job *relay_destination_next(struct relay_destination *d);
+
+/* Takes a job that has no connection out of what it waits for. */
+void relay_destination_forget(struct relay_job *j);
 
 /* The resolver's answer; its end. */
 void relay_on_mx_answer(struct channel *ch, void *arg, const union ipc_message *m, int *fd);

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,13 +21,18 @@ enum {
         RESULTS_FLUSH = 128 * 1024,     /* results in one frame: half of what may be in it */
         BY_MAX_S = 999999999,
         CONVERT_MAX = 32 * 1024 * 1024, /* octets that are re-encoded: the loop waits so long */
+        SPARE_JOBS_MAX = 128, /* each with a block of its arena */
+        SPARE_PARTS_MAX = 128,
+        PART_ROOM = 8 * 1024 - 64, /* of those that are kept: most messages */
+        RESULTS_KEPT = 4096,
+        OUTCOMES_MAX = 32, /* that wait for each other */
 };
 
 /* Octets of a body that came in one frame. */
 struct relay_part {
         struct list_node node;
         size_t credit; /* to be given back when they are sent */
-        size_t len;
+        size_t len, room;
         char octets[];
 };
 
@@ -59,24 +64,96 @@ static void give_back(struct relay_job *j, size_t credit)
 
 static void part_free(struct relay_job *j, struct relay_part *p)
 {
+        struct relay *r = j->relay;
+
         list_remove(&p->node);
         give_back(j, p->credit);
-        free(p);
+        if (p->room != PART_ROOM || r->spare_part_count == SPARE_PARTS_MAX) {
+                free(p);
+                return;
+        }
+        list_prepend(&r->spare_parts, &p->node);
+        r->spare_part_count++;
+}
+
+static struct relay_part *part_new(struct relay *r, size_t len)
+{
+        const size_t room = len > PART_ROOM ? len : PART_ROOM;
+        struct list_node *spare = room == PART_ROOM ? list_take_first(&r->spare_parts) : NULL;
+        struct relay_part *p = spare ? LIST_OBJECT(spare, struct relay_part, node)
+                                     : malloc(sizeof *p + room);
+
+        if (spare)
+                r->spare_part_count--;
+        if (p)
+                *p = (struct relay_part) {.len = len, .room = room};
+        return p;
 }
 
 static int add_part(struct relay_job *j, struct span octets, size_t credit)
 {
-        struct relay_part *p = malloc(sizeof *p + octets.len);
+        struct relay_part *p = part_new(j->relay, octets.len);
 
         if (!p)
                 return -ENOMEM;
-        *p = (struct relay_part) {.credit = credit, .len = octets.len};
+        p->credit = credit;
         memcpy(p->octets, octets.p, octets.len);
         list_append(&j->parts, &p->node);
         return 0;
 }
 
 /* Life. */
+
+static void memory_free(struct relay_job *j)
+{
+        buffer_done(&j->results);
+        arena_done(&j->arena);
+        free(j);
+}
+
+static void memory_give_back(struct relay *r, struct relay_job *j)
+{
+        if (r->spare_job_count == SPARE_JOBS_MAX) {
+                memory_free(j);
+                return;
+        }
+        arena_clear(&j->arena);
+        buffer_shrink(&j->results, RESULTS_KEPT);
+        list_prepend(&r->spare_jobs, &j->in_relay);
+        r->spare_job_count++;
+}
+
+/* All zero but what the last one left. */
+static struct relay_job *memory_take(struct relay *r)
+{
+        struct list_node *spare = list_take_first(&r->spare_jobs);
+        struct relay_job *j;
+
+        if (spare) {
+                r->spare_job_count--;
+                j = LIST_OBJECT(spare, struct relay_job, in_relay);
+                memset(j, 0, offsetof(struct relay_job, arena));
+                j->detail_len = 0;
+                return j;
+        }
+        j = calloc(1, sizeof *j);
+        if (j) {
+                j->arena = (struct arena) ARENA_INIT(JOB_SIZE_MAX);
+                j->results = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        }
+        return j;
+}
+
+void relay_job_trim(struct relay *r)
+{
+        struct list_node *node;
+
+        while ((node = list_take_first(&r->spare_jobs)) != NULL)
+                memory_free(LIST_OBJECT(node, struct relay_job, in_relay));
+        while ((node = list_take_first(&r->spare_parts)) != NULL)
+                free(LIST_OBJECT(node, struct relay_part, node));
+        r->spare_job_count = r->spare_part_count = 0;
+}
 
 static void job_free(struct relay_job *j)
 {
@@ -93,9 +170,7 @@ static void job_free(struct relay_job *j)
         give_back(j, j->head_credit);
         if (j->file_fd >= 0)
                 close(j->file_fd);
-        buffer_done(&j->results);
-        arena_done(&j->arena);
-        free(j);
+        memory_give_back(r, j);
         relay_job_ended(r);
 }
 
@@ -202,7 +277,7 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
                 .flags = client_flags(m->flags),
                 .has_priority = envelope_has_priority(m->flags),
                 .priority = (int8_t) envelope_priority(m->flags),
-                .deliver_by_s = seconds_left(m->deliver_by_us),
+                .deliver_by_s = m->deliver_by_us ? seconds_left(m->deliver_by_us) : 0,
                 .size = m->body_len,
                 .rcpts = j->rcpts,
                 .rcpt_count = j->open_count,
@@ -213,23 +288,20 @@ static int copy_envelope(struct relay_job *j, const struct ipc_job *m)
 
 static struct relay_job *job_new(struct relay *r, const struct ipc_job *m)
 {
-        struct relay_job *j = calloc(1, sizeof *j);
+        struct relay_job *j = memory_take(r);
 
         if (!j)
                 return NULL;
         j->relay = r;
         j->number = m->job;
         j->message_id = m->message_id;
-        j->arena = (struct arena) ARENA_INIT(JOB_SIZE_MAX);
-        j->results = BUFFER_INIT(IPC_PAYLOAD_MAX);
         j->file_fd = -1;
         j->body_unsent = m->body_len;
         j->deadline_ms = loop_now_ms(r->loop) + RELAY_JOB_MS;
         list_init(&j->parts);
         if (copy_envelope(j, m) < 0
             || table_add(&r->jobs_by_number, &j->by_number, hash_number(j->number)) < 0) {
-                arena_done(&j->arena);
-                free(j);
+                memory_give_back(r, j);
                 return NULL;
         }
         list_append(&r->jobs, &j->in_relay);
@@ -360,7 +432,7 @@ void relay_on_job_cancel(struct channel *ch, void *arg, const union ipc_message 
         if (!j)
                 return; /* its outcome is on its way */
         if (!j->connection) {
-                list_remove(&j->in_connection);
+                relay_destination_forget(j);
                 relay_job_fail(j, 0, "4.0.0", "the attempt was cancelled here", "");
         } else {
                 relay_connection_cancel(j->connection, j);
@@ -515,13 +587,18 @@ static void send_results(struct relay_job *j, const char *host, bool is_host_fai
 
         if (!r->keeper || j->items.count == 0)
                 return;
-        s = CHANNEL_SEND(r->keeper, outcome, -1, .job = j->number, .message_id = j->message_id,
-                         .host = span_from_string(host), .is_host_failure = is_host_failure,
-                         .sends_dsn = j->sends_dsn, .keeps_time = j->keeps_time,
-                         .detail = span_from_string(j->detail), .results = j->items);
+        s = channel_send_later(r->keeper, IPC_outcome, &(const union ipc_message) {.outcome = {
+                .job = j->number, .message_id = j->message_id,
+                .host = span_from_string(host), .is_host_failure = is_host_failure,
+                .sends_dsn = j->sends_dsn, .keeps_time = j->keeps_time,
+                .detail = span_make(j->detail, j->detail_len), .results = j->items}}, -1);
         if (s < 0)
                 log_event(LOG_ERROR, "outcome_not_sent", LOG_U64("job", j->number),
                           LOG_ERRNO("error", s));
+        if (r->outcomes_waiting++ == 0)
+                timer_set(r->push, RELAY_OUTCOME_MS);
+        if (r->outcomes_waiting == OUTCOMES_MAX)
+                relay_push_outcomes(r);
         buffer_clear(&j->results);
         j->items = (struct ipc_items) {0};
 }
@@ -568,17 +645,25 @@ void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply 
         add_result(j, rcpt, reply, host);
 }
 
-void relay_job_note_session(struct relay_job *j, unsigned offers, const char *tls_version,
-                            const char *tls_cipher, const char *more)
+static void add_detail(struct relay_job *j, struct span words)
 {
-        const struct span failed = span_first(j->fallback_for, 600);
+        words = span_first(words, sizeof j->detail - j->detail_len);
+        memcpy(j->detail + j->detail_len, words.p, words.len);
+        j->detail_len += words.len;
+}
 
+void relay_job_note_session(struct relay_job *j, unsigned offers, struct span session)
+{
         j->sends_dsn = offers & SMTP_CLIENT_OFFER_DSN;
         j->keeps_time = offers & SMTP_CLIENT_OFFER_DELIVERBY;
-        snprintf(j->detail, sizeof j->detail, "tls=%s%s%s%s%s%s%.*s",
-                 tls_version ? tls_version : "none", tls_cipher ? " cipher=" : "",
-                 tls_cipher ? tls_cipher : "", j->is_converted ? " converted" : "", more,
-                 failed.len ? " fallback_for=" : "", (int) failed.len, failed.p ? failed.p : "");
+        j->detail_len = 0;
+        add_detail(j, session);
+        if (j->is_converted)
+                add_detail(j, SPAN_LITERAL(" converted"));
+        if (j->fallback_for.len) {
+                add_detail(j, SPAN_LITERAL(" fallback_for="));
+                add_detail(j, j->fallback_for);
+        }
 }
 
 void relay_job_done(struct relay_job *j, const char *host, bool is_host_failure)

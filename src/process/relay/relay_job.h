@@ -15,9 +15,9 @@ struct relay_job {
         struct list_node in_connection; /* relay_connection->jobs */
         struct table_node by_number;
         struct relay_connection *connection;
+        struct relay_destination *pending_at; /* waits there behind another job's body */
         uint64_t number, message_id;
         uint64_t deadline_ms;
-        struct arena arena; /* all spans below */
         struct span next_hop;
         struct span key;         /* of its relay_destination; see relay_job_set_key() */
         struct span destination; /* whose hosts these are; empty: next_hop is to be looked up */
@@ -35,7 +35,6 @@ struct relay_job {
         struct span fallback_for; /* the next hop that failed; empty: this is it */
         bool is_converted;        /* by relay_job_make_fit() */
         bool sends_dsn, keeps_time; /* the host that answers, as in the outcome */
-        char detail[1000];
 
         /* The body: parts in memory, in order, or a file. */
         struct list_node parts;
@@ -48,8 +47,13 @@ struct relay_job {
 
         uint64_t prober, probe; /* not 0: no message, a question of that edge (relay_probe.h) */
 
+        struct ipc_items items; /* in `results` */
+
+        /* What a job that ends leaves to the next one. */
+        struct arena arena;    /* all spans above */
         struct buffer results; /* of the outcome being built */
-        struct ipc_items items;
+        size_t detail_len;
+        char detail[1000];
 };
 
 /* The keeper's messages. */
@@ -82,10 +86,9 @@ int relay_job_make_fit(struct relay_job *j, unsigned offers);
 void relay_job_result(struct relay_job *j, size_t rcpt, const struct smtp_reply *reply,
                       const char *host);
 
-/* Notes what the record is to tell of the session that answers, and what the
- * host offers (enum smtp_client_offer). NULL: no TLS. `more`: behind it, " policy=…" */
-void relay_job_note_session(struct relay_job *j, unsigned offers, const char *tls_version,
-                            const char *tls_cipher, const char *more);
+/* Notes what the record is to tell of the session that answers ("tls=none policy=may"),
+ * and what the host offers (enum smtp_client_offer). */
+void relay_job_note_session(struct relay_job *j, unsigned offers, struct span session);
 
 /* Every recipient not yet answered gets this answer, and the job ends. `code`
  * 0: there was none, `text` says why; with an `enhanced` of 4.4.x, the network
@@ -98,3 +101,6 @@ void relay_job_done(struct relay_job *j, const char *host, bool is_host_failure)
 
 /* The keeper is gone: nobody wants the outcome. Frees the job. */
 void relay_job_drop(struct relay_job *j);
+
+/* Gives back the memory that no job has needed of late. */
+void relay_job_trim(struct relay *r);

@@ -23,7 +23,7 @@
 
 #define NO_ANCHOR "/dev/null" /* switches validation off */
 
-enum { ANSWER_MAX_MS = 15 * 1000 };
+enum { ANSWER_MAX_MS = 120 * 1000 };
 
 static const char zone[] =
         "$ORIGIN example.net.\n$TTL 300\n"
@@ -120,7 +120,7 @@ static bool try_server(const char *zone_file)
                 _exit(127);
         }
         setpgid(nsd, nsd);
-        for (int i = 0; i < 600; i++) { /* until it answers, for half a minute */
+        for (int i = 0; i < 2400; i++) { /* until it answers, for two minutes */
                 if (server_answers())
                         return true;
                 if (waitpid(nsd, NULL, WNOHANG) == nsd)
@@ -354,7 +354,7 @@ TEST_WITH(many_questions_and_cancelling, NULL, clean_up)
 {
         enum { COUNT = 3000 };
         static struct mx *asked[COUNT];
-        const uint64_t end_us = clock_monotonic_us() + 60 * 1000 * 1000ULL;
+        const uint64_t end_us = clock_monotonic_us() + ANSWER_MAX_MS * 1000ULL;
         struct lookups *lookups;
         struct config *config;
         struct loop *loop;

@@ -1,6 +1,8 @@
 /* Each case whole and cut in two at every octet. */
 #include "wire/smtp/dot_encode.h"
 
+#include <stdint.h>
+
 #include "base/test.h"
 
 static const struct {
@@ -59,6 +61,36 @@ TEST(all_short_strings_end_once)
                 CHECK(len == 3 || memcmp(out + len - 5, "\r\n.\r\n", 5) == 0, "end");
                 CHECK(len < 5 || memmem(out, len, "\r\n.\r\n", 5) == out + len - 5, "only one end");
                 CHECK(len <= 3 || memcmp(out, ".\r\n", 3) != 0, "not at the start");
+        }
+}
+
+/* Whole blocks are looked at together; octet by octet there are none. */
+TEST(blocks_never_change_the_result)
+{
+        enum { LEN_MAX = 1600 };
+        uint64_t random = 1;
+
+        for (unsigned n = 0; n < 20000; n++) {
+                struct dot_encoder whole = DOT_ENCODER_INIT, single = DOT_ENCODER_INIT;
+                const size_t in_len = n % LEN_MAX;
+                char in[LEN_MAX], out[DOT_ENCODE_OUT_MAX(LEN_MAX)], want[sizeof out];
+                size_t len, want_len = 0;
+
+                for (size_t i = 0; i < in_len; i++) {
+                        random = random * 6364136223846793005u + 1442695040888963407u;
+                        in[i] = "aaaa.\r\n\n"[random >> 61];
+                        if (in[i] == '\n' && i > 0 && n % 8)
+                                in[i - 1] = '\r'; /* mostly text as it should be */
+                        else if (in[i] == '\r' && n % 8)
+                                in[i] = 'a';
+                        else if (in[i] == '.' && n % 4)
+                                in[i] = 'a';
+                }
+                len = dot_encode(&whole, span_make(in, in_len), out);
+                for (size_t i = 0; i < in_len; i++)
+                        want_len += dot_encode(&single, span_make(in + i, 1), want + want_len);
+                CHECK(span_equal(span_make(out, len), span_make(want, want_len)), "octets");
+                CHECK(whole.state == single.state, "state");
         }
 }
 

@@ -1,26 +1,28 @@
 /* The SMTP client: commands and replies of a mail transaction (RFC 5321
  * section 3.3), pipelined where the peer takes that (RFC 2920). */
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 
+#include "base/number.h"
+#include "base/octets.h"
 #include "wire/smtp/smtp_client_private.h"
 
 enum { BDAT_FIRST_MAX = 64 * 1024 }; /* octets that may be in vain, if nobody is accepted */
 
 /* An address or parameter that would end its command line early. Whoever made
  * the envelope has parsed it; this is the last door. */
+static uint64_t controls_and_blanks(uint64_t x)
+{
+        return octets_controls(x) | octets_equal(x, ' ');
+}
+
 static bool has_control(struct span s)
 {
-        for (size_t i = 0; i < s.len; i++)
-                if ((unsigned char) s.p[i] < ' ' || s.p[i] == 127)
-                        return true;
-        return false;
+        return octets_until(s, octets_controls) < s.len;
 }
 
 static bool has_blank(struct span s)
 {
-        return has_control(s) || span_find(s, ' ') != SIZE_MAX;
+        return octets_until(s, controls_and_blanks) < s.len;
 }
 
 static bool is_well_formed(const struct smtp_client_mail *m)
@@ -91,16 +93,28 @@ void smtp_client_mail_choose_bdat(const struct smtp_client *c, struct transactio
         t->is_bdat = t->is_bdat_first || t->mail.flags & SMTP_CLIENT_BINARY;
 }
 
+static void put_number(struct smtp_client *c, uint64_t number)
+{
+        char text[NUMBER_TEXT_MAX];
+
+        smtp_client_put(c, number_span(number, text));
+}
+
+static void put_signed(struct smtp_client *c, int32_t number)
+{
+        if (number < 0)
+                smtp_client_put_text(c, "-");
+        put_number(c, number < 0 ? -(uint64_t) number : (uint64_t) number);
+}
+
 static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
 {
-        char size[32];
-
         smtp_client_put_text(c, "MAIL FROM:<");
         smtp_client_put(c, m->mail_from);
         smtp_client_put_text(c, ">");
         if (c->offers & SMTP_CLIENT_OFFER_SIZE) {
-                snprintf(size, sizeof size, " SIZE=%" PRIu64, m->size);
-                smtp_client_put_text(c, size);
+                smtp_client_put_text(c, " SIZE=");
+                put_number(c, m->size);
         }
         if (m->flags & SMTP_CLIENT_BINARY)
                 smtp_client_put_text(c, " BODY=BINARYMIME");
@@ -112,14 +126,15 @@ static void put_mail(struct smtp_client *c, const struct smtp_client_mail *m)
                 smtp_client_put_text(c, " REQUIRETLS");
         if (m->flags & (SMTP_CLIENT_BY_RETURN | SMTP_CLIENT_BY_NOTIFY) &&
             c->offers & SMTP_CLIENT_OFFER_DELIVERBY) {
-                snprintf(size, sizeof size, " BY=%" PRId32 ";%c%s", m->deliver_by_s,
-                         m->flags & SMTP_CLIENT_BY_RETURN ? 'R' : 'N',
-                         m->flags & SMTP_CLIENT_BY_TRACE ? "T" : "");
-                smtp_client_put_text(c, size);
+                smtp_client_put_text(c, " BY=");
+                put_signed(c, m->deliver_by_s);
+                smtp_client_put_text(c, m->flags & SMTP_CLIENT_BY_RETURN ? ";R" : ";N");
+                if (m->flags & SMTP_CLIENT_BY_TRACE)
+                        smtp_client_put_text(c, "T");
         }
         if (m->has_priority && c->offers & SMTP_CLIENT_OFFER_MT_PRIORITY) {
-                snprintf(size, sizeof size, " MT-PRIORITY=%d", m->priority);
-                smtp_client_put_text(c, size);
+                smtp_client_put_text(c, " MT-PRIORITY=");
+                put_signed(c, m->priority);
         }
         if (c->offers & SMTP_CLIENT_OFFER_DSN) {
                 if (m->flags & SMTP_CLIENT_RET_FULL)
@@ -177,10 +192,9 @@ static void put_command(struct smtp_client *c, struct transaction *t, size_t num
 
 static void put_bdat(struct smtp_client *c, struct transaction *t)
 {
-        char text[48];
-
-        snprintf(text, sizeof text, "BDAT %" PRIu64 " LAST\r\n", t->mail.size);
-        smtp_client_put_text(c, text);
+        smtp_client_put_text(c, "BDAT ");
+        put_number(c, t->mail.size);
+        smtp_client_put_text(c, " LAST\r\n");
         t->is_bdat_sent = true;
 }
 

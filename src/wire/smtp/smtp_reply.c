@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/octets.h"
+
 static bool is_digit(char c)
 {
         return c >= '0' && c <= '9';
@@ -107,6 +109,36 @@ static int take(struct smtp_reply_parser *p, char c)
         return 0;
 }
 
+/* What nearly every reply is: a line, whole, in which nothing is odd. Its text is
+ * taken at once; the LF that ends it is the caller's next octet. Returns how many
+ * octets were taken; 0: it is one of the others. */
+static size_t take_plain_line(struct smtp_reply_parser *p, struct span in)
+{
+        const char *lf;
+        struct span text;
+        size_t len;
+
+        if (in.len < 6 || in.p[0] < '2' || in.p[0] > '5' || !is_digit(in.p[1]) ||
+            !is_digit(in.p[2]) || (in.p[3] != ' ' && in.p[3] != '-'))
+                return 0;
+        lf = memchr(in.p + 4, '\n', in.len - 4);
+        len = lf ? (size_t) (lf - in.p) : 0;
+        if (len < 5 || lf[-1] != '\r' || p->octets + len >= SMTP_REPLY_OCTETS_MAX)
+                return 0;
+        text = span_make(in.p + 4, len - 5);
+        if (text.len > sizeof p->text - p->text_len ||
+            octets_until(text, octets_controls) < text.len)
+                return 0;
+        p->line_code = 100 * (unsigned) (in.p[0] - '0') + 10 * (unsigned) (in.p[1] - '0') +
+                       (unsigned) (in.p[2] - '0');
+        p->is_last = in.p[3] == ' ';
+        memcpy(p->text + p->text_len, text.p, text.len);
+        p->text_len += text.len;
+        p->column = len - 1;
+        p->octets += len;
+        return len;
+}
+
 int smtp_reply_parse(struct smtp_reply_parser *p, struct span in, size_t *ret_in_used,
                      struct smtp_reply *ret_reply)
 {
@@ -115,6 +147,8 @@ int smtp_reply_parse(struct smtp_reply_parser *p, struct span in, size_t *ret_in
         for (size_t i = 0; i < in.len; i++) {
                 int r;
 
+                if (p->column == 0)
+                        i += take_plain_line(p, span_skip(in, i));
                 if (++p->octets > SMTP_REPLY_OCTETS_MAX)
                         return -EMSGSIZE;
                 if (in.p[i] == '\r')
