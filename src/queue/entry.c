@@ -8,7 +8,8 @@
 #include "base/hash.h"
 
 enum { FORMAT = 1, HELD = 1, DELAY_TOLD = 2, DELAY_OWED = 4, WAITS_FOR_HOST = 8,
-       HAS_HOP_HASH = 16, HAS_DELIVER_BY = 32, MARKS = 63, RECIPIENTS_MAX = 1000, UPDATED_MAX = 4 * QUEUE_ENTRY_MAX };
+       HAS_HOP_HASH = 16, HAS_DELIVER_BY = 32, MARKS = 63, RECIPIENTS_MAX = 1000,
+       UPDATED_MAX = 4 * QUEUE_ENTRY_MAX };
 
 static void put_id(char *out, uint64_t message_id, uint16_t group)
 {
