@@ -58,6 +58,7 @@ static void sweep(void *arg)
 
         table_visit(&r->destinations, release, NULL);
         relay_job_trim(r);
+        buffer_done(&r->output);
         timer_set(r->sweep, RELAY_PLAIN_MS);
 }
 

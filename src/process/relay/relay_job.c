@@ -23,7 +23,8 @@ enum {
         CONVERT_MAX = 32 * 1024 * 1024, /* octets that are re-encoded: the loop waits so long */
         SPARE_JOBS_MAX = 128, /* each with a block of its arena */
         SPARE_PARTS_MAX = 128,
-        PART_ROOM = 8 * 1024 - 64, /* of those that are kept: most messages */
+        PART_ROOM = 8 * 1024 - 64, /* of those that are kept: most messages, */
+        PART_SMALL = 1024,         /* but not those that malloc() is quick for */
         RESULTS_KEPT = 4096,
         OUTCOMES_MAX = 32, /* that wait for each other */
 };
@@ -78,7 +79,7 @@ static void part_free(struct relay_job *j, struct relay_part *p)
 
 static struct relay_part *part_new(struct relay *r, size_t len)
 {
-        const size_t room = len > PART_ROOM ? len : PART_ROOM;
+        const size_t room = len > PART_SMALL && len <= PART_ROOM ? PART_ROOM : len;
         struct list_node *spare = room == PART_ROOM ? list_take_first(&r->spare_parts) : NULL;
         struct relay_part *p = spare ? LIST_OBJECT(spare, struct relay_part, node)
                                      : malloc(sizeof *p + room);
