@@ -100,8 +100,8 @@ def sudo():
 class Postfix:
     """`domains` are delivered to one Maildir; all else goes to `relay_to`, a
     port on loopback ("lmtp" in front of it speaks LMTP). `options` are lines of
-    main.cf, `services` of master.cf; `preload` is loaded into its master. Its own folder is made in `folder`, else where
-    temporary files are."""
+    main.cf, `services` of master.cf; `preload` is loaded into its master. Its own
+    folder is made in `folder`, else where temporary files are."""
 
     def __init__(self, hostname="postfix.example.net", domains=(), relay_to=None, options=None,
                  folder=None, processes=100, services="", preload=None):

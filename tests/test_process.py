@@ -96,10 +96,12 @@ def test_all_are_confined(server):
 
 
 def test_names_and_status(server):
-    rows = {row["name"]: row for row in server.rows("status")}
+    def all_ready():  # some are still about to be when the edges greet
+        rows = {row["name"]: row for row in server.rows("status")}
+        return rows if {row["state"] for row in rows.values()} == {"ready"} else None
+    rows = ports.wait_until(all_ready, "every process is ready")
     for name, pid in server.children().items():
         assert rows[name]["pid"] == pid
-        assert rows[name]["state"] == "ready"
         assert rows[name]["restarts"] == 0
     assert rows["supervisor/0"]["pid"] == server.process.pid
 

@@ -35,7 +35,8 @@ class Client:
         def log_in():
             client = None
             try:
-                client = imaplib.IMAP4("127.0.0.1", self.server.ports["imap"], timeout=10)
+                # Late is not never: what is answered later is done after settle() looked.
+                client = imaplib.IMAP4("127.0.0.1", self.server.ports["imap"], timeout=180)
                 client.login(HANAKO, PASSWORD)
                 if client.select("INBOX")[0] == "OK":
                     return client
@@ -234,7 +235,7 @@ def test_what_was_answered_holds_when_processes_die_many_times(seed):
         client = run(server, 40, seed)
         server.process.send_signal(signal.SIGKILL)
         server.killed += 1
-        server.process.wait(10)
+        server.process.wait(180)
         ports.wait_until(lambda: not server.children_left(), "all are gone", 20)
         server.start()
         client.settle([client.state])

@@ -324,6 +324,19 @@ static int ready_events(struct poller *p, uint32_t events)
         return ready & p->events; /* which one before it may have changed */
 }
 
+/* What the one at `i` needs first is on its way from memory while another is served. */
+static void fetch_ready(const struct loop *l, int i)
+{
+        const struct poller *p = i < l->ready_count ? l->ready[i].data.ptr : NULL;
+
+        if (p && l->ready[i].data.ptr != l) {
+                __builtin_prefetch(p->arg);
+                __builtin_prefetch((const char *) p->arg + 64);
+        }
+        if (++i < l->ready_count && l->ready[i].data.ptr)
+                __builtin_prefetch(l->ready[i].data.ptr);
+}
+
 /* Whether libuv has something to do. */
 static bool serve_ready(struct loop *l)
 {
@@ -334,6 +347,7 @@ static bool serve_ready(struct loop *l)
                 struct poller *p = l->ready[i].data.ptr;
                 int now;
 
+                fetch_ready(l, i + 1);
                 if (l->ready[i].data.ptr == l) {
                         is_uv_due = true;
                         continue;

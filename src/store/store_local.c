@@ -55,6 +55,8 @@ static void local_commit(struct store *s, struct commit *c)
                 c->result = -E2BIG;
         if (c->result < 0)
                 c->size = 0; /* it only passes through, to be answered in order */
+        else
+                local_measure(c);
         c->begun_us = loop_monotonic_us(s->loop);
         list_append(&l->gathered, &c->node);
         l->gathered_urgent += !(c->flags & STORE_LAZY);
@@ -243,7 +245,7 @@ static void stop_threads(struct local *l)
         pthread_cond_broadcast(&l->has_queries);
         pthread_cond_broadcast(&l->has_chores);
         pthread_cond_broadcast(&l->may_lead);
-        pthread_cond_broadcast(&l->has_turn);
+        pthread_cond_broadcast(&l->may_begin);
         pthread_mutex_unlock(&l->mutex);
         for (int i = 0; i < l->sync_count; i++)
                 pthread_join(l->sync_threads[i], NULL);
@@ -285,7 +287,10 @@ static void free_all(struct local *l)
         pthread_cond_destroy(&l->has_chores);
         pthread_cond_destroy(&l->has_applied);
         pthread_cond_destroy(&l->may_lead);
-        pthread_cond_destroy(&l->has_turn);
+        pthread_cond_destroy(&l->may_begin);
+        pthread_cond_destroy(&l->has_ended);
+        for (size_t i = 0; i < LOG_SLOTS; i++)
+                pthread_cond_destroy(&l->has_turn[i]);
         free(l);
 }
 
@@ -556,7 +561,10 @@ static void init_waiting(struct local *l)
         pthread_cond_init(&l->has_chores, &monotonic);
         pthread_cond_init(&l->has_applied, &monotonic);
         pthread_cond_init(&l->may_lead, &monotonic);
-        pthread_cond_init(&l->has_turn, &monotonic);
+        pthread_cond_init(&l->may_begin, &monotonic);
+        pthread_cond_init(&l->has_ended, &monotonic);
+        for (size_t i = 0; i < LOG_SLOTS; i++)
+                pthread_cond_init(&l->has_turn[i], &monotonic);
         pthread_condattr_destroy(&monotonic);
         list_init(&l->commits);
         list_init(&l->gathered);
