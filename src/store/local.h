@@ -13,6 +13,10 @@
  *   loop --commits--> sync threads --done--> loop     waker
  *   loop --queries--> readers ----answered--> loop    waker
  *
+ * What is committed in one round of the loop is handed over together, or a few at a
+ * time where it is many: a thread that is woken for the first would begin a group
+ * without the others.
+ *
  * Of the sync threads one leads: it waits for commits, and admits and writes what
  * there is as a group. Then it lets another one lead, and syncs. So groups are
  * written one after the other, and synced side by side; they are answered in their
@@ -90,6 +94,9 @@ struct local {
         bool is_closing_loop; /* the loop's */
         uint64_t acknowledged; /* newest group whose callbacks came; the loop's */
         struct list_node held; /* questions that wait for `applied`; the loop's */
+        struct list_node gathered; /* commits of this round, for all of them to be one group */
+        size_t gathered_count, gathered_urgent;
+        struct deferred hand_over; /* of them, to the sync threads */
         struct waker *waker;
 
         pthread_mutex_t chores; /* held by the helper thread for a round of them */
@@ -170,6 +177,9 @@ static inline void local_measure(struct commit *c)
 
 /* A thread wakes one to lead, if none does and a group may be begun. With the mutex. */
 void local_call_leader(struct local *l, uint64_t now_us);
+
+/* What was committed in this round of the loop goes to the sync threads; the loop's. */
+void local_hand_over(struct local *l);
 
 /* How long groups took, in µs: the least that so many per mille of them did not
  * exceed. With the mutex. */

@@ -83,6 +83,7 @@ static void rest_when_idle(struct local *l, unsigned *idle_rounds, bool is_idle)
 
 void local_pause(struct local *l)
 {
+        local_hand_over(l);
         pthread_mutex_lock(&l->chores);
         pthread_mutex_lock(&l->mutex);
         while (!list_is_empty(&l->commits) || !list_is_empty(&l->moves) || l->ended != l->taken)

@@ -11,7 +11,11 @@
 #include "store/local.h"
 #include "store/recover.h"
 
-enum { FORMAT_TEXT_MAX = 128, PATH_TEXT_MAX = 4096 };
+enum {
+        FORMAT_TEXT_MAX = 128,
+        PATH_TEXT_MAX = 4096,
+        GATHERED_MAX = 8, /* commits of a round, so that the disk does not wait for more */
+};
 
 static struct local *local_of(const struct store *s)
 {
@@ -19,6 +23,25 @@ static struct local *local_of(const struct store *s)
 }
 
 /* ---- on the loop ---------------------------------------------------------- */
+
+void local_hand_over(struct local *l)
+{
+        deferred_cancel(&l->hand_over);
+        if (!l->gathered_count)
+                return;
+        pthread_mutex_lock(&l->mutex);
+        list_append_all(&l->commits, &l->gathered);
+        l->urgent += l->gathered_urgent;
+        local_call_leader(l, loop_monotonic_us(l->store.loop));
+        pthread_mutex_unlock(&l->mutex);
+        pthread_cond_signal(&l->has_commits); /* who wakes finds the mutex free */
+        l->gathered_count = l->gathered_urgent = 0;
+}
+
+static void hand_over_deferred(struct deferred *d)
+{
+        local_hand_over(LIST_OBJECT(d, struct local, hand_over));
+}
 
 static void local_commit(struct store *s, struct commit *c)
 {
@@ -35,13 +58,12 @@ static void local_commit(struct store *s, struct commit *c)
         else
                 local_measure(c);
         c->begun_us = loop_monotonic_us(s->loop);
-        pthread_mutex_lock(&l->mutex);
-        list_append(&l->commits, &c->node);
-        if (!(c->flags & STORE_LAZY))
-                l->urgent++;
-        pthread_cond_signal(&l->has_commits);
-        local_call_leader(l, c->begun_us);
-        pthread_mutex_unlock(&l->mutex);
+        list_append(&l->gathered, &c->node);
+        l->gathered_urgent += !(c->flags & STORE_LAZY);
+        if (++l->gathered_count == GATHERED_MAX)
+                local_hand_over(l);
+        else
+                loop_defer(s->loop, &l->hand_over);
 }
 
 static void local_trace_lazily(struct store *s, struct store_batch *b)
@@ -278,6 +300,7 @@ static void local_close(struct store *s)
         struct list_node *node;
 
         l->is_closing_loop = true;
+        local_hand_over(l);
         stop_threads(l);
         woken(l);
         /* What callbacks asked since, now that nobody else answers. */
@@ -544,6 +567,8 @@ static void init_waiting(struct local *l)
                 pthread_cond_init(&l->has_turn[i], &monotonic);
         pthread_condattr_destroy(&monotonic);
         list_init(&l->commits);
+        list_init(&l->gathered);
+        l->hand_over.run = hand_over_deferred;
         list_init(&l->moves);
         list_init(&l->done);
         list_init(&l->queries);
