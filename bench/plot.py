@@ -48,6 +48,13 @@ def bars(title, groups, unit, is_log=False):
             return WIDTH * math.log(max(value, low) / low) / math.log(highest / low or 2)
         return WIDTH * value / highest
     parts, y = [], 45
+    bottom = y + sum(BAR * len(each) + 10 for _, each in groups)
+    if is_log:
+        for power in range(round(math.log10(low)), math.floor(math.log10(highest)) + 1):
+            x = LEFT + place(10 ** power)
+            parts.append(_line(x, y, x, bottom, "#ddd"))
+            parts.append(_text(x, bottom + 12, f"{10 ** power:,}",
+                               'text-anchor="middle" font-size="10"'))
     for name, each in groups:
         parts.append(_text(LEFT - 8, y + BAR * len(each) / 2 + 4, name, 'text-anchor="end"'))
         for server, median, least, most in each:
@@ -59,8 +66,8 @@ def bars(title, groups, unit, is_log=False):
             y += BAR
         y += 10
     scale = ", logarithmic" if is_log else ""
-    parts.append(_text(LEFT, y + 12, f"{unit}; medians, least to most as a line{scale}"))
-    return _file(title, y + 30, parts)
+    parts.append(_text(LEFT, y + 32, f"{unit}; medians, least to most as a line{scale}"))
+    return _file(title, y + 50, parts)
 
 
 def stacks(title, groups, unit):
@@ -117,7 +124,7 @@ def lines(title, each, x_name, y_name, wanted):
             out.append(_line(x1 + aside, y1, x1 + aside, y2, colour))
         joined = " ".join(f"{x + aside:.1f},{y:.1f}" for x, y in points)
         out.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        out.append(_text(left + 20, top + height - 40 + 16 * number, line["name"],
+        out.append(_text(left + 20, top + height - 30 + 16 * number, line["name"],
                          f'fill="{colour}"'))
     out.append(_text(left, top + height + 36, f"{y_name}, over {x_name}"))
     return _file(title, top + height + 50, out, left + WIDTH + 60)

@@ -7,7 +7,6 @@ enum { BLOCK_SIZE = 4096 };
 
 struct arena_block {
         struct arena_block *next;
-        size_t room;
         alignas(max_align_t) char data[];
 };
 
@@ -23,16 +22,23 @@ static void free_blocks(struct arena_block *b)
         }
 }
 
+/* Keeps the newest block if it is of the usual size. */
+static void free_others(struct arena *a)
+{
+        free_blocks(a->blocks->next);
+        a->blocks->next = NULL;
+        if (a->room > BLOCK_ROOM) {
+                free(a->blocks);
+                a->blocks = NULL;
+                a->room = 0;
+        }
+        a->is_simple = true;
+}
+
 void arena_clear(struct arena *a)
 {
-        if (a->blocks) {
-                free_blocks(a->blocks->next);
-                a->blocks->next = NULL;
-                if (a->blocks->room > BLOCK_ROOM) {
-                        free(a->blocks);
-                        a->blocks = NULL;
-                }
-        }
+        if (a->blocks && !a->is_simple)
+                free_others(a);
         a->used = a->held = 0;
 }
 
@@ -49,9 +55,10 @@ static int add_block(struct arena *a, size_t n)
 
         if (!b)
                 return -1;
+        a->is_simple = !a->blocks && room == BLOCK_ROOM;
         b->next = a->blocks;
-        b->room = room;
         a->blocks = b;
+        a->room = room;
         a->used = 0;
         return 0;
 }
@@ -65,7 +72,7 @@ static char *take(struct arena *a, size_t n)
         if (n > a->size_max || a->held > a->size_max - n)
                 return NULL;
         n = (n + align - 1) / align * align;
-        if (!a->blocks || a->blocks->room - a->used < n)
+        if (!a->blocks || a->room - a->used < n)
                 if (add_block(a, n) < 0)
                         return NULL;
         p = a->blocks->data + a->used;

@@ -6,6 +6,7 @@
  * calls malloc. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/span.h"
@@ -14,12 +15,14 @@ struct arena_block;
 
 struct arena {
         struct arena_block *blocks; /* newest first */
-        size_t used;                /* of the newest block */
+        size_t used, room;          /* of the newest block, which is looked at no more often than
+                                     * it is written: to read it may be to wait for memory */
+        bool is_simple;             /* no more than one block, of the usual size */
         size_t held;                /* bytes handed out in all */
         size_t size_max;
 };
 
-#define ARENA_INIT(max) ((struct arena) {.size_max = (max)})
+#define ARENA_INIT(max) ((struct arena) {.is_simple = true, .size_max = (max)})
 
 void arena_clear(struct arena *a);
 void arena_done(struct arena *a);

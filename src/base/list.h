@@ -63,6 +63,18 @@ static inline void list_remove(struct list_node *node)
         node->next = node->previous = NULL;
 }
 
+/* All that is in `taken` goes to the end of `head`; `taken` is empty then. */
+static inline void list_append_all(struct list_node *head, struct list_node *taken)
+{
+        if (list_is_empty(taken))
+                return;
+        taken->next->previous = head->previous;
+        head->previous->next = taken->next;
+        taken->previous->next = head;
+        head->previous = taken->previous;
+        list_init(taken);
+}
+
 /* The first node, taken out, or NULL. */
 static inline struct list_node *list_take_first(struct list_node *head)
 {

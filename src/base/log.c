@@ -53,8 +53,9 @@ int log_level_parse(struct span name)
         return -1;
 }
 
+/* A line being written behind those that are held. */
 struct line {
-        char text[LOG_LINE_MAX];
+        char *text; /* room for LOG_LINE_MAX */
         size_t len;
 };
 
@@ -145,11 +146,8 @@ void log_flush(void)
 
 static void put_out(const struct line *l, enum log_level level)
 {
-        if (sizeof held - held_len < l->len)
-                log_flush();
         if (held_len == 0 && want_flush)
                 want_flush(want_flush_arg);
-        memcpy(held + held_len, l->text, l->len);
         held_len += l->len;
         if (!want_flush || level <= LOG_WARNING)
                 log_flush();
@@ -162,7 +160,9 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 
         if (level > level_max)
                 return;
-        l.len = 0; /* the text is long, and need not be zeroed */
+        if (sizeof held - held_len < LOG_LINE_MAX)
+                log_flush();
+        l = (struct line) {.text = held + held_len};
         if (has_clock) {
                 char time[CLOCK_DATE_MAX];
 

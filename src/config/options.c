@@ -1,5 +1,6 @@
 #include "config/options.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define FIELD(name) offsetof(struct config, name)
@@ -912,13 +913,22 @@ bool option_is_list(const struct option *o)
         return o->type >= OPTION_DOMAINS;
 }
 
+/* Asked for with each message, by the same few words of the program, while the table is
+ * long: where each stood is remembered by where it lies, which is a hint alone. */
 const struct option *option_find(struct span name)
 {
-        /* Asked for with each message: the first octet settles nearly all of them. */
-        for (size_t i = 0; i < option_count && name.len; i++)
-                if (options[i].name[0] == name.p[0] &&
-                    span_equal(span_from_string(options[i].name), name))
-                        return &options[i];
+        static _Thread_local const struct option *remembered[16];
+        const struct option **last = &remembered[(uintptr_t) name.p / 8 % 16];
+
+        if (*last && span_equal(span_from_string((*last)->name), name))
+                return *last;
+        for (size_t i = 0; i < option_count && name.len; i++) {
+                if (options[i].name[0] != name.p[0] ||
+                    !span_equal(span_from_string(options[i].name), name))
+                        continue;
+                *last = &options[i];
+                return *last;
+        }
         return NULL;
 }
 

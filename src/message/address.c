@@ -79,33 +79,42 @@ static size_t dotted_len(struct span s)
         return i;
 }
 
-static bool is_label(struct span label)
+/* Octets of the label at the start of `s`, or 0; `*has_utf8` is set if it has some. */
+static size_t label_len(struct span s, bool *has_utf8)
 {
-        bool has_utf8 = false;
+        bool is_u_label = false;
+        size_t i = 0;
 
-        if (label.len == 0 || label.p[0] == '-' || label.p[label.len - 1] == '-')
-                return false;
-        for (size_t i = 0; i < label.len; i++) {
-                const char c = label.p[i];
+        for (; i < s.len && s.p[i] != '.'; i++) {
+                const bool is_utf8 = is_utf8_octet(s.p[i]);
 
-                has_utf8 = has_utf8 || is_utf8_octet(c);
-                if (!is_let_dig(c) && !is_utf8_octet(c) && c != '-')
-                        return false;
+                is_u_label |= is_utf8;
+                if (!is_let_dig(s.p[i]) && !is_utf8 && s.p[i] != '-')
+                        return 0;
         }
+        *has_utf8 |= is_u_label;
         /* A U-label counts by its A-label, which is for IDN code to make. */
-        return has_utf8 || label.len <= LABEL_MAX;
+        if (i == 0 || s.p[0] == '-' || s.p[i - 1] == '-' || (i > LABEL_MAX && !is_u_label))
+                return 0;
+        return i;
 }
 
 bool address_is_domain(struct span s)
 {
-        struct span label;
+        bool has_utf8 = false;
+        size_t at = 0;
 
-        if (s.len == 0 || s.len > ADDRESS_DOMAIN_MAX || !utf8_is_valid(s))
+        if (s.len == 0 || s.len > ADDRESS_DOMAIN_MAX)
                 return false;
-        while (span_split(&s, '.', &label))
-                if (!is_label(label))
+        for (;; at++) {
+                const size_t len = label_len(span_skip(s, at), &has_utf8);
+
+                if (len == 0)
                         return false;
-        return true;
+                at += len;
+                if (at == s.len)
+                        return !has_utf8 || utf8_is_valid(s);
+        }
 }
 
 /* Decimal with leading zeros allowed, as Snum of section 4.1.3 is; inet_pton()
@@ -209,9 +218,10 @@ int address_parse(struct span text, bool may_lack_domain, struct address *ret)
                 if (!a.is_literal && !address_is_domain(a.domain))
                         return -EINVAL;
         }
-        if (!utf8_is_valid(a.local))
+        a.has_utf8 = !utf8_is_ascii(a.local);
+        if (a.has_utf8 && !utf8_is_valid(a.local))
                 return -EINVAL;
-        a.has_utf8 = !utf8_is_ascii(a.local) || !utf8_is_ascii(a.domain);
+        a.has_utf8 = a.has_utf8 || !utf8_is_ascii(a.domain);
         *ret = a;
         return 0;
 }

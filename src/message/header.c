@@ -161,17 +161,32 @@ enum known {
 
 static enum known find_known(const struct header_field *field)
 {
-        static const struct span names[] = {
-                [RECEIVED] = SPAN("Received"),         [MESSAGE_ID] = SPAN("Message-ID"),
-                [DATE] = SPAN("Date"),                 [FROM] = SPAN("From"),
-                [TO] = SPAN("To"),                     [CC] = SPAN("Cc"),
-                [BCC] = SPAN("Bcc"),                   [SUBJECT] = SPAN("Subject"),
-                [DELIVERED_TO] = SPAN("Delivered-To"), [RESULTS] = SPAN("Authentication-Results"),
+        static const struct {
+                struct span name;
+                enum known known;
+        } rows[] = { /* two of a length stand together */
+                {SPAN("To"), TO},
+                {SPAN("Cc"), CC},
+                {SPAN("Date"), DATE},
+                {SPAN("From"), FROM},
+                {SPAN("Bcc"), BCC},
+                {SPAN("Subject"), SUBJECT},
+                {SPAN("Received"), RECEIVED},
+                {SPAN("Message-ID"), MESSAGE_ID},
+                {SPAN("Delivered-To"), DELIVERED_TO},
+                {SPAN("Authentication-Results"), RESULTS},
+                {SPAN(""), UNKNOWN},
         };
+        /* Where those of a length begin, and one more: few names have to be looked at. */
+        static const unsigned char first[] = {
+                [2] = 1, [4] = 3, [3] = 5, [7] = 6, [8] = 7, [10] = 8, [12] = 9, [22] = 10,
+        };
+        const size_t len = field->name.len;
+        size_t i = len < sizeof first ? first[len] : 0;
 
-        for (int i = 0; i < UNKNOWN; i++)
-                if (header_is_named(field, names[i]))
-                        return (enum known) i;
+        for (; i && rows[i - 1].name.len == len; i++)
+                if (header_is_named(field, rows[i - 1].name))
+                        return rows[i - 1].known;
         return UNKNOWN;
 }
 

@@ -25,17 +25,30 @@ static void put(struct fold *f, struct span s)
         f->column += s.len;
 }
 
-/* A word in a place of its own, on a new line where this one is full. `glue`
- * words stay behind the one before. */
+/* The place of a word of `len` octets, on a new line where this one is full, for the caller
+ * to write them to. NULL: there is no memory. */
+static char *begin_word(struct fold *f, size_t len)
+{
+        const bool is_full = f->column + 1 + len > COLUMNS_MAX;
+        const size_t gap = is_full ? 3 : 1;
+        char *to;
+
+        if (f->failed == 0)
+                f->failed = buffer_reserve(f->out, gap + len, &to);
+        if (f->failed < 0)
+                return NULL;
+        memcpy(to, is_full ? "\r\n\t" : " ", gap);
+        buffer_commit(f->out, gap + len);
+        f->column = (is_full ? TAB_COLUMNS : f->column + 1) + len;
+        return to + gap;
+}
+
 static void put_word(struct fold *f, struct span word)
 {
-        if (f->column + 1 + word.len > COLUMNS_MAX) {
-                put(f, SPAN_LITERAL("\r\n\t"));
-                f->column = TAB_COLUMNS;
-        } else {
-                put(f, SPAN_LITERAL(" "));
-        }
-        put(f, word);
+        char *to = begin_word(f, word.len);
+
+        if (to && word.len)
+                memcpy(to, word.p, word.len);
 }
 
 /* What could end a field, a comment or a word, and what is not ASCII. */
@@ -51,14 +64,17 @@ static uint64_t not_clean(uint64_t x)
 static void put_clean(struct fold *f, const char *prefix, struct span text, const char *suffix,
                       bool is_utf8)
 {
-        char word[WORD_MAX + 16];
         const struct span before = span_from_string(prefix), after = span_from_string(suffix);
-        char *const to = word + before.len;
+        char *to;
         size_t i;
 
         text = span_first(text, utf8_cut(text, WORD_MAX));
+        to = begin_word(f, before.len + text.len + after.len);
+        if (!to)
+                return;
+        memcpy(to, before.p, before.len);
+        to += before.len;
         i = octets_until(text, not_clean);
-        memcpy(word, prefix, before.len);
         if (i)
                 memcpy(to, text.p, i);
         for (; i < text.len; i++) {
@@ -68,8 +84,7 @@ static void put_clean(struct fold *f, const char *prefix, struct span text, cons
 
                 to[i] = is_bad ? '?' : (char) c;
         }
-        memcpy(to + text.len, suffix, after.len);
-        put_word(f, span_make(word, before.len + text.len + after.len));
+        memcpy(to + text.len, after.p, after.len);
 }
 
 /* What may stand for a Domain without confusing anybody: real ones, and those

@@ -1,14 +1,18 @@
 #include "net/loop.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "net/loop_timers.h"
 
 /* Rounds of deferred work that defers more of it, before the loop looks at its
@@ -18,15 +22,23 @@ enum { DEFERRED_PASSES_MAX = 8 };
 /* Descriptors served between two looks at all else. */
 enum { READY_MAX = 64 };
 
-/* libuv's own descriptors (threads that wake us, signals) are one in our set: what
- * a peer sends passes through one set on its way to us, not through a set in a set,
- * and libuv runs when it has something to do. */
+/* libuv's own descriptors (signals) are one in our set: what a peer sends passes
+ * through one set on its way to us, not through a set in a set, and libuv runs when it
+ * has something to do.
+ *
+ * A thread that wakes us says so in `is_woken`, and writes to `wake_fd` only if we
+ * sleep: we look at the one after we set `is_asleep`, it at the other after it set the
+ * one, so that one of both sees it. The descriptor is never read: each write is an edge. */
 struct loop {
         uv_loop_t uv;
         uv_check_t anchor; /* active: without a handle libuv would never let us sleep */
         uint64_t fake_ms;  /* the time stands still here; 0: it goes on */
+        uint64_t wall_us, monotonic_us; /* in this round; 0: nobody asked so far */
         struct loop_timers timers;
-        struct list_node deferred;
+        struct list_node deferred, wakers;
+        _Atomic bool is_woken, is_asleep;
+        uint64_t wake_round;
+        int wake_fd;
         bool is_running, is_stopped;
         int set; /* epoll: the pollers' descriptors and libuv's */
         struct epoll_event ready[READY_MAX]; /* of this round; an entry may be freed meanwhile */
@@ -45,13 +57,15 @@ static void on_anchor(uv_check_t *h)
         (void) h;
 }
 
-static bool watch_uv(struct loop *l)
+static bool watch_own(struct loop *l)
 {
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = l};
+        struct epoll_event wake = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
 
         uv_check_init(&l->uv, &l->anchor);
         uv_check_start(&l->anchor, on_anchor);
-        return epoll_ctl(l->set, EPOLL_CTL_ADD, uv_backend_fd(&l->uv), &e) == 0;
+        return epoll_ctl(l->set, EPOLL_CTL_ADD, uv_backend_fd(&l->uv), &e) == 0 &&
+               epoll_ctl(l->set, EPOLL_CTL_ADD, l->wake_fd, &wake) == 0;
 }
 
 static void close_uv(struct loop *l)
@@ -61,7 +75,7 @@ static void close_uv(struct loop *l)
         uv_close((uv_handle_t *) &l->anchor, NULL);
         uv_run(&l->uv, UV_RUN_NOWAIT);
         r = uv_loop_close(&l->uv);
-        assert(r == 0); /* else somebody still has a waker or signal */
+        assert(r == 0); /* else somebody still has a signal */
         (void) r;
 }
 
@@ -73,19 +87,23 @@ struct loop *loop_new(void)
                 return NULL;
         l->read_buffer = malloc(LOOP_READ_BUFFER_SIZE);
         l->set = epoll_create1(EPOLL_CLOEXEC);
-        if (!l->read_buffer || l->set < 0 || uv_loop_init(&l->uv) != 0)
+        l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (!l->read_buffer || l->set < 0 || l->wake_fd < 0 || uv_loop_init(&l->uv) != 0)
                 goto failed;
-        if (!watch_uv(l)) {
+        if (!watch_own(l)) {
                 close_uv(l);
                 goto failed;
         }
         /* Writing to a peer that went away is an error of that write. */
         signal(SIGPIPE, SIG_IGN);
         list_init(&l->deferred);
+        list_init(&l->wakers);
         return l;
 failed:
         if (l->set >= 0)
                 close(l->set);
+        if (l->wake_fd >= 0)
+                close(l->wake_fd);
         free(l->read_buffer);
         free(l);
         return NULL;
@@ -96,9 +114,10 @@ struct loop *loop_free(struct loop *l)
         if (!l)
                 return NULL;
         close_uv(l);
-        assert(l->timers.count == 0);
+        assert(l->timers.count == 0 && list_is_empty(&l->wakers));
         loop_timers_done(&l->timers);
         close(l->set);
+        close(l->wake_fd);
         free(l->read_buffer);
         free(l);
         return NULL;
@@ -127,7 +146,7 @@ static int sleep_ms(const struct loop *l, int at_most_ms)
         const int uv_ms = uv_backend_timeout(&l->uv);
         uint64_t ms = at_most_ms < 0 ? UINT64_MAX : (uint64_t) at_most_ms;
 
-        if (!list_is_empty(&l->deferred) || at_ms <= now_ms)
+        if (!list_is_empty(&l->deferred) || at_ms <= now_ms || atomic_load(&l->is_woken))
                 return 0;
         if (at_ms != UINT64_MAX && !l->fake_ms && at_ms - now_ms < ms)
                 ms = at_ms - now_ms;
@@ -137,9 +156,15 @@ static int sleep_ms(const struct loop *l, int at_most_ms)
 }
 
 static bool serve_ready(struct loop *l);
+static void serve_wakers(struct loop *l);
+
+static void forget_clocks(struct loop *l)
+{
+        l->wall_us = l->monotonic_us = 0;
+}
 
 /* One round, or what is left of it once the loop is stopped: descriptors, libuv's
- * own, timers; deferred work before and after. */
+ * own, wakers, timers; deferred work before and after. */
 static void turn(struct loop *l, int at_most_ms)
 {
         bool is_uv_due;
@@ -147,11 +172,15 @@ static void turn(struct loop *l, int at_most_ms)
         run_deferred(l);
         if (l->is_stopped)
                 return;
+        forget_clocks(l);
+        atomic_store(&l->is_asleep, true);
         l->ready_count = epoll_wait(l->set, l->ready, READY_MAX, sleep_ms(l, at_most_ms));
+        atomic_store(&l->is_asleep, false);
         uv_update_time(&l->uv);
         is_uv_due = serve_ready(l);
         if (is_uv_due || uv_backend_timeout(&l->uv) == 0)
                 uv_run(&l->uv, UV_RUN_NOWAIT);
+        serve_wakers(l);
         if (!l->is_stopped) /* what a timer needs may be gone by now */
                 loop_timers_fire(&l->timers, loop_now_ms(l));
         run_deferred(l);
@@ -164,6 +193,7 @@ void loop_run(struct loop *l)
         while (!l->is_stopped)
                 turn(l, -1);
         l->is_running = l->is_stopped = false;
+        forget_clocks(l);
 }
 
 void loop_stop(struct loop *l)
@@ -177,6 +207,7 @@ void loop_run_once(struct loop *l, int timeout_ms)
         uv_update_time(&l->uv);
         turn(l, timeout_ms);
         l->is_running = l->is_stopped = false;
+        forget_clocks(l);
 }
 
 uint64_t loop_now_ms(const struct loop *l)
@@ -187,6 +218,24 @@ uint64_t loop_now_ms(const struct loop *l)
         if (!l->is_running)
                 uv_update_time((uv_loop_t *) &l->uv);
         return uv_now(&l->uv);
+}
+
+uint64_t loop_wall_us(struct loop *l)
+{
+        if (!l->is_running)
+                return clock_now_us();
+        if (!l->wall_us)
+                l->wall_us = clock_now_us();
+        return l->wall_us;
+}
+
+uint64_t loop_monotonic_us(struct loop *l)
+{
+        if (!l->is_running)
+                return clock_monotonic_us();
+        if (!l->monotonic_us)
+                l->monotonic_us = clock_monotonic_us();
+        return l->monotonic_us;
 }
 
 char *loop_read_buffer(struct loop *l)
@@ -275,15 +324,30 @@ static int ready_events(struct poller *p, uint32_t events)
         return ready & p->events; /* which one before it may have changed */
 }
 
+/* What the one at `i` needs first is on its way from memory while another is served. */
+static void fetch_ready(const struct loop *l, int i)
+{
+        const struct poller *p = i < l->ready_count ? l->ready[i].data.ptr : NULL;
+
+        if (p && l->ready[i].data.ptr != l) {
+                __builtin_prefetch(p->arg);
+                __builtin_prefetch((const char *) p->arg + 64);
+        }
+        if (++i < l->ready_count && l->ready[i].data.ptr)
+                __builtin_prefetch(l->ready[i].data.ptr);
+}
+
 /* Whether libuv has something to do. */
 static bool serve_ready(struct loop *l)
 {
         bool is_uv_due = false;
 
         for (int i = 0; i < l->ready_count; i++) {
-                struct poller *p = l->ready[i].data.ptr; /* NULL: freed by one before it */
+                /* NULL: freed by one before it, or it is wake_fd. */
+                struct poller *p = l->ready[i].data.ptr;
                 int now;
 
+                fetch_ready(l, i + 1);
                 if (l->ready[i].data.ptr == l) {
                         is_uv_due = true;
                         continue;
@@ -335,46 +399,75 @@ struct timer *timer_free(struct timer *t)
 /* Wakers. */
 
 struct waker {
-        uv_async_t uv;
+        struct list_node node; /* of the loop */
+        struct loop *loop;
+        _Atomic bool is_due;
+        uint64_t served_in; /* wake_round */
         void (*woken)(void *arg);
         void *arg;
 };
 
-static void on_wake(uv_async_t *h)
-{
-        struct waker *w = h->data;
-
-        w->woken(w->arg);
-}
-
 int waker_new(struct loop *l, void (*woken)(void *arg), void *arg, struct waker **ret_w)
 {
         struct waker *w = calloc(1, sizeof *w);
-        int r;
 
         if (!w)
                 return -ENOMEM;
-        r = uv_async_init(&l->uv, &w->uv, on_wake);
-        if (r < 0) {
-                free(w);
-                return r;
-        }
-        w->uv.data = w;
+        w->loop = l;
         w->woken = woken;
         w->arg = arg;
+        list_append(&l->wakers, &w->node);
         *ret_w = w;
         return 0;
 }
 
 void waker_wake(struct waker *w)
 {
-        uv_async_send(&w->uv);
+        const uint64_t once = 1;
+        struct loop *l = w->loop;
+
+        atomic_store(&w->is_due, true);
+        if (atomic_exchange(&l->is_woken, true) || !atomic_exchange(&l->is_asleep, false))
+                return;
+        /* Its counter never becomes full, so no other error is possible. */
+        while (write(l->wake_fd, &once, sizeof once) < 0 && errno == EINTR)
+                ;
+}
+
+/* One that is due and was not served in this round, or NULL. */
+static struct waker *take_due(struct loop *l)
+{
+        LIST_FOR_EACH (node, &l->wakers) {
+                struct waker *w = LIST_OBJECT(node, struct waker, node);
+
+                if (w->served_in != l->wake_round && atomic_exchange(&w->is_due, false))
+                        return w;
+        }
+        return NULL;
+}
+
+/* They are few, and each may free others. One that becomes due again meanwhile waits
+ * for the next round: it may not keep the loop from its descriptors. */
+static void serve_wakers(struct loop *l)
+{
+        struct waker *w;
+
+        if (!atomic_load(&l->is_woken))
+                return;
+        atomic_store(&l->is_woken, false);
+        l->wake_round++;
+        while ((w = take_due(l))) {
+                w->served_in = l->wake_round;
+                w->woken(w->arg);
+        }
 }
 
 struct waker *waker_free(struct waker *w)
 {
-        if (w)
-                uv_close((uv_handle_t *) &w->uv, free_handle);
+        if (!w)
+                return NULL;
+        list_remove(&w->node);
+        free(w);
         return NULL;
 }
 

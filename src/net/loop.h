@@ -29,6 +29,11 @@ void loop_run_once(struct loop *l, int timeout_ms);
 /* Monotonic, as of the beginning of this round: cheap. */
 uint64_t loop_now_ms(const struct loop *l);
 
+/* Since 1970 and monotonic (base/clock.h), in µs, as of when this round first asked:
+ * one look at each clock a round, for what need not be exact to the millisecond. */
+uint64_t loop_wall_us(struct loop *l);
+uint64_t loop_monotonic_us(struct loop *l);
+
 /* For tests only: time stands still at `now_ms` until the next call; timers whose
  * time has come by then fire in the next round. 0 gives the real clock back. */
 void loop_fake(struct loop *l, uint64_t now_ms);

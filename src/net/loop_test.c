@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/test.h"
 
 static int fired[64];
@@ -244,10 +246,122 @@ static void count_wake(void *arg)
         ++*(int *) arg;
 }
 
+struct clocks {
+        struct loop *loop;
+        uint64_t wall_us, monotonic_us;
+};
+
+static void look_at_clocks(void *arg)
+{
+        struct clocks *c = arg;
+
+        c->wall_us = loop_wall_us(c->loop);
+        c->monotonic_us = loop_monotonic_us(c->loop);
+        clock_fake(2000);
+        CHECK(loop_wall_us(c->loop) == c->wall_us, "wall: once a round");
+        CHECK(loop_monotonic_us(c->loop) == c->monotonic_us, "monotonic: once a round");
+}
+
+TEST(clocks_are_looked_at_once_a_round)
+{
+        struct clocks c = {.loop = loop_new()};
+        struct timer *t;
+
+        assert_int_equal(0, timer_new(c.loop, look_at_clocks, &c, &t));
+        for (int round = 0; round < 2; round++) {
+                clock_fake(1000);
+                timer_set(t, 0);
+                loop_run_once(c.loop, 0);
+                CHECK(c.wall_us == 1000 && c.monotonic_us == 1000, "as it is in the round");
+                CHECK(loop_wall_us(c.loop) == 2000, "outside of one: now");
+        }
+        clock_fake(0);
+        timer_free(t);
+        loop_free(c.loop);
+}
+
 static void *wake_from_thread(void *arg)
 {
         waker_wake(arg);
         return NULL;
+}
+
+struct two_wakers {
+        struct waker *a, *b;
+        int runs;
+};
+
+/* Wakes itself once more, and frees the other one, which is due too. */
+static void wake_itself(void *arg)
+{
+        struct two_wakers *t = arg;
+
+        t->b = waker_free(t->b);
+        if (++t->runs == 1)
+                waker_wake(t->a);
+}
+
+TEST(a_waker_is_served_once_a_round_and_may_free_another)
+{
+        struct loop *l = loop_new();
+        struct two_wakers t = {.runs = 0};
+        int woken = 0;
+
+        assert_int_equal(0, waker_new(l, wake_itself, &t, &t.a));
+        assert_int_equal(0, waker_new(l, count_wake, &woken, &t.b));
+        waker_wake(t.b);
+        waker_wake(t.a);
+        loop_run_once(l, -1);
+        CHECK(t.runs == 1 && woken == 0, "the first round");
+        loop_run_once(l, -1);
+        CHECK(t.runs == 2, "the second does not sleep");
+        loop_run_once(l, 0);
+        CHECK(t.runs == 2, "then none is due");
+        waker_free(t.a);
+        loop_free(l);
+}
+
+enum { WAKES = 20000 };
+
+struct many_wakes {
+        struct waker *waker;
+        _Atomic int asked, answered;
+};
+
+static void answer_wakes(void *arg)
+{
+        struct many_wakes *m = arg;
+
+        m->answered = m->asked;
+}
+
+/* Waits for every other answer: one that is lost would be waited for in vain. */
+static void *wake_many(void *arg)
+{
+        struct many_wakes *m = arg;
+
+        for (int i = 1; i <= WAKES; i++) {
+                m->asked = i;
+                waker_wake(m->waker);
+                while (i % 2 && m->answered != i)
+                        sched_yield();
+        }
+        return NULL;
+}
+
+TEST(no_wake_is_lost)
+{
+        struct loop *l = loop_new();
+        struct many_wakes m = {.asked = 0};
+        pthread_t thread;
+
+        assert_int_equal(0, waker_new(l, answer_wakes, &m, &m.waker));
+        assert_int_equal(0, pthread_create(&thread, NULL, wake_many, &m));
+        while (m.answered < WAKES)
+                loop_run_once(l, -1);
+        pthread_join(thread, NULL);
+        waker_free(m.waker);
+        loop_free(l);
 }
 
 static void stop_loop(void *arg, int signal_number)

@@ -78,12 +78,20 @@ static int set_local(struct routing *t, struct span account, const char *rule)
  * would look like a path or hide in a listing. */
 static bool may_be_created(struct span local)
 {
+        static const uint64_t bad[2] = { /* a bit for each octet of ASCII */
+                0x1ffffffffULL | 1ULL << '%' | 1ULL << '!' | 1ULL << '/' | 1ULL << ':' |
+                1ULL << ',' | 1ULL << ';' | 1ULL << '<' | 1ULL << '>' | 1ULL << '"' |
+                1ULL << '(' | 1ULL << ')',
+                1ULL << ('@' - 64) | 1ULL << ('\\' - 64) | 1ULL << ('[' - 64) |
+                1ULL << (']' - 64) | 1ULL << (127 - 64),
+        };
+
         if (local.len == 0 || local.len > 64)
                 return false;
         for (size_t i = 0; i < local.len; i++) {
                 const unsigned char c = (unsigned char) local.p[i];
 
-                if (c <= ' ' || c == 127 || strchr("%!@/:,;<>\"\\()[]", c))
+                if (c < 128 && bad[c / 64] >> c % 64 & 1)
                         return false;
         }
         return true;
@@ -136,7 +144,7 @@ int routing_local(struct routing *t)
                 return set_local(t, account, "postmaster");
         if (span_equal(name, SPAN_LITERAL("abuse")))
                 return set_local(t, account, "abuse");
-        if (t->config->users.auto_create && may_be_created(name) && may_be_created(local)) {
+        if (t->config->users.auto_create && name.len && may_be_created(local)) {
                 t->route.origin = routing_origin_of(t, "users.auto_create");
                 return set_local(t, account, "users.auto_create");
         }

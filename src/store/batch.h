@@ -40,7 +40,9 @@ struct store_batch {
         struct buffer record;
         uint64_t expected_sequence;
         uint64_t log_offset; /* where the log put it: the driver's */
+        size_t blob_at, blob_len; /* in the record: of the last blob that was put */
         unsigned has;
+        unsigned more_owners; /* store_batch_ref() */
         int error;
         void (*ended)(void *arg, int result); /* store_batch_on_end() */
         void *ended_arg;

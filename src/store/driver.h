@@ -15,6 +15,7 @@ struct commit {
         size_t batch_count;
         unsigned flags, has;
         size_t size; /* of all records */
+        size_t queue_size; /* of those of the local: driver's queue/ */
         uint64_t begun_us;
         void (*done)(void *arg, int result);
         void *arg;

@@ -37,9 +37,16 @@ enum {
         OPS_MAX = 64 * 1024 * 1024,      /* of one group */
         NAP_MS = 20,                     /* without memory, so often: */
         NAPS = 100,
+        AHEAD = 16,                      /* operations */
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
+
+struct op {
+        enum op_kind kind;
+        struct span key, value; /* REMOVE: no value */
+        uint64_t hash;          /* of the key, in the levels */
+};
 
 struct write { /* collected, not yet written */
         struct buffer ops;
@@ -78,41 +85,41 @@ static void nap(void)
 
 /* What is written here is durable in the log already: without memory there is only
  * waiting for some, and after that no going on. */
-static int add_patiently(struct behind *b, struct span key, struct span value,
-                         struct level_entry **ret_e)
+static int add_patiently(struct behind *b, const struct op *op, struct level_entry **ret_e)
 {
-        int r = level_add(b->waiting, key, value, ret_e);
+        int r = level_add(b->waiting, op->key, op->hash, op->value, ret_e);
 
         for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
                 nap();
-                r = level_add(b->waiting, key, value, ret_e);
+                r = level_add(b->waiting, op->key, op->hash, op->value, ret_e);
         }
         return r;
 }
 
-static int wait_put(struct behind *b, struct span key, struct span value, bool is_new)
+static int wait_put(struct behind *b, const struct op *op)
 {
-        struct level_entry *old = level_find(b->waiting, key), *e;
+        struct level_entry *old = level_find(b->waiting, op->key, op->hash), *e;
+        bool is_new = op->kind == OP_PUT_NEW;
         int r;
 
-        if (old && !old->is_removed && old->value_len == value.len) {
-                if (value.len)
-                        memcpy(old->octets + old->key_len, value.p, value.len);
+        if (old && !old->is_removed && old->value_len == op->value.len) {
+                if (op->value.len)
+                        memcpy(old->octets + old->key_len, op->value.p, op->value.len);
                 return 0;
         }
         if (old) {
                 is_new = old->is_new;
                 level_drop(b->waiting, old);
         }
-        r = add_patiently(b, key, value, &e);
+        r = add_patiently(b, op, &e);
         if (r == 0)
                 e->is_new = is_new;
         return r;
 }
 
-static int wait_remove(struct behind *b, struct span key)
+static int wait_remove(struct behind *b, const struct op *op)
 {
-        struct level_entry *e = level_find(b->waiting, key);
+        struct level_entry *e = level_find(b->waiting, op->key, op->hash);
         int r;
 
         if (e && e->is_new) { /* it never was below, and never will be */
@@ -121,7 +128,7 @@ static int wait_remove(struct behind *b, struct span key)
         }
         if (e)
                 level_drop(b->waiting, e);
-        r = add_patiently(b, key, span_make(NULL, 0), &e);
+        r = add_patiently(b, op, &e);
         if (r == 0)
                 e->is_removed = true;
         return r;
@@ -369,31 +376,41 @@ static int behind_close_write(struct index *i)
         return 0;
 }
 
-static int take_op(struct reader *in, enum op_kind *ret_kind, struct span *ret_key,
-                   struct span *ret_value)
+static int take_op(struct reader *in, struct op *ret_op)
 {
-        *ret_kind = (enum op_kind) read_u8(in);
-        *ret_key = read_octets(in, UINT32_MAX);
-        *ret_value = read_octets(in, UINT32_MAX);
+        ret_op->kind = (enum op_kind) read_u8(in);
+        ret_op->key = read_octets(in, UINT32_MAX);
+        ret_op->value = read_octets(in, UINT32_MAX);
         return in->failed ? -EIO : 0;
 }
 
+/* Nearly every key is somewhere in memory where nobody has been for long: so each is
+ * fetched while those before it are dealt with. */
 static int let_wait(struct behind *b, const struct write *w)
 {
         struct reader in = READER(buffer_span(&w->ops));
+        struct op ahead[AHEAD];
+        size_t taken = 0;
         int r = 0;
 
-        while (in.rest.len && r == 0) {
-                enum op_kind kind;
-                struct span key, value;
+        for (size_t done = 0; r == 0 && (in.rest.len || done < taken);) {
+                struct op *op = &ahead[taken % AHEAD];
 
-                r = take_op(&in, &kind, &key, &value);
-                if (r < 0)
-                        break;
-                if (kind == OP_REMOVE)
-                        r = wait_remove(b, key);
-                else
-                        r = wait_put(b, key, value, kind == OP_PUT_NEW);
+                if (in.rest.len) {
+                        r = take_op(&in, op);
+                        if (r < 0)
+                                break;
+                        op->hash = level_hash(b->waiting, op->key);
+                        level_fetch(b->waiting, op->hash);
+                        taken++;
+                        if (taken >= AHEAD / 2)
+                                level_fetch_entry(b->waiting,
+                                                  ahead[(taken - AHEAD / 2) % AHEAD].hash);
+                        if (taken < done + AHEAD)
+                                continue;
+                }
+                op = &ahead[done++ % AHEAD];
+                r = op->kind == OP_REMOVE ? wait_remove(b, op) : wait_put(b, op);
         }
         return r;
 }
@@ -406,18 +423,17 @@ static int write_through(struct behind *b, const struct write *w)
         int r = push_all(b);
 
         while (in.rest.len && r == 0) {
-                enum op_kind kind;
-                struct span key, value;
+                struct op op;
 
-                r = take_op(&in, &kind, &key, &value);
+                r = take_op(&in, &op);
                 if (r < 0)
                         break;
-                if (kind == OP_REMOVE_RANGE)
-                        r = index_remove_range(b->below, key, value);
-                else if (kind == OP_REMOVE)
-                        r = index_remove(b->below, key);
+                if (op.kind == OP_REMOVE_RANGE)
+                        r = index_remove_range(b->below, op.key, op.value);
+                else if (op.kind == OP_REMOVE)
+                        r = index_remove(b->below, op.key);
                 else
-                        r = index_put(b->below, key, value);
+                        r = index_put(b->below, op.key, op.value);
         }
         return r == 0 ? index_write(b->below) : r;
 }
@@ -512,12 +528,14 @@ static int behind_get(struct index *i, struct span key, bool may_block, struct b
 {
         struct behind *b = behind_of(i);
         const struct level_entry *e;
+        uint64_t hash;
         int r = 1;
 
         pthread_mutex_lock(&b->lock);
-        e = level_find(b->waiting, key);
+        hash = level_hash(b->waiting, key);
+        e = level_find(b->waiting, key, hash);
         if (!e)
-                e = level_find(b->pushing, key);
+                e = level_find(b->pushing, key, hash);
         if (e && e->is_removed) {
                 r = -ENOENT;
         } else if (e) {
@@ -668,7 +686,7 @@ static int make_heap(struct behind *b, const struct level *level, const struct i
 
                 if (!is_within(range, level_key(e)) ||
                     (level == b->pushing &&
-                         level_find(b->waiting, level_key(e))))
+                         level_find(b->waiting, level_key(e), e->by_key.hash)))
                         continue;
                 r = add_entry(m, e);
                 if (r < 0)

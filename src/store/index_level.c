@@ -125,9 +125,14 @@ void level_init(struct level *level, uint64_t seed)
         list_init(&level->large);
 }
 
-struct level_entry *level_find(const struct level *level, struct span key)
+uint64_t level_hash(const struct level *level, struct span key)
 {
-        struct table_node *n = table_first(&level->entries, hash_span(key, level->seed));
+        return hash_span(key, level->seed);
+}
+
+struct level_entry *level_find(const struct level *level, struct span key, uint64_t hash)
+{
+        struct table_node *n = table_first(&level->entries, hash);
 
         for (; n; n = table_next(n)) {
                 struct level_entry *e = TABLE_OBJECT(n, struct level_entry, by_key);
@@ -234,7 +239,7 @@ void level_drop(struct level *level, struct level_entry *e)
                 entry_free(level, e);
 }
 
-int level_add(struct level *level, struct span key, struct span value,
+int level_add(struct level *level, struct span key, uint64_t hash, struct span value,
               struct level_entry **ret_e)
 {
         const size_t size = size_of(key.len, value.len);
@@ -252,7 +257,7 @@ int level_add(struct level *level, struct span key, struct span value,
                 give_back(level, e, size);
                 return -ENOMEM;
         }
-        if (table_add(&level->entries, &e->by_key, hash_span(key, level->seed)) < 0) {
+        if (table_add(&level->entries, &e->by_key, hash) < 0) {
                 leave_head(e);
                 give_back(level, e, size);
                 return -ENOMEM;

@@ -66,11 +66,27 @@ static inline struct span level_value(const struct level_entry *e)
 void level_init(struct level *level, uint64_t seed);
 void level_done(struct level *level);
 
+/* What a key is looked for by, in levels of the same seed. */
+uint64_t level_hash(const struct level *level, struct span key);
+
+/* A key is soon looked for: level_fetch() before level_fetch_entry(), and some work in
+ * between, and it will be at hand. */
+static inline void level_fetch(const struct level *level, uint64_t hash)
+{
+        if (level->entries.slot_count)
+                __builtin_prefetch(&level->entries.slots[hash & (level->entries.slot_count - 1)]);
+}
+static inline void level_fetch_entry(const struct level *level, uint64_t hash)
+{
+        if (level->entries.slot_count)
+                __builtin_prefetch(level->entries.slots[hash & (level->entries.slot_count - 1)]);
+}
+
 /* NULL: there is none. */
-struct level_entry *level_find(const struct level *level, struct span key);
+struct level_entry *level_find(const struct level *level, struct span key, uint64_t hash);
 
 /* For a key that is not in it. 0 or -ENOMEM. */
-int level_add(struct level *level, struct span key, struct span value,
+int level_add(struct level *level, struct span key, uint64_t hash, struct span value,
               struct level_entry **ret_e);
 void level_drop(struct level *level, struct level_entry *e);
 

@@ -33,6 +33,7 @@ enum {
         COMPRESSION_NONE = 0,
         COMPRESSION_LZ4 = 4,
         BLOOM_BITS = 10,
+        BLOOM_BITS_LOAD = 16, /* of files of level 0: each question is for all of them */
         LEVEL_0_MAX = 28, /* files; then a load waits for the compaction */
         REST_MEMORY = 2 * 1024 * 1024, /* more of it unwritten at rest is written */
         NAP_MS = 5,
@@ -472,9 +473,23 @@ static void nothing(void *arg)
         (void) arg;
 }
 
-static void set_options(struct index_rocksdb *x)
+static void set_table_options(struct index_rocksdb *x, rocksdb_options_t *o, double bloom_bits)
 {
         rocksdb_block_based_table_options_t *table = rdb.block_based_options_create();
+
+        rdb.block_based_options_set_block_cache(table, x->cache);
+        rdb.block_based_options_set_filter_policy(
+                table, rdb.filterpolicy_create_bloom_full(bloom_bits));
+        rdb.block_based_options_set_whole_key_filtering(table, 0);
+        /* Its lower part lies in the cache, among the blocks it is about. */
+        rdb.block_based_options_set_index_type(
+                table, rocksdb_block_based_table_index_type_two_level_index_search);
+        rdb.options_set_block_based_table_factory(o, table);
+        rdb.block_based_options_destroy(table);
+}
+
+static void set_options(struct index_rocksdb *x)
+{
         rocksdb_options_t *o = x->options;
         rocksdb_env_t *env = rdb.create_default_env();
 
@@ -501,18 +516,10 @@ static void set_options(struct index_rocksdb *x)
         start_threads(env);
         rdb.options_set_env(o, env);
         rdb.env_destroy(env);
-        rdb.block_based_options_set_block_cache(table, x->cache);
-        rdb.block_based_options_set_filter_policy(
-                table, rdb.filterpolicy_create_bloom_full(BLOOM_BITS));
-        rdb.block_based_options_set_whole_key_filtering(table, 0);
         rdb.options_set_prefix_extractor(
                 o, rdb.slicetransform_create(NULL, nothing, in_filter, is_in_filter,
                                              is_in_filter, filter_name));
-        /* Its lower part lies in the cache, among the blocks it is about. */
-        rdb.block_based_options_set_index_type(
-                table, rocksdb_block_based_table_index_type_two_level_index_search);
-        rdb.options_set_block_based_table_factory(o, table);
-        rdb.block_based_options_destroy(table);
+        set_table_options(x, o, BLOOM_BITS);
 }
 
 /* A name left by a crash may be of a file that is part of the index already: it is
@@ -522,6 +529,7 @@ static void set_load_options(struct index_rocksdb *x)
         x->load_options = rdb.options_create_copy(x->options);
         rdb.options_set_compression_per_level(x->load_options, NULL, 0);
         rdb.options_set_compression(x->load_options, COMPRESSION_NONE);
+        set_table_options(x, x->load_options, BLOOM_BITS_LOAD);
         x->load_env = rdb.envoptions_create();
         x->load_ingest = rdb.ingestexternalfileoptions_create();
         rdb.ingestexternalfileoptions_set_move_files(x->load_ingest, 1);

@@ -12,7 +12,12 @@
 
 #include "base/span.h"
 
-enum { IO_CREATE = 1, IO_EXCLUSIVE = 2, IO_READ_ONLY = 4, IO_WRITE_ONLY = 8 };
+enum {
+        IO_CREATE = 1, IO_EXCLUSIVE = 2, IO_READ_ONLY = 4, IO_WRITE_ONLY = 8,
+        /* Past the system's cache: opening or the first write says -EINVAL where that cannot
+         * be done. Memory, sizes and places are of whole blocks of 4 KiB. */
+        IO_DIRECT = 16,
+};
 
 struct io;
 

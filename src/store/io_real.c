@@ -33,6 +33,7 @@ static int real_open(struct io *io, const char *path, unsigned flags)
 {
         int mode = flags & IO_READ_ONLY ? O_RDONLY : flags & IO_WRITE_ONLY ? O_WRONLY : O_RDWR;
 
+        mode |= flags & IO_DIRECT ? O_DIRECT : 0;
         mode |= (flags & IO_CREATE ? O_CREAT : 0) | (flags & IO_EXCLUSIVE ? O_EXCL : 0);
         return result_of(openat(directory_of(io), path, mode | O_CLOEXEC | O_NOFOLLOW, 0600));
 }

@@ -44,10 +44,11 @@ enum {
         /* Groups side by side wait less where a sync lasts without being work, as over a
          * network. Where it is quick they cost more than they save: another thread's
          * waking up, and a processor that is busy when the disk has something to say.
-         * So they are begun when a group that is alone needs so long; of those one in so
-         * many is left alone, to see. */
+         * So they are begun when a group that is alone needs so long; one in so many is left
+         * alone, to see. That has all others wait: seldom, while it says the same. */
         LOCAL_SLOW_US = 1000,
-        LOCAL_ALONE_EVERY = 64,
+        LOCAL_ALONE_OFTEN = 64,
+        LOCAL_ALONE_SELDOM = 1024,
         LOCAL_TIMES = 256,
 };
 
@@ -94,10 +95,12 @@ struct local {
         pthread_mutex_t chores; /* held by the helper thread for a round of them */
         pthread_mutex_t mutex;
         pthread_cond_t has_commits, has_queries, has_chores, has_applied;
-        pthread_cond_t may_lead, has_turn;
+        pthread_cond_t may_lead, may_begin, has_ended;
+        pthread_cond_t has_turn[LOG_SLOTS]; /* of a group, by its number */
         enum local_leader leader;
         /* Groups, counted: taken, answered, with the index. */
         uint64_t taken, answered_count, ended;
+        uint64_t alone;     /* the group that is, if the disk is slow then */
         uint64_t forgotten; /* by apply; of the durable ones; the leader's */
         uint64_t taken_us;  /* when the last one was */
         uint64_t sync_us;   /* what a group that is alone needs to become durable: a median */
@@ -155,6 +158,14 @@ static inline const char *local_blob_path(uint64_t blob_id, char *out)
 static inline enum log_stream local_stream_of(const struct store_batch *b)
 {
         return b->record.data[b->record.start + 8] == PARTITION_QUEUE ? LOG_QUEUE : LOG_MAIL;
+}
+
+/* How much of a commit goes where: while its octets are at hand. */
+static inline void local_measure(struct commit *c)
+{
+        for (size_t i = 0; i < c->batch_count; i++)
+                if (local_stream_of(c->batches[i]) == LOG_QUEUE)
+                        c->queue_size += c->batches[i]->record.len;
 }
 
 /* A thread wakes one to lead, if none does and a group may be begun. With the mutex. */

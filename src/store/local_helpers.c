@@ -86,7 +86,7 @@ void local_pause(struct local *l)
         pthread_mutex_lock(&l->chores);
         pthread_mutex_lock(&l->mutex);
         while (!list_is_empty(&l->commits) || !list_is_empty(&l->moves) || l->ended != l->taken)
-                pthread_cond_wait(&l->has_turn, &l->mutex);
+                pthread_cond_wait(&l->has_ended, &l->mutex);
         pthread_mutex_unlock(&l->mutex);
 }
 

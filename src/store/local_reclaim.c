@@ -107,6 +107,7 @@ static void submit(struct local *l)
                 .size = b->record.len, .result = b->error, .begun_us = clock_monotonic_us(),
                 .done = moved, .arg = l,
         };
+        local_measure(c);
         l->reclaim.batch = NULL;
         l->reclaim.submitted++;
         list_append(&l->moves, &c->node);

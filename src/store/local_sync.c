@@ -6,7 +6,14 @@
 #include "store/local.h"
 #include "store/recover.h"
 
-enum { PACE_US = 200, MEDIAN_STEPS = 16, BRAKE_MAX_US = 20 * 1000 };
+enum {
+        MEDIAN_STEPS = 16,
+        BRAKE_MAX_US = 20 * 1000,
+        LINE = 64,          /* octets of a cache */
+        FETCHED = 4 * LINE, /* of a record; what follows in a row the processor sees itself */
+};
+
+static const uint64_t NOT_YET = UINT64_MAX; /* until another group is answered */
 
 /* ---- who leads -------------------------------------------------------------- */
 
@@ -18,21 +25,22 @@ static bool is_slow(const struct local *l)
 /* One that is alone shows how slow the disk is. */
 static bool is_left_alone(const struct local *l, uint64_t group)
 {
-        return is_slow(l) && group % LOCAL_ALONE_EVERY == 0;
+        return is_slow(l) && group == l->alone;
 }
 
-/* May another group begin, as far as those on their way are concerned? A disk that
+/* When another group may begin, as far as those on their way are concerned. A disk that
  * stops for a while gets one more, so that not all waits for the first. */
-static bool may_begin(const struct local *l, uint64_t now_us)
+static uint64_t begin_due_us(const struct local *l)
 {
-        const uint64_t under_way = l->taken - l->answered_count, age_us = now_us - l->taken_us;
+        const uint64_t under_way = l->taken - l->answered_count;
 
         if (under_way == 0)
-                return true;
+                return 0;
         if (is_left_alone(l, l->taken) || is_left_alone(l, l->taken + 1))
-                return false;
-        return is_slow(l) ? age_us >= l->sync_us / LOG_SLOTS
-                          : under_way == 1 && age_us >= atomic_load(&l->slow_us);
+                return NOT_YET;
+        if (is_slow(l))
+                return l->taken_us + l->sync_us / LOG_SLOTS;
+        return under_way == 1 ? l->taken_us + atomic_load(&l->slow_us) : NOT_YET;
 }
 
 void local_call_leader(struct local *l, uint64_t now_us)
@@ -41,7 +49,7 @@ void local_call_leader(struct local *l, uint64_t now_us)
                 return;
         /* Where the disk is slow, the leader waits until it may begin; else a thread that
          * is nearly done does as well. */
-        if (!is_slow(l) && (l->taken == l->answered_count || !may_begin(l, now_us)))
+        if (!is_slow(l) && (l->taken == l->answered_count || now_us < begin_due_us(l)))
                 return;
         l->leader = LOCAL_LEADER_CALLED;
         pthread_cond_signal(&l->may_lead);
@@ -86,11 +94,14 @@ static bool wait_for_commits(struct local *l)
 static void keep_pace(struct local *l)
 {
         for (;;) {
-                const uint64_t now_us = clock_monotonic_us();
+                const uint64_t due_us = begin_due_us(l);
 
-                if (l->is_closing || may_begin(l, now_us))
+                if (l->is_closing || clock_monotonic_us() >= due_us)
                         return;
-                wait_until(l, &l->has_turn, now_us + PACE_US);
+                if (due_us == NOT_YET)
+                        pthread_cond_wait(&l->may_begin, &l->mutex);
+                else
+                        wait_until(l, &l->may_begin, due_us);
         }
 }
 
@@ -130,6 +141,7 @@ struct group {
         struct log_slot *slot;
         uint64_t sizes[LOG_STREAMS];
         uint64_t number; /* counted as they are taken */
+        uint64_t count;  /* of its commits */
         unsigned under_way; /* groups before it that are written and not answered */
         bool has_range;
         uint64_t begun_us, sync_us;
@@ -142,10 +154,10 @@ struct group {
  * filled before. */
 static bool add_sizes(const struct local *l, const struct commit *c, uint64_t sizes[LOG_STREAMS])
 {
-        uint64_t more[LOG_STREAMS] = {0};
+        const uint64_t more[LOG_STREAMS] = {
+                [LOG_QUEUE] = c->queue_size, [LOG_MAIL] = c->size - c->queue_size,
+        };
 
-        for (size_t i = 0; i < c->batch_count && !c->result; i++)
-                more[local_stream_of(c->batches[i])] += c->batches[i]->record.len;
         for (enum log_stream i = 0; i < LOG_STREAMS; i++)
                 if (!log_may_add(&l->log, i, sizes[i], more[i]))
                         return false;
@@ -188,6 +200,7 @@ static void take_group(struct local *l, struct group *g)
                 list_remove(&c->node);
                 list_append(&g->commits, &c->node);
                 total += c->size;
+                g->count++;
                 g->has_range |= (c->has & BATCH_HAS_RANGE) != 0;
         }
         brake_us /= 1 << 20;
@@ -329,12 +342,18 @@ static void forget_applied(struct local *l)
         }
 }
 
+/* Each group on its way waits by itself, so that none is woken for another. */
+static pthread_cond_t *turn_of(struct local *l, uint64_t number)
+{
+        return &l->has_turn[number % LOG_SLOTS];
+}
+
 /* A range sees the index only: that must show all groups before. */
 static void wait_for_index(struct local *l, const struct group *g)
 {
         pthread_mutex_lock(&l->mutex);
         while (l->ended + 1 != g->number)
-                pthread_cond_wait(&l->has_turn, &l->mutex);
+                pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         pthread_mutex_unlock(&l->mutex);
 }
 
@@ -357,10 +376,43 @@ static int write_admitted(struct local *l, struct group *g)
         return r;
 }
 
+/* What the loop wrote lies in another processor's cache: it is on its way while the
+ * commit before is admitted. */
+static void fetch(const struct commit *c)
+{
+        for (size_t i = 0; i < c->batch_count; i++)
+                __builtin_prefetch(c->batches[i]);
+}
+
+static void fetch_records(const struct commit *c)
+{
+        for (size_t i = 0; i < c->batch_count; i++) {
+                const struct span record = buffer_span(&c->batches[i]->record);
+
+                for (size_t at = 0; at < record.len && at < FETCHED; at += LINE)
+                        __builtin_prefetch(record.p + at);
+                if (record.len > FETCHED)
+                        __builtin_prefetch(record.p + record.len - LINE);
+        }
+}
+
+static void admit_all(struct local *l, struct group *g)
+{
+        uint32_t number = 0;
+
+        LIST_FOR_EACH(node, &g->commits) {
+                if (node->next != &g->commits) {
+                        fetch_records(LIST_OBJECT(node->next, struct commit, node));
+                        if (node->next->next != &g->commits)
+                                fetch(LIST_OBJECT(node->next->next, struct commit, node));
+                }
+                admit(l, LIST_OBJECT(node, struct commit, node), &number);
+        }
+}
+
 /* The leader's. */
 static void write_group(struct local *l, struct group *g)
 {
-        uint32_t number = 0;
         int r;
 
         if (g->has_range)
@@ -368,8 +420,7 @@ static void write_group(struct local *l, struct group *g)
         forget_applied(l);
         r = atomic_load(&l->has_failed) ? -EIO : log_begin_group(&l->log, g->slot, g->sizes);
         if (r == 0) {
-                LIST_FOR_EACH(node, &g->commits)
-                        admit(l, LIST_OBJECT(node, struct commit, node), &number);
+                admit_all(l, g);
                 g->begun_us = clock_monotonic_us();
                 if (!log_group_is_empty(&l->log))
                         r = write_admitted(l, g);
@@ -456,10 +507,7 @@ static void note_sync(struct local *l, uint64_t us)
 /* With the mutex held. */
 static void hand_over(struct local *l, struct group *g)
 {
-        struct list_node *node;
-
-        while ((node = list_take_first(&g->commits)))
-                list_append(&l->done, node);
+        list_append_all(&l->done, &g->commits);
         if (g->applied && g->behind.group > l->done_group) /* it may have been hasty */
                 l->done_group = g->behind.group;
 }
@@ -472,7 +520,7 @@ static void answer(struct local *l, struct group *g)
 
         pthread_mutex_lock(&l->mutex);
         while (l->answered_count + 1 != g->number && !atomic_load(&l->is_hasty))
-                pthread_cond_wait(&l->has_turn, &l->mutex);
+                pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         pthread_mutex_unlock(&l->mutex);
         if (atomic_load(&l->has_failed))
                 g->result = -EIO;
@@ -485,14 +533,18 @@ static void answer(struct local *l, struct group *g)
         hand_over(l, g);
         waker_wake(l->waker);
         while (l->answered_count + 1 != g->number) /* only if it was hasty */
-                pthread_cond_wait(&l->has_turn, &l->mutex);
+                pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         l->answered_count++;
         if (g->applied) {
                 if (g->under_way == 0 && l->taken == g->number)
                         note_sync(l, g->sync_us);
                 note_time(l, now_us - g->begun_us);
         }
-        pthread_cond_broadcast(&l->has_turn);
+        if (g->number >= l->alone)
+                l->alone = g->number + (g->sync_us >= atomic_load(&l->slow_us)
+                                                ? LOCAL_ALONE_SELDOM : LOCAL_ALONE_OFTEN);
+        pthread_cond_signal(turn_of(l, g->number + 1));
+        pthread_cond_signal(&l->may_begin);
         local_call_leader(l, now_us);
         pthread_mutex_unlock(&l->mutex);
 }
@@ -557,7 +609,7 @@ static void tell_index(struct local *l, const struct group *g)
 {
         pthread_mutex_lock(&l->mutex);
         while (l->ended + 1 != g->number)
-                pthread_cond_wait(&l->has_turn, &l->mutex);
+                pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         pthread_mutex_unlock(&l->mutex);
         if (g->result == 0 && g->applied) {
                 const int r = write_index(l, g);
@@ -570,7 +622,9 @@ static void tell_index(struct local *l, const struct group *g)
         }
         pthread_mutex_lock(&l->mutex);
         l->ended++;
-        pthread_cond_broadcast(&l->has_turn);
+        pthread_cond_signal(turn_of(l, g->number + 1));
+        if (l->ended == l->taken)
+                pthread_cond_broadcast(&l->has_ended);
         pthread_mutex_unlock(&l->mutex);
 }
 
@@ -600,18 +654,14 @@ static void look_at_brake(struct local *l)
 
 static void run_group(struct local *l, struct group *g)
 {
-        uint64_t count = 0;
-
         look_at_brake(l);
-        LIST_FOR_EACH(node, &g->commits)
-                count++;
         write_group(l, g);
         follow(l);
         if (g->result == 0 && g->applied)
                 sync_group(l, g);
         log_end_group(&l->log, g->slot);
         if (g->result == 0 && g->applied) {
-                atomic_fetch_add(&l->commit_count, count);
+                atomic_fetch_add(&l->commit_count, g->count);
                 atomic_fetch_add(&l->group_count, 1);
         }
         answer(l, g);

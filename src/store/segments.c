@@ -12,6 +12,9 @@ enum { SEGMENT_HEAD = 48, NAME_LEN = 20, FILL_STEP = 256 * 1024,
        FILL_SYNC = 2 * 1024 * 1024, TIMES_EMPTIED_MAX = 2,
        BODY_EXTRA = 128 /* octets of a record and a description, about */ };
 
+/* Never written to, so that it takes no memory. */
+static _Alignas(LOG_BLOCK) char zeros[FILL_STEP];
+
 static const uint32_t SEGMENT_MAGIC = 0x31535948; /* "HYS1" */
 static const uint16_t SEGMENT_FORMAT = 1; /* of its head; groups have their own */
 
@@ -175,22 +178,20 @@ int log_find_segments(struct log *l, char *error)
 
 /* ---- ahead -------------------------------------------------------------- */
 
-static int fill(struct log *l, const struct segment *s)
+static int fill_file(struct log *l, const struct segment *s, int file)
 {
-        char *zeros = calloc(1, FILL_STEP);
-        int r = zeros ? 0 : -ENOMEM;
+        int r = 0;
 
         for (uint64_t at = 0; at < s->size && r == 0; at += FILL_STEP) {
                 const uint64_t rest = s->size - at;
                 struct iovec part = {zeros, rest < FILL_STEP ? (size_t) rest : FILL_STEP};
 
-                r = io_pwritev(l->io, s->file, &part, 1, at);
+                r = io_pwritev(l->io, file, &part, 1, at);
                 /* By small steps, so that no commit waits behind all of it. */
                 if (r == 0 && at % FILL_SYNC == 0)
-                        r = io_sync(l->io, s->file);
+                        r = io_sync(l->io, file);
         }
-        free(zeros);
-        return r;
+        return r == 0 ? io_sync(l->io, file) : r;
 }
 
 /* Under a name that recovery removes, until it is whole. */
@@ -199,6 +200,19 @@ static const char *path_new(const struct segment *s, char *out)
         snprintf(out, LOG_PATH_MAX, "%s/%016llx.new", log_folders[s->stream],
                  (unsigned long long) s->number);
         return out;
+}
+
+/* Zeros need not pass the system's cache, where that can be avoided. */
+static int fill(struct log *l, const struct segment *s)
+{
+        char path[LOG_PATH_MAX];
+        const int file = io_open(l->io, path_new(s, path), IO_WRITE_ONLY | IO_DIRECT);
+        int r = file < 0 ? file : io_allocate(l->io, file, s->size);
+
+        if (r == 0)
+                r = fill_file(l, s, file);
+        io_close(l->io, file);
+        return r == -EINVAL ? fill_file(l, s, s->file) : r;
 }
 
 static int publish(struct log *l, struct segment *s)

@@ -144,7 +144,7 @@ void store_commit(struct store *s, struct store_batch **batches, size_t batch_co
                   unsigned flags, void (*done)(void *arg, int result), void *arg)
 {
         struct commit *c = commit_new(s, batch_count);
-        const uint64_t now_us = clock_now_us();
+        const uint64_t now_us = loop_wall_us(s->loop);
 
         assert(batch_count >= 1);
         assert(batch_count == 1 || store_has_atomic_group(s));

@@ -104,6 +104,17 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
                                     uint64_t expected_sequence);
 struct store_batch *store_batch_free(struct store_batch *b); /* one not committed */
 
+/* Another owner: what is in the batch stays after its commit too, until each has called
+ * store_batch_free(). Before that of the store. */
+struct store_batch *store_batch_ref(struct store_batch *b);
+
+/* The octets of the blob that store_blob_put() put into it last; empty: none. Where they
+ * are, once nothing more is put in. */
+struct span store_batch_blob(const struct store_batch *b);
+
+/* Octets of memory that the batch holds. */
+size_t store_batch_memory(const struct store_batch *b);
+
 /* Says what became of this batch, just before the callback of its commit, in the
  * order of the commits; -ECANCELED: it was freed without one. At most one. */
 void store_batch_on_end(struct store_batch *b, void (*ended)(void *arg, int result), void *arg);

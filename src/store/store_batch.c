@@ -77,7 +77,8 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         b->store = s;
         b->expected_sequence = expected_sequence;
         b->log_offset = 0;
-        b->has = 0;
+        b->blob_at = b->blob_len = 0;
+        b->has = b->more_owners = 0;
         b->ended = NULL;
         b->error = buffer_reserve(&b->record, BATCH_HEAD, &head);
         assert(b->error == 0); /* a pooled batch keeps ROOM_FIRST at least */
@@ -109,6 +110,10 @@ struct store_batch *store_batch_free(struct store_batch *b)
 
         if (!b)
                 return NULL;
+        if (b->more_owners) {
+                b->more_owners--;
+                return NULL;
+        }
         batch_end(b, -ECANCELED);
         s = b->store;
         if (s->batch_pool_len < POOL_MAX && b->record.room <= POOL_ROOM_MAX) {
@@ -120,6 +125,22 @@ struct store_batch *store_batch_free(struct store_batch *b)
                 free(b);
         }
         return NULL;
+}
+
+struct store_batch *store_batch_ref(struct store_batch *b)
+{
+        b->more_owners++;
+        return b;
+}
+
+struct span store_batch_blob(const struct store_batch *b)
+{
+        return span_make(b->record.data + b->record.start + b->blob_at, b->blob_len);
+}
+
+size_t store_batch_memory(const struct store_batch *b)
+{
+        return sizeof *b + b->record.room;
 }
 
 /* Room for an operation of `n` octets behind its kind, or NULL: remembered. */
@@ -242,6 +263,8 @@ void store_blob_put(struct store_batch *b, uint64_t blob_id, uint32_t references
         p += 14 + description.len;
         encode_u32(p, (uint32_t) size);
         encode_parts(p + 4, parts, part_count);
+        b->blob_at = b->record.len - size;
+        b->blob_len = size;
 }
 
 void store_blob_adopt(struct store_batch *b, uint64_t blob_id, uint32_t references,

@@ -495,6 +495,27 @@ TEST(blobs_live_as_long_as_they_are_referenced)
         end();
 }
 
+TEST(a_batch_with_another_owner_stays_after_its_commit)
+{
+        const struct span parts[] = {S("one "), S("body"), S("")};
+        struct store_batch *b;
+
+        begin();
+        b = batch_any();
+        CHECK(store_batch_blob(b).len == 0, "no blob yet");
+        store_blob_put(b, 9, 1, S("description"), parts, 3);
+        store_put(b, S("k"), S("v"));
+        CHECK(commit(store_batch_ref(b)) == 0, "committed");
+        put_one(S("k"), S("a batch of its own"));
+        CHECK(span_equal(store_batch_blob(b), S("one body")), "it has its octets");
+        CHECK(store_batch_memory(b) > 8, "and its memory");
+        store_batch_free(b);
+        b = batch_any();
+        CHECK(store_batch_blob(b).len == 0, "used again: none");
+        store_batch_free(b);
+        end();
+}
+
 TEST(lent_files_become_blobs)
 {
         struct store_batch *b;

@@ -32,7 +32,9 @@ static void local_commit(struct store *s, struct commit *c)
                 c->result = -E2BIG;
         if (c->result < 0)
                 c->size = 0; /* it only passes through, to be answered in order */
-        c->begun_us = clock_monotonic_us();
+        else
+                local_measure(c);
+        c->begun_us = loop_monotonic_us(s->loop);
         pthread_mutex_lock(&l->mutex);
         list_append(&l->commits, &c->node);
         if (!(c->flags & STORE_LAZY))
@@ -92,8 +94,7 @@ static void run_held(struct local *l)
                 return;
         atomic_store(&l->has_held, false);
         list_init(&held);
-        while ((node = list_take_first(&l->held)))
-                list_append(&held, node);
+        list_append_all(&held, &l->held);
         while ((node = list_take_first(&held)))
                 local_query(&l->store, LIST_OBJECT(node, struct query, node));
 }
@@ -106,10 +107,8 @@ static void woken(void *arg)
         list_init(&done);
         list_init(&answered);
         pthread_mutex_lock(&l->mutex);
-        while ((node = list_take_first(&l->done)))
-                list_append(&done, node);
-        while ((node = list_take_first(&l->answered)))
-                list_append(&answered, node);
+        list_append_all(&done, &l->done);
+        list_append_all(&answered, &l->answered);
         l->acknowledged = l->done_group;
         pthread_mutex_unlock(&l->mutex);
         while ((node = list_take_first(&done))) {
@@ -224,7 +223,7 @@ static void stop_threads(struct local *l)
         pthread_cond_broadcast(&l->has_queries);
         pthread_cond_broadcast(&l->has_chores);
         pthread_cond_broadcast(&l->may_lead);
-        pthread_cond_broadcast(&l->has_turn);
+        pthread_cond_broadcast(&l->may_begin);
         pthread_mutex_unlock(&l->mutex);
         for (int i = 0; i < l->sync_count; i++)
                 pthread_join(l->sync_threads[i], NULL);
@@ -266,7 +265,10 @@ static void free_all(struct local *l)
         pthread_cond_destroy(&l->has_chores);
         pthread_cond_destroy(&l->has_applied);
         pthread_cond_destroy(&l->may_lead);
-        pthread_cond_destroy(&l->has_turn);
+        pthread_cond_destroy(&l->may_begin);
+        pthread_cond_destroy(&l->has_ended);
+        for (size_t i = 0; i < LOG_SLOTS; i++)
+                pthread_cond_destroy(&l->has_turn[i]);
         free(l);
 }
 
@@ -536,7 +538,10 @@ static void init_waiting(struct local *l)
         pthread_cond_init(&l->has_chores, &monotonic);
         pthread_cond_init(&l->has_applied, &monotonic);
         pthread_cond_init(&l->may_lead, &monotonic);
-        pthread_cond_init(&l->has_turn, &monotonic);
+        pthread_cond_init(&l->may_begin, &monotonic);
+        pthread_cond_init(&l->has_ended, &monotonic);
+        for (size_t i = 0; i < LOG_SLOTS; i++)
+                pthread_cond_init(&l->has_turn[i], &monotonic);
         pthread_condattr_destroy(&monotonic);
         list_init(&l->commits);
         list_init(&l->moves);

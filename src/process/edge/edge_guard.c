@@ -242,11 +242,12 @@ struct verdict edge_guard_fault(const struct edge_session *s, enum smtp_fault fa
 void edge_guard_note_fault(struct edge_session *s)
 {
         const enum smtp_fault fault = smtp_server_take_fault(s->server);
-        const struct verdict v = edge_guard_fault(s, fault);
+        struct verdict v;
         char id[ID_TEXT_LEN + 1];
 
         if (fault == SMTP_FAULT_NONE)
                 return;
+        v = edge_guard_fault(s, fault);
         if (fault >= SMTP_FAULT_SIZE && s->transaction)
                 edge_record_refused(s->transaction, DECISION_MESSAGE, (struct span) {0}, &v);
         else

@@ -45,15 +45,30 @@ static void put_name(struct buffer *b, const char *name)
         (void) buffer_append(b, "=", 1);
 }
 
+/* What finds no memory for a part of it is left out as a whole. */
+static void put_plain(struct buffer *b, const char *name, struct span value)
+{
+        const size_t len = strlen(name), gap = b->len > 0;
+        char *to;
+
+        if (buffer_reserve(b, gap + len + 1 + value.len, &to) < 0)
+                return;
+        to[0] = ' ';
+        memcpy(to + gap, name, len);
+        to[gap + len] = '=';
+        memcpy(to + gap + len + 1, value.p, value.len);
+        buffer_commit(b, gap + len + 1 + value.len);
+}
+
 /* " name=value", quoted where it is not one plain word, as in the log. What
  * finds no memory is left out: the record explains, it does not decide. */
 static void put_pair(struct buffer *b, const char *name, struct span value)
 {
-        put_name(b, name);
         if (is_plain(value)) {
-                (void) buffer_append_span(b, value);
+                put_plain(b, name, value);
                 return;
         }
+        put_name(b, name);
         (void) buffer_append(b, "\"", 1);
         for (size_t i = 0; i < value.len; i++) {
                 const unsigned char c = (unsigned char) value.p[i];
@@ -72,8 +87,7 @@ static void put_number(struct buffer *b, const char *name, uint64_t value)
 {
         char digits[NUMBER_TEXT_MAX];
 
-        put_name(b, name);
-        (void) buffer_append_span(b, number_span(value, digits));
+        put_plain(b, name, number_span(value, digits));
 }
 
 /* What the address was before, the first first; of the time at which it was

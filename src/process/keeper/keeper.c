@@ -217,6 +217,9 @@ static int prepare(struct process *p)
         list_init(&k->control_sessions);
         list_init(&k->free_commits);
         list_init(&k->free_jobs);
+        list_init(&k->free_conclusions);
+        list_init(&k->free_bodies);
+        k->targets = BUFFER_INIT(IPC_PAYLOAD_MAX);
         k->plain_next_hop = BUFFER_INIT(IPC_PAYLOAD_MAX);
         k->record = BUFFER_INIT(IPC_RECORD_MAX);
         for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)

@@ -36,7 +36,6 @@ enum {
         KEEPER_ACCESSES_MAX = 64,
         KEEPER_ACTIVE_MAX = 10000,            /* queue entries in memory */
         KEEPER_BODIES_MAX = 64 * 1024 * 1024, /* octets of bodies kept for their first attempt */
-        KEEPER_BODIES_FREE_MAX = 64,          /* whose memory is kept for those that come */
         KEEPER_RECORD_KEPT = 4096,            /* octets of memory for the next record */
         KEEPER_MAKER = ID_MAKERS - 1,         /* of message ids made here: bounces */
 };
@@ -73,7 +72,10 @@ struct keeper {
         size_t free_commit_count;
         struct list_node free_jobs;    /* the same: keeper_job.c */
         size_t free_job_count;
+        struct list_node free_conclusions; /* and keeper_outcome.c */
+        size_t free_conclusion_count;
         struct buffer record;          /* of decisions, until a batch has it */
+        struct buffer targets;         /* of a job, until the channel has it */
 
         struct queue queue;
         struct retry_times retry;
@@ -99,7 +101,7 @@ struct keeper {
         struct table jobs;         /* by number */
         uint64_t last_job;
         size_t body_bytes;         /* held for first attempts */
-        struct buffer free_bodies[KEEPER_BODIES_FREE_MAX]; /* memory of those that went */
+        struct list_node free_bodies; /* keeper_queue.c: memory of those that went */
         size_t free_body_count;
 
         struct table orders; /* bounces a worker is writing */
@@ -118,22 +120,28 @@ struct keeper {
         } count;
 };
 
+/* Wall time, as of this round of the loop. */
+static inline uint64_t keeper_now_us(const struct keeper *k)
+{
+        return loop_wall_us(k->process->loop);
+}
+
 /* A commit failed. True: this is to be logged with what it was about; a failure of the
  * store itself is logged here, once, and a full disk when the intake closes. */
 bool keeper_store_refused(struct keeper *k, int result);
 
-/* A body in memory, shared by the entries of its message. */
+/* A body in memory, shared by the entries of its message: it stays where it was put
+ * for the store. */
 struct keeper_body {
+        struct list_node free; /* of the keeper's, while it is none */
         struct keeper *keeper;
         unsigned references;
-        struct buffer octets;
+        struct store_batch *batch;
+        struct span octets; /* of the batch's */
 };
 
-/* One reference; takes the octets over. NULL when bodies hold too much memory
- * already (the store has it): then the octets stay the caller's. */
-struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets);
+/* One reference; `batch` was committed with the body, and stays the caller's. NULL when
+ * bodies hold too much memory already: the store has it. */
+struct keeper_body *keeper_body_new(struct keeper *k, struct store_batch *batch, size_t body_len);
 struct keeper_body *keeper_body_ref(struct keeper_body *b);
-
-/* Memory for a body that comes, if there is some of one that went. */
-void keeper_body_memory(struct keeper *k, struct buffer *b);
 void keeper_body_unref(struct keeper_body *b);

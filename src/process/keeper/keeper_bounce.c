@@ -192,7 +192,7 @@ static void give_to_worker(struct order *o)
         if (++o->tries > TRIES_MAX) {
                 send_order(o, span_make(NULL, 0));
         } else if (o->body) {
-                send_order(o, span_skip(buffer_span(&o->body->octets), skip));
+                send_order(o, span_skip(o->body->octets, skip));
         } else if ((read = malloc(sizeof *read))) {
                 *read = (struct original_read) {k, o->number};
                 store_blob_read(k->store, o->entry->blob_id, skip,

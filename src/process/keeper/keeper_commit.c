@@ -66,6 +66,7 @@ struct commit {
         size_t opening; /* accounts asked for and not had yet, + 1 while asking */
         struct queue_entry **entries;
         size_t entry_count;
+        struct store_batch *body_batch; /* with the body for them, if they are tried now */
 
         void (*finish)(void *arg, struct store_batch *shard_batch);
         void (*done)(void *arg, int result);
@@ -218,6 +219,7 @@ static void commit_free(struct commit *c)
         for (size_t i = 0; i < c->entry_count; i++)
                 queue_entry_free(c->entries[i]);
         buffer_done(&c->body);
+        store_batch_free(c->body_batch);
         if (k->free_commit_count == COMMITS_FREE_MAX) {
                 arena_done(&c->arena);
                 free(c);
@@ -311,8 +313,8 @@ static void start_entries(struct commit *c)
 
         if (!c->entry_count)
                 return;
-        if (!(c->flags & ENVELOPE_LENT))
-                body = keeper_body_new(c->keeper, &c->body); /* the store has its copy */
+        if (c->body_batch)
+                body = keeper_body_new(c->keeper, c->body_batch, c->body_len);
         for (size_t i = 0; i < c->entry_count; i++) {
                 if (!c->hold_until_us && !c->held_for.len) {
                         keeper_queue_add(c->keeper, c->entries[i],
@@ -360,8 +362,6 @@ static int keep_body(struct commit *c)
         if (!rest.len)
                 return 0;
         c->rest = SPAN_LITERAL("");
-        if (!c->body.room)
-                keeper_body_memory(c->keeper, &c->body);
         return buffer_append_span(&c->body, rest) < 0 ? -ENOMEM : 0;
 }
 
@@ -538,7 +538,7 @@ static int deliver_local(struct commit *c, struct commit_recipient *q, struct st
 /* What the keeper knows now, behind what edge decided. */
 static struct span stored_steps(struct commit *c)
 {
-        const uint64_t now_us = clock_now_us();
+        const uint64_t now_us = keeper_now_us(c->keeper);
         struct buffer *steps = &c->keeper->record;
 
         buffer_shrink(steps, KEEPER_RECORD_KEPT);
@@ -687,8 +687,6 @@ static void build_and_commit(struct commit *c)
                 return;
         }
         r = delivered < 0 ? delivered : make_entries(c);
-        if (r == 0 && is_tried_now(c))
-                r = keep_body(c);
         if (r == 0 && (c->entry_count || c->finish || b.count == 0)) {
                 shard = store_batch_new(k->store, &k->shard, STORE_ANY_SEQUENCE);
                 if (shard)
@@ -710,6 +708,8 @@ static void build_and_commit(struct commit *c)
         else if (c->flags & ENVELOPE_LENT)
                 store_blob_return(k->store, c->message_id);
         put_trace(c, b.list[0], delivered > 0);
+        if (is_tried_now(c) && !(c->flags & ENVELOPE_LENT))
+                c->body_batch = store_batch_ref(b.list[0]);
         store_commit(k->store, b.list, b.count, 0, committed, c);
 }
 
@@ -859,7 +859,7 @@ static struct commit *commit_from(struct keeper_peer *peer, const struct ipc_com
         c->peer_generation = peer->generation;
         c->message_id = m->message_id;
         c->arrived_us = m->arrived_us;
-        if (m->hold_until_us && m->hold_until_us > clock_now_us())
+        if (m->hold_until_us && m->hold_until_us > keeper_now_us(c->keeper))
                 c->hold_until_us = m->hold_until_us;
         c->deliver_by_us = m->deliver_by_us;
         c->held_for = m->held_for;
@@ -932,7 +932,7 @@ int keeper_commit_message(struct keeper *k, const struct keeper_message *m)
         if (!c)
                 return r;
         c->message_id = m->message_id;
-        c->arrived_us = clock_now_us();
+        c->arrived_us = keeper_now_us(k);
         c->flags = m->flags;
         c->local_prefix_len = m->local_prefix_len;
         c->mail_from = m->mail_from;

@@ -209,7 +209,7 @@ static int add_targets(const struct queue_entry *e, struct buffer *items, struct
 static int send_head(struct job *j, struct span first, int file)
 {
         const struct queue_entry *e = entry_of(j);
-        struct buffer items = BUFFER_INIT(IPC_PAYLOAD_MAX);
+        struct buffer *const items = &j->keeper->targets;
         struct keeper_hosts hosts;
         union ipc_message m = {.job = {
                 .job = j->number, .message_id = e->message_id, .flags = e->flags,
@@ -220,6 +220,7 @@ static int send_head(struct job *j, struct span first, int file)
         }};
         int r = 0;
 
+        buffer_shrink(items, KEEPER_RECORD_KEPT);
         if (keeper_hosts_get(j->keeper, e->next_hop, e->destination->key, &hosts)) {
                 m.job.destination = e->destination->key;
                 m.job.hosts = hosts.hosts;
@@ -229,10 +230,9 @@ static int send_head(struct job *j, struct span first, int file)
                 r = -EAGAIN; /* not known any more to be all behind one set of hosts */
         }
         for (size_t i = 0; i < j->part_count && r == 0; i++)
-                r = add_targets(j->parts[i].entry, &items, &m.job.recipients);
+                r = add_targets(j->parts[i].entry, items, &m.job.recipients);
         if (r == 0)
                 r = channel_send(j->relay->channel, IPC_job, &m, file);
-        buffer_done(&items);
         return r;
 }
 
@@ -368,7 +368,7 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
         struct job *j = job_new(k, e);
 
         if (!j) {
-                queue_report(&k->queue, e, QUEUE_HOST_UNKNOWN, clock_now_us());
+                queue_report(&k->queue, e, QUEUE_HOST_UNKNOWN, keeper_now_us(k));
                 queue_remove(&k->queue, e);
                 keeper_body_unref(body);
                 queue_entry_free(e);
@@ -383,7 +383,7 @@ void keeper_job_start(struct keeper *k, struct queue_entry *e)
         if (!is_for_agent(e))
                 take_siblings(j);
         if (body) {
-                send_job(j, buffer_span(&body->octets), -1);
+                send_job(j, body->octets, -1);
         } else {
                 read_body(j);
         }

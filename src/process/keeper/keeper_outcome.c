@@ -20,6 +20,7 @@ enum {
         RECORD_ENOUGH = 16 * 1024, /* octets of a record, then another one */
         LOOK_EVERY_US = 10000,     /* at one of those that wait for the same host; */
         LOOKS_MAX = 1000000,       /* at each of them within three hours */
+        CONCLUSIONS_FREE_MAX = 256,
 };
 
 int outcome_init(struct outcome *o, const struct queue_entry *e)
@@ -148,6 +149,7 @@ bool outcome_is_told(const struct queue_entry *e, const struct queue_recipient *
 }
 
 struct conclusion {
+        struct list_node free; /* of the keeper's, while it is none */
         struct keeper *keeper;
         struct queue_entry *before, *after;
         struct buffer *record; /* the keeper's, until the batch has it */
@@ -157,6 +159,16 @@ struct conclusion {
         bool waits_for_host;
         size_t empty_len; /* of the record without steps */
 };
+
+static void conclusion_free(struct keeper *k, struct conclusion *c)
+{
+        if (k->free_conclusion_count == CONCLUSIONS_FREE_MAX) {
+                free(c);
+                return;
+        }
+        list_prepend(&k->free_conclusions, &c->free);
+        k->free_conclusion_count++;
+}
 
 static void add_step(struct conclusion *c, const struct queue_recipient *q,
                      enum decision_kind kind, struct span detail)
@@ -291,26 +303,27 @@ static void is_durable(void *arg, int result)
         keeper_body_unref(body);
         keeper_queue_refill(k, keeper_hosts_known(k, c->before->next_hop));
         queue_entry_free(c->before);
-        free(c);
+        conclusion_free(k, c);
         keeper_queue_pump(k);
 }
 
 static struct conclusion *conclusion_new(struct keeper *k, struct queue_entry *e)
 {
-        struct conclusion *c = calloc(1, sizeof *c);
+        struct list_node *freed = list_take_first(&k->free_conclusions);
+        struct conclusion *c = freed ? LIST_OBJECT(freed, struct conclusion, free)
+                                     : malloc(sizeof *c);
 
         if (!c)
                 return NULL;
-        c->keeper = k;
-        c->before = e;
-        c->now_us = clock_now_us();
-        c->record = &k->record;
+        k->free_conclusion_count -= freed != NULL;
+        *c = (struct conclusion) {.keeper = k, .before = e, .now_us = keeper_now_us(k),
+                                  .record = &k->record};
         c->is_expired = k->process->config->queue.lifetime_ms &&
                         c->now_us > e->arrived_us + k->process->config->queue.lifetime_ms * 1000;
         c->is_expired |= is_overdue(c, ENVELOPE_BY_RETURN);
         buffer_shrink(c->record, KEEPER_RECORD_KEPT);
         if (decision_begin(c->record, e->message_id) < 0) {
-                free(c);
+                conclusion_free(k, c);
                 return NULL;
         }
         c->empty_len = c->record->len;
@@ -382,20 +395,22 @@ static void conclude_or_abandon(struct keeper *k, struct queue_entry *e, struct 
                 store_conclusion(c);
                 return;
         }
-        free(c);
+        if (c)
+                conclusion_free(k, c);
         abandon(k, e);
 }
 
-void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
+void outcome_conclude(struct keeper *k, struct queue_entry *e, struct outcome *o,
                       enum queue_health health)
 {
         struct destination *d = e->destination;
-        struct queue_recipient *recipients = calloc(e->recipient_count + 1, sizeof *recipients);
+        struct queue_recipient *recipients =
+                arena_alloc(&o->arena, (e->recipient_count + 1) * sizeof *recipients);
         struct conclusion *c = recipients ? conclusion_new(k, e) : NULL;
         int r = c ? 0 : -ENOMEM;
 
         if (d) /* one that rode with another was reported with it */
-                queue_report(&k->queue, e, health, clock_now_us());
+                queue_report(&k->queue, e, health, keeper_now_us(k));
         if (c) {
                 c->due_us = health == QUEUE_HOST_UNKNOWN
                                     ? c->now_us + RELAY_GONE_RETRY_US
@@ -409,7 +424,6 @@ void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outc
                                 judge(c, &recipients[i], &o->replies[i]);
                 r = make_after(c, recipients, health != QUEUE_HOST_UNKNOWN);
         }
-        free(recipients);
         conclude_or_abandon(k, e, c, r);
         if (d && health == QUEUE_HOST_FAILED)
                 defer_blocked(k, d);
@@ -473,7 +487,7 @@ void outcome_put_off(struct keeper *k, struct queue_entry *e, uint64_t until_us)
 
 static void defer_blocked(struct keeper *k, struct destination *d)
 {
-        const uint64_t now = clock_now_us();
+        const uint64_t now = keeper_now_us(k);
         struct queue_entry *e;
 
         /* d stays: a destination with failures is not forgotten in here. */

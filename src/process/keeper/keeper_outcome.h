@@ -38,7 +38,7 @@ void outcome_answer_all(struct outcome *o, uint16_t code, struct span enhanced, 
 /* Stores what the answers mean for an entry in flight: 2xx is done, 5xx given
  * up, anything else tried again until the lifetime ends. The entry leaves the
  * active queue once that is durable. Takes the entry over. */
-void outcome_conclude(struct keeper *k, struct queue_entry *e, const struct outcome *o,
+void outcome_conclude(struct keeper *k, struct queue_entry *e, struct outcome *o,
                       enum queue_health health);
 
 /* Stores an entry that is not active as one that waits for its host, to be looked

@@ -32,23 +32,27 @@ enum {
         SCAN_PAGE = 200,
         READ_AGAIN_US = 100000,
         SCAN_AGAIN_US = 1000 * 1000,
-        BODY_KEPT_MAX = 16 * 1024, /* octets of memory for one that comes */
+        BODIES_FREE_MAX = 256,
 };
 
 /* ---- bodies ------------------------------------------------------------ */
 
-struct keeper_body *keeper_body_new(struct keeper *k, struct buffer *octets)
+struct keeper_body *keeper_body_new(struct keeper *k, struct store_batch *batch, size_t body_len)
 {
+        const size_t held = store_batch_memory(batch);
+        struct list_node *freed;
         struct keeper_body *b;
 
-        if (k->body_bytes + octets->room > KEEPER_BODIES_MAX)
+        if (k->body_bytes + held > KEEPER_BODIES_MAX)
                 return NULL;
-        b = malloc(sizeof *b);
+        freed = list_take_first(&k->free_bodies);
+        b = freed ? LIST_OBJECT(freed, struct keeper_body, free) : malloc(sizeof *b);
         if (!b)
                 return NULL;
-        *b = (struct keeper_body) {.keeper = k, .references = 1, .octets = *octets};
-        *octets = BUFFER_INIT(octets->size_max);
-        k->body_bytes += b->octets.room;
+        k->free_body_count -= freed != NULL;
+        *b = (struct keeper_body) {.keeper = k, .references = 1, .batch = store_batch_ref(batch),
+                                   .octets = span_first(store_batch_blob(batch), body_len)};
+        k->body_bytes += held;
         return b;
 }
 
@@ -58,34 +62,21 @@ struct keeper_body *keeper_body_ref(struct keeper_body *b)
         return b;
 }
 
-/* A few KiB are too large for the lists from which malloc() serves at once. */
-static void keep_memory(struct keeper *k, struct buffer *b)
-{
-        if (b->room > BODY_KEPT_MAX || k->free_body_count == KEEPER_BODIES_FREE_MAX) {
-                buffer_done(b);
-                return;
-        }
-        k->free_bodies[k->free_body_count++] = *b;
-}
-
-void keeper_body_memory(struct keeper *k, struct buffer *b)
-{
-        const size_t size_max = b->size_max;
-
-        if (!k->free_body_count)
-                return;
-        *b = k->free_bodies[--k->free_body_count];
-        b->size_max = size_max;
-        buffer_clear(b);
-}
-
 void keeper_body_unref(struct keeper_body *b)
 {
+        struct keeper *k;
+
         if (!b || --b->references)
                 return;
-        b->keeper->body_bytes -= b->octets.room;
-        keep_memory(b->keeper, &b->octets);
-        free(b);
+        k = b->keeper;
+        k->body_bytes -= store_batch_memory(b->batch);
+        store_batch_free(b->batch);
+        if (k->free_body_count == BODIES_FREE_MAX) {
+                free(b);
+                return;
+        }
+        list_prepend(&k->free_bodies, &b->free);
+        k->free_body_count++;
 }
 
 static void drop_body(struct queue_entry *e)
@@ -152,7 +143,7 @@ void keeper_queue_scan_again(struct keeper *k)
 {
         lower_fresh_cursor(k, 0);
         lower_due_cursor(k, 0);
-        keeper_queue_expect(k, clock_now_us() + SCAN_AGAIN_US);
+        keeper_queue_expect(k, keeper_now_us(k) + SCAN_AGAIN_US);
 }
 
 /* For the next scan to find. Ids are not committed in their order: the cursor
@@ -179,7 +170,7 @@ void keeper_queue_add(struct keeper *k, struct queue_entry *e, struct keeper_bod
                 return;
         }
         key = keeper_hosts_key(k, e->next_hop, &is_asked);
-        place = queue_place_of(&k->queue, key, clock_now_us(), &until_us);
+        place = queue_place_of(&k->queue, key, keeper_now_us(k), &until_us);
         if (place == QUEUE_IN_STORE && e->due_us) /* the due index is not read again and again */
                 place = QUEUE_PUT_OFF;
         if (place == QUEUE_PUT_OFF && !e->is_held) {
@@ -216,7 +207,7 @@ void keeper_queue_pump(struct keeper *k)
 
 static void set_due_timer(struct keeper *k)
 {
-        const uint64_t now = clock_now_us();
+        const uint64_t now = keeper_now_us(k);
         uint64_t wait_ms;
 
         if (k->due_next_us == UINT64_MAX) {
@@ -296,7 +287,7 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
 {
         struct keeper_reading *reading = arg;
         struct keeper *k = reading->keeper;
-        const uint64_t now = clock_now_us();
+        const uint64_t now = keeper_now_us(k);
         const uint64_t lowest_us = k->due_lowest_us;
         uint64_t next_us = result < 0 ? now + READ_AGAIN_US : UINT64_MAX;
 
@@ -332,7 +323,7 @@ static void scan_due(struct keeper *k)
                                           SCAN_PAGE, false};
 
         if (!reading) { /* soon */
-                scan_again(k, clock_now_us() + READ_AGAIN_US);
+                scan_again(k, keeper_now_us(k) + READ_AGAIN_US);
                 return;
         }
         key_put_u64(first + 1, k->due_cursor_us);
@@ -367,7 +358,7 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
                 keeper_queue_pump(k);
         if (result < 0) {
                 k->is_fresh_left = true;
-                scan_again(k, clock_now_us() + READ_AGAIN_US);
+                scan_again(k, keeper_now_us(k) + READ_AGAIN_US);
         }
 }
 
@@ -394,7 +385,7 @@ static void on_due(void *arg)
                 return;
         k->due_next_us = UINT64_MAX;
         if (k->is_scanning) /* the fresh ones: that is over soon */
-                scan_again(k, clock_now_us() + READ_AGAIN_US);
+                scan_again(k, keeper_now_us(k) + READ_AGAIN_US);
         else
                 scan_due(k);
 }
@@ -408,7 +399,7 @@ static void on_unblock(void *arg)
 
 static void wait_for_unblock(struct keeper *k)
 {
-        const uint64_t now = clock_now_us();
+        const uint64_t now = keeper_now_us(k);
         const uint64_t at = queue_next_unblock_us(&k->queue, now);
 
         if (at == UINT64_MAX)
@@ -424,7 +415,7 @@ static void run_pump(struct deferred *d)
 
         if (k->is_stopping)
                 return;
-        while (keeper_job_may_start(k) && (e = queue_take(&k->queue, clock_now_us())))
+        while (keeper_job_may_start(k) && (e = queue_take(&k->queue, keeper_now_us(k))))
                 keeper_job_start(k, e);
         wait_for_unblock(k);
         /* Half empty, not one free place: a scan passes over all that is active. */
@@ -452,7 +443,7 @@ int keeper_queue_start(struct keeper *k)
         if (timer_new(k->process->loop, on_due, k, &k->due_timer) < 0 ||
             timer_new(k->process->loop, on_unblock, k, &k->unblock_timer) < 0)
                 return -ENOMEM;
-        scan_again(k, clock_now_us());
+        scan_again(k, keeper_now_us(k));
         keeper_queue_pump(k);
         return 0;
 }
@@ -499,7 +490,7 @@ static void change_entry(struct change *c, const struct queue_entry *before)
         if (c->what.verb == KEEPER_QUEUE_MOVE)
                 changed.next_hop = c->what.next_hop;
         changed.waits_for_host = false;
-        c->due_us = clock_now_us();
+        c->due_us = keeper_now_us(k);
         changed.due_us = changed.is_held ? QUEUE_DUE_NEVER_US : c->due_us;
         if (c->what.verb != KEEPER_QUEUE_DROP)
                 r = queue_entry_update(&changed, &after);

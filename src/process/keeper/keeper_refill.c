@@ -145,7 +145,7 @@ static void got_rows(void *arg, int result, const struct store_entry *entries, s
 
 void keeper_queue_refill(struct keeper *k, struct span key)
 {
-        struct destination *d = queue_wants_refill(&k->queue, key, clock_now_us());
+        struct destination *d = queue_wants_refill(&k->queue, key, keeper_now_us(k));
         char first[9] = {'n'}, end[QUEUE_HOP_KEY_LEN + 1];
         struct store_range range;
         struct refill *f;

@@ -132,6 +132,11 @@ static bool check_patience(struct smtp_server *s, const struct smtp_command *c)
         return false;
 }
 
+static bool is_blank(char c)
+{
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 void smtp_server_run_line(struct smtp_server *s, struct span line, struct smtp_event *ev)
 {
         const struct smtp_command *c = NULL;
@@ -143,7 +148,7 @@ void smtp_server_run_line(struct smtp_server *s, struct span line, struct smtp_e
                 return;
         }
         rest = line;
-        while (rest.len && strchr(" \t\r\n", rest.p[rest.len - 1]) && rest.p[rest.len - 1])
+        while (rest.len && is_blank(rest.p[rest.len - 1]))
                 rest.len--; /* the line end, and blanks that section 4.1.1 tolerates */
         span_split(&rest, ' ', &verb);
         rest = span_trim(rest);

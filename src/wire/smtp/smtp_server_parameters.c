@@ -1,15 +1,19 @@
 #include <errno.h>
+#include <stdint.h>
 
 #include "base/utf8.h"
 #include "wire/smtp/smtp_server_engine.h"
 
 bool smtp_server_take_path(struct span *rest, struct span *ret_path)
 {
+        const size_t bracket = span_find(*rest, '>');
         bool is_quoted = false;
         size_t i = 1;
 
         if (rest->len == 0 || rest->p[0] != '<')
                 return false;
+        if (bracket != SIZE_MAX && span_find(span_first(*rest, bracket), '"') == SIZE_MAX)
+                i = bracket; /* the first one, since nothing is quoted before it */
         while (i < rest->len && (is_quoted || rest->p[i] != '>')) {
                 if (is_quoted && rest->p[i] == '\\')
                         i++;
