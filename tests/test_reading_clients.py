@@ -259,12 +259,19 @@ delete = true
 delivered_to = false
 received = false
 """)
-    run("getmail", "--getmaildir", str(tmp_path), "--rcfile", "rc", home=tmp_path)
-    taken = [without_return_path(text) for text in maildir(inbox).values()]
-    assert sorted(taken) == sorted(map(plain, TEXTS))
-    client = imap(server)
-    assert ok(client.select()) == [b"0"]
-    client.logout()
+    # Where cat ends before getmail waits for it, getmail waits a minute, gives up with 127,
+    # and takes that message again.
+    for _ in range(5):
+        run("getmail", "--getmaildir", str(tmp_path), "--rcfile", "rc", home=tmp_path,
+            status=(0, 127))
+        client = imap(server)
+        left = ok(client.select())
+        client.logout()
+        if left == [b"0"]:
+            break
+    assert left == [b"0"]
+    taken = {without_return_path(text) for text in maildir(inbox).values()}
+    assert taken == set(map(plain, TEXTS))
 
 
 def without_return_path(text):

@@ -123,7 +123,7 @@ def test_a_message_waits_for_its_time():
     with Hayauma(users=[HANAKO, TARO]) as server, submit(server) as client:
         said = talk(client, b"EHLO local\r\n", rb"250 .*\r\n")
         assert re.search(rb"250-FUTURERELEASE 2592000 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\r\n", said)
-        replies = say(client, f"MAIL FROM:<{HANAKO}> HOLDFOR=5", f"RCPT TO:<{TARO}>")
+        replies = say(client, f"MAIL FROM:<{HANAKO}> HOLDFOR=10", f"RCPT TO:<{TARO}>")
         assert [r[:3] for r in replies] == ["250"] * 2, replies
         message_id = chunk(client, b"Subject: later\r\n\r\nlater\r\n").split()[2]
         assert server.messages(TARO) == []
