@@ -77,23 +77,20 @@ int recover_get_flushed_position(struct index *index, struct log_position *ret_t
         return r;
 }
 
+/* Of one that is gone: nothing lives in it. It may come back, when the machine stops
+ * before the disk has forgotten its name, and must then be known to be dead. */
 static int put_segment(struct log *log, struct index *index, uint64_t number)
 {
         char key[KEYS_MAX], value[16];
         const struct segment *s;
-        int r = 0;
 
         pthread_mutex_lock(&log->mutex);
         s = log_segment(log, number);
-        if (s) {
-                key_put_u64(value, s->live_blobs);
-                key_put_u64(value + 8, s->live_octets);
-        }
+        key_put_u64(value, s ? s->live_blobs : 0);
+        key_put_u64(value + 8, s ? s->live_octets : 0);
         pthread_mutex_unlock(&log->mutex);
-        if (s)
-                r = index_put_late(index, keys_of_number(key, KEYS_SEGMENT, number),
-                                   span_make(value, sizeof value));
-        return r;
+        return index_put_late(index, keys_of_number(key, KEYS_SEGMENT, number),
+                              span_make(value, sizeof value));
 }
 
 /* From where it lay to where it lies. */

@@ -166,4 +166,26 @@ TEST(the_position_of_traces_is_never_ahead_of_the_index)
         }
 }
 
+/* Its file may be back after a crash: then it is known that nothing lives in it. */
+TEST(a_segment_that_is_gone_is_written_down_as_dead)
+{
+        struct blob_change change = {
+                .id = 1, .before = 1, .segment_before = 77, .place = {.kind = BLOB_IN_SEGMENT,
+                .segment = 77, .size = 10}};
+        const struct apply_group group = {.blobs = &change, .blob_count = 1};
+        struct index *index = index_mem_new(0);
+        struct buffer value = BUFFER_INIT(16);
+        char key[KEYS_MAX];
+
+        begin();
+        CHECK(recover_account(&fixture, index, &group) == 0 && index_write(index) == 0, "written");
+        CHECK(index_get(index, keys_of_number(key, KEYS_SEGMENT, 77), true, &value) == 0, "there");
+        CHECK(value.len == 16 && key_get_u64(value.data + value.start) == 0 &&
+                      key_get_u64(value.data + value.start + 8) == 0,
+              "no bodies, no octets");
+        buffer_done(&value);
+        index_close(index);
+        end();
+}
+
 TEST_MAIN()
