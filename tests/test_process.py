@@ -96,11 +96,13 @@ def test_all_are_confined(server):
 
 
 def test_names_and_status(server):
+    children = server.children()
+
     def all_ready():  # some are still about to be when the edges greet
         rows = {row["name"]: row for row in server.rows("status")}
-        return rows if {row["state"] for row in rows.values()} == {"ready"} else None
+        return rows if {rows[name]["state"] for name in children} == {"ready"} else None
     rows = ports.wait_until(all_ready, "every process is ready")
-    for name, pid in server.children().items():
+    for name, pid in children.items():
         assert rows[name]["pid"] == pid
         assert rows[name]["restarts"] == 0
     assert rows["supervisor/0"]["pid"] == server.process.pid
