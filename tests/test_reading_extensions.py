@@ -270,8 +270,8 @@ def test_mail_comes_in_while_the_edges_of_readers_die(server):
 
 
 def test_changes_are_pushed_within_100_ms(server):
-    """From the tagged OK, or the 250, to the line in another session's IDLE. A slow or
-    shared machine is late for many; what waited for a timer would be late for all."""
+    """From the tagged OK, or the 250, to the line in another session's IDLE. A busy
+    machine may be late for some: most must be in time."""
     writer = imap(server)
     fresh(writer, "Pushed")
     watcher = Mirror(server.ports["imap"], HANAKO, PASSWORD)
@@ -302,7 +302,7 @@ def test_changes_are_pushed_within_100_ms(server):
     timed(watcher, lambda: (writer.store("2:5", "+FLAGS", r"(\Deleted)"), ok(writer.expunge())),
           b"EXPUNGE")
     late.sort()
-    assert late[len(late) // 8] < 0.1, late
+    assert late[len(late) * 3 // 4] < 0.1, late
     watcher.close()
     inbox.close()
     writer.logout()

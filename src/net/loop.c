@@ -220,22 +220,24 @@ uint64_t loop_now_ms(const struct loop *l)
         return uv_now(&l->uv);
 }
 
-uint64_t loop_wall_us(struct loop *l)
+/* What the clock said when this round first asked. */
+static uint64_t in_this_round(const struct loop *l, uint64_t *us, uint64_t (*clock)(void))
 {
         if (!l->is_running)
-                return clock_now_us();
-        if (!l->wall_us)
-                l->wall_us = clock_now_us();
-        return l->wall_us;
+                return clock();
+        if (!*us)
+                *us = clock();
+        return *us;
+}
+
+uint64_t loop_wall_us(struct loop *l)
+{
+        return in_this_round(l, &l->wall_us, clock_now_us);
 }
 
 uint64_t loop_monotonic_us(struct loop *l)
 {
-        if (!l->is_running)
-                return clock_monotonic_us();
-        if (!l->monotonic_us)
-                l->monotonic_us = clock_monotonic_us();
-        return l->monotonic_us;
+        return in_this_round(l, &l->monotonic_us, clock_monotonic_us);
 }
 
 char *loop_read_buffer(struct loop *l)
@@ -324,19 +326,6 @@ static int ready_events(struct poller *p, uint32_t events)
         return ready & p->events; /* which one before it may have changed */
 }
 
-/* What the one at `i` needs first is on its way from memory while another is served. */
-static void fetch_ready(const struct loop *l, int i)
-{
-        const struct poller *p = i < l->ready_count ? l->ready[i].data.ptr : NULL;
-
-        if (p && l->ready[i].data.ptr != l) {
-                __builtin_prefetch(p->arg);
-                __builtin_prefetch((const char *) p->arg + 64);
-        }
-        if (++i < l->ready_count && l->ready[i].data.ptr)
-                __builtin_prefetch(l->ready[i].data.ptr);
-}
-
 /* Whether libuv has something to do. */
 static bool serve_ready(struct loop *l)
 {
@@ -347,7 +336,6 @@ static bool serve_ready(struct loop *l)
                 struct poller *p = l->ready[i].data.ptr;
                 int now;
 
-                fetch_ready(l, i + 1);
                 if (l->ready[i].data.ptr == l) {
                         is_uv_due = true;
                         continue;
