@@ -40,6 +40,7 @@ struct store_batch {
         struct buffer record;
         uint64_t expected_sequence;
         size_t blob_at, blob_len; /* in the record: of the last blob that was put */
+        size_t trace_at; /* of the first BATCH_TRACE, or in front of it */
         unsigned has;
         unsigned more_owners; /* store_batch_ref() */
         int error;

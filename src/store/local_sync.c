@@ -416,14 +416,16 @@ static void fetch_partitions(const struct local *l, const struct commit *c)
                 apply_fetch(l->apply, batch_partition(c->batches[i]));
 }
 
-/* One of these has gone so far; commits in front of the one that is admitted. */
+/* Goes so many commits in front of the one that is dealt with. */
 struct fetcher {
         void (*fetch)(const struct local *l, const struct commit *c);
-        struct list_node *at;
         unsigned ahead;
+        struct list_node *at; /* NULL: begins now */
 };
 
-static void fetch_next(const struct local *l, const struct group *g, struct fetcher *f)
+enum { FETCHERS = 3 };
+
+static void fetch_one(const struct local *l, const struct group *g, struct fetcher *f)
 {
         if (f->at == &g->commits)
                 return;
@@ -431,21 +433,30 @@ static void fetch_next(const struct local *l, const struct group *g, struct fetc
         f->at = f->at->next;
 }
 
+/* One more commit is dealt with. */
+static void fetch_next(const struct local *l, const struct group *g, struct fetcher *fetchers)
+{
+        for (size_t i = 0; i < FETCHERS && fetchers[i].fetch; i++) {
+                const unsigned first = fetchers[i].at ? 0 : fetchers[i].ahead;
+
+                if (!fetchers[i].at)
+                        fetchers[i].at = g->commits.next;
+                for (unsigned k = 0; k <= first; k++)
+                        fetch_one(l, g, &fetchers[i]);
+        }
+}
+
 static void admit_all(struct local *l, struct group *g)
 {
-        struct fetcher fetchers[] = {
-                {fetch_batches, g->commits.next, 3},
-                {fetch_records, g->commits.next, 2},
-                {fetch_partitions, g->commits.next, 1},
+        struct fetcher fetchers[FETCHERS] = {
+                {.fetch = fetch_batches, .ahead = 3},
+                {.fetch = fetch_records, .ahead = 2},
+                {.fetch = fetch_partitions, .ahead = 1},
         };
         uint32_t number = 0;
 
-        for (size_t i = 0; i < sizeof fetchers / sizeof fetchers[0]; i++)
-                for (unsigned k = 0; k < fetchers[i].ahead; k++)
-                        fetch_next(l, g, &fetchers[i]);
         LIST_FOR_EACH(node, &g->commits) {
-                for (size_t i = 0; i < sizeof fetchers / sizeof fetchers[0]; i++)
-                        fetch_next(l, g, &fetchers[i]);
+                fetch_next(l, g, fetchers);
                 admit(l, LIST_OBJECT(node, struct commit, node), &number);
         }
 }
@@ -488,20 +499,39 @@ static void sync_group(struct local *l, struct group *g)
 
 /* ---- answered ------------------------------------------------------------------ */
 
+static void fetch_traces(const struct local *l, const struct commit *c)
+{
+        (void) l;
+        for (size_t i = 0; i < c->batch_count; i++) {
+                const struct store_batch *b = c->batches[i];
+                const struct span record = buffer_span(&b->record);
+
+                if (!(b->has & BATCH_HAS_TRACE))
+                        continue;
+                __builtin_prefetch(record.p);
+                fetch_octets(record.p + b->trace_at, record.len - b->trace_at);
+        }
+}
+
+/* While the group was synced, others had the cache. */
 static void keep_traces(struct local *l, struct group *g)
 {
+        struct fetcher fetchers[FETCHERS] = {
+                {.fetch = fetch_batches, .ahead = 2},
+                {.fetch = fetch_traces, .ahead = 1},
+        };
         uint32_t number = 0;
 
         LIST_FOR_EACH(node, &g->commits) {
                 const struct commit *c = LIST_OBJECT(node, struct commit, node);
 
-                if (c->result < 0 || !(c->has & BATCH_HAS_TRACE))
-                        continue;
-                for (size_t i = 0; i < c->batch_count; i++) {
-                        if (!(c->batches[i]->has & BATCH_HAS_TRACE))
-                                continue;
-                        trace_add_batch(l->trace, buffer_span(&c->batches[i]->record),
-                                        g->behind.group, &number);
+                fetch_next(l, g, fetchers);
+                for (size_t i = 0; c->result == 0 && i < c->batch_count; i++) {
+                        const struct store_batch *b = c->batches[i];
+
+                        if (b->has & BATCH_HAS_TRACE)
+                                trace_add_batch(l->trace, buffer_span(&b->record), b->trace_at,
+                                                g->behind.group, &number);
                 }
         }
         trace_set_position(l->trace, &g->behind);

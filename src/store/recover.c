@@ -257,7 +257,7 @@ static int replay_record(struct recovery *v, struct cursor *c, struct span *in, 
         int r = batch_open(in, &view, &record);
 
         if (r == 0)
-                r = trace_add_batch(v->trace, record, c->head.group, number);
+                r = trace_add_batch(v->trace, record, BATCH_HEAD, c->head.group, number);
         if (r < 0 || c->head.group <= v->index_position.group)
                 return r;
         return apply_record(v->apply, record, view.sequence - 1, place, &sequence);

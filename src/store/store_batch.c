@@ -50,6 +50,7 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         b->store = s;
         b->expected_sequence = expected_sequence;
         b->blob_at = b->blob_len = 0;
+        b->trace_at = BATCH_HEAD;
         b->has = b->more_owners = 0;
         b->ended = NULL;
         b->error = buffer_reserve(&b->record, BATCH_HEAD, &head);
@@ -300,6 +301,8 @@ void store_trace_parts(struct store_batch *b, const struct span *keys, size_t ke
         p = add(b, BATCH_TRACE, 5 + 8 * key_count + size);
         if (!p)
                 return;
+        if (!(b->has & BATCH_HAS_TRACE))
+                b->trace_at = (size_t) (p - 1 - b->record.data) - b->record.start;
         b->has |= BATCH_HAS_TRACE;
         *p++ = (char) key_count;
         for (size_t i = 0; i < key_count; i++, p += 8)

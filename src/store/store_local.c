@@ -70,7 +70,8 @@ static void local_trace_lazily(struct store *s, struct store_batch *b)
 {
         uint32_t number = 0;
 
-        trace_add_batch(local_of(s)->trace, buffer_span(&b->record), 0, &number);
+        trace_add_batch(local_of(s)->trace, buffer_span(&b->record), b->trace_at, 0,
+                        &number);
         store_batch_free(b);
 }
 

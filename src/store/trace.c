@@ -202,13 +202,16 @@ int trace_add(struct trace *t, const struct trace_record *record)
         return r;
 }
 
-int trace_add_batch(struct trace *t, struct span record, uint64_t group, uint32_t *number)
+int trace_add_batch(struct trace *t, struct span record, size_t at, uint64_t group,
+                    uint32_t *number)
 {
         struct batch_view view;
         struct batch_op op;
         struct span whole;
         int r = batch_open(&record, &view, &whole);
 
+        if (r == 0)
+                view.ops = READER(span_skip(whole, at));
         while (r == 0 && batch_next(&view, &op)) {
                 struct trace_record trace = {
                         .time_us = view.time_us,

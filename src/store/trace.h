@@ -44,8 +44,10 @@ struct trace_record {
  * passed over. 0, -ENOMEM (also when far too much waits). */
 int trace_add(struct trace *t, const struct trace_record *record);
 
-/* Adds the trace records of a batch, numbered on from *number. */
-int trace_add_batch(struct trace *t, struct span record, uint64_t group, uint32_t *number);
+/* Adds the trace records of a batch, numbered on from *number. `at`: of its first one, or of
+ * any operation before it. */
+int trace_add_batch(struct trace *t, struct span record, size_t at, uint64_t group,
+                    uint32_t *number);
 
 /* All records up to this position of the log have been added. */
 void trace_set_position(struct trace *t, const struct log_position *p);
