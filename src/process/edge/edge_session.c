@@ -37,6 +37,12 @@ bool edge_session_needs_login(const struct edge_session *s)
                s->listener->protocol == LISTEN_SUBMISSIONS;
 }
 
+/* Its words wait in memory that others used just now. */
+static void lend_output(struct edge_session *s)
+{
+        buffer_pool_lend(loop_output_pool(s->edge->process->loop), smtp_server_output(s->server));
+}
+
 void edge_session_reply(struct edge_session *s, unsigned code, struct span enhanced,
                         const char *text, ...)
 {
@@ -48,12 +54,14 @@ void edge_session_reply(struct edge_session *s, unsigned code, struct span enhan
         va_end(args);
         snprintf(status, sizeof status, "%.*s", (int) enhanced.len,
                  enhanced.len ? enhanced.p : "");
+        lend_output(s);
         smtp_server_reply(s->server, code, enhanced.len ? status : NULL, line);
 }
 
 void edge_session_say(struct edge_session *s, unsigned code, const char *enhanced,
                       const char *text)
 {
+        lend_output(s);
         smtp_server_reply(s->server, code, enhanced, text);
 }
 
@@ -98,7 +106,7 @@ static bool write_output(struct edge_session *s)
         r = stream_write(s->stream, buffer_span(out));
         if (r < 0)
                 return false;
-        buffer_clear(out);
+        buffer_pool_take(loop_output_pool(s->edge->process->loop), out);
         if (stream_output_len(s->stream) > OUTPUT_HIGH)
                 edge_session_hold(s, EDGE_HOLD_OUTPUT);
         return true;
@@ -319,6 +327,17 @@ void edge_session_cool(struct edge *e)
                 timer_set(e->cooling, COOLING_MS);
 }
 
+static void prepare(void *arg)
+{
+        const struct edge_session *s = arg;
+
+        smtp_server_prepare(s->server);
+        if (s->transaction)
+                edge_transaction_prepare(s->transaction);
+        else
+                memory_fetch(s, sizeof *s);
+}
+
 static size_t on_input(struct stream *stream, void *arg, struct span in)
 {
         struct edge_session *s = arg;
@@ -413,6 +432,7 @@ static bool on_ended(struct stream *stream, void *arg)
 
 static const struct stream_handler handler = {
         .input = on_input,
+        .prepare = prepare,
         .ended = on_ended,
         .drained = on_drained,
         .secured = on_secured,
