@@ -16,6 +16,7 @@
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_transaction.h"
 #include "process/edge/edge_trial.h"
+#include "process/edge/edge_words.h"
 
 enum {
         INPUT_MAX = 64 * 1024,
@@ -161,6 +162,7 @@ static void on_helo(struct edge_session *s, const struct smtp_event *event)
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
+        edge_words_forget(s);
         free(s->helo_name);
         s->helo_name = copy;
         smtp_server_reply(s->server, 250, NULL, NULL);
@@ -322,6 +324,7 @@ void edge_session_cool(struct edge *e)
                         continue;
                 list_remove(node);
                 smtp_server_trim(s->server);
+                edge_words_forget(s);
         }
         if (!list_is_empty(&e->warm))
                 timer_set(e->cooling, COOLING_MS);
@@ -382,6 +385,7 @@ static void on_secured(struct stream *stream, void *arg)
 
         (void) stream;
         smtp_server_secured(s->server);
+        edge_words_forget(s);
         edge_login_cancel(s);
         free(s->login.account); /* whoever it was said so in the clear */
         s->login.account = NULL;
@@ -578,6 +582,7 @@ void edge_session_free(struct edge_session *s)
         if (s->is_counted)
                 meters_release(&e->meters, METERS_ALL);
         edge_listener_unref(s->listener);
+        edge_words_forget(s);
         free(s->helo_name);
         free(s->client_name);
         buffer_done(&s->trial);
