@@ -43,6 +43,16 @@ static inline uint64_t octets_controls(uint64_t x)
         return octets_below(x, ' ') | octets_equal(x, 127);
 }
 
+/* All but the letters, digits, dots and hyphens that names of hosts are made of. */
+static inline uint64_t octets_beyond_names(uint64_t x)
+{
+        const uint64_t lower = x | ('a' - 'A') * OCTETS_ONES;
+        const uint64_t letters = octets_below(lower, 'z' + 1) ^ octets_below(lower, 'a');
+        const uint64_t others = octets_below(x, '9' + 1) ^ octets_below(x, '-'); /* "-./0…9" */
+
+        return ~(letters | (others & ~octets_equal(x, '/'))) & OCTETS_HIGH;
+}
+
 static inline uint64_t octets_load(const char *p)
 {
         uint64_t x;

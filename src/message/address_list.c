@@ -151,11 +151,7 @@ static struct span take_text(struct list *l, bool is_name)
 /* What has no meaning but itself anywhere in a list, as nearly all that comes. */
 static uint64_t not_ordinary(uint64_t x)
 {
-        const uint64_t lower = x | ('a' - 'A') * OCTETS_ONES;
-        const uint64_t letters = octets_below(lower, 'z' + 1) ^ octets_below(lower, 'a');
-        const uint64_t others = octets_below(x, '9' + 1) ^ octets_below(x, '-'); /* "-./0…9" */
-
-        return ~(letters | (others & ~octets_equal(x, '/')) | octets_equal(x, '_')) & OCTETS_HIGH;
+        return octets_beyond_names(x) & ~octets_equal(x, '_');
 }
 
 static size_t ordinary_len(struct span s)
