@@ -2,7 +2,6 @@
 
 #include <errno.h>
 
-#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/number.h"
@@ -115,7 +114,7 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
 {
         struct buffer *detail = &t->edge->text;
         struct decision_step step = {
-                .at_us = clock_now_us(),
+                .at_us = loop_wall_us(t->edge->process->loop),
                 .recipient = index,
                 .kind = DECISION_ACCEPTED,
                 .enhanced = SPAN("2.1.5"),
@@ -167,7 +166,7 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
 {
         struct edge *e = t->edge;
         const struct edge_session *s = t->session;
-        const uint64_t now = clock_now_us();
+        const uint64_t now = loop_wall_us(e->process->loop);
         const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
         const unsigned count = s->is_trial ? 0 : meters_tick(&e->meters, key, now);
         const struct decision_step step = {
@@ -328,7 +327,8 @@ static void send_session_record(struct edge_session *s, const struct verdict *wh
 void edge_record_session_refused(struct edge_session *s, const struct verdict *why, char *id)
 {
         struct edge *e = s->edge;
-        const uint64_t now_us = clock_now_us(), message_id = id_next(&e->ids, now_us);
+        const uint64_t now_us = loop_wall_us(e->process->loop);
+        const uint64_t message_id = id_next(&e->ids, now_us);
         const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
         const unsigned count = s->is_trial ? 0 : meters_tick(&e->meters, key, now_us);
 

@@ -50,7 +50,7 @@ static struct edge_transaction *take(struct edge_session *s)
                 t->record = BUFFER_INIT(IPC_RECORD_MAX);
                 edge_body_init(&t->body);
         }
-        t->arrived_us = clock_now_us();
+        t->arrived_us = loop_wall_us(e->process->loop);
         t->message_id = id_next(&e->ids, t->arrived_us);
         t->state = EDGE_OPEN;
         t->session = s;
@@ -308,7 +308,7 @@ static int put_trace(struct edge_transaction *t)
         char id[ID_TEXT_LEN + 1];
         struct trace_received received = {
                 .rcpt_to = t->rcpt_commands == 1 ? t->first_rcpt_to : (struct span) {0},
-                .at_us = clock_now_us(),
+                .at_us = loop_wall_us(t->edge->process->loop),
         };
         int r;
 
@@ -567,7 +567,7 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
                 return;
         }
         t->state = EDGE_COMMITTING;
-        edge_admission_asks(&t->place);
+        edge_admission_asks(&s->edge->admission, &t->place);
         edge_session_hold(s, EDGE_HOLD_ANSWER);
 }
 
