@@ -62,8 +62,9 @@ static int send_commit(struct edge_keeper *k, struct edge_transaction *t)
         }
         if (r < 0)
                 return r;
-        m.commit.octets = rest;
-        r = channel_send(k->channel, IPC_commit, &m, -1);
+        /* The body stays where it is until the keeper has answered, or is gone. */
+        m.commit.octets = (struct span) {NULL, 0};
+        r = channel_send_lent(k->channel, IPC_commit, &m, rest);
         t->order.is_partial &= r < 0;
         return r;
 }
