@@ -167,6 +167,11 @@ bool header_find(struct span text, struct span name, struct header_field *ret)
         return false;
 }
 
+static uint64_t not_in_id(uint64_t x)
+{
+        return octets_below(x, ' ' + 1) | octets_equal(x, 127);
+}
+
 /* "<…>" without blanks or controls within: fit to be a key and to be written
  * into a field of ours. What stands around it is left out. */
 static struct span take_message_id(struct span value)
@@ -178,10 +183,7 @@ static struct span take_message_id(struct span value)
         if (end == SIZE_MAX || end < 2)
                 return (struct span) {NULL, 0};
         id.len = end + 1;
-        for (size_t i = 0; i < id.len; i++)
-                if ((unsigned char) id.p[i] <= 32 || id.p[i] == 127)
-                        return (struct span) {NULL, 0};
-        return id;
+        return octets_until(id, not_in_id) == id.len ? id : (struct span) {NULL, 0};
 }
 
 enum known {
