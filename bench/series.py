@@ -194,6 +194,7 @@ def _idle_connections(options, say, is_tls):
                  options="processes { edge = 2 }\n") as server:
         port, pid = server.ports[protocol], server.process.pid
         ports.wait_until(lambda: ports.is_listening(port), "it listens")
+        time.sleep(5)  # what only its start needed is given back
         with idle_clients.held(port, 400, is_tls):
             _honest(server.ports["smtp"])
         time.sleep(3)
