@@ -15,13 +15,3 @@ static inline void *memory_zeroed(size_t size)
                 memset(p, 0, size);
         return p;
 }
-
-/* What lies there is on its way from memory while others work: for an object that many
- * others came between since it was used, and that will be used in a moment. */
-static inline void memory_fetch(const void *p, size_t size)
-{
-        enum { CACHE_LINE = 64 };
-
-        for (size_t at = 0; at < size; at += CACHE_LINE)
-                __builtin_prefetch((const char *) p + at);
-}

@@ -265,8 +265,6 @@ static bool read_input(struct stream *s)
 {
         char *to = loop_read_buffer(s->loop);
 
-        if (s->handler->prepare && may_read(s))
-                s->handler->prepare(s->arg);
         for (int reads = 0; may_read(s); reads++) {
                 size_t size = s->limits.input_max - s->in.len;
                 ssize_t n;

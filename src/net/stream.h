@@ -33,9 +33,6 @@ struct stream_handler {
          * owed to it; the stream is paused, and asks again when it is resumed. NULL or
          * false: `closed`. */
         bool (*ended)(struct stream *s, void *arg);
-        /* Octets have come and are about to be read: what their owner will look at can be on
-         * its way from memory meanwhile. May be NULL. */
-        void (*prepare)(void *arg);
         /* The deadline has come; it is off now, and the stream as it was. NULL:
          * `closed` with -ETIMEDOUT instead. */
         void (*expired)(struct stream *s, void *arg);

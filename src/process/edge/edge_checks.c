@@ -357,7 +357,8 @@ static void tell_probe(struct edge_session *s, const struct edge_probe_entry *e,
 {
         (void) decision_add(&s->transaction->steps, &(struct decision_step) {
                 .at_us = loop_wall_us(s->edge->process->loop),
-                .recipient = s->transaction->next_index, .kind = DECISION_RULE, .rule = SPAN("probe"),
+                .recipient = s->transaction->next_index,
+                .kind = DECISION_RULE, .rule = SPAN("probe"),
                 .origin = option_origin(s, "probe.recipients"), .code = e ? e->code : 0,
                 .text = span_from_string(text)});
 }

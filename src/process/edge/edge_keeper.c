@@ -120,7 +120,6 @@ static void on_committed(struct channel *ch, void *arg, const union ipc_message 
         (void) fd;
         if (!t)
                 return;
-        edge_transaction_prepare(t);
         settle(k, t);
         edge_transaction_committed(t, m->committed.status, m->committed.results);
 }

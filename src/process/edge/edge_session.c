@@ -330,17 +330,6 @@ void edge_session_cool(struct edge *e)
                 timer_set(e->cooling, COOLING_MS);
 }
 
-static void prepare(void *arg)
-{
-        const struct edge_session *s = arg;
-
-        smtp_server_prepare(s->server);
-        if (s->transaction)
-                edge_transaction_prepare(s->transaction);
-        else
-                memory_fetch(s, sizeof *s);
-}
-
 static size_t on_input(struct stream *stream, void *arg, struct span in)
 {
         struct edge_session *s = arg;
@@ -436,7 +425,6 @@ static bool on_ended(struct stream *stream, void *arg)
 
 static const struct stream_handler handler = {
         .input = on_input,
-        .prepare = prepare,
         .ended = on_ended,
         .drained = on_drained,
         .secured = on_secured,

@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "message/trace.h"
 #include "policy/decision.h"
 #include "policy/limits.h"
@@ -433,13 +432,6 @@ void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answe
                 edge_record_refused(t, DECISION_MESSAGE, (struct span) {0}, &v);
                 reply_with_id(t, &v);
         }
-}
-
-void edge_transaction_prepare(const struct edge_transaction *t)
-{
-        memory_fetch(t, sizeof *t);
-        if (t->session)
-                memory_fetch(t->session, sizeof *t->session);
 }
 
 void edge_transaction_octets(struct edge_session *s, struct span octets)

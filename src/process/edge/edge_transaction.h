@@ -80,8 +80,6 @@ void edge_transaction_speaks(struct edge_transaction *t);
  * them; answers DATA. */
 void edge_transaction_quota(struct edge_session *s, const struct ipc_quota_answer *answer);
 
-/* It will be looked at soon: its memory is fetched meanwhile. */
-void edge_transaction_prepare(const struct edge_transaction *t);
 /* RSET, or the connection is gone: the session has no transaction any more. */
 void edge_transaction_abandon(struct edge_session *s);
 

@@ -340,11 +340,6 @@ void smtp_server_shut(struct smtp_server *s, const char *reply)
                 shut_now(s);
 }
 
-void smtp_server_prepare(const struct smtp_server *s)
-{
-        memory_fetch(s, sizeof *s);
-}
-
 void smtp_server_trim(struct smtp_server *s)
 {
         if (!smtp_server_is_idle(s))

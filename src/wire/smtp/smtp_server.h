@@ -222,9 +222,6 @@ const char *smtp_server_fault_reply(enum smtp_fault fault);
 /* Octets for the client; consume what was written. */
 struct buffer *smtp_server_output(struct smtp_server *s);
 
-/* It will be fed soon: its memory is fetched meanwhile. */
-void smtp_server_prepare(const struct smtp_server *s);
-
 /* Gives memory back that the next message would need again: for a session that
  * has been silent for some seconds. One that did nothing since needs none. */
 void smtp_server_trim(struct smtp_server *s);
