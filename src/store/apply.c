@@ -25,8 +25,11 @@ struct apply *apply_new(struct index *index)
         a->index = index;
         memset(a->newest, 0xff, sizeof a->newest); /* none is known to be new */
         a->scratch = BUFFER_INIT(SCRATCH_MAX);
-        for (size_t i = 0; i < APPLY_GROUPS; i++)
-                overlay_init(&a->groups[i].overlay, hash_seed());
+        a->seed = hash_seed();
+        for (size_t i = 0; i < APPLY_GROUPS; i++) {
+                a->order[i] = &a->groups[i];
+                overlay_init(&a->groups[i].overlay);
+        }
         return a;
 }
 
@@ -47,7 +50,7 @@ struct apply *apply_free(struct apply *a)
 /* The n-th that is not forgotten, from the oldest on. */
 static struct apply_group *group_at(struct apply *a, size_t n)
 {
-        return &a->groups[(a->first + n) % APPLY_GROUPS];
+        return a->order[n];
 }
 
 static struct apply_group *open_group(struct apply *a)
@@ -55,9 +58,17 @@ static struct apply_group *open_group(struct apply *a)
         return group_at(a, a->closed_count);
 }
 
-/* What the newest group says that knows the key; which one that is. NULL: none. */
-static struct apply_group *look_up(struct apply *a, struct span key, uint64_t *ret_value)
+static struct overlay_key hash_of(const struct apply *a, struct span key)
 {
+        return overlay_key(key, a->seed);
+}
+
+/* What the newest group says that knows the key; which one that is. NULL: none. */
+static struct apply_group *look_up(struct apply *a, struct overlay_key key,
+                                   uint64_t *ret_value)
+{
+        for (size_t n = 0; n <= a->closed_count; n++)
+                overlay_fetch(&group_at(a, n)->overlay, key);
         for (size_t n = a->closed_count + 1; n-- > 0;)
                 if (overlay_get(&group_at(a, n)->overlay, key, ret_value))
                         return group_at(a, n);
@@ -115,12 +126,25 @@ void apply_abort_commit(struct apply *a)
 
 /* ---- sequences --------------------------------------------------------- */
 
-static struct apply_cached *cached(struct apply *a, const struct partition *p)
+static size_t place_in_cache(const struct partition *p)
 {
         uint64_t word;
 
         memcpy(&word, p->octets + 8, sizeof word);
-        return &a->cache[word % APPLY_CACHE];
+        return word % APPLY_CACHE;
+}
+
+static struct apply_cached *cached(struct apply *a, const struct partition *p)
+{
+        return &a->cache[place_in_cache(p)];
+}
+
+void apply_fetch(const struct apply *a, const struct partition *p)
+{
+        const struct apply_cached *c = &a->cache[place_in_cache(p)];
+
+        prefetch_to_write(c);
+        prefetch_to_write((const char *) (c + 1) - 1); /* it may lie in two lines */
 }
 
 static void set_cached(struct apply *a, const struct partition *p, uint64_t sequence)
@@ -139,14 +163,14 @@ static bool is_same(const struct partition *a, const struct partition *b)
         return memcmp(a->octets, b->octets, sizeof a->octets) == 0;
 }
 
-static int find_sequence(struct apply *a, struct span key, const struct partition *p,
-                         uint64_t *ret_sequence)
+static int find_sequence(struct apply *a, struct span key, struct overlay_key hash,
+                         const struct partition *p, uint64_t *ret_sequence)
 {
         struct apply_cached *c = cached(a, p);
         struct reader reader;
         int r;
 
-        if (look_up(a, key, ret_sequence))
+        if (look_up(a, hash, ret_sequence))
                 return 0;
         if (is_same(&c->partition, p)) {
                 *ret_sequence = c->sequence;
@@ -175,8 +199,9 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
 {
         char key_octets[KEYS_MAX];
         const struct span key = keys_of_partition(key_octets, KEYS_SEQUENCE, p, span_make(NULL, 0));
+        const struct overlay_key hash = hash_of(a, key);
         uint64_t sequence, stored;
-        int r = find_sequence(a, key, p, &sequence);
+        int r = find_sequence(a, key, hash, p, &sequence);
 
         if (r < 0)
                 return r;
@@ -184,7 +209,7 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
                 return -ESTALE;
         sequence++;
         stored = htole64(sequence);
-        r = overlay_set(&open_group(a)->overlay, key, sequence);
+        r = overlay_set(&open_group(a)->overlay, hash, sequence);
         if (r == 0)
                 r = index_put(a->index, key, span_make((const char *) &stored, sizeof stored));
         if (r == 0 && sequence == 1) /* its first */
@@ -236,10 +261,9 @@ uint64_t apply_checksum(struct span octets)
         return hash_span(octets, CHECKSUM_SEED);
 }
 
-static int add_blob(struct apply_group *g, const struct blob_change *change)
+static int add_blob(struct apply_group *g, struct overlay_key hash,
+                    const struct blob_change *change)
 {
-        char key[KEYS_MAX];
-
         if (g->blob_count == g->blob_room) {
                 const size_t room = g->blob_room ? g->blob_room * 2 : 64;
                 struct blob_change *grown = realloc(g->blobs, room * sizeof(struct blob_change));
@@ -250,20 +274,26 @@ static int add_blob(struct apply_group *g, const struct blob_change *change)
                 g->blob_room = room;
         }
         g->blobs[g->blob_count] = *change;
-        return overlay_set(&g->overlay, keys_of_number(key, KEYS_BLOB, change->id),
-                           g->blob_count++);
+        return overlay_set(&g->overlay, hash, g->blob_count++);
+}
+
+static struct overlay_key hash_of_blob(const struct apply *a, uint64_t blob_id)
+{
+        char key[KEYS_MAX];
+
+        return hash_of(a, keys_of_number(key, KEYS_BLOB, blob_id));
 }
 
 /* Its place in the open group's blobs, which it gets when that had not touched it. */
 static int find_blob(struct apply *a, uint64_t blob_id, size_t *ret_index)
 {
+        const struct overlay_key hash = hash_of_blob(a, blob_id);
         struct blob_change change = {.id = blob_id};
         struct apply_group *g;
-        char key[KEYS_MAX];
         uint64_t at;
         int r = 0;
 
-        g = look_up(a, keys_of_number(key, KEYS_BLOB, blob_id), &at);
+        g = look_up(a, hash, &at);
         if (g == open_group(a)) {
                 *ret_index = (size_t) at;
                 return 0;
@@ -280,7 +310,7 @@ static int find_blob(struct apply *a, uint64_t blob_id, size_t *ret_index)
         if (change.place.kind == BLOB_IN_SEGMENT)
                 change.segment_before = change.place.segment;
         *ret_index = open_group(a)->blob_count;
-        return add_blob(open_group(a), &change);
+        return add_blob(open_group(a), hash, &change);
 }
 
 /* Old blobs may be changed by commits that are taken back later. */
@@ -303,10 +333,13 @@ static int remember_blob(struct apply *a, size_t index)
 static int put_blob(struct apply *a, const struct batch_op *op, struct span record,
                     struct record_place at)
 {
+        const struct overlay_key hash = hash_of_blob(a, op->number);
         struct blob_change change = {.id = op->number};
         uint64_t *newest = &a->newest[id_maker_number(op->number)];
         size_t index;
         int r = -ENOENT;
+
+        overlay_fetch(&open_group(a)->overlay, hash); /* while the body is summed */
 
         /* Each maker's ids grow, so that hardly any needs to be looked for. */
         if (op->number > *newest)
@@ -327,7 +360,7 @@ static int put_blob(struct apply *a, const struct batch_op *op, struct span reco
         } else {
                 change.place.kind = BLOB_IN_FILE;
         }
-        return add_blob(open_group(a), &change);
+        return add_blob(open_group(a), hash, &change);
 }
 
 static int reference_blob(struct apply *a, const struct batch_op *op)
@@ -386,10 +419,11 @@ static int require_absent(struct apply *a, const struct partition *p, struct spa
 {
         char octets[KEYS_MAX];
         const struct span key = keys_of_partition(octets, KEYS_DATA, p, name);
+        const struct overlay_key hash = hash_of(a, key);
         uint64_t state;
         int r;
 
-        if (look_up(a, key, &state))
+        if (look_up(a, hash, &state))
                 return state == KEY_PRESENT ? -EEXIST : 0;
         r = index_get(a->index, key, true, &a->scratch);
         if (r == 0)
@@ -408,9 +442,10 @@ static bool span_is_less(struct span a, struct span b)
 static bool note_removed(void *arg, struct span key, struct span value)
 {
         struct apply *a = arg;
+        const struct overlay_key hash = hash_of(a, key);
 
         (void) value;
-        return overlay_set(&open_group(a)->overlay, key, KEY_ABSENT) == 0;
+        return overlay_set(&open_group(a)->overlay, hash, KEY_ABSENT) == 0;
 }
 
 /* Keys that groups not yet in the index put into the range are in their overlays by
@@ -433,27 +468,34 @@ static int remove_range(struct apply *a, const struct partition *p, const struct
         return r < 0 ? r : index_remove_range(a->index, range.from, range.to);
 }
 
-static int apply_key_op(struct apply *a, const struct partition *p, const struct batch_op *op)
+static int apply_change(struct apply *a, const struct partition *p, const struct batch_op *op)
 {
+        struct overlay *const overlay = &open_group(a)->overlay;
         char octets[KEYS_MAX];
-        struct span key;
+        const struct span key = keys_of_partition(octets, KEYS_DATA, p, op->key);
+        const struct overlay_key hash = hash_of(a, key);
         int r;
 
+        overlay_fetch(overlay, hash);
+        if (op->kind == BATCH_PUT_NEW)
+                r = index_put_new(a->index, key, op->value);
+        else if (op->kind == BATCH_PUT)
+                r = index_put(a->index, key, op->value);
+        else
+                r = index_remove(a->index, key);
+        return r < 0 ? r : overlay_set(overlay, hash,
+                                       op->kind == BATCH_DELETE ? KEY_ABSENT : KEY_PRESENT);
+}
+
+static int apply_key_op(struct apply *a, const struct partition *p, const struct batch_op *op)
+{
         switch (op->kind) {
         case BATCH_REQUIRE_ABSENT:
                 return require_absent(a, p, op->key);
         case BATCH_DELETE_RANGE:
                 return remove_range(a, p, op);
         default:
-                key = keys_of_partition(octets, KEYS_DATA, p, op->key);
-                r = overlay_set(&open_group(a)->overlay, key,
-                                op->kind == BATCH_DELETE ? KEY_ABSENT : KEY_PRESENT);
-                if (r < 0)
-                        return r;
-                if (op->kind == BATCH_PUT_NEW)
-                        return index_put_new(a->index, key, op->value);
-                return op->kind == BATCH_PUT ? index_put(a->index, key, op->value)
-                                             : index_remove(a->index, key);
+                return apply_change(a, p, op);
         }
 }
 
@@ -526,11 +568,14 @@ void apply_forget_open(struct apply *a)
 
 void apply_forget_group(struct apply *a)
 {
+        struct apply_group *forgotten;
+
         if (a->closed_count == 0) {
                 apply_forget_open(a);
                 return;
         }
-        clear_group(group_at(a, 0));
-        a->first = (a->first + 1) % APPLY_GROUPS;
-        a->closed_count--;
+        forgotten = a->order[0];
+        clear_group(forgotten);
+        memmove(a->order, a->order + 1, a->closed_count * sizeof a->order[0]);
+        a->order[a->closed_count--] = forgotten; /* behind the open one */
 }

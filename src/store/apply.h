@@ -63,8 +63,12 @@ struct apply_group {
 
 struct apply {
         struct index *index;
-        struct apply_group groups[APPLY_GROUPS]; /* a ring */
-        size_t first, closed_count; /* the closed ones; behind them the open one */
+        uint64_t seed; /* of the keys of overlays */
+        struct apply_group groups[APPLY_GROUPS];
+        /* The closed ones, the open one, and the rest: first what was forgotten last, which
+         * is in the cache. */
+        struct apply_group *order[APPLY_GROUPS];
+        size_t closed_count;
         size_t blob_mark;
         struct blob_undo *undo;
         size_t undo_count, undo_room;
@@ -98,6 +102,9 @@ void apply_abort_commit(struct apply *a);
 int apply_record(struct apply *a, struct span record, uint64_t expected_sequence,
                  struct record_place place, uint64_t *ret_sequence);
 
+/* A record of that partition is soon applied: what is known of it will be at hand. */
+void apply_fetch(const struct apply *a, const struct partition *p);
+
 /* Puts the changed blobs. */
 int apply_end_group(struct apply *a);
 
@@ -113,7 +120,7 @@ void apply_forget_open(struct apply *a);
 /* The oldest of those that are not forgotten: the open one, if none is closed. */
 static inline const struct apply_group *apply_oldest_group(const struct apply *a)
 {
-        return &a->groups[a->first];
+        return a->order[0];
 }
 
 /* 0, -ENOENT, -EAGAIN, -EBADMSG. `scratch` is the caller's. */

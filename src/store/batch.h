@@ -15,7 +15,7 @@
 #include "base/list.h"
 #include "store/store.h"
 
-enum { BATCH_HEAD = 40, BATCH_SEQUENCE_AT = 24, BATCH_TIME_AT = 32 };
+enum { BATCH_HEAD = 40, BATCH_PARTITION_AT = 8, BATCH_SEQUENCE_AT = 24, BATCH_TIME_AT = 32 };
 
 enum batch_op_kind {
         BATCH_PUT = 1,            /* key 2+n, value 4+n */
@@ -39,7 +39,6 @@ struct store_batch {
         struct store *store;
         struct buffer record;
         uint64_t expected_sequence;
-        uint64_t log_offset; /* where the log put it: the driver's */
         size_t blob_at, blob_len; /* in the record: of the last blob that was put */
         unsigned has;
         unsigned more_owners; /* store_batch_ref() */
@@ -63,6 +62,12 @@ struct batch_view {
         uint64_t sequence, time_us;
         struct reader ops;
 };
+
+/* The partition it is for. */
+static inline const struct partition *batch_partition(const struct store_batch *b)
+{
+        return (const struct partition *) (b->record.data + b->record.start + BATCH_PARTITION_AT);
+}
 
 /* Takes one record off the front of `*in`. 0 or -EBADMSG. */
 int batch_open(struct span *in, struct batch_view *ret_view, struct span *ret_record);

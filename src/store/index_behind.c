@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/hash.h"
+#include "base/prefetch.h"
 #include "base/thread.h"
 #include "store/index_level.h"
 
@@ -38,14 +39,21 @@ enum {
         NAP_MS = 20,                     /* without memory, so often: */
         NAPS = 100,
         AHEAD = 16,                      /* operations */
+        LINE = 64,                       /* octets of a cache */
+        WRITTEN_SOON = 512,              /* octets */
+        PUSHED_SOON = 12,                /* entries; each is fetched as far as */
+        FETCHED = 4 * LINE,
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
+
+enum { OP_LENGTH = 4 }; /* octets of one: kind 1, key 4+n, value 4+n */
 
 struct op {
         enum op_kind kind;
         struct span key, value; /* REMOVE: no value */
         uint64_t hash;          /* of the key, in the levels */
+        uint64_t head_hash;     /* 0: the head is that of the key before */
 };
 
 struct write { /* collected, not yet written */
@@ -164,12 +172,13 @@ static int by_key(const void *a, const void *b)
 
 static struct sorted *sort_all(const struct level *level)
 {
-        struct sorted *list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
+        const size_t room = level->entries.count + PUSHED_SOON;
+        struct sorted *list = calloc(room, sizeof *list);
         size_t count = 0;
 
         for (int i = 0; i < NAPS && !list; i++) {
                 nap();
-                list = reallocarray(NULL, level->entries.count + 1, sizeof *list);
+                list = calloc(room, sizeof *list);
         }
         LIST_FOR_EACH(node, &level->order) {
                 const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
@@ -186,8 +195,11 @@ static struct sorted *sort_all(const struct level *level)
 
 static void change_at(const void *changes, size_t i, struct index_change *ret_change)
 {
-        const struct level_entry *e = ((const struct sorted *) changes)[i].entry;
+        const struct sorted *list = changes;
+        const struct level_entry *e = list[i].entry;
 
+        for (size_t at = 0; at < FETCHED; at += LINE) /* behind the last there is NULL */
+                __builtin_prefetch((const char *) list[i + PUSHED_SOON].entry + at);
         *ret_change = (struct index_change) {level_key(e), level_value(e), e->is_removed};
 }
 
@@ -289,36 +301,40 @@ static bool should_push(const struct behind *b)
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* Room for a whole operation, so that none is there by half. */
-static int make_room(struct buffer *ops, size_t n)
+static int make_room(struct buffer *ops, size_t n, char **ret_room)
 {
-        char *room;
-        int r = buffer_reserve(ops, n, &room);
+        int r = buffer_reserve(ops, n, ret_room);
 
         for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
                 nap();
-                r = buffer_reserve(ops, n, &room);
+                r = buffer_reserve(ops, n, ret_room);
         }
         return r;
 }
 
-static int collect(struct behind *b, struct buffer *ops, enum op_kind kind, struct span key,
-                   struct span value)
+static char *put_octets(char *out, struct span octets)
 {
-        int r = make_room(ops, 1 + 2 * sizeof(uint64_t) + key.len + value.len);
+        codec_put_u32(out, (uint32_t) octets.len);
+        if (octets.len)
+                memcpy(out + OP_LENGTH, octets.p, octets.len);
+        return out + OP_LENGTH + octets.len;
+}
 
-        if (r == 0)
-                r = write_u8(ops, (uint8_t) kind);
-        if (r == 0)
-                r = write_octets(ops, key);
-        if (r == 0)
-                r = write_octets(ops, value);
-        if (r < 0 && r != -ENOMEM) { /* half of an operation is there */
-                pthread_mutex_lock(&b->lock);
-                b->is_broken = true;
-                pthread_mutex_unlock(&b->lock);
-        }
-        return r;
+/* The threads take turns, so that what is written to lies in another processor's cache. */
+static int collect(struct buffer *ops, enum op_kind kind, struct span key, struct span value)
+{
+        const size_t n = 1 + 2 * OP_LENGTH + key.len + value.len;
+        char *room;
+        const int r = make_room(ops, n, &room);
+
+        if (r < 0)
+                return r;
+        for (size_t at = 0; at < n; at += LINE)
+                prefetch_to_write(room + WRITTEN_SOON + at);
+        room[0] = (char) kind;
+        put_octets(put_octets(room + 1, key), value);
+        buffer_commit(ops, n);
+        return 0;
 }
 
 static struct write *open_write(struct index *i)
@@ -328,30 +344,30 @@ static struct write *open_write(struct index *i)
 
 static int behind_put(struct index *i, struct span key, struct span value)
 {
-        return collect(behind_of(i), &open_write(i)->ops, OP_PUT, key, value);
+        return collect(&open_write(i)->ops, OP_PUT, key, value);
 }
 
 static int behind_put_new(struct index *i, struct span key, struct span value)
 {
-        return collect(behind_of(i), &open_write(i)->ops, OP_PUT_NEW, key, value);
+        return collect(&open_write(i)->ops, OP_PUT_NEW, key, value);
 }
 
 static int behind_put_late(struct index *i, struct span key, struct span value)
 {
         struct behind *b = behind_of(i);
 
-        return collect(b, &b->writes[b->first].ops, OP_PUT, key, value);
+        return collect(&b->writes[b->first].ops, OP_PUT, key, value);
 }
 
 static int behind_remove(struct index *i, struct span key)
 {
-        return collect(behind_of(i), &open_write(i)->ops, OP_REMOVE, key, span_make(NULL, 0));
+        return collect(&open_write(i)->ops, OP_REMOVE, key, span_make(NULL, 0));
 }
 
 static int behind_remove_range(struct index *i, struct span from, struct span to)
 {
         open_write(i)->has_range = true;
-        return collect(behind_of(i), &open_write(i)->ops, OP_REMOVE_RANGE, from, to);
+        return collect(&open_write(i)->ops, OP_REMOVE_RANGE, from, to);
 }
 
 static void behind_mark(struct index *i)
@@ -384,12 +400,35 @@ static int take_op(struct reader *in, struct op *ret_op)
         return in->failed ? -EIO : 0;
 }
 
+static void fetch_slots(const struct behind *b, struct op *op, struct span key_before)
+{
+        op->hash = level_hash(b->waiting, op->key);
+        level_fetch(b->waiting, op->hash);
+        op->head_hash = level_has_same_head(op->key, key_before)
+                                ? 0 : level_fetch_head(b->waiting, op->key);
+}
+
+static void fetch_entries(const struct behind *b, const struct op *op)
+{
+        level_fetch_entry(b->waiting, op->hash);
+        if (op->head_hash)
+                level_fetch_head_entry(b->waiting, op->head_hash);
+}
+
+static void fetch_others(const struct behind *b, const struct op *op)
+{
+        level_fetch_next(b->waiting, op->hash);
+        if (op->head_hash)
+                level_fetch_head_last(b->waiting, op->head_hash);
+}
+
 /* Nearly every key is somewhere in memory where nobody has been for long: so each is
  * fetched while those before it are dealt with. */
 static int let_wait(struct behind *b, const struct write *w)
 {
         struct reader in = READER(buffer_span(&w->ops));
         struct op ahead[AHEAD];
+        struct span key_before = {NULL, 0};
         size_t taken = 0;
         int r = 0;
 
@@ -400,12 +439,13 @@ static int let_wait(struct behind *b, const struct write *w)
                         r = take_op(&in, op);
                         if (r < 0)
                                 break;
-                        op->hash = level_hash(b->waiting, op->key);
-                        level_fetch(b->waiting, op->hash);
+                        fetch_slots(b, op, key_before);
+                        key_before = op->key;
                         taken++;
                         if (taken >= AHEAD / 2)
-                                level_fetch_entry(b->waiting,
-                                                  ahead[(taken - AHEAD / 2) % AHEAD].hash);
+                                fetch_entries(b, &ahead[(taken - AHEAD / 2) % AHEAD]);
+                        if (taken >= AHEAD * 3 / 4)
+                                fetch_others(b, &ahead[(taken - AHEAD * 3 / 4) % AHEAD]);
                         if (taken < done + AHEAD)
                                 continue;
                 }

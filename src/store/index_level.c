@@ -6,10 +6,13 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/prefetch.h"
 
 enum {
         BLOCK = 64 * 1024,
         LITTLE = 1024, /* entries: a level that held no more keeps no memory */
+        LINE = 64,     /* octets of a cache */
+        TAKEN_SOON = 512, /* octets of a block */
 };
 
 /* What waits for one partition: a scan of it need not look at the others. Most
@@ -56,6 +59,8 @@ static void *take_from_block(struct level *level, size_t size)
         }
         taken = (char *) block->octets + level->block_used;
         level->block_used += size;
+        for (size_t at = 0; at < size; at += LINE)
+                prefetch_to_write((char *) taken + TAKEN_SOON + at);
         return taken;
 }
 
@@ -160,6 +165,27 @@ static struct level_head *find_head(const struct level *level, struct span key, 
 static uint64_t head_hash(const struct level *level, struct span key)
 {
         return hash_span(span_first(key, LEVEL_HEAD_OCTETS), level->seed);
+}
+
+uint64_t level_fetch_head(const struct level *level, struct span key)
+{
+        uint64_t hash;
+
+        if (key.len < LEVEL_HEAD_OCTETS)
+                return 0;
+        hash = head_hash(level, key);
+        if (level->heads.slot_count)
+                __builtin_prefetch(&level->heads.slots[hash & (level->heads.slot_count - 1)]);
+        return hash;
+}
+
+/* What is listed below it next is linked to the last that was. */
+void level_fetch_head_last(const struct level *level, uint64_t hash)
+{
+        struct table_node *n = table_first(&level->heads, hash);
+
+        if (n)
+                prefetch_to_write(TABLE_OBJECT(n, struct level_head, by_octets)->fresh.previous);
 }
 
 static struct level_head *add_head(struct level *level, struct span key, uint64_t hash)

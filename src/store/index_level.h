@@ -69,8 +69,8 @@ void level_done(struct level *level);
 /* What a key is looked for by, in levels of the same seed. */
 uint64_t level_hash(const struct level *level, struct span key);
 
-/* A key is soon looked for: level_fetch() before level_fetch_entry(), and some work in
- * between, and it will be at hand. */
+/* A key is soon looked for: level_fetch(), level_fetch_entry() and level_fetch_next(), in this
+ * order and with some work in between, and it will be at hand. */
 static inline void level_fetch(const struct level *level, uint64_t hash)
 {
         if (level->entries.slot_count)
@@ -80,6 +80,30 @@ static inline void level_fetch_entry(const struct level *level, uint64_t hash)
 {
         if (level->entries.slot_count)
                 __builtin_prefetch(level->entries.slots[hash & (level->entries.slot_count - 1)]);
+}
+static inline void level_fetch_next(const struct level *level, uint64_t hash)
+{
+        const struct table_node *first =
+                level->entries.slot_count
+                        ? level->entries.slots[hash & (level->entries.slot_count - 1)] : NULL;
+
+        if (first)
+                __builtin_prefetch(first->next);
+}
+
+/* Of the head of a key, likewise. The hash is 0 where the key has none. */
+uint64_t level_fetch_head(const struct level *level, struct span key);
+static inline void level_fetch_head_entry(const struct level *level, uint64_t hash)
+{
+        if (level->heads.slot_count)
+                __builtin_prefetch(level->heads.slots[hash & (level->heads.slot_count - 1)]);
+}
+void level_fetch_head_last(const struct level *level, uint64_t hash);
+
+static inline bool level_has_same_head(struct span a, struct span b)
+{
+        return a.len >= LEVEL_HEAD_OCTETS && b.len >= LEVEL_HEAD_OCTETS &&
+               memcmp(a.p, b.p, LEVEL_HEAD_OCTETS) == 0;
 }
 
 /* NULL: there is none. */

@@ -164,7 +164,7 @@ static inline const char *local_blob_path(uint64_t blob_id, char *out)
 
 static inline enum log_stream local_stream_of(const struct store_batch *b)
 {
-        return b->record.data[b->record.start + 8] == PARTITION_QUEUE ? LOG_QUEUE : LOG_MAIL;
+        return batch_partition(b)->octets[0] == PARTITION_QUEUE ? LOG_QUEUE : LOG_MAIL;
 }
 
 /* How much of a commit goes where: while its octets are at hand. */

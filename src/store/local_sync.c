@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/prefetch.h"
 #include "store/local.h"
 #include "store/recover.h"
 
@@ -10,7 +11,7 @@ enum {
         MEDIAN_STEPS = 16,
         BRAKE_MAX_US = 20 * 1000,
         LINE = 64,          /* octets of a cache */
-        FETCHED = 4 * LINE, /* of a record; what follows in a row the processor sees itself */
+        FETCHED = 8 * LINE, /* of a record, before and behind its body, at most */
 };
 
 static const uint64_t NOT_YET = UINT64_MAX; /* until another group is answered */
@@ -377,35 +378,74 @@ static int write_admitted(struct local *l, struct group *g)
 }
 
 /* What the loop wrote lies in another processor's cache: it is on its way while the
- * commit before is admitted. */
-static void fetch(const struct commit *c)
+ * commits before are admitted. First the batches, then their records, then what is known
+ * of the records' partitions: each of these says where the next is. */
+static void fetch_batches(const struct local *l, const struct commit *c)
 {
+        (void) l;
         for (size_t i = 0; i < c->batch_count; i++)
-                __builtin_prefetch(c->batches[i]);
+                for (size_t at = 0; at < sizeof(struct store_batch); at += LINE)
+                        __builtin_prefetch((const char *) c->batches[i] + at);
 }
 
-static void fetch_records(const struct commit *c)
+static void fetch_octets(const char *p, size_t len)
 {
-        for (size_t i = 0; i < c->batch_count; i++) {
-                const struct span record = buffer_span(&c->batches[i]->record);
+        for (size_t at = 0; at < len && at < FETCHED; at += LINE)
+                __builtin_prefetch(p + at);
+}
 
-                for (size_t at = 0; at < record.len && at < FETCHED; at += LINE)
-                        __builtin_prefetch(record.p + at);
-                if (record.len > FETCHED)
-                        __builtin_prefetch(record.p + record.len - LINE);
+/* All but the body: that is read in a row, as the processor sees itself. */
+static void fetch_records(const struct local *l, const struct commit *c)
+{
+        (void) l;
+        for (size_t i = 0; i < c->batch_count; i++) {
+                const struct store_batch *b = c->batches[i];
+                const struct span record = buffer_span(&b->record);
+                const size_t body_end = b->blob_at + b->blob_len;
+
+                prefetch_to_write(record.p); /* its sequence and number */
+                fetch_octets(record.p, b->blob_len ? b->blob_at : record.len);
+                if (b->blob_len)
+                        fetch_octets(record.p + body_end, record.len - body_end);
         }
+}
+
+static void fetch_partitions(const struct local *l, const struct commit *c)
+{
+        for (size_t i = 0; i < c->batch_count; i++)
+                apply_fetch(l->apply, batch_partition(c->batches[i]));
+}
+
+/* One of these has gone so far; commits in front of the one that is admitted. */
+struct fetcher {
+        void (*fetch)(const struct local *l, const struct commit *c);
+        struct list_node *at;
+        unsigned ahead;
+};
+
+static void fetch_next(const struct local *l, const struct group *g, struct fetcher *f)
+{
+        if (f->at == &g->commits)
+                return;
+        f->fetch(l, LIST_OBJECT(f->at, struct commit, node));
+        f->at = f->at->next;
 }
 
 static void admit_all(struct local *l, struct group *g)
 {
+        struct fetcher fetchers[] = {
+                {fetch_batches, g->commits.next, 3},
+                {fetch_records, g->commits.next, 2},
+                {fetch_partitions, g->commits.next, 1},
+        };
         uint32_t number = 0;
 
+        for (size_t i = 0; i < sizeof fetchers / sizeof fetchers[0]; i++)
+                for (unsigned k = 0; k < fetchers[i].ahead; k++)
+                        fetch_next(l, g, &fetchers[i]);
         LIST_FOR_EACH(node, &g->commits) {
-                if (node->next != &g->commits) {
-                        fetch_records(LIST_OBJECT(node->next, struct commit, node));
-                        if (node->next->next != &g->commits)
-                                fetch(LIST_OBJECT(node->next->next, struct commit, node));
-                }
+                for (size_t i = 0; i < sizeof fetchers / sizeof fetchers[0]; i++)
+                        fetch_next(l, g, &fetchers[i]);
                 admit(l, LIST_OBJECT(node, struct commit, node), &number);
         }
 }

@@ -11,30 +11,32 @@ enum { SLOTS_MIN = 256, SLOTS_KEPT = 16384 };
 /* A value of a key that was taken back: as if it had never been set. */
 static const uint64_t GONE = UINT64_MAX;
 
-void overlay_init(struct overlay *o, uint64_t seed)
+struct overlay_key overlay_key(struct span key, uint64_t seed)
 {
-        *o = (struct overlay) {.generation = 1, .seed = seed};
+        const XXH128_hash_t hash = XXH3_128bits_withSeed(key.p ? key.p : "", key.len, seed);
+
+        return (struct overlay_key) {hash.low64, hash.high64};
+}
+
+void overlay_init(struct overlay *o)
+{
+        *o = (struct overlay) {.generation = 1};
 }
 
 void overlay_done(struct overlay *o)
 {
         free(o->slots);
         free(o->undo);
-        *o = (struct overlay) {.generation = 1, .seed = o->seed};
+        overlay_init(o);
 }
 
-static XXH128_hash_t hash_of(const struct overlay *o, struct span key)
+/* The slot of this key, or the free one where it belongs. */
+static struct overlay_slot *slot_of(const struct overlay *o, struct overlay_key key)
 {
-        return XXH3_128bits_withSeed(key.p ? key.p : "", key.len, o->seed);
-}
-
-/* The slot of this hash, or the free one where it belongs. */
-static struct overlay_slot *slot_of(const struct overlay *o, uint64_t low, uint64_t high)
-{
-        size_t i = low & (o->slot_count - 1);
+        size_t i = key.low & (o->slot_count - 1);
 
         while (o->slots[i].generation == o->generation &&
-               (o->slots[i].hash_low != low || o->slots[i].hash_high != high))
+               (o->slots[i].key.low != key.low || o->slots[i].key.high != key.high))
                 i = (i + 1) & (o->slot_count - 1);
         return &o->slots[i];
 }
@@ -52,20 +54,18 @@ static int grow(struct overlay *o)
         o->slot_count = count;
         for (size_t i = 0; i < old_count; i++)
                 if (old[i].generation == o->generation)
-                        *slot_of(o, old[i].hash_low, old[i].hash_high) = old[i];
+                        *slot_of(o, old[i].key) = old[i];
         free(old);
         return 0;
 }
 
-bool overlay_get(const struct overlay *o, struct span key, uint64_t *ret_value)
+bool overlay_get(const struct overlay *o, struct overlay_key key, uint64_t *ret_value)
 {
-        XXH128_hash_t hash;
         const struct overlay_slot *slot;
 
         if (o->used == 0)
                 return false;
-        hash = hash_of(o, key);
-        slot = slot_of(o, hash.low64, hash.high64);
+        slot = slot_of(o, key);
         if (slot->generation != o->generation || slot->value == GONE)
                 return false;
         *ret_value = slot->value;
@@ -87,23 +87,22 @@ static int remember(struct overlay *o, struct overlay_undo undo)
         return 0;
 }
 
-int overlay_set(struct overlay *o, struct span key, uint64_t value)
+int overlay_set(struct overlay *o, struct overlay_key key, uint64_t value)
 {
-        const XXH128_hash_t hash = hash_of(o, key);
         struct overlay_slot *slot;
         bool was_there;
         int r = o->used * 2 >= o->slot_count ? grow(o) : 0;
 
         if (r < 0)
                 return r;
-        slot = slot_of(o, hash.low64, hash.high64);
+        slot = slot_of(o, key);
         was_there = slot->generation == o->generation;
-        r = remember(o, (struct overlay_undo) {hash.low64, hash.high64, slot->value, was_there});
+        r = remember(o, (struct overlay_undo) {key, slot->value, was_there});
         if (r < 0)
                 return r;
         if (!was_there)
                 o->used++;
-        *slot = (struct overlay_slot) {o->generation, hash.low64, hash.high64, value};
+        *slot = (struct overlay_slot) {o->generation, key, value};
         return 0;
 }
 
@@ -117,7 +116,7 @@ void overlay_rollback(struct overlay *o)
         while (o->undo_count) {
                 const struct overlay_undo *u = &o->undo[--o->undo_count];
 
-                slot_of(o, u->hash_low, u->hash_high)->value = u->was_there ? u->old : GONE;
+                slot_of(o, u->key)->value = u->was_there ? u->old : GONE;
         }
 }
 

@@ -2,38 +2,55 @@
  * sequences of partitions, keys that came or went, blobs. A commit of the
  * group that is refused is taken back: overlay_mark(), overlay_rollback().
  *
- * Keys are told apart by 128 bits of XXH3, seeded at start. Memory is kept
- * from group to group. */
+ * Keys are told apart by 128 bits of XXH3, seeded at start: made once, for all the
+ * overlays that are asked. Memory is kept from group to group. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/prefetch.h"
 #include "base/span.h"
 
+struct overlay_key {
+        uint64_t low, high;
+};
+
 struct overlay_slot {
-        uint64_t generation, hash_low, hash_high, value;
+        uint64_t generation;
+        struct overlay_key key;
+        uint64_t value;
 };
 
 struct overlay_undo {
-        uint64_t hash_low, hash_high, old;
+        struct overlay_key key;
+        uint64_t old;
         bool was_there;
 };
 
 struct overlay {
         struct overlay_slot *slots;
         size_t slot_count, used; /* a power of two */
-        uint64_t generation, seed;
+        uint64_t generation;
         struct overlay_undo *undo;
         size_t undo_count, undo_room;
 };
 
-void overlay_init(struct overlay *o, uint64_t seed);
+struct overlay_key overlay_key(struct span key, uint64_t seed);
+
+void overlay_init(struct overlay *o);
 void overlay_done(struct overlay *o);
 
-bool overlay_get(const struct overlay *o, struct span key, uint64_t *ret_value);
-int overlay_set(struct overlay *o, struct span key, uint64_t value); /* 0, -ENOMEM */
+bool overlay_get(const struct overlay *o, struct overlay_key key, uint64_t *ret_value);
+int overlay_set(struct overlay *o, struct overlay_key key, uint64_t value); /* 0, -ENOMEM */
+
+/* It is soon asked for, or set: with some work in between it will be at hand. */
+static inline void overlay_fetch(const struct overlay *o, struct overlay_key key)
+{
+        if (o->slot_count)
+                prefetch_to_write(&o->slots[key.low & (o->slot_count - 1)]);
+}
 
 void overlay_mark(struct overlay *o); /* what stands now stays */
 void overlay_rollback(struct overlay *o);

@@ -76,14 +76,13 @@ struct store_batch *store_batch_new(struct store *s, const struct partition *p,
         }
         b->store = s;
         b->expected_sequence = expected_sequence;
-        b->log_offset = 0;
         b->blob_at = b->blob_len = 0;
         b->has = b->more_owners = 0;
         b->ended = NULL;
         b->error = buffer_reserve(&b->record, BATCH_HEAD, &head);
         assert(b->error == 0); /* a pooled batch keeps ROOM_FIRST at least */
         memset(head, 0, BATCH_HEAD);
-        memcpy(head + 8, p->octets, sizeof p->octets);
+        memcpy(head + BATCH_PARTITION_AT, p->octets, sizeof p->octets);
         buffer_commit(&b->record, BATCH_HEAD);
         return b;
 }

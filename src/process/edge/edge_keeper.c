@@ -305,14 +305,17 @@ int edge_keeper_order(struct edge_keeper *k, struct edge_transaction *t, enum ed
                 return r;
         t->order.kind = kind;
         t->order.is_sent = t->order.is_partial = false;
+        if (list_is_empty(&k->waiting) && k->channel && channel_has_credit(k->channel)) {
+                r = send_order(k, t);
+                if (r == 0)
+                        return 0;
+                if (r != -ENOBUFS && r != -EPIPE) {
+                        settle(k, t);
+                        return r;
+                }
+        }
         list_append(&k->waiting, &t->order.node);
-        if (k->waiting.next != &t->order.node || !k->channel || !channel_has_credit(k->channel))
-                return 0; /* in its turn */
-        r = send_order(k, t);
-        if (r == 0 || r == -ENOBUFS || r == -EPIPE)
-                return 0;
-        settle(k, t);
-        return r;
+        return 0; /* in its turn */
 }
 
 void edge_keeper_forget(struct edge_keeper *k, struct edge_transaction *t)
