@@ -338,6 +338,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
         add_metric(items, ret, "bounces", k->count.bounces);
         add_metric(items, ret, "commits_failed", k->count.commits_failed);
         add_metric(items, ret, "queue_active", k->queue.active_count);
+        add_metric(items, ret, "queue_rows_read", k->count.queue_rows_read);
         add_metric(items, ret, "intake_open", k->intake_is_open);
         add_metric(items, ret, "store_groups", m.groups);
         add_metric(items, ret, "store_commits", m.commits);
