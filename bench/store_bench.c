@@ -47,6 +47,7 @@ struct bench {
         char *body;
         uint32_t *latencies;
         uint64_t *live; /* churn: what lives */
+        unsigned long stolen_before; /* ticks */
         bool is_growing;
         uint64_t first_id;
         double room_max;  /* octets of all files for one that lives */
@@ -331,6 +332,19 @@ static void print_threads(const struct bench *b)
         putchar('\n');
 }
 
+/* What the host gave to others, of all processors: whom it was taken from it does not say. */
+static unsigned long stolen_ticks(void)
+{
+        unsigned long stolen = 0;
+        FILE *f = fopen("/proc/stat", "r");
+
+        if (f && fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %lu", &stolen) != 1)
+                stolen = 0;
+        if (f)
+                fclose(f);
+        return stolen;
+}
+
 static long resident_kib(void)
 {
         long size = 0, resident = 0;
@@ -379,7 +393,11 @@ static void print(struct bench *b, unsigned outstanding, uint64_t took_us)
                (double) m.commits / (double) m.groups, m.sync_us_total / (m.syncs + !m.syncs),
                m.sync_us_max, resident_kib(), resident_most_kib());
         printf("a group, from written to answered: p50 %" PRIu64 " p99 %" PRIu64 " max %" PRIu64
-               " us\n", m.group_us_p50, m.group_us_p99, m.group_us_max);
+               " us, without syncs max %" PRIu64 " us; stolen from the machine %.1f %%\n",
+               m.group_us_p50, m.group_us_p99, m.group_us_max, m.group_us_max_own,
+               (double) (stolen_ticks() - b->stolen_before) * 1e8 /
+                       (double) (took_us + !took_us) / (double) sysconf(_SC_CLK_TCK) /
+                       (double) sysconf(_SC_NPROCESSORS_ONLN));
         print_threads(b);
         print_room(b, m.live_bytes, m.octets_written);
 }
@@ -492,6 +510,7 @@ static void run(struct bench *b, unsigned outstanding)
 
         if (!slots)
                 die("no memory");
+        b->stolen_before = stolen_ticks();
         for (unsigned i = 0; i < outstanding && b->begun < b->commits; i++) {
                 slots[i] = (struct slot) {.bench = b, .again = {.run = again}};
                 act(&slots[i]);

@@ -47,6 +47,11 @@ static inline uint64_t codec_get_u64(const char *in)
 {
         return codec_get_u32(in) | (uint64_t) codec_get_u32(in + 4) << 32;
 }
+static inline void codec_put_u16(char *out, uint16_t v)
+{
+        out[0] = (char) v;
+        out[1] = (char) (v >> 8);
+}
 static inline void codec_put_u32(char *out, uint32_t v)
 {
         out[0] = (char) v;
@@ -98,8 +103,9 @@ static inline int write_u8(struct buffer *b, uint8_t v)
 }
 static inline int write_u16(struct buffer *b, uint16_t v)
 {
-        const char raw[2] = {(char) v, (char) (v >> 8)};
+        char raw[2];
 
+        codec_put_u16(raw, v);
         return buffer_append(b, raw, sizeof raw);
 }
 static inline int write_u32(struct buffer *b, uint32_t v)

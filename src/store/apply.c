@@ -58,9 +58,15 @@ static struct apply_group *open_group(struct apply *a)
         return group_at(a, a->closed_count);
 }
 
-static struct overlay_key hash_of(const struct apply *a, struct span key)
+/* A name in the partition of the record that is applied. */
+static struct overlay_key hash_of_name(const struct apply *a, struct span name)
 {
-        return overlay_key(key, a->seed);
+        return overlay_key_below(a->partition, name);
+}
+
+static struct overlay_key hash_of_blob(const struct apply *a, uint64_t blob_id)
+{
+        return overlay_key_of_words(blob_id, KEYS_BLOB, a->seed);
 }
 
 /* What the newest group says that knows the key; which one that is. NULL: none. */
@@ -126,12 +132,22 @@ void apply_abort_commit(struct apply *a)
 
 /* ---- sequences --------------------------------------------------------- */
 
-static size_t place_in_cache(const struct partition *p)
+static uint64_t word_of(const struct partition *p, size_t i)
 {
         uint64_t word;
 
-        memcpy(&word, p->octets + 8, sizeof word);
-        return word % APPLY_CACHE;
+        memcpy(&word, p->octets + 8 * i, sizeof word);
+        return word;
+}
+
+static struct overlay_key hash_of_partition(const struct apply *a, const struct partition *p)
+{
+        return overlay_key_of_words(word_of(p, 0), word_of(p, 1), a->seed);
+}
+
+static size_t place_in_cache(const struct partition *p)
+{
+        return word_of(p, 1) % APPLY_CACHE;
 }
 
 static struct apply_cached *cached(struct apply *a, const struct partition *p)
@@ -163,14 +179,14 @@ static bool is_same(const struct partition *a, const struct partition *b)
         return memcmp(a->octets, b->octets, sizeof a->octets) == 0;
 }
 
-static int find_sequence(struct apply *a, struct span key, struct overlay_key hash,
-                         const struct partition *p, uint64_t *ret_sequence)
+static int find_sequence(struct apply *a, struct span key, const struct partition *p,
+                         uint64_t *ret_sequence)
 {
         struct apply_cached *c = cached(a, p);
         struct reader reader;
         int r;
 
-        if (look_up(a, hash, ret_sequence))
+        if (look_up(a, a->partition, ret_sequence))
                 return 0;
         if (is_same(&c->partition, p)) {
                 *ret_sequence = c->sequence;
@@ -199,9 +215,8 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
 {
         char key_octets[KEYS_MAX];
         const struct span key = keys_of_partition(key_octets, KEYS_SEQUENCE, p, span_make(NULL, 0));
-        const struct overlay_key hash = hash_of(a, key);
         uint64_t sequence, stored;
-        int r = find_sequence(a, key, hash, p, &sequence);
+        int r = find_sequence(a, key, p, &sequence);
 
         if (r < 0)
                 return r;
@@ -209,7 +224,7 @@ static int advance_sequence(struct apply *a, const struct partition *p, uint64_t
                 return -ESTALE;
         sequence++;
         stored = htole64(sequence);
-        r = overlay_set(&open_group(a)->overlay, hash, sequence);
+        r = overlay_set(&open_group(a)->overlay, a->partition, sequence);
         if (r == 0)
                 r = index_put(a->index, key, span_make((const char *) &stored, sizeof stored));
         if (r == 0 && sequence == 1) /* its first */
@@ -275,13 +290,6 @@ static int add_blob(struct apply_group *g, struct overlay_key hash,
         }
         g->blobs[g->blob_count] = *change;
         return overlay_set(&g->overlay, hash, g->blob_count++);
-}
-
-static struct overlay_key hash_of_blob(const struct apply *a, uint64_t blob_id)
-{
-        char key[KEYS_MAX];
-
-        return hash_of(a, keys_of_number(key, KEYS_BLOB, blob_id));
 }
 
 /* Its place in the open group's blobs, which it gets when that had not touched it. */
@@ -419,7 +427,7 @@ static int require_absent(struct apply *a, const struct partition *p, struct spa
 {
         char octets[KEYS_MAX];
         const struct span key = keys_of_partition(octets, KEYS_DATA, p, name);
-        const struct overlay_key hash = hash_of(a, key);
+        const struct overlay_key hash = hash_of_name(a, name);
         uint64_t state;
         int r;
 
@@ -442,7 +450,7 @@ static bool span_is_less(struct span a, struct span b)
 static bool note_removed(void *arg, struct span key, struct span value)
 {
         struct apply *a = arg;
-        const struct overlay_key hash = hash_of(a, key);
+        const struct overlay_key hash = hash_of_name(a, span_skip(key, KEYS_HEAD));
 
         (void) value;
         return overlay_set(&open_group(a)->overlay, hash, KEY_ABSENT) == 0;
@@ -473,7 +481,7 @@ static int apply_change(struct apply *a, const struct partition *p, const struct
         struct overlay *const overlay = &open_group(a)->overlay;
         char octets[KEYS_MAX];
         const struct span key = keys_of_partition(octets, KEYS_DATA, p, op->key);
-        const struct overlay_key hash = hash_of(a, key);
+        const struct overlay_key hash = hash_of_name(a, op->key);
         int r;
 
         overlay_fetch(overlay, hash);
@@ -509,6 +517,7 @@ int apply_record(struct apply *a, struct span record, uint64_t expected_sequence
 
         if (r < 0)
                 return r;
+        a->partition = hash_of_partition(a, &view.partition);
         r = advance_sequence(a, &view.partition, expected_sequence, ret_sequence);
         while (r == 0 && batch_next(&view, &op)) {
                 if (op.kind == BATCH_BLOB_PUT || op.kind == BATCH_BLOB_ADOPT)

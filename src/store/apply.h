@@ -64,6 +64,7 @@ struct apply_group {
 struct apply {
         struct index *index;
         uint64_t seed; /* of the keys of overlays */
+        struct overlay_key partition; /* of the record that is applied, in them */
         struct apply_group groups[APPLY_GROUPS];
         /* The closed ones, the open one, and the rest: first what was forgotten last, which
          * is in the cache. */

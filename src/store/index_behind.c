@@ -144,62 +144,12 @@ static int wait_remove(struct behind *b, const struct op *op)
 
 /* ---- pushing ------------------------------------------------------------ */
 
-/* A key by which to sort: most differ within the first octets, which then need not be
- * fetched from all over memory for each comparison. */
-struct sorted {
-        uint64_t words[2]; /* of the key, as numbers that compare as its octets do */
-        const struct level_entry *entry;
-};
-
-static uint64_t word_of(struct span key, size_t at)
-{
-        char octets[8] = "";
-
-        if (key.len > at)
-                memcpy(octets, key.p + at, key.len - at < 8 ? key.len - at : 8);
-        return key_get_u64(octets);
-}
-
-static int by_key(const void *a, const void *b)
-{
-        const struct sorted *x = a, *y = b;
-
-        for (int i = 0; i < 2; i++)
-                if (x->words[i] != y->words[i])
-                        return x->words[i] < y->words[i] ? -1 : 1;
-        return level_compare(level_key(x->entry), level_key(y->entry));
-}
-
-static struct sorted *sort_all(const struct level *level)
-{
-        const size_t room = level->entries.count + PUSHED_SOON;
-        struct sorted *list = calloc(room, sizeof *list);
-        size_t count = 0;
-
-        for (int i = 0; i < NAPS && !list; i++) {
-                nap();
-                list = calloc(room, sizeof *list);
-        }
-        LIST_FOR_EACH(node, &level->order) {
-                const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
-
-                if (!list)
-                        break;
-                list[count++] = (struct sorted) {
-                        {word_of(level_key(e), 0), word_of(level_key(e), 8)}, e};
-        }
-        if (list)
-                qsort(list, count, sizeof *list, by_key);
-        return list;
-}
-
 static void change_at(const void *changes, size_t i, struct index_change *ret_change)
 {
-        const struct sorted *list = changes;
-        const struct level_entry *e = list[i].entry;
+        const struct level_entry *const *list = changes, *e = list[i];
 
         for (size_t at = 0; at < FETCHED; at += LINE) /* behind the last there is NULL */
-                __builtin_prefetch((const char *) list[i + PUSHED_SOON].entry + at);
+                __builtin_prefetch((const char *) list[i + PUSHED_SOON] + at);
         *ret_change = (struct index_change) {level_key(e), level_value(e), e->is_removed};
 }
 
@@ -207,10 +157,15 @@ static void change_at(const void *changes, size_t i, struct index_change *ret_ch
  * entered anew for each. */
 static int put_all_below(struct behind *b)
 {
-        struct sorted *list = sort_all(b->pushing);
-        const int r = list ? index_load(b->below, list, b->pushing->entries.count, change_at)
-                           : -ENOMEM;
+        const struct level_entry **list = NULL;
+        int r = level_order(b->pushing, PUSHED_SOON, &list);
 
+        for (int i = 0; i < NAPS && r == -ENOMEM; i++) {
+                nap();
+                r = level_order(b->pushing, PUSHED_SOON, &list);
+        }
+        if (r == 0)
+                r = index_load(b->below, list, b->pushing->entries.count, change_at);
         free(list);
         return r;
 }

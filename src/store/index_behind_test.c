@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/test.h"
+#include "store/index_level.h"
 #include "store/keys.h"
 
 enum { KEYS = 400, ROUNDS = 3000, VISITED_MAX = 3 * KEYS };
@@ -216,6 +217,55 @@ TEST(what_is_new_comes_and_goes)
                 CHECK(index_scan(a, &all, i % 2, visit, &seen) == 0 && seen.count == 0, "none");
         }
         index_close(a);
+}
+
+/* Keys of 300 partitions, in one of them far more than elsewhere, and such as have none: also
+ * some that begin as a partition does, or are another with zeros behind it. */
+static struct span make_any_key(char out[64])
+{
+        const unsigned partition = random_below(2) ? 7 : random_below(300);
+        int len = snprintf(out, 64, "k%016uk%.*s", partition, (int) random_below(3),
+                           random_below(2) ? "aa" : "ab");
+
+        if (random_below(4) == 0)
+                len = (int) random_below(17); /* of no partition */
+        else
+                len += snprintf(out + len, 64 - (size_t) len, "%u", random_below(3000));
+        for (unsigned zeros = random_below(3); zeros > 0 && random_below(8) == 0; zeros--)
+                out[len++] = '\0';
+        return span_make(out, (size_t) len);
+}
+
+TEST(all_that_waits_is_put_in_order)
+{
+        const struct level_entry **list = NULL;
+        struct level level;
+        struct level_entry *e;
+
+        level_init(&level, 1);
+        for (unsigned i = 0; i < 20000; i++) {
+                char octets[64];
+                const struct span key = make_any_key(octets);
+                const uint64_t hash = level_hash(&level, key);
+
+                e = level_find(&level, key, hash);
+                if (e && random_below(2))
+                        level_drop(&level, e);
+                else if (!e)
+                        CHECK(level_add(&level, key, hash, key, &e) == 0, "added");
+        }
+        for (unsigned again = 0; again < 2; again++) {
+                const size_t count = level.entries.count;
+
+                CHECK(count > 1000, "many");
+                CHECK(level_order(&level, 3, &list) == 0, "ordered");
+                for (size_t i = 1; i < count; i++)
+                        CHECK(level_compare(level_key(list[i - 1]), level_key(list[i])) < 0,
+                              "in order");
+                CHECK(list[count - 1] && !list[count] && !list[count + 2], "all");
+                free(list);
+        }
+        level_done(&level);
 }
 
 TEST_MAIN()

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/codec.h"
 #include "base/hash.h"
 #include "base/prefetch.h"
 
@@ -13,6 +14,7 @@ enum {
         LITTLE = 1024, /* entries: a level that held no more keeps no memory */
         LINE = 64,     /* octets of a cache */
         TAKEN_SOON = 512, /* octets of a block */
+        FEW = 24,      /* entries, sorted without calling anybody */
 };
 
 /* What waits for one partition: a scan of it need not look at the others. Most
@@ -24,6 +26,7 @@ struct level_head {
         size_t fresh_count;
         struct level_entry **sorted; /* by key; some may be dead. NULL: not yet */
         size_t sorted_count, dead_count;
+        size_t place; /* level_order()'s: of its entries, how many, or where the next goes */
         struct level_head *next_sorted;
         char octets[LEVEL_HEAD_OCTETS];
 };
@@ -422,6 +425,137 @@ static int sort_head(struct level *level, struct level_head *head)
         free(fresh);
         return 0;
 }
+
+/* ---- all of them in order -------------------------------------------------- */
+
+/* Most keys differ within the first octets that they may differ in: those are kept at
+ * hand, so that a comparison need not fetch both from all over memory. */
+struct ordered {
+        struct level_head *head; /* NULL: a short key */
+        uint64_t word;           /* of what follows the head, to compare as its octets do */
+        const struct level_entry *entry;
+};
+
+static uint64_t word_of(struct span key, size_t at)
+{
+        char octets[8] = "";
+
+        if (key.len >= at + sizeof octets)
+                return key_get_u64(key.p + at);
+        if (key.len > at)
+                memcpy(octets, key.p + at, key.len - at);
+        return key_get_u64(octets);
+}
+
+static int by_rest(const void *a, const void *b)
+{
+        const struct ordered *x = a, *y = b;
+
+        if (x->word != y->word)
+                return x->word < y->word ? -1 : 1;
+        return level_compare(level_key(x->entry), level_key(y->entry));
+}
+
+static int by_octets(const void *a, const void *b)
+{
+        const struct level_head *const *x = a, *const *y = b;
+
+        return memcmp((*x)->octets, (*y)->octets, LEVEL_HEAD_OCTETS);
+}
+
+static void sort_rest(struct ordered *list, size_t count)
+{
+        if (count > FEW) {
+                qsort(list, count, sizeof *list, by_rest);
+                return;
+        }
+        for (size_t i = 1; i < count; i++) {
+                const struct ordered o = list[i];
+                size_t k = i;
+
+                for (; k > 0 && by_rest(&o, &list[k - 1]) < 0; k--)
+                        list[k] = list[k - 1];
+                list[k] = o;
+        }
+}
+
+/* In order of arrival, with the heads that there are, each counted. */
+static size_t list_all(const struct level *level, struct ordered *all, struct level_head **heads)
+{
+        size_t count = 0, head_count = 0;
+
+        LIST_FOR_EACH(node, &level->order) {
+                const struct level_entry *e = LIST_OBJECT(node, struct level_entry, node);
+
+                if (e->head && e->head->place++ == 0)
+                        heads[head_count++] = e->head;
+                all[count++] = (struct ordered) {
+                        e->head, word_of(level_key(e), e->head ? LEVEL_HEAD_OCTETS : 0), e};
+        }
+        return head_count;
+}
+
+/* What has no head comes first, then those of each head. How many have none. */
+static size_t gather(const struct ordered *all, size_t count, struct level_head *const *heads,
+                     size_t head_count, struct ordered *ret_gathered)
+{
+        size_t at = count, short_count = 0;
+
+        for (size_t i = head_count; i-- > 0;) {
+                at -= heads[i]->place;
+                heads[i]->place = at;
+        }
+        for (size_t i = 0; i < count; i++)
+                ret_gathered[all[i].head ? all[i].head->place++ : short_count++] = all[i];
+        return short_count;
+}
+
+/* A short key is in front of all keys of a head, or behind them. */
+static void merge(struct ordered *gathered, size_t short_count, struct level_head *const *heads,
+                  size_t head_count, const struct level_entry **ret_list)
+{
+        size_t at = short_count, next = 0;
+
+        sort_rest(gathered, short_count);
+        for (size_t i = 0; i < head_count; i++) {
+                const struct span head = span_make(heads[i]->octets, LEVEL_HEAD_OCTETS);
+
+                while (next < short_count &&
+                       level_compare(level_key(gathered[next].entry), head) < 0)
+                        *ret_list++ = gathered[next++].entry;
+                sort_rest(gathered + at, heads[i]->place - at);
+                while (at < heads[i]->place)
+                        *ret_list++ = gathered[at++].entry;
+                heads[i]->place = 0;
+        }
+        while (next < short_count)
+                *ret_list++ = gathered[next++].entry;
+}
+
+int level_order(const struct level *level, size_t spare, const struct level_entry ***ret_list)
+{
+        const size_t count = level->entries.count;
+        const struct level_entry **list = calloc(count + spare + 1, sizeof *list);
+        struct level_head **heads = reallocarray(NULL, level->heads.count + 1, sizeof *heads);
+        struct ordered *all = reallocarray(NULL, 2 * count + 1, sizeof *all);
+        size_t head_count, short_count;
+
+        if (list && heads && all) {
+                head_count = list_all(level, all, heads);
+                qsort(heads, head_count, sizeof *heads, by_octets);
+                short_count = gather(all, count, heads, head_count, all + count);
+                merge(all + count, short_count, heads, head_count, list);
+                *ret_list = list;
+        } else {
+                free(list);
+                list = NULL;
+        }
+        free(heads);
+        free(all);
+        return list ? 0 : -ENOMEM;
+}
+
+/* ---- a scan ------------------------------------------------------------------ */
 
 int level_run_init(struct level *level, const struct index_range *range,
                    struct level_run *ret_run)

@@ -117,6 +117,10 @@ void level_drop(struct level *level, struct level_entry *e);
 /* Forgets everything; keeps memory for as much again, unless there was little. */
 void level_clear(struct level *level);
 
+/* All entries in the order of their keys, and `spare` times NULL: an array that the caller
+ * frees. Scans may go on meanwhile, but nobody else may do this. 0 or -ENOMEM. */
+int level_order(const struct level *level, size_t spare, const struct level_entry ***ret_list);
+
 /* The order of keys in an index. */
 int level_compare(struct span a, struct span b);
 

@@ -111,6 +111,7 @@ struct local {
         uint64_t forgotten; /* by apply; of the durable ones; the leader's */
         uint64_t taken_us;  /* when the last one was */
         uint64_t sync_us;   /* what a group that is alone needs to become durable: a median */
+        uint64_t own_us_max; /* of those times, the longest without syncs and turns */
         uint32_t times[LOCAL_TIMES]; /* of groups, from written to answered: local_sync.c */
         struct list_node commits, done, queries, answered;
         struct list_node moves; /* commits of the helper thread's, which the brake lets pass */

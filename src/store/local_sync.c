@@ -497,19 +497,24 @@ static void keep_traces(struct local *l, struct group *g)
 
                 if (c->result < 0 || !(c->has & BATCH_HAS_TRACE))
                         continue;
-                for (size_t i = 0; i < c->batch_count; i++)
+                for (size_t i = 0; i < c->batch_count; i++) {
+                        if (!(c->batches[i]->has & BATCH_HAS_TRACE))
+                                continue;
                         trace_add_batch(l->trace, buffer_span(&c->batches[i]->record),
                                         g->behind.group, &number);
+                }
         }
         trace_set_position(l->trace, &g->behind);
 }
 
 enum { TIMES_STEPS = 8 }; /* within twice as long */
 
-static void note_time(struct local *l, uint64_t us)
+static void note_time(struct local *l, uint64_t us, uint64_t others_us)
 {
         unsigned i = 0, shift = 0;
 
+        if (us - others_us > l->own_us_max)
+                l->own_us_max = us - others_us;
         while (us >> shift >= 2 * TIMES_STEPS)
                 shift++;
         i = shift * TIMES_STEPS + (unsigned) (us >> shift);
@@ -556,12 +561,13 @@ static void hand_over(struct local *l, struct group *g)
  * nothing is. */
 static void answer(struct local *l, struct group *g)
 {
-        uint64_t now_us;
+        uint64_t now_us, others_us = clock_monotonic_us();
 
         pthread_mutex_lock(&l->mutex);
         while (l->answered_count + 1 != g->number && !atomic_load(&l->is_hasty))
                 pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         pthread_mutex_unlock(&l->mutex);
+        others_us = clock_monotonic_us() - others_us;
         if (atomic_load(&l->has_failed))
                 g->result = -EIO;
         if (g->result < 0)
@@ -578,7 +584,7 @@ static void answer(struct local *l, struct group *g)
         if (g->applied) {
                 if (g->under_way == 0 && l->taken == g->number)
                         note_sync(l, g->sync_us);
-                note_time(l, now_us - g->begun_us);
+                note_time(l, now_us - g->begun_us, g->sync_us + others_us);
         }
         if (g->number >= l->alone)
                 l->alone = g->number + (g->sync_us >= atomic_load(&l->slow_us)

@@ -11,11 +11,12 @@ enum { SLOTS_MIN = 256, SLOTS_KEPT = 16384 };
 /* A value of a key that was taken back: as if it had never been set. */
 static const uint64_t GONE = UINT64_MAX;
 
-struct overlay_key overlay_key(struct span key, uint64_t seed)
+struct overlay_key overlay_key_below(struct overlay_key above, struct span name)
 {
-        const XXH128_hash_t hash = XXH3_128bits_withSeed(key.p ? key.p : "", key.len, seed);
+        const XXH128_hash_t hash = XXH3_128bits_withSeed(name.p ? name.p : "", name.len,
+                                                         above.low);
 
-        return (struct overlay_key) {hash.low64, hash.high64};
+        return (struct overlay_key) {hash.low64, hash.high64 ^ above.high};
 }
 
 void overlay_init(struct overlay *o)
@@ -72,37 +73,42 @@ bool overlay_get(const struct overlay *o, struct overlay_key key, uint64_t *ret_
         return true;
 }
 
-static int remember(struct overlay *o, struct overlay_undo undo)
+static int make_room_to_undo(struct overlay *o)
 {
-        if (o->undo_count == o->undo_room) {
-                const size_t room = o->undo_room ? o->undo_room * 2 : 64;
-                struct overlay_undo *grown = realloc(o->undo, room * sizeof(struct overlay_undo));
+        const size_t room = o->undo_room ? o->undo_room * 2 : 64;
+        struct overlay_undo *grown = realloc(o->undo, room * sizeof(struct overlay_undo));
 
-                if (!grown)
-                        return -ENOMEM;
-                o->undo = grown;
-                o->undo_room = room;
-        }
-        o->undo[o->undo_count++] = undo;
+        if (!grown)
+                return -ENOMEM;
+        o->undo = grown;
+        o->undo_room = room;
         return 0;
 }
 
+/* Written word by word: two that are stored, and then had by one load, wait for all that was
+ * stored before them, some of it far away. */
 int overlay_set(struct overlay *o, struct overlay_key key, uint64_t value)
 {
+        const uint64_t low = key.low, high = key.high;
         struct overlay_slot *slot;
-        bool was_there;
+        struct overlay_undo *undo;
         int r = o->used * 2 >= o->slot_count ? grow(o) : 0;
 
+        if (r == 0 && o->undo_count == o->undo_room)
+                r = make_room_to_undo(o);
         if (r < 0)
                 return r;
         slot = slot_of(o, key);
-        was_there = slot->generation == o->generation;
-        r = remember(o, (struct overlay_undo) {key, slot->value, was_there});
-        if (r < 0)
-                return r;
-        if (!was_there)
-                o->used++;
-        *slot = (struct overlay_slot) {o->generation, key, value};
+        undo = &o->undo[o->undo_count++];
+        undo->key.low = low;
+        undo->key.high = high;
+        undo->old = slot->value;
+        undo->was_there = slot->generation == o->generation;
+        o->used += !undo->was_there;
+        slot->generation = o->generation;
+        slot->key.low = low;
+        slot->key.high = high;
+        slot->value = value;
         return 0;
 }
 

@@ -2,8 +2,9 @@
  * sequences of partitions, keys that came or went, blobs. A commit of the
  * group that is refused is taken back: overlay_mark(), overlay_rollback().
  *
- * Keys are told apart by 128 bits of XXH3, seeded at start: made once, for all the
- * overlays that are asked. Memory is kept from group to group. */
+ * Keys are told apart by 128 bits, seeded at start: those of a partition or a number are
+ * these themselves, mixed; others a hash. Made once, they serve all overlays. Memory is
+ * kept from group to group. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,7 +38,18 @@ struct overlay {
         size_t undo_count, undo_room;
 };
 
-struct overlay_key overlay_key(struct span key, uint64_t seed);
+/* Different for different words. */
+static inline struct overlay_key overlay_key_of_words(uint64_t first, uint64_t second,
+                                                      uint64_t seed)
+{
+        uint64_t low = (second ^ seed ^ (first << 32 | first >> 32)) * 0x9e3779b97f4a7c15u;
+
+        low ^= low >> 32;
+        return (struct overlay_key) {low, first};
+}
+
+/* Of a name below what another key stands for. */
+struct overlay_key overlay_key_below(struct overlay_key above, struct span name);
 
 void overlay_init(struct overlay *o);
 void overlay_done(struct overlay *o);

@@ -257,5 +257,6 @@ struct store_metrics {
         uint64_t log_bytes, live_bytes, free_disk_bytes;
         /* From the first octet of a group written until it is answered; to an eighth. */
         uint64_t group_us_p50, group_us_p99, group_us_max;
+        uint64_t group_us_max_own; /* without its sync, and those of groups before it */
 };
 void store_get_metrics(const struct store *s, struct store_metrics *ret);

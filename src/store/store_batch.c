@@ -1,5 +1,4 @@
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -15,24 +14,6 @@ enum {
         DESCRIPTION_MAX = 4096,
 };
 
-static void encode_u16(char *out, uint16_t v)
-{
-        v = htole16(v);
-        memcpy(out, &v, sizeof v);
-}
-
-static void encode_u32(char *out, uint32_t v)
-{
-        v = htole32(v);
-        memcpy(out, &v, sizeof v);
-}
-
-static void encode_u64(char *out, uint64_t v)
-{
-        v = htole64(v);
-        memcpy(out, &v, sizeof v);
-}
-
 /* memcpy() asks for pointers even when there is nothing to copy. */
 static void encode_octets(char *out, struct span s)
 {
@@ -44,14 +25,6 @@ static void encode_parts(char *out, const struct span *parts, size_t part_count)
 {
         for (size_t i = 0; i < part_count; out += parts[i].len, i++)
                 encode_octets(out, parts[i]);
-}
-
-static uint64_t decode_u64(const char *in)
-{
-        uint64_t v;
-
-        memcpy(&v, in, sizeof v);
-        return le64toh(v);
 }
 
 struct store_batch *store_batch_new(struct store *s, const struct partition *p,
@@ -189,9 +162,9 @@ static void add_put(struct store_batch *b, enum batch_op_kind kind, struct span 
         p = add(b, kind, 6 + key.len + value.len);
         if (!p)
                 return;
-        encode_u16(p, (uint16_t) key.len);
+        codec_put_u16(p, (uint16_t) key.len);
         encode_octets(p + 2, key);
-        encode_u32(p + 2 + key.len, (uint32_t) value.len);
+        codec_put_u32(p + 2 + key.len, (uint32_t) value.len);
         encode_octets(p + 6 + key.len, value);
 }
 
@@ -211,7 +184,7 @@ static void add_key(struct store_batch *b, enum batch_op_kind kind, struct span 
 
         if (!p)
                 return;
-        encode_u16(p, (uint16_t) key.len);
+        codec_put_u16(p, (uint16_t) key.len);
         encode_octets(p + 2, key);
 }
 
@@ -235,9 +208,9 @@ void store_delete_range(struct store_batch *b, struct span from, struct span to)
         if (!p)
                 return;
         b->has |= BATCH_HAS_RANGE;
-        encode_u16(p, (uint16_t) from.len);
+        codec_put_u16(p, (uint16_t) from.len);
         encode_octets(p + 2, from);
-        encode_u32(p + 2 + from.len, (uint32_t) to.len);
+        codec_put_u32(p + 2 + from.len, (uint32_t) to.len);
         encode_octets(p + 6 + from.len, to);
 }
 
@@ -255,12 +228,12 @@ void store_blob_put(struct store_batch *b, uint64_t blob_id, uint32_t references
         if (!p)
                 return;
         b->has |= BATCH_HAS_BLOB;
-        encode_u64(p, blob_id);
-        encode_u32(p + 8, references);
-        encode_u16(p + 12, (uint16_t) description.len);
+        codec_put_u64(p, blob_id);
+        codec_put_u32(p + 8, references);
+        codec_put_u16(p + 12, (uint16_t) description.len);
         encode_octets(p + 14, description);
         p += 14 + description.len;
-        encode_u32(p, (uint32_t) size);
+        codec_put_u32(p, (uint32_t) size);
         encode_parts(p + 4, parts, part_count);
         b->blob_at = b->record.len - size;
         b->blob_len = size;
@@ -277,11 +250,11 @@ void store_blob_adopt(struct store_batch *b, uint64_t blob_id, uint32_t referenc
         if (!p)
                 return;
         b->has |= BATCH_HAS_BLOB | BATCH_HAS_ADOPT;
-        encode_u64(p, blob_id);
-        encode_u32(p + 8, references);
-        encode_u16(p + 12, (uint16_t) description.len);
+        codec_put_u64(p, blob_id);
+        codec_put_u32(p + 8, references);
+        codec_put_u16(p + 12, (uint16_t) description.len);
         encode_octets(p + 14, description);
-        encode_u64(p + 14 + description.len, 0); /* batch_set_adopted_size() */
+        codec_put_u64(p + 14 + description.len, 0); /* batch_set_adopted_size() */
 }
 
 void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span description,
@@ -291,11 +264,11 @@ void batch_blob_move(struct store_batch *b, uint64_t blob_id, struct span descri
 
         if (!p)
                 return;
-        encode_u64(p, blob_id);
-        encode_u16(p + 8, (uint16_t) description.len);
+        codec_put_u64(p, blob_id);
+        codec_put_u16(p + 8, (uint16_t) description.len);
         encode_octets(p + 10, description);
         p += 10 + description.len;
-        encode_u32(p, (uint32_t) octets.len);
+        codec_put_u32(p, (uint32_t) octets.len);
         encode_octets(p + 4, octets);
 }
 
@@ -305,8 +278,8 @@ void store_blob_reference(struct store_batch *b, uint64_t blob_id, int delta)
 
         if (!p)
                 return;
-        encode_u64(p, blob_id);
-        encode_u32(p + 8, (uint32_t) delta);
+        codec_put_u64(p, blob_id);
+        codec_put_u32(p + 8, (uint32_t) delta);
 }
 
 void store_trace(struct store_batch *b, const struct span *keys, size_t key_count,
@@ -330,8 +303,8 @@ void store_trace_parts(struct store_batch *b, const struct span *keys, size_t ke
         b->has |= BATCH_HAS_TRACE;
         *p++ = (char) key_count;
         for (size_t i = 0; i < key_count; i++, p += 8)
-                encode_u64(p, hash_span(keys[i], b->store->trace_seed));
-        encode_u32(p, (uint32_t) size);
+                codec_put_u64(p, hash_span(keys[i], b->store->trace_seed));
+        codec_put_u32(p, (uint32_t) size);
         encode_parts(p + 4, parts, part_count);
 }
 
@@ -339,18 +312,18 @@ void batch_seal(struct store_batch *b, uint64_t now_us)
 {
         char *head = b->record.data + b->record.start;
 
-        encode_u32(head, (uint32_t) b->record.len);
-        encode_u64(head + BATCH_TIME_AT, now_us);
+        codec_put_u32(head, (uint32_t) b->record.len);
+        codec_put_u64(head + BATCH_TIME_AT, now_us);
 }
 
 void batch_set_sequence(struct store_batch *b, uint64_t sequence)
 {
-        encode_u64(b->record.data + b->record.start + BATCH_SEQUENCE_AT, sequence);
+        codec_put_u64(b->record.data + b->record.start + BATCH_SEQUENCE_AT, sequence);
 }
 
 void batch_set_number(struct store_batch *b, uint32_t number)
 {
-        encode_u32(b->record.data + b->record.start + 4, number);
+        codec_put_u32(b->record.data + b->record.start + 4, number);
 }
 
 uint32_t batch_number(struct span in)
@@ -445,7 +418,7 @@ bool batch_next(struct batch_view *v, struct batch_op *ret_op)
 
 uint64_t batch_hash(const struct batch_op *op, size_t i)
 {
-        return decode_u64(op->hashes.p + 8 * i);
+        return codec_get_u64(op->hashes.p + 8 * i);
 }
 
 void batch_set_adopted_size(struct store_batch *b, uint64_t blob_id, uint64_t size)
@@ -461,7 +434,7 @@ void batch_set_adopted_size(struct store_batch *b, uint64_t blob_id, uint64_t si
                         /* The size is what ends the operation. */
                         const size_t end = (size_t) (record.len - view.ops.rest.len);
 
-                        encode_u64(b->record.data + b->record.start + end - 8, size);
+                        codec_put_u64(b->record.data + b->record.start + end - 8, size);
                 }
         }
 }

@@ -683,6 +683,7 @@ static void local_metrics(const struct store *s, struct store_metrics *ret)
         ret->group_us_p50 = local_group_us(l, 500);
         ret->group_us_p99 = local_group_us(l, 990);
         ret->group_us_max = local_group_us(l, 1000);
+        ret->group_us_max_own = l->own_us_max;
         pthread_mutex_unlock(&l->mutex);
         pthread_mutex_lock(&l->log.mutex);
         for (int i = 0; i < LOG_STREAMS; i++) {
