@@ -17,21 +17,28 @@ def _rate(runs, name):
     return median(run["rate"] for run in _own(runs, name))
 
 
-def _ratio(runs, key="rate", over=None):
-    """Hayauma's over another's; None when one is missing."""
-    ours, theirs = (median(run[key] for run in _own(runs, name)) for name in ("hayauma", over))
-    return ours / theirs if ours and theirs else None
+def _ratios(runs, over, key="rate"):
+    """Hayauma's over another's of the same round, in which the machine was the same."""
+    ours, theirs = ({run["round"]: run[key] for run in _own(runs, name)}
+                    for name in ("hayauma", over))
+    return [ours[number] / theirs[number] for number in ours
+            if ours[number] and theirs.get(number)]
+
+
+def _ratio(runs, over, key="rate"):
+    """The median of all rounds; None when there is none with both."""
+    return median(_ratios(runs, over, key))
 
 
 def verdicts(row, runs):
     """[(what was hoped for, what was measured, is_met)]."""
     found = []
-    ratio, ours = _ratio(runs, over=row.against), _rate(runs, "hayauma")
+    ratio, ours = _ratio(runs, row.against), _rate(runs, "hayauma")
     if row.ratio and ratio:
         found.append((f"{row.ratio:g} × {row.against}", f"{ratio:.1f} ×", ratio >= row.ratio))
     if row.rate and ours:
         found.append((f"{row.rate:,.0f}/s", f"{ours:,.0f}/s", ours >= row.rate))
-    share = _ratio(runs, "p99_ms", row.against)
+    share = _ratio(runs, row.against, "p99_ms")
     if row.p99 and share:
         found.append((f"p99 ≤ {row.p99:g} of {row.against}'s", f"{share:.2f}", share <= row.p99))
     return found
@@ -39,10 +46,13 @@ def verdicts(row, runs):
 
 def _beside(runs, name):
     """How fast we are beside another; of the floor, how much of it is reached."""
-    ratio = _ratio(runs, over=name)
-    if name == "hayauma" or not ratio:
+    ratios = _ratios(runs, name)
+    if name == "hayauma" or not ratios:
         return ""
-    return f"{ratio:.0%} of it" if name == "floor" else f"{ratio:.1f} ×"
+    ratio, least, most = median(ratios), min(ratios), max(ratios)
+    if name == "floor":
+        return f"{ratio:.0%} of it ({least:.0%}–{most:.0%})"
+    return f"{ratio:.1f} × ({least:.1f}–{most:.1f})"
 
 
 def rate_table(rows, measured):
@@ -178,7 +188,7 @@ def plots(result, rows, series):
     if flat:
         out["growth.svg"] = plot.lines(
             "Rate as queue and mailbox grow", flat, "messages there already",
-            "share of an empty server's rate (medians, least to most)", 80)
+            "share of an empty server's rate (medians and quartiles)", 80)
     return out
 
 

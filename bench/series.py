@@ -18,6 +18,7 @@ import servers
 from hayauma import RELEASE, Hayauma
 
 MIB = 1 << 20
+PAIRS = 24  # of runs, where a server is compared with itself; even
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,48 +84,76 @@ def large(options, say):
             "lines": []}
 
 
-def _growth(options, say, name, grow, measure):
-    """The rate of a server that fills, beside an empty one that is measured in
-    turn with it: the machine may change meanwhile, their ratio should not.
-    grow(more) fills it; measure(is_grown, count) returns (rate, CPU µs)."""
+def _wait_until_still(server, patience=60):
+    """What filling it began is over: it uses less than a twentieth of a core."""
+    seen = [sum(servers.spent(server).values()), time.monotonic()]
+
+    def is_still():
+        time.sleep(0.5)
+        spent, now = sum(servers.spent(server).values()), time.monotonic()
+        used = (spent - seen[0]) / (now - seen[1])
+        seen[:] = spent, now
+        return used < 0.05
+    ports.wait_until(is_still, "the server has nothing to do", patience)
+
+
+def _growth(options, say, grow, measure, name, has_stayed):
+    """The rate of a server that fills, beside an empty one: many short runs of both in
+    turn. The machine may change meanwhile; the ratio of two runs that follow one another
+    does not, and the median of many is true of most of them. grow(more) is called once
+    for each depth; measure(is_grown, count) returns (rate, CPU µs). `has_stayed`: what
+    is measured fills the server, too."""
     depths = [0, 10000, 100000] if options.quick else [0, 10000, 100000, 1000000]
-    line = {"name": name, "x": depths, "y": [], "low": [], "high": []}
-    facts, ratios, held = {}, [], 0
-    count = int(options.seconds * measure(True, 2000)[0] // 100 * 100) + 1000
+    line = {"name": name, "x": [], "y": [], "low": [], "high": []}
+    facts, ratios, held, count = {}, [], 0, 0
     for depth in depths:
         grow(max(0, depth - held))
         held = max(held, depth)
-        runs = [[measure(is_grown, count) for is_grown in (True, False)]
-                for _ in range(options.rounds)]
-        rates = [grown[0] for grown, _ in runs]
-        ratios.append(statistics.median(grown[0] / empty[0] for grown, empty in runs))
-        cpu, cpu_empty = (statistics.median(pair[i][1] for pair in runs) for i in (0, 1))
-        facts[f"{depth:,}"] = (
-            f"{statistics.median(rates):,.0f}/s ({min(rates):,.0f}–{max(rates):,.0f}), "
-            f"{ratios[-1]:.2f} of an empty one, {cpu:.0f} µs CPU ({cpu_empty:.0f})")
-        say(f"{depth:,}: {facts[f'{depth:,}']}")
-        shares = [100 * grown[0] / empty[0] for grown, empty in runs]
-        for key, value in (("y", 100 * ratios[-1]), ("low", min(shares)), ("high", max(shares))):
+        if not count:  # the same for all
+            count = int(options.seconds / 6 * measure(True, 2000)[0] // 100 * 100) + 500
+        runs = [{is_grown: measure(is_grown, count) for is_grown in order}
+                for order in [(True, False), (False, True)] * (PAIRS // 2)]
+        shares = [one[True][0] / one[False][0] for one in runs]
+        low, ratio, high = statistics.quantiles(shares, n=4)
+        ratios.append(ratio)
+        rate, cpu = (statistics.median(one[True][i] for one in runs) for i in (0, 1))
+        facts[f"{held:,}"] = (
+            f"{ratio:.2f} of an empty one's rate (quartiles {low:.2f}–{high:.2f}), {rate:,.0f}/s, "
+            f"{cpu:.0f} µs CPU ({statistics.median(one[False][1] for one in runs):.0f})")
+        say(f"{held:,}: {facts[f'{held:,}']}")
+        for key, value in (("x", held), ("y", 100 * ratio), ("low", 100 * low),
+                           ("high", 100 * high)):
             line[key].append(value)
+        held += count * len(runs) if has_stayed else 0
     return {"facts": facts, "targets": [["at least 80 % of an empty one's rate at every depth",
                                          min(ratios) >= 0.8]], "lines": [line]}
 
 
 def flat_mailbox(options, say):
-    """Into one mailbox, as it grows; the other one is not delivered to otherwise."""
+    """Into one mailbox, as it grows, and of a server that is new at each depth into a
+    mailbox that is new in each run."""
     row = rows.Row("flat", "", "local", per_connection=100, users=1, size=1024, is_lmtp=True)
-    grown, empty = servers.HayaumaServer(row, None), servers.HayaumaServer(row, None)
+    new_rows = [dataclasses.replace(row, domain=f"new{number}.{servers.DOMAIN}")
+                for number in range(PAIRS)]
+    grown = servers.HayaumaServer(row, None)
+    empty = servers.HayaumaServer(row, None, domains=[one.domain for one in (row, *new_rows)])
+    left = []
+
+    def grow(more):
+        if more:
+            row.send(grown.port, more)
+        empty.stop()
+        empty.start()
+        row.send(empty.port, 1000)
+        left[:] = new_rows
+        _wait_until_still(grown)
 
     def measure(is_grown, count):
-        if not is_grown:  # it stays small
-            empty.stop()
-            empty.start()
-            row.send(empty.port, 1000)
-        one = rows.measure(grown if is_grown else empty, row, count, None)
+        one = rows.measure(grown, row, count, None) if is_grown else \
+            rows.measure(empty, left.pop(), count, None)
         return one["rate"], one["cpu_us_all"]
     try:
-        return _growth(options, say, "into one mailbox",
-                       lambda more: more and row.send(grown.port, more), measure)
+        return _growth(options, say, grow, measure, "into one mailbox", True)
     finally:
         grown.stop()
         empty.stop()
@@ -139,12 +168,16 @@ def flat_queue(options, say):
                                   routes={dead.domain: ("127.0.0.1", ports.free_port())})
     empty = servers.HayaumaServer(live, sinks)
 
+    def grow(more):
+        if more:
+            dead.send(grown.port, more)
+        _wait_until_still(grown)
+
     def measure(is_grown, count):
         one = rows.measure(grown if is_grown else empty, live, count, sinks)
         return one["rate"], one["cpu_us_all"]
     try:
-        return _growth(options, say, "relay beside a queue",
-                       lambda more: more and dead.send(grown.port, more), measure)
+        return _growth(options, say, grow, measure, "relay beside a queue", False)
     finally:
         grown.stop()
         empty.stop()
@@ -194,6 +227,7 @@ def _idle_connections(options, say, is_tls):
                  options="processes { edge = 2 }\n") as server:
         port, pid = server.ports[protocol], server.process.pid
         ports.wait_until(lambda: ports.is_listening(port), "it listens")
+        time.sleep(5)  # what only its start needed is given back
         with idle_clients.held(port, 400, is_tls):
             _honest(server.ports["smtp"])
         time.sleep(3)

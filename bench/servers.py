@@ -34,9 +34,11 @@ LIMITS = ("connections_per_client = 100000 messages_per_connection = 10000000 re
 class HayaumaServer:
     name = "hayauma"
 
-    def __init__(self, row, sink, routes=None):
-        """`routes` maps domains to a host and port; all else goes to `sink`."""
+    def __init__(self, row, sink, routes=None, domains=(DOMAIN,)):
+        """`routes` maps domains to a host and port; all else goes to `sink`, or into
+        mailboxes in `domains`."""
         self.row, self.next_hop = row, sink.port if sink else ports.free_port()
+        self.domains = list(domains)
         self.routes = routes or (sink.routes if sink else {})
         self.start()
 
@@ -58,7 +60,7 @@ class HayaumaServer:
         here = self.row.purpose == "local"
         self.server = Hayauma(
             binary=RELEASE, folder=FOLDER, listen={"smtp": 0, "lmtp": 0} if here else {"smtp": 0},
-            role="mailbox" if here else "relay", domains=[DOMAIN] if here else [],
+            role="mailbox" if here else "relay", domains=self.domains if here else [],
             options=f'log_level = "notice"\n{self._options()}', limits=LIMITS)
         if self.row.is_slow:
             self.server.environment["LD_PRELOAD"] = str(SHIM)
@@ -164,13 +166,12 @@ class DovecotServer(PeerServer):
         return Dovecot(folder=FOLDER, **more)
 
     def fill(self):
-        """Mailboxes are made without waiting for the disk, which would take minutes."""
+        """It makes one mailbox; the others are copies (mailboxes.py)."""
+        self.row.send(self.server.port, 1, users=1, connections=1, is_lmtp=True)
         self.server.stop()
-        self.server.configure("mail_fsync = never\n")
-        self.server.start()
-        self.row.send(self.server.port, self.row.users, per_connection=100, is_lmtp=True)
-        self.server.stop()
-        self.server.configure()
+        subprocess.run([*sudo(), "/usr/bin/python3", ROOT / "bench" / "mailboxes.py",
+                        self.server.real("/var/mail-here"), DOMAIN, str(self.row.users)],
+                       check=True)
         subprocess.run([*sudo(), "sync"], check=True)
         self.server.start()
         self.pid = self.server.process.pid

@@ -5,6 +5,7 @@ import re
 import resource
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_a_client_that_does_not_read():
     """Commands pile up with the client once it leaves its replies unread."""
     with Hayauma(users=[HANAKO], options="processes { edge = 1 }\n") as server:
         with dial(server) as connection:
-            connection.settimeout(3)
+            connection.settimeout(1)
             with pytest.raises(OSError):
                 while True:
                     connection.sendall(b"NOOP\r\n" * 10000)
@@ -174,9 +175,11 @@ def test_thousands_of_silent_connections():
 
 
 def test_stopping_says_goodbye():
-    with Hayauma(users=[HANAKO]) as server, dial(server) as connection:
-        server.stop()
-        assert connection.recv(1000).startswith(b"421 4.3.2")
+    with Hayauma(users=[HANAKO]) as server, ThreadPoolExecutor() as beside:
+        with dial(server) as connection:
+            stopped = beside.submit(server.stop)
+            assert connection.recv(1000).startswith(b"421 4.3.2")
+        stopped.result()  # who stays is waited for
 
 
 def test_a_local_user_may_send_anywhere():

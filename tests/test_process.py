@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -239,16 +240,21 @@ def test_stuck_process_does_not_hold_up_the_end():
 
 def test_commands_give_up_soon_where_nobody_answers(server):
     """A stopped process still has its socket: the command connects and hears nothing."""
-    for name, words in (("keeper/0", ("queue", "list")), ("keeper/0", ("why", "a@example.jp")),
-                        ("supervisor", ("status",))):
-        pid = server.process.pid if name == "supervisor" else server.children()[name]
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            done = server.run(*words, check=False, timeout=180)
-        finally:
+    commands = [("keeper", ("queue", "list")), ("keeper", ("why", "a@example.jp")),
+                ("supervisor", ("status",))]
+    stopped = [server.children()["keeper/0"], server.process.pid]
+    try:
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        with ThreadPoolExecutor() as all_at_once:
+            done = list(all_at_once.map(
+                lambda command: server.run(*command[1], check=False, timeout=180), commands))
+    finally:
+        for pid in stopped:
             os.kill(pid, signal.SIGCONT)
-        assert done.returncode == os.EX_TEMPFAIL, done.stderr
-        assert f"the {name.partition('/')[0]} does not answer" in done.stderr
+    for (name, _), one in zip(commands, done):
+        assert one.returncode == os.EX_TEMPFAIL, one.stderr
+        assert f"the {name} does not answer" in one.stderr
     assert server.queue() == []
 
 

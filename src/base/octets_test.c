@@ -54,6 +54,16 @@ TEST(neighbours_do_not_matter)
         }
 }
 
+TEST(names_are_of_letters_digits_dots_and_hyphens)
+{
+        for (unsigned c = 0; c < 256; c++) {
+                const bool is_of_name = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                                        (c >= '0' && c <= '9') || c == '.' || c == '-';
+
+                assert_true(octets_beyond_names(c * OCTETS_ONES) == (is_of_name ? 0 : OCTETS_HIGH));
+        }
+}
+
 TEST(octets_above_ascii_are_no_others)
 {
         for (unsigned c = 128; c < 256; c++) {

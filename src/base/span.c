@@ -20,6 +20,15 @@ static bool is_alike8(const char *a, const char *b)
         return x == y || lower8(x) == lower8(y);
 }
 
+static bool is_alike4(const char *a, const char *b)
+{
+        uint32_t x, y;
+
+        memcpy(&x, a, 4);
+        memcpy(&y, b, 4);
+        return x == y || lower8(x) == lower8(y);
+}
+
 bool span_equal_nocase(struct span a, struct span b)
 {
         size_t i = 0;
@@ -32,6 +41,8 @@ bool span_equal_nocase(struct span a, struct span b)
                                 return false;
                 return is_alike8(a.p + a.len - 8, b.p + a.len - 8);
         }
+        if (a.len >= 4)
+                return is_alike4(a.p, b.p) && is_alike4(a.p + a.len - 4, b.p + a.len - 4);
         for (; i < a.len; i++)
                 if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
                         return false;

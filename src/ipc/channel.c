@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,6 +21,14 @@ enum {
         READS_PER_ROUND = 8,    /* then the other channels have their turn */
         DESCRIPTORS_MAX = 1024, /* under way on one channel, either direction */
         CREDIT_STEP = CHANNEL_WINDOW / 4,
+        LENT_MAX = 32,   /* fields that are not copied, on their way at once */
+        LENT_MIN = 1024, /* octets; copying fewer costs less */
+};
+
+/* Octets that belong into the output and lie elsewhere. */
+struct lent {
+        size_t at; /* in `output` */
+        struct span octets;
 };
 
 /* Descriptors under way, oldest first. */
@@ -45,6 +54,9 @@ struct channel {
         struct buffer output;
         struct descriptor_queue to_send;
         uint64_t output_at; /* stream position of the first octet in output */
+        struct lent lent[LENT_MAX];
+        unsigned lent_count;
+        size_t lent_len; /* `output` always has room for so many octets more */
 
         uint64_t in_flight; /* sent, not yet consumed by the peer */
         uint64_t consumed;  /* by us, not yet told */
@@ -142,6 +154,8 @@ static void release_all(struct channel *ch)
                 close(ch->fd);
         ch->fd = -1;
         buffer_done(&ch->output);
+        ch->lent_count = 0;
+        ch->lent_len = 0;
         descriptors_done(&ch->to_send);
         descriptors_done(&ch->received);
 }
@@ -196,6 +210,63 @@ static void put_head(char *to, size_t payload_len, unsigned type, bool has_fd)
         to[7] = 0;
 }
 
+/* Copies to where they belong the octets that lie elsewhere. */
+static void take_lent(struct channel *ch)
+{
+        char *base = ch->output.data + ch->output.start;
+        size_t end = ch->output.len, shift = ch->lent_len;
+
+        if (ch->lent_count == 0)
+                return;
+        buffer_commit(&ch->output, ch->lent_len);
+        while (ch->lent_count) {
+                const struct lent *l = &ch->lent[--ch->lent_count];
+
+                memmove(base + l->at + shift, base + l->at, end - l->at);
+                shift -= l->octets.len;
+                memcpy(base + l->at + shift, l->octets.p, l->octets.len);
+                end = l->at;
+        }
+        ch->lent_len = 0;
+}
+
+/* Sends all there is as it lies; what the socket does not take is copied. 0 or an error. */
+static int send_lent(struct channel *ch)
+{
+        const size_t len = ch->output.len + ch->lent_len;
+        char *base = ch->output.data + ch->output.start;
+        struct iovec parts[2 * LENT_MAX + 1];
+        struct msghdr message = {.msg_iov = parts};
+        size_t at = 0;
+        ssize_t n;
+
+        for (unsigned i = 0; i < ch->lent_count; i++) {
+                const struct lent *l = &ch->lent[i];
+
+                parts[2 * i] = (struct iovec) {base + at, l->at - at};
+                parts[2 * i + 1] = (struct iovec) {(char *) (uintptr_t) l->octets.p,
+                                                   l->octets.len};
+                at = l->at;
+        }
+        parts[2 * ch->lent_count] = (struct iovec) {base + at, ch->output.len - at};
+        message.msg_iovlen = 2 * ch->lent_count + 1;
+        n = sendmsg(ch->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+                return -errno;
+        if (n > 0)
+                ch->output_at += (uint64_t) n;
+        if (n == (ssize_t) len) {
+                buffer_clear(&ch->output);
+                ch->lent_count = 0;
+                ch->lent_len = 0;
+                return 0;
+        }
+        take_lent(ch);
+        if (n > 0)
+                buffer_consume(&ch->output, (size_t) n);
+        return 0;
+}
+
 /* How much may leave in one call: up to the next frame with a descriptor;
  * that frame's descriptor itself when it stands first. */
 static size_t next_run(const struct channel *ch, int *ret_fd)
@@ -244,6 +315,14 @@ static ssize_t send_run(struct channel *ch)
 /* 0: all gone, or the socket is full; else the error that ends the channel. */
 static int flush(struct channel *ch)
 {
+        int r = 0;
+
+        if (ch->to_send.count) /* descriptors cut what may leave at once */
+                take_lent(ch);
+        if (ch->lent_count)
+                r = send_lent(ch);
+        if (r < 0)
+                return r;
         while (ch->output.len) {
                 ssize_t n = send_run(ch);
 
@@ -279,7 +358,7 @@ static void send_credit(struct channel *ch)
 
         if (ch->is_closed || ch->consumed < CREDIT_STEP)
                 return;
-        if (buffer_reserve(&ch->output, HEAD_LEN + 4, &to) < 0)
+        if (buffer_reserve(&ch->output, HEAD_LEN + 4 + ch->lent_len, &to) < 0)
                 return; /* told with the next frame that is consumed */
         put_head(to, 4, TYPE_CREDIT, false);
         for (int i = 0; i < 4; i++)
@@ -289,24 +368,54 @@ static void send_credit(struct channel *ch)
         loop_defer(ch->loop, &ch->flush);
 }
 
-int channel_send_later(struct channel *ch, unsigned type, const union ipc_message *m, int fd)
+/* `last` has a place among those that are lent. */
+static void lend(struct channel *ch, struct span last)
 {
-        const size_t len = ch->output.len;
-        const uint64_t at = ch->output_at + len;
+        ch->lent[ch->lent_count++] = (struct lent) {ch->output.len, last};
+        ch->lent_len += last.len;
+}
+
+/* The last field of what was encoded is empty: `last` takes its place. 0, -ENOMEM, -EMSGSIZE. */
+static int put_last(struct channel *ch, struct span last)
+{
+        char *to;
+        int r;
+
+        for (size_t i = 0; i < 4; i++)
+                ch->output.data[ch->output.start + ch->output.len - 4 + i] =
+                        (char) (last.len >> (8 * i));
+        if (last.len < LENT_MIN || ch->lent_count == LENT_MAX)
+                return buffer_append_span(&ch->output, last);
+        r = buffer_reserve(&ch->output, ch->lent_len + last.len, &to);
+        if (r == 0)
+                lend(ch, last);
+        return r;
+}
+
+static int queue(struct channel *ch, unsigned type, const union ipc_message *m, int fd,
+                 struct span last)
+{
+        const size_t len = ch->output.len, lent_len = ch->lent_len;
+        const unsigned lent_count = ch->lent_count;
+        const uint64_t at = ch->output_at + len + lent_len;
         size_t payload_len;
         char *to;
         int r;
 
         if (ch->is_closed)
                 return -EPIPE;
-        if (len > CHANNEL_OUTPUT_MAX)
+        if (len + lent_len > CHANNEL_OUTPUT_MAX)
                 return -ENOBUFS;
         r = buffer_reserve(&ch->output, HEAD_LEN, &to);
         if (r < 0)
                 return r;
         buffer_commit(&ch->output, HEAD_LEN);
         r = ipc_encode(&ch->output, type, m);
-        payload_len = ch->output.len - len - HEAD_LEN;
+        if (r == 0 && last.len)
+                r = put_last(ch, last);
+        if (r == 0) /* what was lent before keeps its room */
+                r = buffer_reserve(&ch->output, ch->lent_len, &to);
+        payload_len = ch->output.len + ch->lent_len - len - lent_len - HEAD_LEN;
         if (r == 0 && payload_len > IPC_PAYLOAD_MAX)
                 r = -EMSGSIZE;
         if (r == 0 && fd >= 0) {
@@ -318,11 +427,28 @@ int channel_send_later(struct channel *ch, unsigned type, const union ipc_messag
         }
         if (r < 0) {
                 ch->output.len = len;
+                ch->lent_len = lent_len;
+                ch->lent_count = lent_count;
                 return r;
         }
         put_head(ch->output.data + ch->output.start + len, payload_len, type, fd >= 0);
         ch->in_flight += HEAD_LEN + payload_len;
         return 0;
+}
+
+int channel_send_later(struct channel *ch, unsigned type, const union ipc_message *m, int fd)
+{
+        return queue(ch, type, m, fd, (struct span) {0});
+}
+
+int channel_send_lent(struct channel *ch, unsigned type, const union ipc_message *m,
+                      struct span last)
+{
+        const int r = queue(ch, type, m, -1, last);
+
+        if (r == 0)
+                channel_push(ch);
+        return r;
 }
 
 void channel_push(struct channel *ch)
@@ -351,7 +477,7 @@ bool channel_has_credit(const struct channel *ch)
 
 size_t channel_output_len(const struct channel *ch)
 {
-        return ch->output.len;
+        return ch->output.len + ch->lent_len;
 }
 
 static int wait_writable(struct channel *ch, uint64_t until_us)

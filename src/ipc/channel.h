@@ -55,6 +55,12 @@ struct channel *channel_free(struct channel *ch);
  * 0; -EMSGSIZE (a field over its limit); -ENOBUFS; -EPIPE (closed). */
 int channel_send(struct channel *ch, unsigned type, const union ipc_message *m, int fd);
 
+/* The same for a message whose last field is octets, empty in `m`: `last`, within that
+ * field's limit, takes its place and goes to the socket from where it lies. It stays there
+ * as it is until the peer has answered, or the channel is freed. */
+int channel_send_lent(struct channel *ch, unsigned type, const union ipc_message *m,
+                      struct span last);
+
 /* Shorthand: CHANNEL_SEND(ch, drop, -1, .message_id = id). */
 #define CHANNEL_SEND(ch, name, fd, ...)                                                            \
         channel_send((ch), IPC_##name, &(const union ipc_message) {.name = {__VA_ARGS__}}, (fd))

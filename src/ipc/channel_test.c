@@ -9,9 +9,12 @@
 
 #include "base/test.h"
 
+enum { MARKED = 1000 }; /* ids from it on: bodies in order, of octets that are the id's lowest */
+
 struct end {
         struct channel *channel;
-        unsigned drops, lents, credits, closed;
+        unsigned drops, lents, credits, closed, bodies;
+        size_t octets;
         uint64_t last_id;
         int reason, fd;
         bool hold, free_in_handler;
@@ -35,9 +38,15 @@ static void on_drop(struct channel *ch, void *arg, const union ipc_message *m, i
 static void on_body(struct channel *ch, void *arg, const union ipc_message *m, int *fd)
 {
         struct end *e = arg;
+        const struct span octets = m->body.octets;
 
-        (void) m;
         (void) fd;
+        if (m->body.message_id >= MARKED) {
+                assert_true(m->body.message_id == MARKED + e->bodies++);
+                e->octets += octets.len;
+                for (size_t i = 0; i < octets.len; i++)
+                        assert_true(octets.p[i] == (char) m->body.message_id);
+        }
         e->drops++;
         if (e->hold)
                 e->held += channel_hold(ch);
@@ -138,6 +147,46 @@ TEST(what_may_wait_leaves_with_what_may_not)
         assert_int_equal(0, CHANNEL_SEND(t.a.channel, drop, -1, .message_id = 4));
         run(&t, 3);
         CHECK(t.b.drops == 4, "taken along, in order");
+        close_both(&t);
+}
+
+/* Short ones and long ones between other frames, more than are lent at once and more than
+ * the socket takes, with a descriptor among them. */
+TEST(what_is_lent_comes_in_its_place)
+{
+        enum { COUNT = 100 };
+        static char texts[COUNT][60000];
+        struct both t;
+        size_t octets = 0;
+
+        open_both(&t);
+        for (unsigned i = 0; i < COUNT; i++) {
+                const size_t len = i % 5 == 0 ? i : sizeof texts[i] - 100 * i;
+                union ipc_message m = {.body = {.message_id = MARKED + i}};
+
+                memset(texts[i], (char) (MARKED + i), len);
+                assert_int_equal(0, channel_send_lent(t.a.channel, IPC_body, &m,
+                                                      span_make(texts[i], len)));
+                octets += len;
+                if (i % 3 == 0)
+                        CHANNEL_SEND(t.a.channel, drop, -1, .message_id = 1 + i / 3);
+                if (i == 70)
+                        CHANNEL_SEND(t.a.channel, lent, STDERR_FILENO, .message_id = 9);
+                CHECK(channel_output_len(t.a.channel) > octets, "all counts as queued");
+        }
+        run(&t, 1000);
+        CHECK(t.b.bodies == COUNT && t.b.octets == octets && t.b.lents == 1, "all came");
+        CHECK(channel_output_len(t.a.channel) == 0 && !t.a.closed && !t.b.closed, "all is well");
+        close(t.b.fd);
+        for (unsigned i = 0; i < 3; i++) { /* all at once, and as it lies */
+                union ipc_message m = {.body = {.message_id = MARKED + COUNT + i}};
+
+                memset(texts[i], (char) (MARKED + COUNT + i), 5000);
+                assert_int_equal(0, channel_send_lent(t.a.channel, IPC_body, &m,
+                                                      span_make(texts[i], 5000)));
+        }
+        run(&t, 3);
+        CHECK(t.b.octets == octets + 3 * 5000 && t.b.bodies == COUNT + 3, "three more");
         close_both(&t);
 }
 

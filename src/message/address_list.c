@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "base/octets.h"
 
 struct list {
         struct span rest;
@@ -146,21 +149,53 @@ static struct span take_text(struct list *l, bool is_name)
 }
 
 /* What has no meaning but itself anywhere in a list, as nearly all that comes. */
-static bool is_ordinary(char c)
+static uint64_t not_ordinary(uint64_t x)
 {
-        const char lower = ascii_lower(c);
-
-        return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-               c == '_';
+        return octets_beyond_names(x) & ~octets_equal(x, '_');
 }
 
 static size_t ordinary_len(struct span s)
 {
-        size_t len = 0;
+        return octets_until(s, not_ordinary);
+}
 
-        while (len < s.len && is_ordinary(s.p[len]))
-                len++;
-        return len;
+/* Of ordinary octets, with single blanks between them. */
+static bool is_plain_words(struct span s)
+{
+        size_t len;
+
+        while ((len = ordinary_len(s)) > 0 && len < s.len && s.p[len] == ' ')
+                s = span_skip(s, len + 1);
+        return len > 0 && len == s.len;
+}
+
+/* "Some Name <local@domain>", "<local@domain>" or "local@domain" with nothing in it that has a
+ * meaning, as nearly every list is: it stays where it lies. */
+static bool take_plain(struct span value, struct address_entry *ret)
+{
+        struct span rest = span_trim(value), name = {NULL, 0};
+        const size_t angle = span_find(rest, '<');
+        size_t len;
+
+        if (angle != SIZE_MAX) {
+                if (rest.p[rest.len - 1] != '>')
+                        return false;
+                name = span_trim(span_first(rest, angle));
+                if (name.len && !is_plain_words(name))
+                        return false;
+                rest = span_make(rest.p + angle + 1, rest.len - angle - 2);
+        }
+        len = ordinary_len(rest);
+        if (len == 0 || len + 1 >= rest.len || rest.p[len] != '@' ||
+            ordinary_len(span_skip(rest, len + 1)) != rest.len - len - 1)
+                return false;
+        *ret = (struct address_entry) {
+                .kind = ADDRESS_MAILBOX,
+                .name = name.len ? name : (struct span) {NULL, 0},
+                .local = span_first(rest, len),
+                .domain = span_skip(rest, len + 1),
+        };
+        return true;
 }
 
 /* Gathers words until one of the octets in `until`, which is not taken; '\0' at
@@ -265,7 +300,15 @@ int address_list_parse(struct span value, struct arena *arena, struct address_en
                        size_t *ret_count)
 {
         struct list l = {.rest = value, .arena = arena};
+        struct address_entry *plain = arena_alloc(arena, sizeof *plain);
 
+        if (!plain)
+                return -ENOMEM;
+        if (take_plain(value, plain)) {
+                *ret = plain;
+                *ret_count = 1;
+                return 0;
+        }
         l.text = arena_alloc(arena, 2 * value.len + 2);
         if (!l.text)
                 return -ENOMEM;

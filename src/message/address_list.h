@@ -1,6 +1,6 @@
 /* The addresses of a header field: RFC 5322 section 3.4, with groups, comments,
  * the obsolete forms, and what senders make of it. Pure; results live in the
- * arena. */
+ * arena, or where the value does. */
 #pragma once
 
 #include <stddef.h>

@@ -2,6 +2,10 @@
 
 #include <errno.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "base/octets.h"
 #include "base/utf8.h"
 
@@ -54,11 +58,36 @@ static uint64_t not_of_name(uint64_t x)
                octets_equal(x, ':');
 }
 
+#ifdef __SSE2__
+/* As octets_until(text, not_of_name) where the first sixteen octets of `text` tell, or 16. */
+static size_t short_name_len(const char *text)
+{
+        const __m128i x = _mm_loadu_si128((const __m128i *) (const void *) text);
+        const __m128i no_name = _mm_or_si128(
+                _mm_cmplt_epi8(x, _mm_set1_epi8(33)), /* what is not ASCII is negative */
+                _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8(127)),
+                             _mm_cmpeq_epi8(x, _mm_set1_epi8(':'))));
+
+        return (size_t) __builtin_ctz((unsigned) _mm_movemask_epi8(no_name) | 0x10000);
+}
+#endif
+
+static size_t name_len(struct span raw)
+{
+#ifdef __SSE2__
+        const size_t len = raw.len >= 16 ? short_name_len(raw.p) : 16;
+
+        if (len < 16)
+                return len;
+#endif
+        return octets_until(raw, not_of_name);
+}
+
 /* section 3.6.8: printable ASCII but the colon. Blanks in front of the colon are
  * of the obsolete syntax (section 4.5), which is still to be read. */
 static int split_field(struct span raw, struct header_field *ret)
 {
-        const size_t len = octets_until(raw, not_of_name);
+        const size_t len = name_len(raw);
         size_t colon = len;
 
         *ret = (struct header_field) {.raw = raw};
@@ -66,15 +95,15 @@ static int split_field(struct span raw, struct header_field *ret)
                 colon++;
         if (len == 0 || colon == raw.len || raw.p[colon] != ':')
                 return -EBADMSG;
-        ret->name = span_first(raw, len);
-        ret->value = span_skip(raw, colon + 1);
+        ret->name = span_make(raw.p, len);
+        ret->value = span_make(raw.p + colon + 1, raw.len - colon - 1);
         if (is_line_end(ret->value, ret->value.len))
                 ret->value.len -= 2;
         return 1;
 }
 
 /* The octets of the next field, as header_next(). */
-static int take(struct header_scan *s, struct span *ret_raw)
+static inline int take(struct header_scan *s, struct span *ret_raw)
 {
         const struct span rest = s->rest;
         size_t len;
@@ -88,8 +117,8 @@ static int take(struct header_scan *s, struct span *ret_raw)
         }
         s->size_left -= len;
         s->fields_left--;
-        s->rest = span_skip(rest, len);
-        *ret_raw = span_first(rest, len);
+        s->rest = span_make(rest.p + len, rest.len - len);
+        *ret_raw = span_make(rest.p, len);
         return 1;
 }
 
@@ -138,6 +167,11 @@ bool header_find(struct span text, struct span name, struct header_field *ret)
         return false;
 }
 
+static uint64_t not_in_id(uint64_t x)
+{
+        return octets_below(x, ' ' + 1) | octets_equal(x, 127);
+}
+
 /* "<…>" without blanks or controls within: fit to be a key and to be written
  * into a field of ours. What stands around it is left out. */
 static struct span take_message_id(struct span value)
@@ -149,10 +183,7 @@ static struct span take_message_id(struct span value)
         if (end == SIZE_MAX || end < 2)
                 return (struct span) {NULL, 0};
         id.len = end + 1;
-        for (size_t i = 0; i < id.len; i++)
-                if ((unsigned char) id.p[i] <= 32 || id.p[i] == 127)
-                        return (struct span) {NULL, 0};
-        return id;
+        return octets_until(id, not_in_id) == id.len ? id : (struct span) {NULL, 0};
 }
 
 enum known {

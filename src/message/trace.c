@@ -160,12 +160,17 @@ static bool is_one_word(struct span s)
         return s.len && s.len <= WORD_MAX && octets_until(s, not_in_word) == s.len;
 }
 
-int trace_format_received(const struct trace_received *t, struct buffer *out)
+static int end(const struct fold *f, size_t before)
+{
+        if (f->failed < 0)
+                f->out->len = before;
+        return f->failed;
+}
+
+int trace_begin_received(const struct trace_received *t, struct buffer *out, size_t *ret_column)
 {
         const size_t before = out->len;
-        const bool is_utf8 = span_starts_with_nocase(t->protocol, SPAN_LITERAL("UTF8"));
         struct fold f = {.out = out};
-        char date[CLOCK_DATE_MAX];
 
         put(&f, SPAN_LITERAL("Received:"));
         if (t->client_address.len)
@@ -183,6 +188,17 @@ int trace_format_received(const struct trace_received *t, struct buffer *out)
                 if (t->tls_cipher.len)
                         put_clean(&f, "", t->tls_cipher, ")", false);
         }
+        *ret_column = f.column;
+        return end(&f, before);
+}
+
+int trace_end_received(const struct trace_received *t, size_t column, struct buffer *out)
+{
+        const size_t before = out->len;
+        const bool is_utf8 = span_starts_with_nocase(t->protocol, SPAN_LITERAL("UTF8"));
+        struct fold f = {.out = out, .column = column};
+        char date[CLOCK_DATE_MAX];
+
         if (is_one_word(t->rcpt_to) && (is_utf8 || utf8_is_ascii(t->rcpt_to))) {
                 put_word(&f, SPAN_LITERAL("id"));
                 put_clean(&f, "", t->id, "", false);
@@ -195,9 +211,20 @@ int trace_format_received(const struct trace_received *t, struct buffer *out)
         /* Its blanks are no places to fold: readers take the date as one line. */
         put_word(&f, span_from_string(clock_format_date(t->at_us, date)));
         put(&f, SPAN_LITERAL("\r\n"));
-        if (f.failed < 0)
+        return end(&f, before);
+}
+
+int trace_format_received(const struct trace_received *t, struct buffer *out)
+{
+        const size_t before = out->len;
+        size_t column;
+        int r = trace_begin_received(t, out, &column);
+
+        if (r == 0)
+                r = trace_end_received(t, column, out);
+        if (r < 0)
                 out->len = before;
-        return f.failed;
+        return r;
 }
 
 static uint64_t not_printable(uint64_t x)

@@ -27,6 +27,12 @@ struct trace_received {
  * CRLF. 0, or as buffer_append(): then nothing was appended. */
 int trace_format_received(const struct trace_received *t, struct buffer *out);
 
+/* The same in two parts, for messages that have the client and its session in common: all
+ * up to the id, which the second does not look at again but for whether the protocol is
+ * one with UTF-8. `column` is what the first part said. */
+int trace_begin_received(const struct trace_received *t, struct buffer *out, size_t *ret_column);
+int trace_end_received(const struct trace_received *t, size_t column, struct buffer *out);
+
 /* Appends "Return-Path: <mail_from>" and CRLF; for final delivery only. */
 int trace_format_return_path(struct span mail_from, struct buffer *out);
 

@@ -44,6 +44,7 @@ struct loop {
         struct epoll_event ready[READY_MAX]; /* of this round; an entry may be freed meanwhile */
         int ready_count;
         char *read_buffer;
+        struct buffer_pool outputs;
 };
 
 /* The uv handle comes first in each object, so that one function frees all. */
@@ -116,6 +117,7 @@ struct loop *loop_free(struct loop *l)
         close_uv(l);
         assert(l->timers.count == 0 && list_is_empty(&l->wakers));
         loop_timers_done(&l->timers);
+        buffer_pool_done(&l->outputs);
         close(l->set);
         close(l->wake_fd);
         free(l->read_buffer);
@@ -243,6 +245,11 @@ uint64_t loop_monotonic_us(struct loop *l)
 char *loop_read_buffer(struct loop *l)
 {
         return l->read_buffer;
+}
+
+struct buffer_pool *loop_output_pool(struct loop *l)
+{
+        return &l->outputs;
 }
 
 void loop_defer(struct loop *l, struct deferred *d)

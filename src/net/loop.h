@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buffer_pool.h"
 #include "base/list.h"
 
 struct loop;
@@ -42,6 +43,10 @@ void loop_fake(struct loop *l, uint64_t now_ms);
  * the callback that read returns. LOOP_READ_BUFFER_SIZE octets. */
 enum { LOOP_READ_BUFFER_SIZE = 64 * 1024 };
 char *loop_read_buffer(struct loop *l);
+
+/* Memory of what is said: streams and their owners take it from here, and give it back
+ * when all of it was sent. */
+struct buffer_pool *loop_output_pool(struct loop *l);
 
 /* Work put off to the end of this round, before the loop sleeps: many small
  * writes become one. Scheduling one that is already scheduled does nothing. */

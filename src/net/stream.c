@@ -442,7 +442,7 @@ static bool flush(struct stream *s)
         if (wrote)
                 touch(s);
         if (s->out.len == 0)
-                buffer_shrink(&s->out, 0); /* an idle stream holds no memory */
+                buffer_pool_take(loop_output_pool(s->loop), &s->out); /* idle ones hold none */
         if (s->state == TLS_WAIT && s->plain_left == 0) {
                 set_state(s, HANDSHAKE);
                 return handshake(s);
@@ -627,6 +627,7 @@ int stream_write(struct stream *s, struct span octets)
 
         if (s->state >= FINISHING)
                 return -EPIPE;
+        buffer_pool_lend(loop_output_pool(s->loop), &s->out);
         r = buffer_append_span(&s->out, octets);
         if (r < 0)
                 return r == -EMSGSIZE ? -ENOBUFS : r;

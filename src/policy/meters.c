@@ -7,27 +7,31 @@
 
 #include "base/hash.h"
 
-enum { BUCKET = 8, MARK = 0x4d657431 /* "Met1" */ };
+enum { BUCKET = 8, MARK = 0x4d657432 /* "Met2" */, HEAD_SLOTS = 2, PARTS = 512 };
 
-/* The area is a head of one slot's size, then slots in buckets. */
+/* The area is a head of two slots' size, then slots in buckets. */
 struct meters_slot {
         _Atomic uint64_t key;    /* 0: free */
         _Atomic uint64_t minute; /* minute << 32 | events in it; of a permission: its last one */
         _Atomic uint16_t held[METERS_OWNERS];
 };
 
+/* In which parts of the slots a connection was ever counted: who attaches looks through
+ * those alone, since memory that is only looked at is taken, too. */
 struct meters_head {
         uint64_t mark, slot_count, seed;
+        _Atomic uint64_t has_held[PARTS / 64];
 };
 
-static_assert(sizeof(struct meters_head) <= sizeof(struct meters_slot), "the head is one slot");
+static_assert(sizeof(struct meters_head) <= HEAD_SLOTS * sizeof(struct meters_slot),
+              "the head's room");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_SHORT_LOCK_FREE == 2, "shared memory");
 
 static size_t slots_for(size_t size)
 {
         size_t count = BUCKET;
 
-        while ((2 * count + 1) * sizeof(struct meters_slot) <= size)
+        while ((2 * count + HEAD_SLOTS) * sizeof(struct meters_slot) <= size)
                 count *= 2;
         return count;
 }
@@ -38,7 +42,8 @@ size_t meters_size(size_t clients)
 
         while (count < clients)
                 count *= 2;
-        return (2 * count + 1) * sizeof(struct meters_slot); /* half empty: full buckets are rare */
+        /* Half empty: full buckets are rare. */
+        return (2 * count + HEAD_SLOTS) * sizeof(struct meters_slot);
 }
 
 void meters_format(void *area, size_t size, uint64_t seed)
@@ -47,22 +52,50 @@ void meters_format(void *area, size_t size, uint64_t seed)
                 (struct meters_head) {.mark = MARK, .slot_count = slots_for(size), .seed = seed};
 }
 
+/* The slots of a part; of few slots some parts have none. */
+static uint64_t first_of(const struct meters *m, uint64_t part)
+{
+        return (part * m->slot_count + PARTS - 1) / PARTS;
+}
+
+static uint64_t part_of(const struct meters *m, const struct meters_slot *slot)
+{
+        return (uint64_t) (slot - m->slots) * PARTS / m->slot_count;
+}
+
+static bool has_held(const struct meters *m, uint64_t part)
+{
+        const uint64_t parts = atomic_load(&m->head->has_held[part / 64]);
+
+        return parts >> part % 64 & 1;
+}
+
+static void mark_held(struct meters *m, uint64_t part)
+{
+        if (!has_held(m, part)) /* all edges read this, and seldom one writes */
+                atomic_fetch_or(&m->head->has_held[part / 64], 1ULL << part % 64);
+}
+
 int meters_attach(struct meters *m, void *area, size_t size, unsigned owner)
 {
-        const struct meters_head *head = area;
+        struct meters_head *head = area;
 
-        if (size < (BUCKET + 1) * sizeof(struct meters_slot) || head->mark != MARK ||
+        if (size < (BUCKET + HEAD_SLOTS) * sizeof(struct meters_slot) || head->mark != MARK ||
             head->slot_count != slots_for(size))
                 return -EBADMSG;
         *m = (struct meters) {
-                .slots = (struct meters_slot *) area + 1,
+                .head = head,
+                .slots = (struct meters_slot *) area + HEAD_SLOTS,
                 .slot_count = head->slot_count,
                 .seed = head->seed,
                 .owner = owner % METERS_OWNERS,
         };
-        for (uint64_t i = 0; i < m->slot_count; i++)
-                if (atomic_load_explicit(&m->slots[i].held[m->owner], memory_order_relaxed))
+        for (uint64_t part = 0; part < PARTS; part++) {
+                if (!has_held(m, part))
+                        continue;
+                for (uint64_t i = first_of(m, part); i < first_of(m, part + 1); i++)
                         atomic_store(&m->slots[i].held[m->owner], 0);
+        }
         return 0;
 }
 
@@ -171,6 +204,7 @@ unsigned meters_hold(struct meters *m, uint64_t key, uint64_t now_us)
 
         if (!slot)
                 return 0;
+        mark_held(m, part_of(m, slot));
         if (atomic_fetch_add(&slot->held[m->owner], 1) == UINT16_MAX ||
             atomic_load(&slot->key) != key) { /* full, or taken over meanwhile */
                 atomic_fetch_sub(&slot->held[m->owner], 1);

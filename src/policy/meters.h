@@ -26,8 +26,10 @@ enum {
         METERS_ALL = 2,             /* the key of all clients together: never a client's */
 };
 
+struct meters_head;
 struct meters_slot;
 struct meters {
+        struct meters_head *head;
         struct meters_slot *slots;
         uint64_t slot_count; /* a power of two */
         uint64_t seed;

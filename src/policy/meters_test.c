@@ -2,6 +2,9 @@
 #include "policy/meters.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/test.h"
 
@@ -56,6 +59,43 @@ TEST(connections_are_summed_over_owners_and_forgotten_with_one)
                 meters_release(&one, key);
         CHECK(meters_hold(&one, key, now) == 2, "never below zero");
         free(area);
+}
+
+static off_t octets_in_memory(int fd)
+{
+        struct stat st;
+
+        CHECK(fstat(fd, &st) == 0, "stat");
+        return st.st_blocks * 512;
+}
+
+TEST(what_an_owner_had_is_forgotten_without_touching_the_rest)
+{
+        const size_t size = meters_size(METERS_CLIENTS);
+        const int fd = memfd_create("meters", MFD_CLOEXEC);
+        unsigned char address[16] = {[10] = 0xff, [11] = 0xff, 192, 0, 2, 0};
+        struct meters one, two;
+        void *area;
+
+        CHECK(fd >= 0 && ftruncate(fd, (off_t) size) == 0, "file");
+        area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        CHECK(area != MAP_FAILED, "map");
+        meters_format(area, size, 42);
+        CHECK(meters_attach(&one, area, size, 0) == 0 && meters_attach(&two, area, size, 1) == 0,
+              "attach");
+        CHECK(octets_in_memory(fd) <= sysconf(_SC_PAGESIZE), "the head alone");
+        for (int i = 0; i < 256; i++) {
+                address[15] = (unsigned char) i;
+                CHECK(meters_hold(&one, meters_client(&one, address), now) == 1, "held");
+                CHECK(meters_hold(&two, meters_client(&one, address), now) == 2, "held twice");
+        }
+        CHECK(meters_attach(&one, area, size, 0) == 0, "restart");
+        for (int i = 0; i < 256; i++) {
+                address[15] = (unsigned char) i;
+                CHECK(meters_held(&one, meters_client(&one, address)) == 1, "the other's alone");
+        }
+        munmap(area, size);
+        close(fd);
 }
 
 TEST(events_count_within_a_minute)

@@ -39,11 +39,14 @@ enum files {
 /* Where it may connect to with TCP. */
 enum connects { CONNECTS_NOWHERE, CONNECTS_DNS, CONNECTS_ANYWHERE };
 
+/* What must be warm before, since it would need files later. */
+enum warm { WARM_NOTHING, WARM_ICU, WARM_ICU_AND_TLS };
+
 struct confinement {
         enum files files;
         enum connects connects;
         unsigned calls;    /* set of enum call_group */
-        bool uses_tls;     /* TLS, and with it ICU: what must be warm before */
+        enum warm warm;
         rlim_t open_files; /* at most; what the system grants may be less */
         rlim_t file_size;  /* 0: writes no file. memfds count */
         rlim_t threads;    /* as root, where the uid is ours alone; 0: none, always */
@@ -58,31 +61,32 @@ static const struct confinement table[PROCESS_KIND_END] = {
         },
         [PROCESS_DIRECTORY] = {
                 /* The users file comes as a descriptor. */
-                .calls = CALLS_THREADS, .uses_tls = true, .open_files = 4096, .threads = 256,
+                .calls = CALLS_THREADS, .warm = WARM_ICU_AND_TLS, .open_files = 4096,
+                .threads = 256,
         },
         [PROCESS_WORKER] = {
-                .uses_tls = true, .open_files = 1024, .file_size = 1ULL << 30,
+                .warm = WARM_ICU, .open_files = 1024, .file_size = 1ULL << 30,
         },
         [PROCESS_KEEPER] = {
                 .files = FILES_STATE, .calls = CALLS_THREADS | CALLS_FILES | CALLS_ACCEPT,
                 .open_files = 1 << 20, .file_size = UNLIMITED, .threads = 256,
         },
         [PROCESS_RELAY] = {
-                .connects = CONNECTS_ANYWHERE, .calls = CALLS_TCP, .uses_tls = true,
+                .connects = CONNECTS_ANYWHERE, .calls = CALLS_TCP, .warm = WARM_ICU_AND_TLS,
                 .open_files = 1 << 20, .is_batch = true,
         },
         [PROCESS_EDGE] = {
                 /* Files the keeper lends for large bodies; pairs that carry what is
                  * under TLS to access processes. */
-                .calls = CALLS_ACCEPT | CALLS_PAIR, .uses_tls = true, .open_files = 1 << 20,
+                .calls = CALLS_ACCEPT | CALLS_PAIR, .warm = WARM_ICU_AND_TLS, .open_files = 1 << 20,
                 .file_size = UNLIMITED,
         },
         [PROCESS_ACCESS] = {
                 /* Files the keeper lends for large appended messages. */
-                .uses_tls = true, .open_files = 1 << 20, .file_size = UNLIMITED,
+                .warm = WARM_ICU, .open_files = 1 << 20, .file_size = UNLIMITED,
         },
         [PROCESS_COMPILER] = {
-                .uses_tls = true, .open_files = 64, .file_size = 8ULL << 30,
+                .warm = WARM_ICU, .open_files = 64, .file_size = 8ULL << 30,
         },
 };
 
@@ -114,11 +118,11 @@ int confine_warm_up(enum process_kind kind, const char **ret_what)
         mallopt(M_ARENA_MAX, ARENAS_MAX);
         *ret_what = "time zone";
         r = warm_up_time_zone();
-        if (r < 0 || !table[kind].uses_tls)
+        if (r < 0 || table[kind].warm == WARM_NOTHING)
                 return r;
         *ret_what = "text conversion";
         r = warm_up_icu();
-        if (r < 0)
+        if (r < 0 || table[kind].warm == WARM_ICU)
                 return r;
         *ret_what = "TLS";
         return tls_warm_up();

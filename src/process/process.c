@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "process/confine.h"
 #include "process/sealed.h"
+#include "process/settle.h"
 
 enum {
         SUPERVISOR_FD = 3,
@@ -441,6 +442,7 @@ static void on_go(struct channel *ch, void *arg, const union ipc_message *m, int
         }
         s->phase = RUNNING;
         give_early(s);
+        settle_later(s->p.loop);
         CHANNEL_SEND(ch, ready, -1, .reserved = 0);
 }
 

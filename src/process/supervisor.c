@@ -29,6 +29,7 @@
 #include "process/sealed.h"
 #include "process/secrets.h"
 #include "process/settings.h"
+#include "process/settle.h"
 #include "process/status.h"
 #include "process/watch.h"
 
@@ -420,6 +421,7 @@ static void advance(struct supervisor *s)
                         continue;
                 s->phase = RUNNING;
                 log_event(LOG_NOTICE, "ready", LOG_SPAN("hostname", s->settings.config->hostname));
+                settle_later(s->loop);
                 if (s->tables_changed)
                         tables_changed(s);
         }

@@ -43,6 +43,7 @@ struct expansion {
 /* An address on its way. */
 struct step {
         struct span text;
+        const struct address *address; /* what the text is, where that is known; or NULL */
         struct span domain; /* what a missing one means; empty: our own */
         const struct frame *frame; /* the alias it comes from */
         const struct route_step *steps;
@@ -473,6 +474,10 @@ static int expand(struct expansion *x, struct step step)
                 (void) routing_refuse(&t, 554, "5.4.6", "Too many aliases behind one another");
                 return add(x, &t.route);
         }
+        if (step.address) {
+                t.address = *step.address;
+                return expand_parsed(x, &t, &step);
+        }
         if (span_starts_with_nocase(step.text, include))
                 return expand_include(x, &t, &step);
         if (address_parse(step.text, true, &t.address) < 0) {
@@ -576,7 +581,7 @@ int route_expand(const struct config *c, const struct snapshot *s, struct span r
                 (void) routing_refuse(&t, 451, "4.3.0", "Tables are not loaded yet");
                 r = add(&x, &t.route);
         } else {
-                r = expand(&x, (struct step) {.text = rcpt_to});
+                r = expand(&x, (struct step) {.text = rcpt_to, .address = &address});
         }
         if (r == 0 && x.is_too_many)
                 r = keep_error(&x, "5.3.4", "The alias has too many recipients");

@@ -8,7 +8,8 @@
 enum {
         CHORES_EVERY_US = 1000 * 1000,
         CHORES_IDLE_US = 4 * 1000 * 1000, /* where nothing was committed meanwhile */
-        REST_AFTER = 2, REST_AGAIN = 5, /* such rounds; what the first began is over then */
+        CHORES_REST_US = 10 * 1000 * 1000, /* where nothing was for long */
+        REST_AFTER = 2, REST_AGAIN = 5, /* idle rounds; what the first began is over then */
         RECLAIM_EVERY_US = 10 * 1000 * 1000,
         RECLAIM_PAUSE_US = 1000, /* between two pieces of moving */
         READ_AT_ONCE = 8, /* questions a reader takes: they come in rows, and wake the loop once */
@@ -115,6 +116,15 @@ static void do_chores(struct local *l, uint64_t *pause_us, uint64_t *reclaimed_a
         reclaim(l, reclaimed_at_us);
 }
 
+/* A disk that is full is looked at more often: mail waits for it. */
+static uint64_t pause_for(const struct local *l, uint64_t committed_at_us, unsigned idle_rounds)
+{
+        if (clock_monotonic_us() - committed_at_us < CHORES_EVERY_US)
+                return CHORES_EVERY_US;
+        return idle_rounds > REST_AGAIN && !atomic_load(&l->is_full) ? CHORES_REST_US
+                                                                     : CHORES_IDLE_US;
+}
+
 void *local_helper_run(void *local)
 {
         struct local *l = local;
@@ -127,19 +137,17 @@ void *local_helper_run(void *local)
         while (!is_closing) {
                 const uint64_t commits = atomic_load(&l->commit_count);
 
-                atomic_store(&l->is_resting, pause_us == CHORES_IDLE_US);
+                atomic_store(&l->is_resting, pause_us >= CHORES_IDLE_US);
                 wait_for_chores(l, pause_us);
                 if (commits != atomic_load(&l->commit_count))
                         committed_at_us = clock_monotonic_us();
-                pause_us = clock_monotonic_us() - committed_at_us >= CHORES_EVERY_US
-                                   ? CHORES_IDLE_US
-                                   : CHORES_EVERY_US;
+                pause_us = pause_for(l, committed_at_us, idle_rounds);
                 pthread_mutex_lock(&l->mutex);
                 is_closing = l->is_closing;
                 pthread_mutex_unlock(&l->mutex);
                 if (is_closing || atomic_load(&l->has_failed))
                         continue;
-                rest_when_idle(l, &idle_rounds, pause_us == CHORES_IDLE_US);
+                rest_when_idle(l, &idle_rounds, pause_us >= CHORES_IDLE_US);
                 local_check_space(l);
                 if (l->is_quiet)
                         continue;

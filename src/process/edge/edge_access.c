@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "policy/decision.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_session.h"
@@ -123,7 +122,8 @@ int edge_access_quarantine(struct edge_transaction *t, const struct verdict *why
         if (!t->held_for.p)
                 return -ENOMEM;
         return decision_add(&t->steps, &(struct decision_step) {
-                .at_us = clock_now_us(), .recipient = DECISION_MESSAGE, .kind = DECISION_HELD,
+                .at_us = loop_wall_us(t->edge->process->loop),
+                .recipient = DECISION_MESSAGE, .kind = DECISION_HELD,
                 .rule = why->rule, .origin = why->origin, .text = why->text});
 }
 
@@ -155,7 +155,8 @@ int edge_access_masquerade(struct edge_session *s, struct edge_transaction *t)
         if (!t->mail_from.p)
                 return -ENOMEM;
         return decision_add(&t->steps, &(struct decision_step) {
-                .at_us = clock_now_us(), .recipient = DECISION_MESSAGE, .kind = DECISION_RULE,
+                .at_us = loop_wall_us(t->edge->process->loop),
+                .recipient = DECISION_MESSAGE, .kind = DECISION_RULE,
                 .rule = SPAN("masquerade"), .origin = got.origin, .next = got.address,
                 .text = span_make(text, len < 0 ? 0 : (size_t) len)});
 }

@@ -1,6 +1,5 @@
 #include "process/edge/edge_admission.h"
 
-#include "base/clock.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_transaction.h"
 
@@ -115,9 +114,9 @@ bool edge_admission_enter(struct edge_admission *a, struct edge_place *p)
         return false;
 }
 
-void edge_admission_asks(struct edge_place *p)
+void edge_admission_asks(struct edge_admission *a, struct edge_place *p)
 {
-        p->asked_us = clock_monotonic_us();
+        p->asked_us = loop_monotonic_us(a->edge->process->loop);
 }
 
 /* The quickest of a period says what the keeper needs; the others also waited for each
@@ -142,7 +141,7 @@ static void note_commit(struct edge_admission *a, uint64_t us)
 void edge_admission_leave(struct edge_admission *a, struct edge_place *p)
 {
         if (p->asked_us)
-                note_commit(a, clock_monotonic_us() - p->asked_us);
+                note_commit(a, loop_monotonic_us(a->edge->process->loop) - p->asked_us);
         p->asked_us = 0;
         list_remove(&p->unsaid);
         if (p->is_taken)

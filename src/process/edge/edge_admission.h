@@ -56,7 +56,7 @@ void edge_admission_done(struct edge_admission *a);
 bool edge_admission_enter(struct edge_admission *a, struct edge_place *p);
 
 /* The keeper is asked to commit; the answer comes before it leaves. */
-void edge_admission_asks(struct edge_place *p);
+void edge_admission_asks(struct edge_admission *a, struct edge_place *p);
 
 /* Also while it waits, or outside. */
 void edge_admission_leave(struct edge_admission *a, struct edge_place *p);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "policy/decision.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_dnsbl.h"
@@ -207,7 +206,8 @@ static void tell_listing(struct edge_session *s, const struct edge_listing *l,
 
         describe(l, text, sizeof text);
         (void) decision_add(&t->steps, &(struct decision_step) {
-                .at_us = clock_now_us(), .recipient = DECISION_MESSAGE, .kind = DECISION_RULE,
+                .at_us = loop_wall_us(t->edge->process->loop),
+                .recipient = DECISION_MESSAGE, .kind = DECISION_RULE,
                 .rule = SPAN("dnsbl"), .origin = listing_origin(s, d),
                 .text = span_from_string(text)});
 }
@@ -356,7 +356,8 @@ static void tell_probe(struct edge_session *s, const struct edge_probe_entry *e,
                        const char *text)
 {
         (void) decision_add(&s->transaction->steps, &(struct decision_step) {
-                .at_us = clock_now_us(), .recipient = s->transaction->next_index,
+                .at_us = loop_wall_us(s->edge->process->loop),
+                .recipient = s->transaction->next_index,
                 .kind = DECISION_RULE, .rule = SPAN("probe"),
                 .origin = option_origin(s, "probe.recipients"), .code = e ? e->code : 0,
                 .text = span_from_string(text)});

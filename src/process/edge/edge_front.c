@@ -10,6 +10,7 @@
 #include "policy/limits.h"
 #include "process/edge/edge.h"
 #include "process/edge/edge_trial.h"
+#include "process/edge/edge_words.h"
 #include "wire/smtp/proxy_header.h"
 #include "wire/smtp/xclient.h"
 
@@ -207,6 +208,7 @@ void edge_front_xclient(struct edge_session *s, struct span argument)
                 edge_session_say(s, 501, "5.5.4", "XCLIENT has a parameter we cannot read");
                 return;
         }
+        edge_words_forget(s);
         if (r == 0 && x.has_name) {
                 free(s->client_name);
                 s->client_name = strndup(x.name.len ? x.name.p : "", x.name.len);

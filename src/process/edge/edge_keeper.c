@@ -62,8 +62,9 @@ static int send_commit(struct edge_keeper *k, struct edge_transaction *t)
         }
         if (r < 0)
                 return r;
-        m.commit.octets = rest;
-        r = channel_send(k->channel, IPC_commit, &m, -1);
+        /* The body stays where it is until the keeper has answered, or is gone. */
+        m.commit.octets = (struct span) {NULL, 0};
+        r = channel_send_lent(k->channel, IPC_commit, &m, rest);
         t->order.is_partial &= r < 0;
         return r;
 }
@@ -305,14 +306,17 @@ int edge_keeper_order(struct edge_keeper *k, struct edge_transaction *t, enum ed
                 return r;
         t->order.kind = kind;
         t->order.is_sent = t->order.is_partial = false;
+        if (list_is_empty(&k->waiting) && k->channel && channel_has_credit(k->channel)) {
+                r = send_order(k, t);
+                if (r == 0)
+                        return 0;
+                if (r != -ENOBUFS && r != -EPIPE) {
+                        settle(k, t);
+                        return r;
+                }
+        }
         list_append(&k->waiting, &t->order.node);
-        if (k->waiting.next != &t->order.node || !k->channel || !channel_has_credit(k->channel))
-                return 0; /* in its turn */
-        r = send_order(k, t);
-        if (r == 0 || r == -ENOBUFS || r == -EPIPE)
-                return 0;
-        settle(k, t);
-        return r;
+        return 0; /* in its turn */
 }
 
 void edge_keeper_forget(struct edge_keeper *k, struct edge_transaction *t)

@@ -13,6 +13,7 @@
 #include "process/edge/edge_notice.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
+#include "process/edge/edge_words.h"
 
 /* ---- what is offered ---- */
 
@@ -199,6 +200,7 @@ static void challenge(struct edge_session *s, struct span octets)
 
 static void granted(struct edge_session *s, struct span account)
 {
+        edge_words_forget(s);
         free(s->login.account);
         s->login.account = strndup(account.p, account.len);
         if (!s->login.account)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 
-#include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/number.h"
@@ -13,6 +12,7 @@
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_transaction.h"
 #include "process/edge/edge_trial.h"
+#include "process/edge/edge_words.h"
 #include "route/route.h"
 
 enum { EXPLAINED_RECIPIENTS = 100 };
@@ -114,7 +114,7 @@ int edge_record_accepted(struct edge_transaction *t, uint32_t index, uint32_t sa
 {
         struct buffer *detail = &t->edge->text;
         struct decision_step step = {
-                .at_us = clock_now_us(),
+                .at_us = loop_wall_us(t->edge->process->loop),
                 .recipient = index,
                 .kind = DECISION_ACCEPTED,
                 .enhanced = SPAN("2.1.5"),
@@ -166,7 +166,7 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
 {
         struct edge *e = t->edge;
         const struct edge_session *s = t->session;
-        const uint64_t now = clock_now_us();
+        const uint64_t now = loop_wall_us(e->process->loop);
         const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
         const unsigned count = s->is_trial ? 0 : meters_tick(&e->meters, key, now);
         const struct decision_step step = {
@@ -202,8 +202,7 @@ void edge_record_refused(struct edge_transaction *t, uint32_t index, struct span
         log_refused(t, rcpt_to, why, id_format(t->message_id, id));
 }
 
-/* Who it is and how he came. */
-static void describe_session(const struct edge_session *s, struct buffer *detail)
+void edge_record_describe_session(const struct edge_session *s, struct buffer *detail)
 {
         struct tls_session *tls = stream_tls(s->stream);
 
@@ -229,7 +228,6 @@ static void describe(const struct edge_transaction *t, struct buffer *detail)
                 {ENVELOPE_BINARY, "binarymime"}, {ENVELOPE_REQUIRETLS, "requiretls"},
         };
 
-        describe_session(t->session, detail);
         put_pair(detail, "mail_from", t->mail_from);
         put_number(detail, "size", t->body.len);
         for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
@@ -252,10 +250,10 @@ static void describe(const struct edge_transaction *t, struct buffer *detail)
                          span_from_string(priority_names[envelope_priority(t->flags) + 9]));
 }
 
-enum { HOST_MAX = sizeof ((struct edge_client *) 0)->text + 1 + NUMBER_TEXT_MAX };
+_Static_assert(EDGE_RECORD_HOST_MAX >=
+               sizeof ((struct edge_client *) 0)->text + 1 + NUMBER_TEXT_MAX, "it fits");
 
-/* "192.0.2.1:2525" */
-static struct span format_host(const struct edge_session *s, char out[HOST_MAX])
+struct span edge_record_format_host(const struct edge_session *s, char out[EDGE_RECORD_HOST_MAX])
 {
         const struct span text = span_from_string(s->client.text);
         char digits[NUMBER_TEXT_MAX];
@@ -274,18 +272,21 @@ static struct span format_host(const struct edge_session *s, char out[HOST_MAX])
 
 int edge_record_finish(struct edge_transaction *t)
 {
-        const struct edge_session *s = t->session;
+        const struct edge_words *words = edge_words_of(t->session);
         struct buffer *detail = &t->edge->text;
         struct decision_step step = {
                 .at_us = t->arrived_us,
                 .recipient = DECISION_MESSAGE,
                 .kind = DECISION_RECEIVED,
         };
-        char host[HOST_MAX];
         int r;
 
+        if (!words)
+                return -ENOMEM;
+        buffer_clear(detail);
+        (void) buffer_append_span(detail, words->session);
         describe(t, detail);
-        step.host = format_host(s, host);
+        step.host = words->host;
         step.detail = span_first(buffer_span(detail), DECISION_STRING_MAX);
         r = decision_begin(&t->record, t->message_id);
         if (r == 0)
@@ -302,11 +303,11 @@ static void send_session_record(struct edge_session *s, const struct verdict *wh
         struct buffer record = BUFFER_INIT(IPC_RECORD_MAX);
         struct decision_step step = {
                 .at_us = now_us, .recipient = DECISION_MESSAGE, .kind = DECISION_RECEIVED};
-        char host[HOST_MAX];
+        char host[EDGE_RECORD_HOST_MAX];
         int r = decision_begin(&record, message_id);
 
-        describe_session(s, &e->text);
-        step.host = format_host(s, host);
+        edge_record_describe_session(s, &e->text);
+        step.host = edge_record_format_host(s, host);
         step.detail = span_first(buffer_span(&e->text), DECISION_STRING_MAX);
         if (r == 0)
                 r = decision_add(&record, &step);
@@ -326,7 +327,8 @@ static void send_session_record(struct edge_session *s, const struct verdict *wh
 void edge_record_session_refused(struct edge_session *s, const struct verdict *why, char *id)
 {
         struct edge *e = s->edge;
-        const uint64_t now_us = clock_now_us(), message_id = id_next(&e->ids, now_us);
+        const uint64_t now_us = loop_wall_us(e->process->loop);
+        const uint64_t message_id = id_next(&e->ids, now_us);
         const uint64_t key = meters_event(&e->meters, s->client.address, why->rule);
         const unsigned count = s->is_trial ? 0 : meters_tick(&e->meters, key, now_us);
 

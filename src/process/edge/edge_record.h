@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#include "base/span.h"
+#include "base/buffer.h"
 
 struct edge_session;
 struct edge_transaction;
@@ -30,6 +30,13 @@ void edge_record_session_refused(struct edge_session *s, const struct verdict *w
 /* Puts the whole together in t->record: the session first, then the steps.
  * 0, -EMSGSIZE, -ENOMEM. */
 int edge_record_finish(struct edge_transaction *t);
+
+/* "helo_name=… protocol=…": who it is and how he came, in place of what is in the buffer. */
+void edge_record_describe_session(const struct edge_session *s, struct buffer *detail);
+
+/* "192.0.2.1:2525" */
+enum { EDGE_RECORD_HOST_MAX = 96 };
+struct span edge_record_format_host(const struct edge_session *s, char out[EDGE_RECORD_HOST_MAX]);
 
 /* "ESMTPS", or "local" for the submission socket. */
 const char *edge_record_protocol(const struct edge_session *s);

@@ -16,6 +16,7 @@
 #include "process/edge/edge_guard.h"
 #include "process/edge/edge_transaction.h"
 #include "process/edge/edge_trial.h"
+#include "process/edge/edge_words.h"
 
 enum {
         INPUT_MAX = 64 * 1024,
@@ -37,6 +38,12 @@ bool edge_session_needs_login(const struct edge_session *s)
                s->listener->protocol == LISTEN_SUBMISSIONS;
 }
 
+/* Its words wait in memory that others used just now. */
+static void lend_output(struct edge_session *s)
+{
+        buffer_pool_lend(loop_output_pool(s->edge->process->loop), smtp_server_output(s->server));
+}
+
 void edge_session_reply(struct edge_session *s, unsigned code, struct span enhanced,
                         const char *text, ...)
 {
@@ -48,12 +55,14 @@ void edge_session_reply(struct edge_session *s, unsigned code, struct span enhan
         va_end(args);
         snprintf(status, sizeof status, "%.*s", (int) enhanced.len,
                  enhanced.len ? enhanced.p : "");
+        lend_output(s);
         smtp_server_reply(s->server, code, enhanced.len ? status : NULL, line);
 }
 
 void edge_session_say(struct edge_session *s, unsigned code, const char *enhanced,
                       const char *text)
 {
+        lend_output(s);
         smtp_server_reply(s->server, code, enhanced, text);
 }
 
@@ -98,7 +107,7 @@ static bool write_output(struct edge_session *s)
         r = stream_write(s->stream, buffer_span(out));
         if (r < 0)
                 return false;
-        buffer_clear(out);
+        buffer_pool_take(loop_output_pool(s->edge->process->loop), out);
         if (stream_output_len(s->stream) > OUTPUT_HIGH)
                 edge_session_hold(s, EDGE_HOLD_OUTPUT);
         return true;
@@ -153,6 +162,7 @@ static void on_helo(struct edge_session *s, const struct smtp_event *event)
                 edge_session_say(s, 451, "4.3.0", "Out of memory");
                 return;
         }
+        edge_words_forget(s);
         free(s->helo_name);
         s->helo_name = copy;
         smtp_server_reply(s->server, 250, NULL, NULL);
@@ -314,6 +324,7 @@ void edge_session_cool(struct edge *e)
                         continue;
                 list_remove(node);
                 smtp_server_trim(s->server);
+                edge_words_forget(s);
         }
         if (!list_is_empty(&e->warm))
                 timer_set(e->cooling, COOLING_MS);
@@ -363,6 +374,7 @@ static void on_secured(struct stream *stream, void *arg)
 
         (void) stream;
         smtp_server_secured(s->server);
+        edge_words_forget(s);
         edge_login_cancel(s);
         free(s->login.account); /* whoever it was said so in the clear */
         s->login.account = NULL;
@@ -558,6 +570,7 @@ void edge_session_free(struct edge_session *s)
         if (s->is_counted)
                 meters_release(&e->meters, METERS_ALL);
         edge_listener_unref(s->listener);
+        edge_words_forget(s);
         free(s->helo_name);
         free(s->client_name);
         buffer_done(&s->trial);

@@ -61,6 +61,7 @@ struct edge_session {
         uint32_t messages;
         bool is_trial;       /* edge_trial.h */
         struct buffer trial; /* the records that would have been kept */
+        struct edge_words *words; /* edge_words.h; or NULL */
         char *helo_name;   /* own copy, or NULL */
         char *client_name; /* the same; told by a front end */
         char hostname[]; /* ours when it began: the engine refers to it */

@@ -486,13 +486,13 @@ TEST(the_quicker_the_keeper_the_fewer_places)
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
                 a->period_ms = 0; /* a while ago */
                 clock_fake(1000000);
-                edge_admission_asks(&entered);
+                edge_admission_asks(a, &entered);
                 clock_fake(1000000 + rows[i].commit_us);
                 edge_admission_leave(a, &entered);
                 CHECK(a->places == rows[i].places, rows[i].name);
         }
         clock_fake(1000000);
-        edge_admission_asks(&entered);
+        edge_admission_asks(a, &entered);
         edge_admission_leave(a, &entered);
         CHECK(a->places == EDGE_ADMISSION_PLACES, "not before the period is over");
         a->period_ms = 0;

@@ -17,6 +17,7 @@
 #include "process/edge/edge_local.h"
 #include "process/edge/edge_session.h"
 #include "process/edge/edge_trial.h"
+#include "process/edge/edge_words.h"
 #include "route/route.h"
 
 enum {
@@ -48,7 +49,7 @@ static struct edge_transaction *take(struct edge_session *s)
                 t->record = BUFFER_INIT(IPC_RECORD_MAX);
                 edge_body_init(&t->body);
         }
-        t->arrived_us = clock_now_us();
+        t->arrived_us = loop_wall_us(e->process->loop);
         t->message_id = id_next(&e->ids, t->arrived_us);
         t->state = EDGE_OPEN;
         t->session = s;
@@ -298,45 +299,22 @@ static struct span return_path(const struct edge_transaction *t)
         return t->return_path.len ? t->return_path : t->mail_from;
 }
 
-/* "192.0.2.1" of "[192.0.2.1]", "2001:db8::1" of "[IPv6:2001:db8::1]" */
-static struct span bare_address(const struct edge_client *c)
-{
-        struct span text = span_from_string(c->text);
-
-        if (c->is_unix)
-                return (struct span) {0};
-        text = span_skip(span_first(text, text.len - 1), 1);
-        return span_starts_with_nocase(text, SPAN_LITERAL("IPv6:")) ? span_skip(text, 5) : text;
-}
-
 /* Return-Path for mailboxes, then our trace field (RFC 5321 section 4.4). */
 static int put_trace(struct edge_transaction *t)
 {
-        const struct edge_session *s = t->session;
-        struct tls_session *tls = stream_tls(s->stream);
+        const struct edge_words *words = edge_words_of(t->session);
         struct edge_body *b = &t->body;
-        char id[ID_TEXT_LEN + 1], note[48] = "";
+        char id[ID_TEXT_LEN + 1];
         struct trace_received received = {
-                .helo_name = span_from_string(s->helo_name),
-                .client_name = span_from_string(s->client_name),
-                .client_address = bare_address(&s->client),
-                .hostname = span_from_string(s->hostname),
-                .protocol = span_from_string(edge_record_protocol(s)),
                 .rcpt_to = t->rcpt_commands == 1 ? t->first_rcpt_to : (struct span) {0},
-                .at_us = clock_now_us(),
+                .at_us = loop_wall_us(t->edge->process->loop),
         };
         int r;
 
-        if (s->client.is_local_user) {
-                received.helo_name = (struct span) {0};
-                snprintf(note, sizeof note, "from uid %u", (unsigned) s->client.uid);
-                received.note = span_from_string(note);
-        }
-        if (tls) {
-                received.tls_version = span_from_string(tls_session_version(tls));
-                received.tls_cipher = span_from_string(tls_session_cipher(tls));
-        }
-        received.id = span_from_string(id_format(t->message_id, id));
+        if (!words)
+                return -ENOMEM;
+        received.protocol = span_from_string(words->protocol);
+        received.id = span_make(id_format(t->message_id, id), ID_TEXT_LEN);
         buffer_clear(&t->edge->text);
         r = trace_format_return_path(return_path(t), &t->edge->text);
         if (r == 0 && t->rcpt_count == 1 && t->first_account.len) {
@@ -345,7 +323,9 @@ static int put_trace(struct edge_transaction *t)
         }
         b->local_prefix_len = (uint32_t) t->edge->text.len;
         if (r == 0)
-                r = trace_format_received(&received, &t->edge->text);
+                r = buffer_append_span(&t->edge->text, words->trace);
+        if (r == 0)
+                r = trace_end_received(&received, words->trace_column, &t->edge->text);
         b->prefix_len = t->edge->text.len;
         if (r == 0) {
                 (void) edge_body_add(b, t->edge, buffer_span(&t->edge->text));
@@ -579,7 +559,7 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
                 return;
         }
         t->state = EDGE_COMMITTING;
-        edge_admission_asks(&t->place);
+        edge_admission_asks(&s->edge->admission, &t->place);
         edge_session_hold(s, EDGE_HOLD_ANSWER);
 }
 

@@ -20,7 +20,9 @@
 #include "route/route.h"
 #include "store/index.h"
 
-enum { INTAKE_CHECK_MS = 2000 };
+/* How often it is looked at whether mail may come in: seldom where it may and the queue is
+ * empty, since a commit that is refused has it looked at, too. */
+enum { INTAKE_CHECK_MS = 2000, INTAKE_REST_MS = 5000 };
 
 /* ---- peers ------------------------------------------------------------- */
 
@@ -176,7 +178,8 @@ static void check_intake(void *arg)
         }
         keeper_expire_disk(k, state == STORE_FULL);
         queue_sweep(&k->queue, clock_now_us());
-        timer_set(k->intake_timer, INTAKE_CHECK_MS);
+        timer_set(k->intake_timer, is_open && k->queue.destinations.count == 0 ? INTAKE_REST_MS
+                                                                            : INTAKE_CHECK_MS);
 }
 
 bool keeper_store_refused(struct keeper *k, int result)
@@ -187,6 +190,8 @@ bool keeper_store_refused(struct keeper *k, int result)
                 log_event(LOG_ERROR, "store_failed", LOG_TEXT("reason", store_failure(k->store)),
                           LOG_TEXT("hint", "nothing more is accepted; what was acknowledged is "
                                            "kept: see to the disk, then restart"));
+                timer_set(k->intake_timer, 0);
+        } else if (result == -ENOSPC && k->intake_is_open) {
                 timer_set(k->intake_timer, 0);
         }
         return result != -EIO && result != -ENOSPC && result != -ESHUTDOWN;
@@ -333,6 +338,7 @@ static void status(struct process *p, struct buffer *items, struct ipc_items *re
         add_metric(items, ret, "bounces", k->count.bounces);
         add_metric(items, ret, "commits_failed", k->count.commits_failed);
         add_metric(items, ret, "queue_active", k->queue.active_count);
+        add_metric(items, ret, "queue_rows_read", k->count.queue_rows_read);
         add_metric(items, ret, "intake_open", k->intake_is_open);
         add_metric(items, ret, "store_groups", m.groups);
         add_metric(items, ret, "store_commits", m.commits);

@@ -116,7 +116,7 @@ struct keeper {
 
         struct {
                 uint64_t accepted, recipients_local, recipients_queued, commits_failed, relayed,
-                        deferred, failed, bounces;
+                        deferred, failed, bounces, queue_rows_read;
         } count;
 };
 

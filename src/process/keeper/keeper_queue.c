@@ -265,10 +265,13 @@ void keeper_queue_take_up(struct keeper_reading *reading, struct span value)
 
 static void got_entry(void *arg, int result, struct span value, uint64_t sequence)
 {
+        struct keeper_reading *reading = arg;
+
         (void) sequence;
+        reading->keeper->count.queue_rows_read++;
         if (result == 0)
-                keeper_queue_take_up(arg, value);
-        keeper_reading_end(arg);
+                keeper_queue_take_up(reading, value);
+        keeper_reading_end(reading);
 }
 
 void keeper_queue_read(struct keeper_reading *reading, uint64_t message_id, uint16_t group)
@@ -291,6 +294,7 @@ static void got_due_page(void *arg, int result, const struct store_entry *entrie
         const uint64_t lowest_us = k->due_lowest_us;
         uint64_t next_us = result < 0 ? now + READ_AGAIN_US : UINT64_MAX;
 
+        k->count.queue_rows_read += count;
         k->is_scanning = false;
         for (size_t i = 0; i < count && result == 0; i++) {
                 uint64_t due_us, message_id;
@@ -339,6 +343,7 @@ static void got_fresh_page(void *arg, int result, const struct store_entry *entr
         struct keeper *k = reading->keeper;
         const uint64_t lowest = k->fresh_lowest;
 
+        k->count.queue_rows_read += count;
         k->is_scanning = false;
         k->is_fresh_left |= has_more && result == 0;
         for (size_t i = 0; i < count && result == 0; i++) {

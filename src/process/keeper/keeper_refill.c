@@ -78,6 +78,7 @@ static void got_entries(void *arg, int result, const struct store_entry *entries
                 fail_refill(f);
                 return;
         }
+        f->reading->keeper->count.queue_rows_read += count;
         for (size_t i = 0; i < count; i++) {
                 struct queue_entry *e;
 
@@ -124,6 +125,7 @@ static void got_rows(void *arg, int result, const struct store_entry *entries, s
                 fail_refill(f);
                 return;
         }
+        k->count.queue_rows_read += count;
         if (!count) {
                 end_refill(f, f->last, false);
                 return;

@@ -76,6 +76,9 @@ static bool is_enhanced(struct span e, unsigned code)
 {
         unsigned dots = 0;
 
+        if (e.len == 5 && e.p[0] == (char) ('0' + code / 100) && e.p[1] == '.' && e.p[3] == '.' &&
+            e.p[2] >= '0' && e.p[2] <= '9' && e.p[4] >= '0' && e.p[4] <= '9')
+                return true; /* as nearly all */
         if (e.len < 5 || e.len > 9 || e.p[0] != (char) ('0' + code / 100) || e.p[1] != '.')
                 return false;
         for (size_t i = 1; i < e.len; i++) {
@@ -102,6 +105,10 @@ void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced,
         if (code / 100 == 3)
                 e.len = 0; /* RFC 2034 section 3: only 2yz, 4yz, 5yz have one */
         rest = span_from_string(text && *text ? text : code < 400 ? "Ok" : "Refused");
+        if (span_find(rest, '\n') == SIZE_MAX) {
+                append_line(s, code, e, true, rest);
+                return;
+        }
         while (rest.len && rest.p[rest.len - 1] == '\n')
                 rest.len--;
         while (span_split(&rest, '\n', &line)) {
