@@ -66,7 +66,7 @@ static struct overlay_key hash_of_name(const struct apply *a, struct span name)
 
 static struct overlay_key hash_of_blob(const struct apply *a, uint64_t blob_id)
 {
-        return overlay_key_of_words(blob_id, KEYS_BLOB, a->seed);
+        return overlay_key_of_words(blob_id, ~a->seed, a->seed); /* what no partition is */
 }
 
 /* What the newest group says that knows the key; which one that is. NULL: none. */

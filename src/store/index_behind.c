@@ -147,9 +147,10 @@ static int wait_remove(struct behind *b, const struct op *op)
 static void change_at(const void *changes, size_t i, struct index_change *ret_change)
 {
         const struct level_entry *const *list = changes, *e = list[i];
+        const struct level_entry *soon = list[i + PUSHED_SOON]; /* behind the last: NULL */
 
-        for (size_t at = 0; at < FETCHED; at += LINE) /* behind the last there is NULL */
-                __builtin_prefetch((const char *) list[i + PUSHED_SOON] + at);
+        for (size_t at = 0; soon && at < FETCHED; at += LINE)
+                __builtin_prefetch((const char *) soon + at);
         *ret_change = (struct index_change) {level_key(e), level_value(e), e->is_removed};
 }
 
