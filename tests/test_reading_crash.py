@@ -6,12 +6,11 @@ import random
 import re
 import signal
 import threading
-import time
 
 import pytest
 
 import ports
-from hayauma import PASSWORD, Hayauma
+from hayauma import PASSWORD, Hayauma, is_running
 
 HANAKO = "hanako@example.jp"
 FLAGS = [r"\Seen", r"\Answered", r"\Flagged", "$one"]
@@ -186,28 +185,31 @@ class Client:
 
     def settle(self, possible):
         """What is there must be one of these states."""
-        for _ in range(20):
+        def looked():
             self.connect()
             try:
-                found = self.look()
+                return self.look()
             except Unknown:
-                time.sleep(0.2)
-                continue
-            assert found in possible, (found, possible)
-            self.state = found
-            return
-        raise AssertionError("the mailboxes cannot be read")
+                return None
+        self.state = ports.wait_until(looked, "the mailboxes can be read", 20, 0.2)
+        assert self.state in possible, (self.state, possible)
 
 
 def numbers(indices):
     return ",".join(str(i + 1) for i in indices)
 
 
+def kill(server, victim):
+    """Until it is gone: what is starved takes its time even for that."""
+    pid = server.kill(victim)
+    ports.wait_until(lambda: not is_running(pid), "it is gone")
+
+
 def run(server, rounds, seed):
     client, chance = Client(server, seed), random.Random(seed)
     for _ in range(rounds):
         victim = chance.choice(["keeper/0"] * 5 + ["access/0"])
-        killer = threading.Timer(chance.uniform(0.02, 0.4), server.kill, [victim])
+        killer = threading.Timer(chance.uniform(0.02, 0.4), kill, [server, victim])
         before = client.acknowledged
         killer.start()
         while killer.is_alive() or client.acknowledged < before + 5:
