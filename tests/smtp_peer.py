@@ -9,6 +9,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 
 
 @dataclasses.dataclass
@@ -121,6 +122,7 @@ class Session(socketserver.StreamRequestHandler):
         if not wanted or wanted.startswith("2"):
             taken.recipients = [re.search("<(.*?)>", rcpt).group(1) for rcpt in taken.rcpts]
             peer.messages.append(taken)
+            peer.times.append(time.monotonic())
         for _ in range(accepted if peer.is_lmtp else 1):
             self.reply(wanted or "250 2.0.0 taken")
 
@@ -149,7 +151,7 @@ class SmtpPeer:
         if tls:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.tls.load_cert_chain(tls)
-        self.connections, self.commands, self.messages = 0, [], []
+        self.connections, self.commands, self.messages, self.times = 0, [], [], []
         self.ended, self.server = threading.Event(), None
 
     def start(self):

@@ -14,7 +14,6 @@ from smtp_peer import SmtpPeer
 SENDER = "hanako@example.jp"
 ENTRIES = int(os.environ.get("HAYAUMA_QUEUE_ENTRIES", "10000"))  # a long check says 1000000
 RETRY_S = 5  # of the dead destination
-PATIENCE = 240  # seconds: nothing is timed here, and the least that a retry waits is 5 minutes
 
 
 def fill(server, domain, count, size=100):
@@ -57,12 +56,13 @@ def site(relay, smart=None, options=""):
 
 
 def send_live(server, live, count=20):
-    """New mail for a host that lives, until it is there."""
+    """New mail for a host that lives; how long the last one took."""
     before = len(live.messages)
+    start = time.monotonic()
     for number in range(count):
         assert server.send(SENDER, [f"new{number}@live.example"], "Subject: new\r\n\r\nx\r\n") == {}
-    ports.wait_until(lambda: len(live.messages) >= before + count, "new mail is delivered",
-                     PATIENCE)
+    ports.wait_until(lambda: len(live.messages) >= before + count, "new mail is delivered", 60)
+    return time.monotonic() - start
 
 
 def work(server):
@@ -74,13 +74,15 @@ def work(server):
 
 def check_work_beside(server, live, before=None):
     """New mail beside ENTRIES that wait costs two commits a message and reads none of
-    them. Each retry of the dead destination meanwhile may look at them all."""
+    them. Each retry of the dead destination meanwhile may look at them all. How long the
+    new mail took."""
     before, began = before or work(server), time.monotonic()
-    send_live(server, live)
+    took = send_live(server, live)
     rows, commits = (now - then for now, then in zip(work(server), before))
     retries = (time.monotonic() - began) / RETRY_S + 2
     assert rows < retries * 3 * ENTRIES + 50000, (rows, retries)
     assert commits < 60 + retries * (ENTRIES / 50 + 200), (commits, retries)
+    return took
 
 
 def test_a_dead_destination_delays_no_other_and_drains_when_it_is_back():
@@ -88,22 +90,25 @@ def test_a_dead_destination_delays_no_other_and_drains_when_it_is_back():
     options = f"queue {{ retry_min = {RETRY_S}s retry_max = 20s recipients_per_transaction = 1 }}"
     with site(("dead.example", f"[127.0.0.19]:{dead_port}"), f"[127.0.0.11]:{live_port}",
               options) as server, SmtpPeer("127.0.0.11", live_port) as live:
-        send_live(server, live)
+        quick = send_live(server, live)
         fill(server, "dead.example", ENTRIES)
         assert queue_length(server) == ENTRIES
-        check_work_beside(server, live)
+        beside = check_work_beside(server, live)
+        assert beside < quick * 5 + 60, (quick, beside)
         server.kill("keeper/0")  # and so it is after a restart
-        ports.wait_until(lambda: server.run("status", check=False).returncode == 0, "it is back",
-                         PATIENCE)
-        check_work_beside(server, live, (0, 0))
+        ports.wait_until(lambda: server.run("status", check=False).returncode == 0, "it is back")
+        after = check_work_beside(server, live, (0, 0))
+        assert after < quick * 5 + 60, (quick, after)
         listing = server.run("queue", "list", "--recipient", "u7@dead.example")
         assert "1 entry" in listing.stdout
         with SmtpPeer("127.0.0.19", dead_port) as dead:
             before = work(server)
-            ports.wait_until(lambda: len(dead.messages) == ENTRIES, "drained",
-                             PATIENCE + ENTRIES / 20)
+            ports.wait_until(lambda: len(dead.messages) == ENTRIES, "drained", 60 + ENTRIES / 100)
+            took = dead.times[-1] - dead.times[0]
+            # Far quicker than the retries alone, and over few connections: no herd.
+            assert took < 120 + ENTRIES / 50, took
+            # Nothing is rewritten only to wait again.
             rows, commits = (now - then for now, then in zip(work(server), before))
-            # Nothing is rewritten only to wait again, and few connections: no herd.
             assert rows < 300 * ENTRIES and commits < 2 * ENTRIES + 1000, (rows, commits)
             assert dead.connections < 20 + ENTRIES / 50
             assert len({m.recipients[0] for m in dead.messages}) == ENTRIES
@@ -123,7 +128,7 @@ def test_a_slow_destination_leaves_room_for_others():
             SmtpPeer("127.0.0.11", live_port) as live, \
             SmtpPeer("127.0.0.19", slow_port, replies={"MAIL": slowly}) as slow:
         fill(server, "slow.example", 12000)
-        send_live(server, live)
+        assert send_live(server, live) < 100
         assert len(slow.messages) < 12000
         server.run("queue", "drop", "--domain", "slow.example", check=False)
 
@@ -137,11 +142,12 @@ def test_a_reload_freezes_nothing():
         fill(server, "far.example", 400)
         for _ in range(3):
             server.run("reload")
-            send_live(server, live, 2)
-        # None waits for the next retry.
-        ports.wait_until(lambda: len(peer.messages) >= 400, "all are there", PATIENCE)
+            assert send_live(server, live, 2) < 100
+        ports.wait_until(lambda: len(peer.messages) >= 400, "all are there", 60)
         ports.wait_until(lambda: not server.queue(), "nothing is left")
         assert len({m.recipients[0] for m in peer.messages}) == len(peer.messages) == 400
+        gaps = [b - a for a, b in zip(peer.times, peer.times[1:])]
+        assert max(gaps) < 60, max(gaps)
         assert server.messages(SENDER) == []
 
 
