@@ -84,7 +84,7 @@ def large(options, say):
             "lines": []}
 
 
-def _wait_until_still(server, patience=60):
+def _wait_until_idle(server, patience=60):
     """What filling it began is over: it uses less than a twentieth of a core."""
     seen = [sum(servers.spent(server).values()), time.monotonic()]
 
@@ -146,7 +146,7 @@ def flat_mailbox(options, say):
         empty.start()
         row.send(empty.port, 1000)
         left[:] = new_rows
-        _wait_until_still(grown)
+        _wait_until_idle(grown)
 
     def measure(is_grown, count):
         one = rows.measure(grown, row, count, None) if is_grown else \
@@ -171,7 +171,7 @@ def flat_queue(options, say):
     def grow(more):
         if more:
             dead.send(grown.port, more)
-        _wait_until_still(grown)
+        _wait_until_idle(grown)
 
     def measure(is_grown, count):
         one = rows.measure(grown if is_grown else empty, live, count, sinks)

@@ -29,7 +29,8 @@ int trace_format_received(const struct trace_received *t, struct buffer *out);
 
 /* The same in two parts, for messages that have the client and its session in common: all
  * up to the id, which the second does not look at again but for whether the protocol is
- * one with UTF-8. `column` is what the first part said. */
+ * one with UTF-8. `column` is what the first part said. Both: 0, or as buffer_append(); then
+ * nothing was appended. */
 int trace_begin_received(const struct trace_received *t, struct buffer *out, size_t *ret_column);
 int trace_end_received(const struct trace_received *t, size_t column, struct buffer *out);
 

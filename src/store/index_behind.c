@@ -39,10 +39,9 @@ enum {
         NAP_MS = 20,                     /* without memory, so often: */
         NAPS = 100,
         AHEAD = 16,                      /* operations */
-        LINE = 64,                       /* octets of a cache */
         WRITTEN_SOON = 512,              /* octets */
         PUSHED_SOON = 12,                /* entries; each is fetched as far as */
-        FETCHED = 4 * LINE,
+        FETCHED = 4 * PREFETCH_LINE,
 };
 
 enum op_kind { OP_PUT, OP_PUT_NEW, OP_REMOVE, OP_REMOVE_RANGE };
@@ -149,8 +148,8 @@ static void change_at(const void *changes, size_t i, struct index_change *ret_ch
         const struct level_entry *const *list = changes, *e = list[i];
         const struct level_entry *soon = list[i + PUSHED_SOON]; /* behind the last: NULL */
 
-        for (size_t at = 0; soon && at < FETCHED; at += LINE)
-                __builtin_prefetch((const char *) soon + at);
+        if (soon)
+                prefetch_octets(soon, FETCHED);
         *ret_change = (struct index_change) {level_key(e), level_value(e), e->is_removed};
 }
 
@@ -285,8 +284,7 @@ static int collect(struct buffer *ops, enum op_kind kind, struct span key, struc
 
         if (r < 0)
                 return r;
-        for (size_t at = 0; at < n; at += LINE)
-                prefetch_to_write(room + WRITTEN_SOON + at);
+        prefetch_octets_to_write(room + WRITTEN_SOON, n);
         room[0] = (char) kind;
         put_octets(put_octets(room + 1, key), value);
         buffer_commit(ops, n);

@@ -12,7 +12,6 @@
 enum {
         BLOCK = 64 * 1024,
         LITTLE = 1024, /* entries: a level that held no more keeps no memory */
-        LINE = 64,     /* octets of a cache */
         TAKEN_SOON = 512, /* octets of a block */
         FEW = 24,      /* entries, sorted without calling anybody */
 };
@@ -62,8 +61,7 @@ static void *take_from_block(struct level *level, size_t size)
         }
         taken = (char *) block->octets + level->block_used;
         level->block_used += size;
-        for (size_t at = 0; at < size; at += LINE)
-                prefetch_to_write((char *) taken + TAKEN_SOON + at);
+        prefetch_octets_to_write((char *) taken + TAKEN_SOON, size);
         return taken;
 }
 

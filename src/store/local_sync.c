@@ -10,8 +10,7 @@
 enum {
         MEDIAN_STEPS = 16,
         BRAKE_MAX_US = 20 * 1000,
-        LINE = 64,          /* octets of a cache */
-        FETCHED = 8 * LINE, /* of a record, before and behind its body, at most */
+        FETCHED = 8 * PREFETCH_LINE, /* of a record, before and behind its body, at most */
 };
 
 static const uint64_t NOT_YET = UINT64_MAX; /* until another group is answered */
@@ -384,14 +383,12 @@ static void fetch_batches(const struct local *l, const struct commit *c)
 {
         (void) l;
         for (size_t i = 0; i < c->batch_count; i++)
-                for (size_t at = 0; at < sizeof(struct store_batch); at += LINE)
-                        __builtin_prefetch((const char *) c->batches[i] + at);
+                prefetch_octets(c->batches[i], sizeof(struct store_batch));
 }
 
 static void fetch_octets(const char *p, size_t len)
 {
-        for (size_t at = 0; at < len && at < FETCHED; at += LINE)
-                __builtin_prefetch(p + at);
+        prefetch_octets(p, len < FETCHED ? len : FETCHED);
 }
 
 /* All but the body: that is read in a row, as the processor sees itself. */

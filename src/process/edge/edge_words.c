@@ -50,14 +50,13 @@ static struct edge_words *make(const struct edge_session *s, const char *protoco
         char host[EDGE_RECORD_HOST_MAX];
         const struct span host_text = edge_record_format_host(s, host);
         struct edge_words *w;
-        size_t column, trace_len;
+        size_t column, session_len;
         char *octets;
 
         edge_record_describe_session(s, text);
-        trace_len = text->len;
+        session_len = text->len;
         if (begin_trace(s, protocol, text, &column) < 0)
                 return NULL;
-        trace_len = text->len - trace_len;
         w = malloc(sizeof *w + text->len + host_text.len);
         if (!w)
                 return NULL;
@@ -65,10 +64,10 @@ static struct edge_words *make(const struct edge_session *s, const char *protoco
         memcpy(octets, buffer_span(text).p, text->len);
         memcpy(octets + text->len, host_text.p, host_text.len);
         *w = (struct edge_words) {
-                .trace = span_make(octets + text->len - trace_len, trace_len),
+                .trace = span_make(octets + session_len, text->len - session_len),
                 .trace_column = column,
                 .host = span_make(octets + text->len, host_text.len),
-                .session = span_make(octets, text->len - trace_len),
+                .session = span_make(octets, session_len),
                 .protocol = protocol,
         };
         return w;

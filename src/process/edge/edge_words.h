@@ -14,7 +14,7 @@ struct edge_words {
         const char *protocol; /* a literal; with another one they are others */
 };
 
-/* Live as long as nothing is known of the session that was not before. NULL: no memory. */
+/* The session's own, until edge_words_forget() or the next call. NULL: no memory. */
 const struct edge_words *edge_words_of(struct edge_session *s);
 
 /* Who the client is, what it calls itself, its login or TLS are others from now on, or

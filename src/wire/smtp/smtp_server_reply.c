@@ -76,9 +76,6 @@ static bool is_enhanced(struct span e, unsigned code)
 {
         unsigned dots = 0;
 
-        if (e.len == 5 && e.p[0] == (char) ('0' + code / 100) && e.p[1] == '.' && e.p[3] == '.' &&
-            e.p[2] >= '0' && e.p[2] <= '9' && e.p[4] >= '0' && e.p[4] <= '9')
-                return true; /* as nearly all */
         if (e.len < 5 || e.len > 9 || e.p[0] != (char) ('0' + code / 100) || e.p[1] != '.')
                 return false;
         for (size_t i = 1; i < e.len; i++) {
