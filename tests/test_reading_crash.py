@@ -127,7 +127,8 @@ class Client:
         for i in chosen:
             number, flags = marked[name][i]
             marked[name][i] = (number, flags | {r"\Deleted"})
-        after[name] = [row for i, row in enumerate(after[name]) if i not in chosen]
+        # Also those that were marked before, when a death came between the two commands.
+        after[name] = [row for row in marked[name] if r"\Deleted" not in row[1]]
         self.change(marked, "store", numbers(chosen), "+FLAGS", r"(\Deleted)")
         if self.state == marked and self.selects(name):
             self.change(after, "expunge")

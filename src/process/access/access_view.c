@@ -195,7 +195,9 @@ int access_view_attach(struct access_account *account, uint64_t mailbox_id,
         leave_idle(v);
         w->view = v;
         list_append(&v->viewers, &w->node);
-        if (v->current)
+        /* What was told before a keeper died may lack what that did last: who had a change
+         * unanswered and looks whether it was made must not be shown the time before. */
+        if (v->current && !v->is_loading)
                 w->changed(w, v->current);
         return 0;
 }

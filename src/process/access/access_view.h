@@ -25,8 +25,8 @@ struct access_viewer {
         void (*ended)(struct access_viewer *v, int reason);
 };
 
-/* Attaches: `changed` comes at once where the view is there, else later. 0 or
- * negative errno; then nothing is called. */
+/* Attaches: `changed` comes at once where the view is there and is not being opened anew,
+ * else later. 0 or negative errno; then nothing is called. */
 int access_view_attach(struct access_account *account, uint64_t mailbox_id,
                        struct access_viewer *v);
 void access_view_detach(struct access_viewer *v);
