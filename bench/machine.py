@@ -49,6 +49,13 @@ def cpu_seconds(pid):
     return spent
 
 
+def unused_seconds():
+    """Of all processors together: idle, waiting for a disk, and taken by the host."""
+    words = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    idle, waiting, stolen = (int(words[at]) / TICKS for at in (3, 4, 7))
+    return {"(idle)": idle + waiting, "(stolen)": stolen}
+
+
 def difference(after, before):
     return {name: value - before.get(name, 0) for name, value in after.items()
             if value > before.get(name, 0)}
