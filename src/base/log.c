@@ -89,7 +89,7 @@ static void put_number(struct line *l, uint64_t number)
         put_octets(l, text.p, text.len);
 }
 
-static uint64_t to_quote(uint64_t x)
+static octets16 to_quote(octets16 x)
 {
         return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '"') |
                octets_equal(x, '\\') | octets_equal(x, '=');

@@ -2,12 +2,12 @@
 
 #include "base/test.h"
 
-static uint64_t none(uint64_t x)
+static octets16 none(octets16 x)
 {
-        return x & 0;
+        return x ^ x;
 }
 
-static uint64_t odd(uint64_t x)
+static octets16 odd(octets16 x)
 {
         return octets_above_ascii(x) | octets_below(x, 33) | octets_equal(x, 127) |
                octets_equal(x, ':');
@@ -60,18 +60,19 @@ TEST(names_are_of_letters_digits_dots_and_hyphens)
                 const bool is_of_name = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
                                         (c >= '0' && c <= '9') || c == '.' || c == '-';
 
-                assert_true(octets_beyond_names(c * OCTETS_ONES) == (is_of_name ? 0 : OCTETS_HIGH));
+                assert_int_equal(octets_bits(octets_beyond_names(octets_all((char) c))),
+                                 is_of_name ? 0 : 0xffff);
         }
 }
 
 TEST(octets_above_ascii_are_no_others)
 {
         for (unsigned c = 128; c < 256; c++) {
-                const uint64_t x = c * OCTETS_ONES;
+                const octets16 x = octets_all((char) c);
 
-                assert_true(octets_below(x, 127) == 0);
-                assert_true(octets_equal(x, (char) (c - 128)) == 0);
-                assert_true(octets_above_ascii(x) == OCTETS_HIGH);
+                assert_int_equal(octets_bits(octets_below(x, 127)), 0);
+                assert_int_equal(octets_bits(octets_equal(x, (char) (c - 128))), 0);
+                assert_int_equal(octets_bits(octets_above_ascii(x)), 0xffff);
         }
 }
 

@@ -51,11 +51,11 @@ bool utf8_is_ascii(struct span s)
 {
         size_t i = 0;
 
-        for (; s.len - i >= 32; i += 32) { /* four words: looked at together */
-                uint64_t x[4];
+        for (; s.len - i >= 4 * OCTETS_COUNT; i += 4 * OCTETS_COUNT) {
+                octets16 x[4];
 
                 memcpy(x, s.p + i, sizeof x);
-                if ((x[0] | x[1] | x[2] | x[3]) & OCTETS_HIGH)
+                if (octets_bits(octets_above_ascii(x[0] | x[1] | x[2] | x[3])))
                         return false;
         }
         s = span_skip(s, i);

@@ -149,7 +149,7 @@ static struct span take_text(struct list *l, bool is_name)
 }
 
 /* What has no meaning but itself anywhere in a list, as nearly all that comes. */
-static uint64_t not_ordinary(uint64_t x)
+static octets16 not_ordinary(octets16 x)
 {
         return octets_beyond_names(x) & ~octets_equal(x, '_');
 }

@@ -152,7 +152,7 @@ static bool is_quotable(struct span s)
         return true;
 }
 
-static uint64_t not_plain(uint64_t x)
+static octets16 not_plain(octets16 x)
 {
         return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127) |
                octets_equal(x, '"') | octets_equal(x, '\\');

@@ -121,7 +121,7 @@ static size_t plain_len(struct span s, struct word *w)
         return s.len;
 }
 
-static uint64_t not_printable(uint64_t x)
+static octets16 not_printable(octets16 x)
 {
         return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127);
 }

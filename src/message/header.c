@@ -2,10 +2,6 @@
 
 #include <errno.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "base/octets.h"
 #include "base/utf8.h"
 
@@ -52,42 +48,17 @@ static size_t folded_len(struct span text)
         return len;
 }
 
-static uint64_t not_of_name(uint64_t x)
+static octets16 not_of_name(octets16 x)
 {
         return octets_above_ascii(x) | octets_below(x, 33) | octets_equal(x, 127) |
                octets_equal(x, ':');
-}
-
-#ifdef __SSE2__
-/* As octets_until(text, not_of_name) where the first sixteen octets of `text` tell, or 16. */
-static size_t short_name_len(const char *text)
-{
-        const __m128i x = _mm_loadu_si128((const __m128i *) (const void *) text);
-        const __m128i no_name = _mm_or_si128(
-                _mm_cmplt_epi8(x, _mm_set1_epi8(33)), /* what is not ASCII is negative */
-                _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8(127)),
-                             _mm_cmpeq_epi8(x, _mm_set1_epi8(':'))));
-
-        return (size_t) __builtin_ctz((unsigned) _mm_movemask_epi8(no_name) | 0x10000);
-}
-#endif
-
-static size_t name_len(struct span raw)
-{
-#ifdef __SSE2__
-        const size_t len = raw.len >= 16 ? short_name_len(raw.p) : 16;
-
-        if (len < 16)
-                return len;
-#endif
-        return octets_until(raw, not_of_name);
 }
 
 /* section 3.6.8: printable ASCII but the colon. Blanks in front of the colon are
  * of the obsolete syntax (section 4.5), which is still to be read. */
 static int split_field(struct span raw, struct header_field *ret)
 {
-        const size_t len = name_len(raw);
+        const size_t len = octets_until(raw, not_of_name);
         size_t colon = len;
 
         *ret = (struct header_field) {.raw = raw};
@@ -167,7 +138,7 @@ bool header_find(struct span text, struct span name, struct header_field *ret)
         return false;
 }
 
-static uint64_t not_in_id(uint64_t x)
+static octets16 not_in_id(octets16 x)
 {
         return octets_below(x, ' ' + 1) | octets_equal(x, 127);
 }

@@ -52,7 +52,7 @@ static void put_word(struct fold *f, struct span word)
 }
 
 /* What could end a field, a comment or a word, and what is not ASCII. */
-static uint64_t not_clean(uint64_t x)
+static octets16 not_clean(octets16 x)
 {
         return octets_above_ascii(x) | octets_below(x, ' ' + 1) | octets_equal(x, 127) |
                octets_equal(x, '(') | octets_equal(x, ')') | octets_equal(x, '\\');
@@ -146,7 +146,7 @@ static void put_note(struct fold *f, struct span note)
                 put_clean(f, "", word, note.p ? "" : ")", false);
 }
 
-static uint64_t not_in_word(uint64_t x)
+static octets16 not_in_word(octets16 x)
 {
         return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '(') |
                octets_equal(x, ')') | octets_equal(x, '\\') | octets_equal(x, '<') |
@@ -227,7 +227,7 @@ int trace_format_received(const struct trace_received *t, struct buffer *out)
         return r;
 }
 
-static uint64_t not_printable(uint64_t x)
+static octets16 not_printable(octets16 x)
 {
         return octets_below(x, ' ') | octets_equal(x, 127);
 }

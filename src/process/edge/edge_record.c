@@ -26,7 +26,7 @@ const char *edge_record_protocol(const struct edge_session *s)
         return s->client.is_local_user ? "local" : smtp_server_protocol(s->server);
 }
 
-static uint64_t to_quote(uint64_t x)
+static octets16 to_quote(octets16 x)
 {
         return octets_below(x, ' ' + 1) | octets_equal(x, 127) | octets_equal(x, '"') |
                octets_equal(x, '\\');

@@ -10,7 +10,7 @@ enum { BDAT_FIRST_MAX = 64 * 1024 }; /* octets that may be in vain, if nobody is
 
 /* An address or parameter that would end its command line early. Whoever made
  * the envelope has parsed it; this is the last door. */
-static uint64_t controls_and_blanks(uint64_t x)
+static octets16 controls_and_blanks(octets16 x)
 {
         return octets_controls(x) | octets_equal(x, ' ');
 }

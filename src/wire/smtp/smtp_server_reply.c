@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "wire/smtp/smtp_server_engine.h"
 
-static uint64_t not_printable(uint64_t x)
+static octets16 not_printable(octets16 x)
 {
         return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127);
 }
