@@ -165,7 +165,7 @@ static struct span make_digest(struct import *i)
         buffer_clear(&i->digest);
         arena_clear(&i->memory);
         if (octets.len <= IPC_BLOB_PART_MAX)
-                (void) digest_make_stored(octets, 0, &i->memory, &i->digest);
+                (void) digest_make_stored(octets, 0, NULL, &i->memory, &i->digest);
         return buffer_span(&i->digest);
 }
 

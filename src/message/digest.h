@@ -24,6 +24,8 @@
 #include "base/buffer.h"
 #include "base/span.h"
 
+struct header_summary;
+
 /* In the order of the envelope. */
 enum digest_field {
         DIGEST_DATE,
@@ -75,10 +77,13 @@ enum {
  * comes from the arena. 0; -ENOMEM; as buffer_append(). */
 int digest_make(struct span message, struct arena *arena, struct buffer *out);
 
-/* Appends what lies beside the message `id` from now on: all but the preview. As
- * digest_make(), and -E2BIG: there shall be none, the message is deep, has very many parts
- * or fields longer than DIGEST_STORED_MAX. On failure nothing was appended. */
-int digest_make_stored(struct span message, uint64_t id, struct arena *arena, struct buffer *out);
+/* Appends what lies beside the message `id` from now on: all but the preview. `header`: what
+ * there is in the message's header, where that is known, from a field on before which there are
+ * none that a digest has; else NULL. As digest_make(), and -E2BIG: there shall be none, the
+ * message is deep, has very many parts or fields longer than DIGEST_STORED_MAX. On failure
+ * nothing was appended. */
+int digest_make_stored(struct span message, uint64_t id, const struct header_summary *header,
+                       struct arena *arena, struct buffer *out);
 
 /* A copy of a digest of another id, as it lies beside the message `id`: its first octets, which
  * the rest follows. False: those octets are none. */

@@ -13,43 +13,8 @@ enum {
         RUNS_FIRST = 16, /* parts whose extension data is noted without memory of its own */
 };
 
-/* The fields that a digest looks at, of one header, from one pass. */
-enum known {
-        KNOWN_REFERENCES = DIGEST_FIELDS, /* before it enum digest_field */
-        KNOWN_ID,
-        KNOWN_DESCRIPTION,
-        KNOWN_DISPOSITION,
-        KNOWN_LANGUAGE,
-        KNOWN_LOCATION,
-        KNOWN_MD5,
-        KNOWN,
-};
-
-static const struct span names[KNOWN] = {
-        [DIGEST_DATE] = SPAN("Date"),
-        [DIGEST_SUBJECT] = SPAN("Subject"),
-        [DIGEST_FROM] = SPAN("From"),
-        [DIGEST_SENDER] = SPAN("Sender"),
-        [DIGEST_REPLY_TO] = SPAN("Reply-To"),
-        [DIGEST_TO] = SPAN("To"),
-        [DIGEST_CC] = SPAN("Cc"),
-        [DIGEST_BCC] = SPAN("Bcc"),
-        [DIGEST_IN_REPLY_TO] = SPAN("In-Reply-To"),
-        [DIGEST_MESSAGE_ID] = SPAN("Message-ID"),
-        [KNOWN_REFERENCES] = SPAN("References"),
-        [KNOWN_ID] = SPAN("Content-ID"),
-        [KNOWN_DESCRIPTION] = SPAN("Content-Description"),
-        [KNOWN_DISPOSITION] = SPAN("Content-Disposition"),
-        [KNOWN_LANGUAGE] = SPAN("Content-Language"),
-        [KNOWN_LOCATION] = SPAN("Content-Location"),
-        [KNOWN_MD5] = SPAN("Content-MD5"),
-};
-
-struct fields {
-        struct span header;
-        struct span values[KNOWN]; /* of the first of that name; p NULL: there is none */
-        bool is_several[KNOWN];
-};
+_Static_assert((int) HEADER_DATE == (int) DIGEST_DATE &&
+               (int) HEADER_MESSAGE_ID == (int) DIGEST_MESSAGE_ID, "one order");
 
 /* Where extension data lies in the structure: lengths as they are stored, two a part. */
 struct runs {
@@ -63,7 +28,7 @@ struct writer {
         struct buffer *out;
         struct arena *arena;
         struct span message;
-        struct fields top;
+        struct header_summary top;
         const struct mime_part *root;
         size_t structure_at;
         struct runs runs;
@@ -90,52 +55,9 @@ static void put_number(struct writer *w, uint64_t n)
         put(w, span_make(digits + at, sizeof digits - at));
 }
 
-/* Those with a name of that length, a bit each: few names have to be looked at. */
-#define BIT(known) (1U << (known))
-static const uint32_t by_length[] = {
-        [2] = BIT(DIGEST_TO) | BIT(DIGEST_CC),
-        [3] = BIT(DIGEST_BCC),
-        [4] = BIT(DIGEST_DATE) | BIT(DIGEST_FROM),
-        [6] = BIT(DIGEST_SENDER),
-        [7] = BIT(DIGEST_SUBJECT),
-        [8] = BIT(DIGEST_REPLY_TO),
-        [10] = BIT(DIGEST_MESSAGE_ID) | BIT(KNOWN_REFERENCES) | BIT(KNOWN_ID),
-        [11] = BIT(DIGEST_IN_REPLY_TO) | BIT(KNOWN_MD5),
-        [16] = BIT(KNOWN_LANGUAGE) | BIT(KNOWN_LOCATION),
-        [19] = BIT(KNOWN_DESCRIPTION) | BIT(KNOWN_DISPOSITION),
-};
-
-/* KNOWN: it is none of them. */
-static unsigned find_known(const struct header_field *field)
+static void collect(struct span header, struct header_summary *ret)
 {
-        const size_t len = field->name.len;
-        uint32_t left = len < sizeof by_length / sizeof by_length[0] ? by_length[len] : 0;
-
-        for (; left; left &= left - 1) {
-                const unsigned i = (unsigned) __builtin_ctz(left);
-
-                if (header_is_named(field, names[i]))
-                        return i;
-        }
-        return KNOWN;
-}
-
-static void collect(struct span header, struct fields *ret)
-{
-        struct header_scan scan = HEADER_SCAN(header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
-        struct header_field field;
-        int r;
-
-        *ret = (struct fields) {.header = header};
-        while ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG) {
-                const unsigned i = r == 1 ? find_known(&field) : KNOWN;
-
-                if (i == KNOWN)
-                        continue;
-                ret->is_several[i] = ret->values[i].p != NULL;
-                if (!ret->is_several[i])
-                        ret->values[i] = field.value;
-        }
+        (void) header_summarize(header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX, ret);
 }
 
 /* ---- strings ----------------------------------------------------------------- */
@@ -257,9 +179,9 @@ static struct span unfold(struct writer *w, struct span value)
         return span_make(out, len);
 }
 
-static void put_field(struct writer *w, const struct fields *f, unsigned known)
+static void put_field(struct writer *w, const struct header_summary *f, enum header_name name)
 {
-        const struct span value = f->values[known], text = span_trim(value);
+        const struct span value = f->values[name], text = span_trim(value);
 
         if (!value.p)
                 PUT(w, "NIL");
@@ -324,46 +246,47 @@ static void put_list(struct writer *w, struct span value, bool *has_any, bool *r
 
 /* Of all fields of that name, as some have two. `*ret_is_plain`: digest_text() can tell
  * their text from what was put. False: nothing was put, there is no address. */
-static bool put_addresses(struct writer *w, const struct fields *f, enum digest_field which,
+static bool put_addresses(struct writer *w, const struct header_summary *f, enum header_name which,
                           bool *ret_is_plain)
 {
         struct header_scan scan = HEADER_SCAN(f->header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
+        const bool has_several = header_has_several(f, which);
         struct header_field field;
         bool has_any = false;
         int r;
 
         *ret_is_plain = false;
-        if (!f->is_several[which] && f->values[which].p && w->result == 0)
+        if (!has_several && f->values[which].p && w->result == 0)
                 put_list(w, f->values[which], &has_any, ret_is_plain);
-        while (f->is_several[which] && w->result == 0 &&
+        while (has_several && w->result == 0 &&
                ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG)) {
-                if (r == 1 && header_is_named(&field, names[which]))
+                if (r == 1 && header_is(&field, which))
                         put_list(w, field.value, &has_any, ret_is_plain);
         }
-        *ret_is_plain = *ret_is_plain && !f->is_several[which];
+        *ret_is_plain = *ret_is_plain && !has_several;
         if (has_any)
                 PUT(w, ")");
         return has_any;
 }
 
-static bool is_address(enum digest_field which)
+static bool is_address(enum header_name which)
 {
-        return which >= DIGEST_FROM && which <= DIGEST_BCC;
+        return which >= HEADER_FROM && which <= HEADER_BCC;
 }
 
 /* That of a message within the message. */
-static void put_envelope(struct writer *w, const struct fields *f)
+static void put_envelope(struct writer *w, const struct header_summary *f)
 {
         bool is_plain_address;
 
         for (unsigned i = 0; i < DIGEST_FIELDS; i++) {
-                const bool is_as_from = i == DIGEST_SENDER || i == DIGEST_REPLY_TO;
+                const bool is_as_from = i == HEADER_SENDER || i == HEADER_REPLY_TO;
 
                 put(w, i ? SPAN_LITERAL(" ") : SPAN_LITERAL("("));
                 if (!is_address(i))
                         put_field(w, f, i);
                 else if (!put_addresses(w, f, i, &is_plain_address) &&
-                         (!is_as_from || !put_addresses(w, f, DIGEST_FROM, &is_plain_address)))
+                         (!is_as_from || !put_addresses(w, f, HEADER_FROM, &is_plain_address)))
                         PUT(w, "NIL");
         }
         PUT(w, ")");
@@ -453,21 +376,22 @@ static size_t begin_run(const struct writer *w)
 }
 
 /* The end of the extension data of every part. */
-static void put_extension(struct writer *w, const struct fields *f, size_t begin)
+static void put_extension(struct writer *w, const struct header_summary *f, size_t begin)
 {
         PUT(w, " ");
-        put_disposition(w, f->values[KNOWN_DISPOSITION]);
+        put_disposition(w, f->values[HEADER_CONTENT_DISPOSITION]);
         PUT(w, " ");
-        put_language(w, unfold(w, f->values[KNOWN_LANGUAGE]));
+        put_language(w, unfold(w, f->values[HEADER_CONTENT_LANGUAGE]));
         PUT(w, " ");
-        put_field(w, f, KNOWN_LOCATION);
+        put_field(w, f, HEADER_CONTENT_LOCATION);
         if (w->result == 0)
                 note_run(w, begin);
 }
 
 static void put_part(struct writer *w, const struct mime_part *part);
 
-static void put_multipart(struct writer *w, const struct mime_part *part, const struct fields *f)
+static void put_multipart(struct writer *w, const struct mime_part *part,
+                          const struct header_summary *f)
 {
         size_t begin;
 
@@ -494,7 +418,7 @@ static struct span header_within(const struct writer *w, const struct mime_part 
 
 static void put_message(struct writer *w, const struct mime_part *message)
 {
-        struct fields inner;
+        struct header_summary inner;
 
         collect(header_within(w, message), &inner);
         PUT(w, " ");
@@ -503,7 +427,7 @@ static void put_message(struct writer *w, const struct mime_part *message)
         put_part(w, message);
 }
 
-static void put_leaf(struct writer *w, const struct mime_part *part, const struct fields *f)
+static void put_leaf(struct writer *w, const struct mime_part *part, const struct header_summary *f)
 {
         const bool is_message = part->kind == MIME_MESSAGE && part->first_child;
         const bool is_text = span_equal(part->content_type.type, SPAN_LITERAL("text"));
@@ -520,9 +444,9 @@ static void put_leaf(struct writer *w, const struct mime_part *part, const struc
         PUT(w, " ");
         put_parameters(w, &part->content_type);
         PUT(w, " ");
-        put_field(w, f, KNOWN_ID);
+        put_field(w, f, HEADER_CONTENT_ID);
         PUT(w, " ");
-        put_field(w, f, KNOWN_DESCRIPTION);
+        put_field(w, f, HEADER_CONTENT_DESCRIPTION);
         PUT(w, " ");
         put_string(w, part->encoding);
         PUT(w, " ");
@@ -535,15 +459,15 @@ static void put_leaf(struct writer *w, const struct mime_part *part, const struc
         }
         begin = begin_run(w);
         PUT(w, " ");
-        put_field(w, f, KNOWN_MD5);
+        put_field(w, f, HEADER_CONTENT_MD5);
         put_extension(w, f, begin);
 }
 
 /* As deep as the parser's limit, DIGEST_DEPTH_MAX. */
 static void put_part(struct writer *w, const struct mime_part *part)
 {
-        const struct fields *f = &w->top;
-        struct fields own;
+        const struct header_summary *f = &w->top;
+        struct header_summary own;
 
         if (part != w->root || part->header_is_cut) {
                 collect(part->header, &own);
@@ -620,7 +544,7 @@ static void put_decoded_value(struct writer *w, struct span value)
                 w->result = encoded_word_decode(span_trim(value), w->out);
 }
 
-static void put_decoded_values(struct writer *w, enum digest_field which)
+static void put_decoded_values(struct writer *w, enum header_name which)
 {
         struct header_scan scan = HEADER_SCAN(w->top.header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
         struct header_field field;
@@ -628,7 +552,7 @@ static void put_decoded_values(struct writer *w, enum digest_field which)
         int r;
 
         while (w->result == 0 && ((r = header_next(&scan, &field)) == 1 || r == -EBADMSG)) {
-                if (r != 1 || !header_is_named(&field, names[which]))
+                if (r != 1 || !header_is(&field, which))
                         continue;
                 if (!is_first)
                         put(w, span_make("", 1));
@@ -638,11 +562,11 @@ static void put_decoded_values(struct writer *w, enum digest_field which)
 }
 
 /* A section without octets would say that the field is not there. */
-static void put_decoded(struct writer *w, enum digest_field which)
+static void put_decoded(struct writer *w, enum header_name which)
 {
         const size_t at = w->out->len;
 
-        if (w->top.is_several[which])
+        if (header_has_several(&w->top, which))
                 put_decoded_values(w, which);
         else
                 put_decoded_value(w, w->top.values[which]);
@@ -652,22 +576,23 @@ static void put_decoded(struct writer *w, enum digest_field which)
 
 static void put_texts(struct writer *w, struct sections *s, const bool *is_plain_address)
 {
-        static const enum digest_field fields[DIGEST_TEXTS] = {
-                [DIGEST_TEXT_SUBJECT] = DIGEST_SUBJECT, [DIGEST_TEXT_FROM] = DIGEST_FROM,
-                [DIGEST_TEXT_TO] = DIGEST_TO,           [DIGEST_TEXT_CC] = DIGEST_CC,
-                [DIGEST_TEXT_BCC] = DIGEST_BCC,
+        static const enum header_name fields[DIGEST_TEXTS] = {
+                [DIGEST_TEXT_SUBJECT] = HEADER_SUBJECT, [DIGEST_TEXT_FROM] = HEADER_FROM,
+                [DIGEST_TEXT_TO] = HEADER_TO,           [DIGEST_TEXT_CC] = HEADER_CC,
+                [DIGEST_TEXT_BCC] = HEADER_BCC,
         };
 
         for (unsigned i = 0; i < DIGEST_TEXTS; i++) {
-                const enum digest_field which = fields[i];
+                const enum header_name which = fields[i];
                 const struct span value = w->top.values[which];
-                const bool is_known = is_plain_address[which] || which == DIGEST_SUBJECT;
+                const bool is_known = !header_has_several(&w->top, which) &&
+                                      (is_plain_address[which] || which == HEADER_SUBJECT);
 
-                if (value.p && (!is_known || w->top.is_several[which] || !is_decoded(value)))
+                if (value.p && (!is_known || !is_decoded(value)))
                         put_decoded(w, which);
                 end_section(w, s);
         }
-        put(w, unfold(w, w->top.values[KNOWN_REFERENCES]));
+        put(w, unfold(w, w->top.values[HEADER_REFERENCES]));
         end_section(w, s);
 }
 
@@ -728,17 +653,25 @@ static int make(struct writer *w, bool has_preview)
 
 /* ---- the whole --------------------------------------------------------------- */
 
+/* The structure, and the header of the whole: `header` where that was looked at. */
+static int look(struct writer *w, const struct mime_limits *limits,
+                const struct header_summary *header)
+{
+        if (header)
+                w->top = *header;
+        else
+                collect(w->message, &w->top);
+        w->root = mime_parse(limits, w->message, &w->top, w->arena);
+        return w->root ? 0 : -ENOMEM;
+}
+
 int digest_make(struct span message, struct arena *arena, struct buffer *out)
 {
         struct writer w = {.out = out, .arena = arena, .message = message};
         struct mime_limits limits = MIME_LIMITS;
 
         limits.depth_max = DIGEST_DEPTH_MAX;
-        w.root = mime_parse(&limits, message, arena);
-        if (!w.root)
-                return -ENOMEM;
-        collect(header_within(&w, w.root), &w.top);
-        return make(&w, true);
+        return look(&w, &limits, NULL) < 0 ? -ENOMEM : make(&w, true);
 }
 
 /* With limits that were reached the structure would be another than digest_make()'s. */
@@ -752,7 +685,8 @@ static bool is_limited(const struct mime_part *part)
         return false;
 }
 
-int digest_make_stored(struct span message, uint64_t id, struct arena *arena, struct buffer *out)
+int digest_make_stored(struct span message, uint64_t id, const struct header_summary *header,
+                       struct arena *arena, struct buffer *out)
 {
         const size_t at = out->len;
         struct writer w = {.out = out, .arena = arena, .message = message};
@@ -761,13 +695,11 @@ int digest_make_stored(struct span message, uint64_t id, struct arena *arena, st
 
         limits.depth_max = DIGEST_STORED_DEPTH_MAX;
         limits.parts_max = DIGEST_STORED_PARTS_MAX;
-        w.root = mime_parse(&limits, message, arena);
-        if (!w.root)
-                return -ENOMEM;
-        if (is_limited(w.root))
-                return -E2BIG;
-        collect(header_within(&w, w.root), &w.top);
-        r = make(&w, false);
+        r = look(&w, &limits, header);
+        if (r == 0 && is_limited(w.root))
+                r = -E2BIG;
+        if (r == 0)
+                r = make(&w, false);
         if (r == 0 && out->len - at > DIGEST_STORED_MAX) {
                 out->len = at;
                 r = -E2BIG;

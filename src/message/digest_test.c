@@ -129,10 +129,10 @@ TEST(what_is_stored_says_the_same)
 
         assert_int_equal(digest_make(nested, &arena, &made), 0);
         assert_int_equal(digest_open(buffer_span(&made), &x), 0);
-        assert_int_equal(digest_make_stored(nested, 77, &arena, &stored), 0);
+        assert_int_equal(digest_make_stored(nested, 77, NULL, &arena, &stored), 0);
         assert_int_equal(digest_check(buffer_span(&stored), 77), 0);
         assert_int_equal(digest_check(buffer_span(&stored), 78), -EBADMSG);
-        assert_int_equal(digest_make_stored(nested, 0, &arena, &a), 0);
+        assert_int_equal(digest_make_stored(nested, 0, NULL, &arena, &a), 0);
         assert_true(digest_seal(buffer_span(&a), 77, a.data));
         assert_true(span_equal(buffer_span(&a), buffer_span(&stored)));
         assert_false(digest_seal(span_first(buffer_span(&a), DIGEST_HEAD - 1), 77, a.data));
@@ -170,15 +170,15 @@ TEST(what_would_cost_too_much_is_not_stored)
 
         for (int i = 0; i < DIGEST_STORED_DEPTH_MAX + 1; i++)
                 buffer_printf(&message, "Content-Type: message/rfc822\r\n\r\n");
-        assert_int_equal(digest_make_stored(buffer_span(&message), 1, &arena, &out), -E2BIG);
+        assert_int_equal(digest_make_stored(buffer_span(&message), 1, NULL, &arena, &out), -E2BIG);
         buffer_clear(&message);
         buffer_printf(&message, "Content-Type: multipart/mixed; boundary=b\r\n\r\n");
         for (int i = 0; i < DIGEST_STORED_PARTS_MAX + 1; i++)
                 buffer_printf(&message, "--b\r\n\r\n");
-        assert_int_equal(digest_make_stored(buffer_span(&message), 1, &arena, &out), -E2BIG);
+        assert_int_equal(digest_make_stored(buffer_span(&message), 1, NULL, &arena, &out), -E2BIG);
         buffer_clear(&message);
         buffer_printf(&message, "Subject: %0*d\r\n\r\n", DIGEST_STORED_MAX, 1);
-        assert_int_equal(digest_make_stored(buffer_span(&message), 1, &arena, &out), -E2BIG);
+        assert_int_equal(digest_make_stored(buffer_span(&message), 1, NULL, &arena, &out), -E2BIG);
         assert_int_equal(out.len, 0);
         buffer_done(&message);
         buffer_done(&out);

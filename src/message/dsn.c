@@ -334,6 +334,7 @@ static void choose_boundary(struct writer *w)
 static void add_header(struct writer *w, const struct returned *r)
 {
         struct header_summary original;
+        struct span message_id;
         char head[160];
 
         add_string(w, "From: Mail Delivery System <MAILER-DAEMON@");
@@ -355,9 +356,9 @@ static void add_header(struct writer *w, const struct returned *r)
         add(w, w->d->hostname);
         add_string(w, ">\r\n");
         header_summarize(w->d->original, HEADER_SIZE_MAX, HEADER_FIELDS_MAX, &original);
-        if (original.message_id.len && original.message_id.len < 500
-            && utf8_is_ascii(original.message_id))
-                add_field(w, "References", "", original.message_id);
+        message_id = header_message_id(&original);
+        if (message_id.len && message_id.len < 500 && utf8_is_ascii(message_id))
+                add_field(w, "References", "", message_id);
         /* RFC 3834 section 5.1: nothing automatic is to answer this. */
         add_string(w, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
                       "Content-Type: multipart/report; report-type=");

@@ -93,12 +93,17 @@ static inline int take(struct header_scan *s, struct span *ret_raw)
         return 1;
 }
 
-int header_next(struct header_scan *s, struct header_field *ret)
+static inline int next(struct header_scan *s, struct header_field *ret)
 {
         struct span raw;
         const int r = take(s, &raw);
 
         return r == 1 ? split_field(raw, ret) : r;
+}
+
+int header_next(struct header_scan *s, struct header_field *ret)
+{
+        return next(s, ret);
 }
 
 int header_next_of(struct header_scan *s, char letter, struct header_field *ret)
@@ -157,83 +162,70 @@ static struct span take_message_id(struct span value)
         return octets_until(id, not_in_id) == id.len ? id : (struct span) {NULL, 0};
 }
 
-enum known {
-        RECEIVED, MESSAGE_ID, DATE, FROM, TO, CC, BCC, SUBJECT, DELIVERED_TO, RESULTS, UNKNOWN
+static const struct span names[HEADER_NAMES] = {
+        [HEADER_DATE] = SPAN("Date"),
+        [HEADER_SUBJECT] = SPAN("Subject"),
+        [HEADER_FROM] = SPAN("From"),
+        [HEADER_SENDER] = SPAN("Sender"),
+        [HEADER_REPLY_TO] = SPAN("Reply-To"),
+        [HEADER_TO] = SPAN("To"),
+        [HEADER_CC] = SPAN("Cc"),
+        [HEADER_BCC] = SPAN("Bcc"),
+        [HEADER_IN_REPLY_TO] = SPAN("In-Reply-To"),
+        [HEADER_MESSAGE_ID] = SPAN("Message-ID"),
+        [HEADER_REFERENCES] = SPAN("References"),
+        [HEADER_CONTENT_TYPE] = SPAN("Content-Type"),
+        [HEADER_CONTENT_TRANSFER_ENCODING] = SPAN("Content-Transfer-Encoding"),
+        [HEADER_CONTENT_ID] = SPAN("Content-ID"),
+        [HEADER_CONTENT_DESCRIPTION] = SPAN("Content-Description"),
+        [HEADER_CONTENT_DISPOSITION] = SPAN("Content-Disposition"),
+        [HEADER_CONTENT_LANGUAGE] = SPAN("Content-Language"),
+        [HEADER_CONTENT_LOCATION] = SPAN("Content-Location"),
+        [HEADER_CONTENT_MD5] = SPAN("Content-MD5"),
+        [HEADER_RECEIVED] = SPAN("Received"),
+        [HEADER_DELIVERED_TO] = SPAN("Delivered-To"),
+        [HEADER_AUTHENTICATION_RESULTS] = SPAN("Authentication-Results"),
 };
 
-static enum known find_known(const struct header_field *field)
-{
-        static const struct {
-                struct span name;
-                enum known known;
-        } rows[] = { /* two of a length stand together */
-                {SPAN("To"), TO},
-                {SPAN("Cc"), CC},
-                {SPAN("Date"), DATE},
-                {SPAN("From"), FROM},
-                {SPAN("Bcc"), BCC},
-                {SPAN("Subject"), SUBJECT},
-                {SPAN("Received"), RECEIVED},
-                {SPAN("Message-ID"), MESSAGE_ID},
-                {SPAN("Delivered-To"), DELIVERED_TO},
-                {SPAN("Authentication-Results"), RESULTS},
-                {SPAN(""), UNKNOWN},
-        };
-        /* Where those of a length begin, and one more: few names have to be looked at. */
-        static const unsigned char first[] = {
-                [2] = 1, [4] = 3, [3] = 5, [7] = 6, [8] = 7, [10] = 8, [12] = 9, [22] = 10,
-        };
-        const size_t len = field->name.len;
-        size_t i = len < sizeof first ? first[len] : 0;
+/* Those with a name of that length, a bit each: few names have to be looked at. */
+#define BIT(name) (1U << (HEADER_##name))
+static const uint32_t by_length[] = {
+        [2] = BIT(TO) | BIT(CC),
+        [3] = BIT(BCC),
+        [4] = BIT(DATE) | BIT(FROM),
+        [6] = BIT(SENDER),
+        [7] = BIT(SUBJECT),
+        [8] = BIT(REPLY_TO) | BIT(RECEIVED),
+        [10] = BIT(MESSAGE_ID) | BIT(REFERENCES) | BIT(CONTENT_ID),
+        [11] = BIT(IN_REPLY_TO) | BIT(CONTENT_MD5),
+        [12] = BIT(CONTENT_TYPE) | BIT(DELIVERED_TO),
+        [16] = BIT(CONTENT_LANGUAGE) | BIT(CONTENT_LOCATION),
+        [19] = BIT(CONTENT_DESCRIPTION) | BIT(CONTENT_DISPOSITION),
+        [22] = BIT(AUTHENTICATION_RESULTS),
+        [25] = BIT(CONTENT_TRANSFER_ENCODING),
+};
 
-        for (; i && rows[i - 1].name.len == len; i++)
-                if (header_is_named(field, rows[i - 1].name))
-                        return rows[i - 1].known;
-        return UNKNOWN;
+bool header_is(const struct header_field *f, enum header_name name)
+{
+        return header_is_named(f, names[name]);
 }
 
-static void note_field(struct header_summary *sum, const struct header_field *field)
+static void note_field(struct header_summary *s, const struct header_field *field)
 {
-        switch (find_known(field)) {
-        case RECEIVED:
-                sum->received++;
-                break;
-        case MESSAGE_ID:
-                if (!sum->has_message_id)
-                        sum->message_id = take_message_id(field->value);
-                sum->has_message_id = true;
-                break;
-        case DATE:
-                if (!sum->has_date)
-                        sum->date = field->value;
-                sum->has_date = true;
-                break;
-        case FROM:
-                if (!sum->has_from)
-                        sum->header_from = field->value;
-                sum->has_from = true;
-                break;
-        case TO:
-                sum->has_to = true;
-                break;
-        case CC:
-                sum->has_cc = true;
-                break;
-        case BCC:
-                sum->has_bcc = true;
-                break;
-        case SUBJECT:
-                if (!sum->subject.p)
-                        sum->subject = field->value;
-                break;
-        case DELIVERED_TO:
-                sum->has_delivered_to = true;
-                break;
-        case RESULTS:
-                sum->has_authentication_results = true;
-                break;
-        case UNKNOWN:
-                break;
+        const size_t len = field->name.len;
+        uint32_t left = len < sizeof by_length / sizeof by_length[0] ? by_length[len] : 0;
+
+        for (; left; left &= left - 1) {
+                const enum header_name name = (enum header_name) __builtin_ctz(left);
+
+                if (!header_is(field, name))
+                        continue;
+                if (s->values[name].p)
+                        s->several |= 1U << name;
+                else
+                        s->values[name] = field->value;
+                s->received += name == HEADER_RECEIVED;
+                return;
         }
 }
 
@@ -244,16 +236,20 @@ int header_summarize(struct span text, size_t size_max, size_t fields_max,
         struct header_field field;
         int r;
 
-        *ret = (struct header_summary) {0};
-        while ((r = header_next(&s, &field)) != 0 && r != -EMSGSIZE) {
+        *ret = (struct header_summary) {.header = text};
+        while ((r = next(&s, &field)) != 0 && r != -EMSGSIZE) {
                 ret->fields++;
                 if (r > 0)
                         note_field(ret, &field);
-                else
-                        ret->has_malformed = true;
         }
-        ret->has_8bit = !utf8_is_ascii(span_first(text, (size_t) (s.rest.p - text.p)));
+        if (r == 0)
+                ret->header.len = text.len - s.rest.len;
         return r;
+}
+
+struct span header_message_id(const struct header_summary *s)
+{
+        return take_message_id(s->values[HEADER_MESSAGE_ID]);
 }
 
 int header_unfold(struct span value, struct buffer *out)

@@ -58,21 +58,57 @@ size_t header_len(struct span text, size_t *ret_body);
  * standard limits. */
 bool header_find(struct span text, struct span name, struct header_field *ret);
 
-/* What the way of a message depends on, from one pass. */
+/* The fields that somebody looks for by their names; those of an envelope first, in its order
+ * (digest.h). */
+enum header_name {
+        HEADER_DATE,
+        HEADER_SUBJECT,
+        HEADER_FROM,
+        HEADER_SENDER,
+        HEADER_REPLY_TO,
+        HEADER_TO,
+        HEADER_CC,
+        HEADER_BCC,
+        HEADER_IN_REPLY_TO,
+        HEADER_MESSAGE_ID,
+        HEADER_REFERENCES,
+        HEADER_CONTENT_TYPE,
+        HEADER_CONTENT_TRANSFER_ENCODING,
+        HEADER_CONTENT_ID,
+        HEADER_CONTENT_DESCRIPTION,
+        HEADER_CONTENT_DISPOSITION,
+        HEADER_CONTENT_LANGUAGE,
+        HEADER_CONTENT_LOCATION,
+        HEADER_CONTENT_MD5,
+        HEADER_RECEIVED,
+        HEADER_DELIVERED_TO,
+        HEADER_AUTHENTICATION_RESULTS,
+        HEADER_NAMES,
+};
+
+/* What there is in a header, from one pass; borrows from it. */
 struct header_summary {
+        struct span header; /* without the empty line; past a limit all that was given */
+        struct span values[HEADER_NAMES]; /* of the first of each name; p NULL: there is none */
+        uint32_t several;                 /* a bit for each name that more than one has */
         size_t fields;
-        size_t received;        /* fields Received: the hops so far (RFC 5321 section 6.3) */
-        struct span message_id; /* "<…>" of the first Message-ID; empty: none fit for use */
-        struct span header_from, date, subject; /* raw values; empty: none */
-        bool has_message_id, has_date, has_from, has_to, has_cc, has_bcc;
-        bool has_delivered_to, has_authentication_results;
-        bool has_malformed; /* a line that is no field */
-        bool has_8bit;
+        size_t received; /* fields Received: the hops so far (RFC 5321 section 6.3) */
 };
 
 /* 0; -EMSGSIZE past a limit, and what was seen until then. */
 int header_summarize(struct span text, size_t size_max, size_t fields_max,
                      struct header_summary *ret);
+
+static inline bool header_has_several(const struct header_summary *s, enum header_name name)
+{
+        return s->several >> name & 1;
+}
+
+/* "<…>" of the first Message-ID; empty: none, or none fit for use. */
+struct span header_message_id(const struct header_summary *s);
+
+/* Whether a field has that name of the list. */
+bool header_is(const struct header_field *f, enum header_name name);
 
 /* Appends a value as one line: CRLFs of folds taken out (section 2.2.3), blanks
  * at both ends too, other controls turned into blanks. 0, or as buffer_append(). */

@@ -40,9 +40,6 @@ struct mime_parser {
         const char *header; /* of the current part */
         size_t header_len, header_room;
         size_t header_line_at; /* what was kept before this line */
-        /* Of the header so far: no line before this octet begins as fields of the content do,
-         * and so many fields are before it. */
-        size_t content_at, fields_before;
 };
 
 static const struct span default_encoding = SPAN("7bit");
@@ -100,7 +97,6 @@ static void start_header(struct mime_parser *p, struct mime_part *part)
         p->header_len = p->header_line_at = 0;
         p->header_room = 0;
         p->header = NULL;
-        p->content_at = p->fields_before = 0;
 }
 
 /* A place for so many octets of the header, what is kept of it at its front. NULL: no memory. */
@@ -158,45 +154,48 @@ static bool is_identity(struct span encoding)
                span_equal(encoding, SPAN_LITERAL("binary"));
 }
 
+static void set_type(struct mime_part *part, struct span value, struct arena *arena)
+{
+        struct content_field f;
+
+        if (value.p && content_field_parse(value, arena, &f) == 0 && f.subtype.len)
+                part->content_type = f;
+}
+
+static void set_encoding(struct mime_part *part, struct span value, struct arena *arena)
+{
+        struct content_field f;
+
+        if (value.p && content_field_parse(value, arena, &f) == 0)
+                part->encoding = f.value;
+}
+
 /* Of each the first that is there counts. */
 static void read_content_fields(struct mime_parser *p, struct mime_part *part)
 {
-        struct header_scan scan =
-                HEADER_SCAN(span_skip(part->header, p->content_at), HEADER_SIZE_MAX - p->content_at,
-                            HEADER_FIELDS_MAX - p->fields_before);
-        bool has_type = false, has_encoding = false;
+        struct header_scan scan = HEADER_SCAN(part->header, HEADER_SIZE_MAX, HEADER_FIELDS_MAX);
+        struct span type = {NULL, 0}, encoding = {NULL, 0};
         struct header_field field;
-        struct content_field f;
         int r;
 
         while ((r = header_next_of(&scan, 'c', &field)) != 0 && r != -EMSGSIZE) {
                 if (r < 0)
                         continue;
-                if (!has_type && header_is_named(&field, SPAN_LITERAL("Content-Type"))) {
-                        has_type = true;
-                        if (content_field_parse(field.value, p->arena, &f) == 0 && f.subtype.len)
-                                part->content_type = f;
-                } else if (!has_encoding &&
-                           header_is_named(&field, SPAN_LITERAL("Content-Transfer-Encoding"))) {
-                        has_encoding = true;
-                        if (content_field_parse(field.value, p->arena, &f) == 0)
-                                part->encoding = f.value;
-                }
+                if (!type.p && header_is(&field, HEADER_CONTENT_TYPE))
+                        type = field.value;
+                else if (!encoding.p && header_is(&field, HEADER_CONTENT_TRANSFER_ENCODING))
+                        encoding = field.value;
         }
+        set_type(part, type, p->arena);
+        set_encoding(part, encoding, p->arena);
 }
 
-/* The header is whole: what is this part? */
-static void end_header(struct mime_parser *p, uint64_t body_at)
+/* What is this part, whose header was read? */
+static void begin_content(struct mime_parser *p, struct mime_part *part)
 {
-        struct mime_part *part = p->current, *child;
         struct span boundary = {NULL, 0};
+        struct mime_part *child;
 
-        p->is_header = false;
-        part->header = span_make(p->header, p->header_len);
-        part->body_at = part->body_end = body_at;
-        if (p->content_at < part->header.len && p->content_at < HEADER_SIZE_MAX &&
-            p->fields_before < HEADER_FIELDS_MAX)
-                read_content_fields(p, part);
         content_field_parameter(&part->content_type, SPAN_LITERAL("boundary"), &boundary);
         /* A multipart or message that is itself encoded (RFC 2046 section 5 forbids
          * it) is not looked into: its text here is not its content. */
@@ -207,12 +206,29 @@ static void end_header(struct mime_parser *p, uint64_t body_at)
                 part->kind = MIME_MULTIPART;
                 part->boundary = boundary;
         } else if (is_message_type(&part->content_type) && may_nest(p, part)) {
-                child = part_new(p, part, body_at);
+                child = part_new(p, part, part->body_at);
                 if (!child)
                         return;
                 part->kind = MIME_MESSAGE;
                 start_header(p, child);
         }
+}
+
+static void take_header(struct mime_parser *p, struct span header, uint64_t body_at)
+{
+        p->is_header = false;
+        p->current->header = header;
+        p->current->body_at = p->current->body_end = body_at;
+}
+
+/* The header is whole. */
+static void end_header(struct mime_parser *p, uint64_t body_at)
+{
+        struct mime_part *part = p->current;
+
+        take_header(p, span_make(p->header, p->header_len), body_at);
+        read_content_fields(p, part);
+        begin_content(p, part);
 }
 
 /* ---- delimiters -------------------------------------------------------- */
@@ -372,13 +388,6 @@ static bool is_header_end(const struct mime_parser *p, struct span piece)
                (p->line_len ? p->line[0] : piece.p[0]) == '\r';
 }
 
-/* It tells nothing of where fields begin. */
-static void keep_line_piece(struct mime_parser *p, struct span piece)
-{
-        keep_header(p, piece);
-        p->content_at = p->fields_before = 0;
-}
-
 static void feed_piece(struct mime_parser *p, struct span *octets)
 {
         const size_t end = span_find(*octets, '\n');
@@ -387,37 +396,23 @@ static void feed_piece(struct mime_parser *p, struct span *octets)
         if (p->is_header && is_header_end(p, piece))
                 p->header_len = p->header_line_at;
         else if (p->is_header)
-                keep_line_piece(p, piece);
+                keep_header(p, piece);
         take_piece(p, piece);
         *octets = span_skip(*octets, piece.len);
 }
 
-/* Octets of whole lines of a header at the start, before one that might be a delimiter, or
- * empty. Those of the first such run also say where fields of the content may begin. */
-static size_t header_lines_len(struct mime_parser *p, struct span octets)
+/* Octets of whole lines of a header at the start, before one that might be a delimiter. */
+static size_t header_lines_len(struct span octets)
 {
-        const bool is_first = p->header_len == 0;
-        bool has_content = false;
-        size_t len = 0, fields = 0;
+        size_t len = 0;
 
         while (len < octets.len && octets.p[len] != '-' && octets.p[len] != '\r') {
-                const char first = octets.p[len];
                 const size_t n = header_line_len(span_make(octets.p + len, octets.len - len));
 
                 if (!is_line_end(octets, len + n))
                         break; /* its end has not come */
-                if (!has_content && ascii_lower(first) == 'c') {
-                        has_content = true;
-                        p->content_at = len;
-                        p->fields_before = fields;
-                }
-                fields += len == 0 || (first != ' ' && first != '\t');
                 len += n;
         }
-        if (!has_content)
-                p->content_at = len;
-        if (!is_first)
-                p->content_at = p->fields_before = 0;
         return len;
 }
 
@@ -540,7 +535,7 @@ static uint64_t count_line_ends(struct span s)
  * they belong to a header. */
 static void take_plain_lines(struct mime_parser *p, struct span *octets)
 {
-        const size_t len = p->is_header ? header_lines_len(p, *octets) : plain_len(p, *octets);
+        const size_t len = p->is_header ? header_lines_len(*octets) : plain_len(p, *octets);
         struct mime_part *part = p->is_header ? p->current->parent : p->current;
         const struct span taken = span_first(*octets, len);
         uint64_t lines;
@@ -603,15 +598,36 @@ struct mime_parser *mime_parser_new(const struct mime_limits *limits, struct are
         return p;
 }
 
+/* Octets of the header of a message, with the empty line, of which `header` tells what the
+ * parser would find there, too; 0: it does not. */
+static size_t known_header_len(const struct mime_parser *p, struct span message,
+                               const struct header_summary *header)
+{
+        const size_t len = header ? (size_t) (header->header.p + header->header.len - message.p)
+                                  : message.len;
+
+        return len < message.len && len <= p->limits.part_header_max ? len + 2 : 0;
+}
+
 struct mime_part *mime_parse(const struct mime_limits *limits, struct span message,
-                             struct arena *arena)
+                             const struct header_summary *header, struct arena *arena)
 {
         struct mime_parser *p = mime_parser_new(limits, arena);
+        size_t len;
 
         if (!p)
                 return NULL;
         p->is_whole = true;
-        mime_parser_feed(p, message);
+        len = known_header_len(p, message, header);
+        if (len) {
+                set_type(p->root, header->values[HEADER_CONTENT_TYPE], arena);
+                set_encoding(p->root, header->values[HEADER_CONTENT_TRANSFER_ENCODING], arena);
+                take_header(p, span_first(message, len - 2), len);
+                begin_content(p, p->root);
+                p->at = p->line_at = len;
+                p->last_line_end = 2;
+        }
+        mime_parser_feed(p, span_skip(message, len));
         return mime_parser_end(p);
 }
 

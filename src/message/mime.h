@@ -18,6 +18,8 @@
 #include "base/span.h"
 #include "message/content_field.h"
 
+struct header_summary;
+
 struct mime_limits {
         unsigned depth_max;     /* nested multiparts and messages */
         unsigned parts_max;     /* in the whole tree */
@@ -67,9 +69,10 @@ void mime_parser_feed(struct mime_parser *p, struct span octets);
 struct mime_part *mime_parser_end(struct mime_parser *p);
 
 /* The tree of a message that is there as a whole, from which the headers of its parts
- * borrow: as the three above. NULL without memory. */
+ * borrow: as the three above. `header`: what there is in the header of the whole, or of that
+ * what is behind other fields than those of the content; NULL: not known. NULL without memory. */
 struct mime_part *mime_parse(const struct mime_limits *limits, struct span message,
-                             struct arena *arena);
+                             const struct header_summary *header, struct arena *arena);
 
 /* The part of an IMAP section number ("1.2" as numbers, RFC 9051 section
  * 6.4.5.1), or NULL. */

@@ -1,7 +1,9 @@
-/* Cuts do not matter, and the tree lies within the message without overlap. */
+/* Cuts do not matter, nor whether the header was looked at before; the tree lies within the
+ * message without overlap. */
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "message/header.h"
 #include "message/mime.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -43,14 +45,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct mime_parser *whole = mime_parser_new(&limits, &arena);
         struct mime_parser *cut = mime_parser_new(&limits, &arena);
         const struct span message = span_make((const char *) data, size);
+        struct header_summary header;
         struct mime_part *root;
 
+        (void) header_summarize(message, HEADER_SIZE_MAX, HEADER_FIELDS_MAX, &header);
         mime_parser_feed(whole, message);
         for (size_t i = 0; i < size; i++)
                 mime_parser_feed(cut, span_make(message.p + i, 1));
         root = mime_parser_end(whole);
         check(root, 0, size);
         compare(root, mime_parser_end(cut));
+        compare(root, mime_parse(&limits, message, &header, &arena));
         arena_done(&arena);
         return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/test.h"
+#include "message/header.h"
 
 static const struct {
         const char *name, *message, *tree;
@@ -101,31 +102,50 @@ static void print_tree(const char *message, const struct mime_part *part, struct
                 buffer_append_string(out, "!");
 }
 
-static void check_case(size_t i, size_t cut)
-{
-        static const struct mime_limits limits = {.depth_max = 3, .parts_max = 20,
-                                                  .part_header_max = 1000};
-        struct arena arena = ARENA_INIT(1024 * 1024);
-        struct buffer tree = BUFFER_INIT(4096);
-        const struct span message = span_from_string(cases[i].message);
-        struct mime_parser *p = mime_parser_new(&limits, &arena);
+static const struct mime_limits narrow = {.depth_max = 3, .parts_max = 20,
+                                          .part_header_max = 1000};
 
-        assert_non_null(p);
-        mime_parser_feed(p, span_first(message, cut));
-        mime_parser_feed(p, span_skip(message, cut));
-        print_tree(message.p, mime_parser_end(p), &tree);
+static void check_tree(size_t i, size_t cut, const struct mime_part *root)
+{
+        struct buffer tree = BUFFER_INIT(4096);
+
+        print_tree(cases[i].message, root, &tree);
         if (!span_equal(buffer_span(&tree), span_from_string(cases[i].tree)))
                 print_error("cut %zu: %.*s\n", cut, (int) tree.len, tree.data);
         CHECK(span_equal(buffer_span(&tree), span_from_string(cases[i].tree)), cases[i].name);
         buffer_done(&tree);
-        arena_done(&arena);
 }
 
 TEST(trees_of_messages_cut_anywhere)
 {
-        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-                for (size_t cut = 0; cut <= strlen(cases[i].message); cut++)
-                        check_case(i, cut);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+                const struct span message = span_from_string(cases[i].message);
+
+                for (size_t cut = 0; cut <= message.len; cut++) {
+                        struct arena arena = ARENA_INIT(1024 * 1024);
+                        struct mime_parser *p = mime_parser_new(&narrow, &arena);
+
+                        assert_non_null(p);
+                        mime_parser_feed(p, span_first(message, cut));
+                        mime_parser_feed(p, span_skip(message, cut));
+                        check_tree(i, cut, mime_parser_end(p));
+                        arena_done(&arena);
+                }
+        }
+}
+
+TEST(trees_of_messages_whose_header_is_known)
+{
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+                const struct span message = span_from_string(cases[i].message);
+                struct arena arena = ARENA_INIT(1024 * 1024);
+                struct header_summary header;
+
+                CHECK(header_summarize(message, HEADER_SIZE_MAX, HEADER_FIELDS_MAX, &header) == 0,
+                      cases[i].name);
+                check_tree(i, 0, mime_parse(&narrow, message, &header, &arena));
+                arena_done(&arena);
+        }
 }
 
 TEST(parts_are_found_by_their_numbers)

@@ -179,7 +179,7 @@ static int add_part(struct span message, const struct mime_part *part, struct bu
 int search_text_body(struct span message, struct arena *arena, struct buffer *out)
 {
         const struct mime_limits limits = MIME_LIMITS;
-        const struct mime_part *root = mime_parse(&limits, message, arena);
+        const struct mime_part *root = mime_parse(&limits, message, NULL, arena);
 
         return root ? add_part(message, root, out) : -ENOMEM;
 }

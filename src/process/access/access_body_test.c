@@ -198,7 +198,8 @@ static void make_digests(size_t id_off)
                 struct buffer out = BUFFER_INIT(GAP);
 
                 memcpy(w.bodies[i], "Subject: a\r\n\r\n", 14);
-                assert_int_equal(0, digest_make_stored(body_at(i), i + 1 + id_off, &arena, &out));
+                assert_int_equal(0, digest_make_stored(body_at(i), i + 1 + id_off, NULL, &arena,
+                                                        &out));
                 memcpy(w.bodies[i] + body_at(i).len, out.data, out.len);
                 w.behind = out.len; /* all alike */
                 buffer_done(&out);

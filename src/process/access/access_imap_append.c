@@ -153,7 +153,8 @@ static int send_digest(struct channel *keeper, const struct access_append_messag
         int r = 0;
 
         if (m->octets.len &&
-            digest_make_stored(buffer_span(&m->octets), m->m.message_id, &arena, &digest) == 0)
+            digest_make_stored(buffer_span(&m->octets), m->m.message_id, NULL, &arena,
+                               &digest) == 0)
                 r = CHANNEL_SEND(keeper, body, -1, .message_id = m->m.message_id,
                                  .octets = buffer_span(&digest));
         buffer_done(&digest);

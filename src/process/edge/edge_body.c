@@ -88,21 +88,24 @@ static int replace(struct edge_body *b, struct edge *e, size_t at, size_t len, s
 }
 
 /* Rewrites senders in the header. What finds no memory stays as it was sent:
- * a message is worth more than how its sender is shown. */
-static void masquerade(struct edge_body *b, struct edge *e)
+ * a message is worth more than how its sender is shown. True: something was changed. */
+static bool masquerade(struct edge_body *b, struct edge *e)
 {
         const struct process *p = e->process;
         const struct span text = span_skip(buffer_span(&b->held), b->prefix_len);
         struct buffer header = BUFFER_INIT(2 * HEADER_SIZE_MAX);
         unsigned changed;
         size_t len;
+        int r;
 
         if (!masquerade_is_on(p->config, p->snapshot))
-                return;
+                return false;
         len = header_len(text, NULL);
-        if (masquerade_header(p->config, p->snapshot, span_first(text, len), &header, &changed) > 0)
+        r = masquerade_header(p->config, p->snapshot, span_first(text, len), &header, &changed);
+        if (r > 0)
                 (void) replace(b, e, b->prefix_len, len, buffer_span(&header));
         buffer_done(&header);
+        return r > 0;
 }
 
 void edge_body_expect(struct edge_body *b, struct span account)
@@ -151,8 +154,8 @@ static bool judge_fields(struct edge_body *b, struct edge *e, struct span text, 
 }
 
 /* Puts the fields that are missing between ours and the client's. Without
- * memory they stay missing. */
-static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
+ * memory they stay missing. True: something was put. */
+static bool complete(struct edge_body *b, struct edge *e, struct arena *arena,
                      const struct header_summary *summary)
 {
         struct buffer *fields = &e->text;
@@ -163,7 +166,7 @@ static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
         buffer_clear(fields);
         if (edge_complete(&b->complete, summary, fields, &id) < 0 || fields->len == 0 ||
             buffer_reserve(&b->held, fields->len, &end) < 0)
-                return;
+                return false;
         at = end - behind;
         memmove(at + fields->len, at, behind);
         memcpy(at, buffer_span(fields).p, fields->len);
@@ -173,33 +176,41 @@ static void complete(struct edge_body *b, struct edge *e, struct arena *arena,
         b->prefix_len += fields->len;
         if (id.len)
                 b->header_message_id = arena_copy(arena, id);
+        return true;
 }
 
 /* Looks at the header of what the client sent. Its limit bounds the work: a
- * longer header is seen to be too long, whatever else stands in it. */
-static void scan(struct edge_body *b, struct edge *e, struct arena *arena)
+ * longer header is seen to be too long, whatever else stands in it. False: what was seen
+ * is not what the header is now. */
+static bool scan(struct edge_body *b, struct edge *e, struct arena *arena,
+                 struct header_summary *header)
 {
-        struct span text;
+        struct span text, message_id;
+        bool is_changed = false;
         const uint64_t limit = e->process->config->limits.header_size;
         const size_t fields_max = e->process->config->limits.header_fields;
         const size_t size_max = limit && limit < HEADER_SIZE_MAX ? (size_t) limit : HEADER_SIZE_MAX;
-        struct header_summary summary = {0};
 
         b->is_scanned = true;
         do {
                 text = span_skip(buffer_span(&b->held), b->prefix_len);
-                b->is_header_too_large = header_summarize(text, size_max, fields_max, &summary) < 0;
-        } while ((summary.has_authentication_results || summary.has_delivered_to) &&
+                b->is_header_too_large = header_summarize(text, size_max, fields_max, header) < 0;
+        } while ((header->values[HEADER_AUTHENTICATION_RESULTS].p ||
+                  header->values[HEADER_DELIVERED_TO].p) &&
                  judge_fields(b, e, text, size_max, fields_max));
-        b->has_too_many_fields = b->is_header_too_large && summary.fields >= fields_max;
-        b->received_fields = (unsigned) summary.received;
-        if (summary.message_id.len && summary.message_id.len <= HEADER_MESSAGE_ID_MAX)
-                b->header_message_id = arena_copy(arena, summary.message_id);
-        if (b->complete.is_wanted && !b->is_header_too_large)
-                complete(b, e, arena, &summary);
+        b->has_too_many_fields = b->is_header_too_large && header->fields >= fields_max;
+        b->received_fields = (unsigned) header->received;
+        message_id = header_message_id(header);
+        if (message_id.len && message_id.len <= HEADER_MESSAGE_ID_MAX)
+                b->header_message_id = arena_copy(arena, message_id);
+        if (b->is_header_too_large)
+                return false;
+        if (b->complete.is_wanted)
+                is_changed = complete(b, e, arena, header);
         /* Last: the summary borrows from what this moves. */
-        if (b->is_ours && !b->is_header_too_large)
-                masquerade(b, e);
+        if (b->is_ours)
+                is_changed |= masquerade(b, e);
+        return !is_changed && header->fields <= HEADER_FIELDS_MAX / 2; /* with ours no more */
 }
 
 /* The text cannot be kept: what follows is swallowed, the client is told at
@@ -301,6 +312,8 @@ bool edge_body_take(struct edge_body *b, struct edge *e, struct span octets)
 void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,
                     uint64_t generation)
 {
+        struct header_summary header;
+
         if (fd < 0) {
                 give_up(b, e, fd);
                 return;
@@ -308,27 +321,32 @@ void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, in
         b->fd = fd;
         b->is_lent = true;
         b->lender = generation;
-        scan(b, e, arena);
+        (void) scan(b, e, arena, &header);
         write_out(b, e);
 }
 
-void edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena)
+bool edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena,
+                      struct header_summary *ret_header)
 {
+        bool is_known = false;
+
         if (b->convert && !b->error) {
                 (void) convert(b, e, (struct span) {0}, true);
                 b->parts_converted = mime_convert_parts(b->convert);
                 b->breaks_signature = mime_convert_breaks_signature(b->convert);
         }
         if (b->error)
-                return;
+                return false;
         if (!b->is_scanned)
-                scan(b, e, arena);
+                is_known = scan(b, e, arena, ret_header);
         if (b->fd >= 0)
                 write_out(b, e);
         close_file(b);
+        return is_known;
 }
 
-void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id)
+void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id,
+                      const struct header_summary *header)
 {
         const size_t room = b->held.room;
 
@@ -337,7 +355,8 @@ void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id)
                 return;
         arena_clear(&e->scratch);
         buffer_clear(&e->digest);
-        if (digest_make_stored(buffer_span(&b->held), message_id, &e->scratch, &e->digest) == 0 &&
+        if (digest_make_stored(buffer_span(&b->held), message_id, header, &e->scratch,
+                               &e->digest) == 0 &&
             buffer_append_span(&b->held, buffer_span(&e->digest)) == 0)
                 e->counters.digests++;
         arena_clear(&e->scratch);

@@ -59,14 +59,17 @@ int edge_body_convert(struct edge_body *b, bool may_have_nul);
 /* Adds octets of the client's. As edge_body_add(). */
 bool edge_body_take(struct edge_body *b, struct edge *e, struct span octets);
 
-/* The text is whole and is for a mailbox here: makes its digest, if it can have one
- * (message/digest.h). Those in a file have none. */
-void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id);
-
 /* The file that was asked for (taken over), or a negative errno in `fd`. */
 void edge_body_lent(struct edge_body *b, struct edge *e, struct arena *arena, int fd,
                     uint64_t generation);
 
 /* The text is whole: looks at the header, writes the file out and closes it:
- * the keeper takes no file that somebody could still write to. */
-void edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena);
+ * the keeper takes no file that somebody could still write to. True: `*ret_header`, which
+ * borrows from the text, is what the client's part of the header says. */
+bool edge_body_finish(struct edge_body *b, struct edge *e, struct arena *arena,
+                      struct header_summary *ret_header);
+
+/* The text is whole and is for a mailbox here: makes its digest, if it can have one
+ * (message/digest.h). Those in a file have none. `header`: of edge_body_finish(), or NULL. */
+void edge_body_digest(struct edge_body *b, struct edge *e, uint64_t message_id,
+                      const struct header_summary *header);

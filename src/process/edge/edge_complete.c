@@ -22,13 +22,13 @@ int edge_complete(const struct edge_complete *c, const struct header_summary *su
         *ret_id = (struct span) {0};
         if (c->set_by.len)
                 r = warn(c, out);
-        if (r == 0 && !summary->has_date)
+        if (r == 0 && !summary->values[HEADER_DATE].p)
                 r = buffer_printf(out, "Date: %s\r\n", clock_format_date(c->arrived_us, date));
         /* Beyond ASCII, or a whole line long, it would be no field of a header. */
-        if (r == 0 && !summary->has_from && c->mail_from.len && c->mail_from.len < 900)
+        if (r == 0 && !summary->values[HEADER_FROM].p && c->mail_from.len && c->mail_from.len < 900)
                 r = buffer_printf(out, "From: <%.*s>\r\n", (int) c->mail_from.len,
                                   c->mail_from.p);
-        if (r < 0 || summary->has_message_id)
+        if (r < 0 || summary->values[HEADER_MESSAGE_ID].p)
                 return r;
         r = buffer_append_string(out, "Message-ID: ");
         at = out->len;

@@ -53,8 +53,9 @@ TEST(what_is_missing_is_added)
 
 TEST(a_local_user_who_is_somebody_else_is_named)
 {
-        const struct header_summary all = {.has_date = true, .has_from = true,
-                                           .has_message_id = true};
+        const struct header_summary all = {.values = {[HEADER_DATE] = SPAN(" d"),
+                                                      [HEADER_FROM] = SPAN(" f"),
+                                                      [HEADER_MESSAGE_ID] = SPAN(" i")}};
         static const struct {
                 const char *set_by, *mail_from, *want;
         } rows[] = {
@@ -83,7 +84,8 @@ TEST(a_local_user_who_is_somebody_else_is_named)
 
 TEST(without_room_it_fails_and_names_no_id)
 {
-        const struct header_summary summary = {.has_date = true, .has_from = true};
+        const struct header_summary summary = {.values = {[HEADER_DATE] = SPAN(" d"),
+                                                          [HEADER_FROM] = SPAN(" f")}};
         const struct edge_complete c = {.is_wanted = true, .hostname = SPAN("mx1.example.jp")};
 
         for (size_t room = 0; room < 30; room++) {

@@ -527,14 +527,16 @@ static void end_trial(struct edge_transaction *t)
 void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
 {
         struct edge_transaction *t = s->transaction;
+        struct header_summary header;
         struct verdict v;
+        bool is_known;
 
         if (!t) {
                 edge_session_say(s, 503, "5.5.1", "DATA first");
                 return;
         }
         edge_session_expect_data(s, false);
-        edge_body_finish(&t->body, s->edge, &t->arena);
+        is_known = edge_body_finish(&t->body, s->edge, &t->arena, &header);
         v = judge(t, fault);
         if (!verdict_is_refusal(&v))
                 v = edge_keeper_judge(&s->edge->keeper);
@@ -549,7 +551,7 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
                 return;
         }
         if (!verdict_is_refusal(&v) && has_local_recipient(t))
-                edge_body_digest(&t->body, t->edge, t->message_id);
+                edge_body_digest(&t->body, t->edge, t->message_id, is_known ? &header : NULL);
         if (!verdict_is_refusal(&v) &&
             edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)
                 v = make_verdict(451, "4.3.0", "Storage is not available, try again later",
