@@ -1,12 +1,12 @@
 #include "base/arena.h"
 
-#include <stdalign.h>
 #include <stdlib.h>
 
 enum { BLOCK_SIZE = 4096 };
 
 struct arena_block {
         struct arena_block *next;
+        size_t room;
         alignas(max_align_t) char data[];
 };
 
@@ -27,10 +27,9 @@ static void free_others(struct arena *a)
 {
         free_blocks(a->blocks->next);
         a->blocks->next = NULL;
-        if (a->room > BLOCK_ROOM) {
+        if (a->blocks->room > BLOCK_ROOM) {
                 free(a->blocks);
                 a->blocks = NULL;
-                a->room = 0;
         }
         a->is_simple = true;
 }
@@ -39,7 +38,9 @@ void arena_clear(struct arena *a)
 {
         if (a->blocks && !a->is_simple)
                 free_others(a);
-        a->used = a->held = 0;
+        a->free = a->blocks ? a->blocks->data : NULL;
+        a->room = a->blocks ? BLOCK_ROOM : 0;
+        a->held = 0;
 }
 
 void arena_done(struct arena *a)
@@ -57,52 +58,26 @@ static int add_block(struct arena *a, size_t n)
                 return -1;
         a->is_simple = !a->blocks && room == BLOCK_ROOM;
         b->next = a->blocks;
+        b->room = room;
         a->blocks = b;
+        a->free = b->data;
         a->room = room;
-        a->used = 0;
         return 0;
 }
 
-/* Not zeroed. */
-static char *take(struct arena *a, size_t n)
+void *arena_take_slowly(struct arena *a, size_t n)
 {
         const size_t align = alignof(max_align_t);
         char *p;
 
         if (n > a->size_max || a->held > a->size_max - n)
                 return NULL;
-        n = (n + align - 1) / align * align;
-        if (!a->blocks || a->room - a->used < n)
-                if (add_block(a, n) < 0)
-                        return NULL;
-        p = a->blocks->data + a->used;
-        a->used += n;
-        a->held += n;
-        return p;
-}
-
-void *arena_alloc(struct arena *a, size_t n)
-{
-        char *p = take(a, n);
-
-        return p ? memset(p, 0, n) : NULL;
-}
-
-struct span arena_copy(struct arena *a, struct span s)
-{
-        char *p = arena_string(a, s);
-
-        return (struct span) {p, p ? s.len : 0};
-}
-
-char *arena_string(struct arena *a, struct span s)
-{
-        char *p = take(a, s.len + 1);
-
-        if (!p)
+        n = (n + align - 1) & ~(align - 1);
+        if (a->room < n && add_block(a, n) < 0)
                 return NULL;
-        if (s.len)
-                memcpy(p, s.p, s.len);
-        p[s.len] = '\0';
+        p = a->free;
+        a->free += n;
+        a->room -= n;
+        a->held += n;
         return p;
 }

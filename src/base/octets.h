@@ -117,6 +117,12 @@ static inline octets16 octets_load_short(const char *p, size_t len)
         return (octets16) (words) {htole64(octets_load_word(p, len)), htole64(back)};
 }
 
+/* The first sixteen of `s`; behind fewer are zeros. */
+static inline octets16 octets_load_some(struct span s)
+{
+        return s.len >= OCTETS_COUNT ? octets_load(s.p) : octets_load_short(s.p, s.len);
+}
+
 /* Octets of `s` in front of the first that is marked. */
 static inline __attribute__((always_inline)) size_t octets_until(struct span s,
                                                                  octets16 marks(octets16 x))

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/octets.h"
 #include "base/utf8.h"
 
 enum { LABEL_MAX = 63 }; /* RFC 1035 section 2.3.4 */
@@ -70,9 +71,15 @@ static size_t quoted_len(struct span s, size_t *ret_bare_len)
         return i < s.len ? i + 1 : 0;
 }
 
+/* All but what most addresses are made of: letters, digits, "." "-" "_". */
+static octets16 not_usual(octets16 x)
+{
+        return octets_beyond_names(x) & ~octets_equal(x, '_');
+}
+
 static size_t dotted_len(struct span s)
 {
-        size_t i = 0;
+        size_t i = octets_until(s, not_usual);
 
         while (i < s.len && (is_atext(s.p[i]) || s.p[i] == '.'))
                 i++;
@@ -99,11 +106,31 @@ static size_t label_len(struct span s, bool *has_utf8)
         return i;
 }
 
+/* Whether it is a domain for certain: of ASCII, and too short for a long label. */
+static bool is_plain_domain(struct span s)
+{
+        uint64_t dots = 0, hyphens = 0, others = 0, ends;
+
+        if (s.len == 0 || s.len > LABEL_MAX)
+                return false;
+        for (size_t at = 0; at < s.len; at += OCTETS_COUNT) {
+                const octets16 x = octets_load_some(span_skip(s, at));
+
+                dots |= (uint64_t) octets_bits(octets_equal(x, '.')) << at;
+                hyphens |= (uint64_t) octets_bits(octets_equal(x, '-')) << at;
+                others |= (uint64_t) octets_bits(octets_beyond_names(x)) << at;
+        }
+        ends = dots << 1 | 1 | dots >> 1 | UINT64_C(1) << (s.len - 1); /* of labels, both */
+        return !((dots | hyphens) & ends) && !(others & ((UINT64_C(1) << s.len) - 1));
+}
+
 bool address_is_domain(struct span s)
 {
         bool has_utf8 = false;
         size_t at = 0;
 
+        if (is_plain_domain(s))
+                return true;
         if (s.len == 0 || s.len > ADDRESS_DOMAIN_MAX)
                 return false;
         for (;; at++) {
@@ -244,11 +271,18 @@ static size_t unquote_local(const struct address *a, char *out)
         return len;
 }
 
+static octets16 not_atom(octets16 x)
+{
+        return not_usual(x) | octets_equal(x, '.');
+}
+
 /* A Dot-string of section 4.1.2: atoms with single dots between them. */
 static bool is_dot_string(struct span s)
 {
         char before = '.';
 
+        if (s.len && octets_until(s, not_atom) == s.len)
+                return true;
         for (size_t i = 0; i < s.len; before = s.p[i++])
                 if (s.p[i] == '.' ? before == '.' : !is_atext(s.p[i]))
                         return false;

@@ -188,4 +188,36 @@ TEST(no_memory_gives_null)
         arena_done(&arena);
 }
 
+/* Label by label, as section 4.1.2 has it. */
+static bool is_domain(struct span s)
+{
+        struct span label;
+
+        while (span_split(&s, '.', &label)) {
+                if (label.len == 0 || label.p[0] == '-' || label.p[label.len - 1] == '-')
+                        return false;
+                if (memchr(label.p, '_', label.len))
+                        return false;
+        }
+        return true;
+}
+
+TEST(domains_of_every_form)
+{
+        static const char octets[] = "a.-_";
+        char text[40];
+
+        for (size_t front = 0; front <= 30; front += 15) { /* so that they lie across blocks */
+                for (unsigned n = 0; n < 1U << 14; n++) {
+                        const size_t len = front + 1 + n % 7;
+
+                        memset(text, 'x', front);
+                        for (size_t i = front; i < len; i++)
+                                text[i] = octets[n >> 2 * (i - front) & 3];
+                        assert_true(address_is_domain(span_make(text, len)) ==
+                                    is_domain(span_make(text, len)));
+                }
+        }
+}
+
 TEST_MAIN()

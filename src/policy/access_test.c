@@ -276,7 +276,7 @@ static struct verdict decide(const struct config *c, const char *ip, const char 
                                   &j) == 0, ip);
         if (j.letter == ACCESS_RELAY)
                 client.access_relay = j.verdict.origin;
-        CHECK(route_expand(c, the_site(), rcpt_to, arena, &list) == 0, "route");
+        CHECK(route_expand(c, the_site(), rcpt_to, NULL, arena, &list) == 0, "route");
         *ret_route = list.items[0];
         CHECK(access_judge_address(the_site(), ACCESS_TO, list.rcpt_to, arena, &j) == 0, "to");
         if (j.verdict.code)

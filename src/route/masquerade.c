@@ -110,7 +110,7 @@ int masquerade_address(const struct config *c, const struct snapshot *s, struct 
         r = routing_settle_domain(&t);
         if (r)
                 return r < 0 ? r : 0;
-        is_own = routing_is_local_domain(&t);
+        is_own = t.is_local;
         is_class = is_of_class(c, t.address.domain);
         if ((is_own || is_class) && snapshot_count(s, SNAPSHOT_GENERICSTABLE)) {
                 r = use_generic(&t, ret);

@@ -97,16 +97,32 @@ static bool may_be_created(struct span local)
         return true;
 }
 
-int routing_find_user(struct routing *t)
+/* What a local address may stand for: its own name, and that without "+detail". */
+struct names {
+        struct span whole, local; /* canonical, and what is in front of the domain */
+        struct span name;         /* local without the detail */
+        struct span account;      /* whole without it */
+};
+
+/* 0 or -ENOMEM. */
+static int find_names(const struct routing *t, struct names *ret)
 {
-        const struct span canonical = address_canonical(&t->address, t->arena);
-        const size_t at = span_find_last(canonical, '@');
-        const struct span name = span_first(canonical, span_find(span_first(canonical, at), '+'));
-        struct span key = canonical, value;
+        const struct span whole = address_canonical(&t->address, t->arena);
+        const struct span local = span_first(whole, span_find_last(whole, '@'));
+        const struct span name = span_first(local, span_find(local, '+'));
+
+        *ret = (struct names) {whole, local, name, whole};
+        if (whole.p && name.len < local.len)
+                ret->account = routing_join(t->arena, name, span_skip(whole, local.len),
+                                            SPAN_LITERAL(""));
+        return ret->account.p ? 0 : -ENOMEM;
+}
+
+static int find_user(struct routing *t, const struct names *names)
+{
+        struct span key = names->whole, value;
         uint32_t line;
 
-        if (!canonical.p)
-                return -ENOMEM;
         for (int i = 0; i < 2; i++) {
                 if (snapshot_get(t->snapshot, SNAPSHOT_USERS, key, &value, &line)) {
                         (void) set_local(t, value.len ? value : key, "local user");
@@ -114,37 +130,40 @@ int routing_find_user(struct routing *t)
                         t->route.origin = routing_table_origin(t, SNAPSHOT_USERS, line);
                         return t->route.origin.p ? 1 : -ENOMEM;
                 }
-                if (name.len == 0 || name.len >= at)
+                if (names->name.len == 0 || names->name.len == names->local.len)
                         break;
-                key = routing_join(t->arena, name, span_skip(canonical, at), SPAN_LITERAL(""));
-                if (!key.p)
-                        return -ENOMEM;
+                key = names->account;
         }
         return 0;
 }
 
+int routing_find_user(struct routing *t)
+{
+        struct names names;
+        const int r = find_names(t, &names);
+
+        return r < 0 ? r : find_user(t, &names);
+}
+
 int routing_local(struct routing *t)
 {
-        const int found = routing_find_user(t);
-        struct span canonical, local, name, account;
+        struct names names;
+        struct span account, name;
+        int r = find_names(t, &names);
 
-        if (found)
-                return found < 0 ? found : 0;
+        if (r == 0)
+                r = find_user(t, &names);
+        if (r)
+                return r < 0 ? r : 0;
+        account = names.account;
+        name = names.name;
         t->route.is_ours = true;
-        canonical = address_canonical(&t->address, t->arena);
-        if (!canonical.p)
-                return -ENOMEM;
-        local = span_first(canonical, span_find_last(canonical, '@'));
-        name = span_first(local, span_find(local, '+'));
-        account = routing_join(t->arena, name, span_skip(canonical, local.len), SPAN_LITERAL(""));
-        if (!account.p)
-                return -ENOMEM;
         t->route.origin = SPAN_LITERAL("default");
         if (span_equal(name, SPAN_LITERAL("postmaster")))
                 return set_local(t, account, "postmaster");
         if (span_equal(name, SPAN_LITERAL("abuse")))
                 return set_local(t, account, "abuse");
-        if (t->config->users.auto_create && name.len && may_be_created(local)) {
+        if (t->config->users.auto_create && name.len && may_be_created(names.local)) {
                 t->route.origin = routing_origin_of(t, "users.auto_create");
                 return set_local(t, account, "users.auto_create");
         }
@@ -176,11 +195,11 @@ int routing_finish(struct routing *t)
                 return route_elsewhere(t);
         found = routing_mailertable(t, true);
         if (found) {
-                t->route.is_ours |= routing_is_local_domain(t) ||
+                t->route.is_ours |= t->is_local ||
                                     routing_is_relay_domain(t->snapshot, t->address.domain);
                 return found < 0 ? found : 0;
         }
-        if (routing_is_local_domain(t))
+        if (t->is_local)
                 return routing_local(t);
         if (routing_is_relay_domain(t->snapshot, t->address.domain))
                 return finish_relay_domain(t);
@@ -194,7 +213,7 @@ int route_recipient(const struct config *c, const struct snapshot *s, struct spa
                     struct arena *arena, struct route *ret_route)
 {
         struct route_list list;
-        const int r = route_expand(c, s, rcpt_to, arena, &list);
+        const int r = route_expand(c, s, rcpt_to, NULL, arena, &list);
 
         if (r == 0)
                 *ret_route = list.items[0];

@@ -10,6 +10,7 @@
 #include "base/span.h"
 #include "config/config.h"
 #include "config/snapshot.h"
+#include "message/address.h"
 #include "message/next_hop.h"
 
 enum route_kind { /* travels in ipc_recipient.kind: add, never renumber */
@@ -126,10 +127,12 @@ struct route_list {
  * circle when nobody else is left. More than ROUTES_MAX recipients are one
  * ROUTE_ERROR.
  *
+ * `address`: what address_parse() made of `rcpt_to`, or NULL.
+ *
  * Spans of `ret_list` live in `arena`, the configuration, the snapshot or
  * static memory, or are those of `rcpt_to`. 0, or -ENOMEM. */
 int route_expand(const struct config *c, const struct snapshot *s, struct span rcpt_to,
-                 struct arena *arena, struct route_list *ret_list);
+                 const struct address *address, struct arena *arena, struct route_list *ret_list);
 
 /* The same for who needs one place only: the first. */
 int route_recipient(const struct config *c, const struct snapshot *s, struct span rcpt_to,

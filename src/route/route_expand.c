@@ -327,7 +327,7 @@ static int settle(struct routing *t, const struct step *step)
                 return routing_settle_domain(t);
         t->address.domain = step->domain;
         r = routing_settle_domain(t);
-        if (r == 0 && routing_is_local_domain(t)) {
+        if (r == 0 && t->is_local) {
                 struct routing look = *t;
 
                 r = step->is_final ? routing_find_user(&look) : is_known(&look);
@@ -429,23 +429,21 @@ static int expand_parsed(struct expansion *x, struct routing *t, struct step *st
         /* A bare name within a table is a local one, as it is to sendmail. */
         const bool is_bare = step->depth && t->address.domain.len == 0;
         int r = settle(t, step);
-        bool is_local;
 
         if (r != 0)
                 return r < 0 ? r : add(x, &t->route);
         t->route.rcpt_to = address_format(&t->address, x->arena);
         if (!t->route.rcpt_to.p)
                 return -ENOMEM;
-        is_local = routing_is_local_domain(t);
         if (step->depth == 0) {
                 x->out.rcpt_to = t->route.rcpt_to;
-                x->out.is_ours = is_local || (!t->address.is_literal && routing_is_relay_domain(
+                x->out.is_ours = t->is_local || (!t->address.is_literal && routing_is_relay_domain(
                                                       x->snapshot, t->address.domain));
         }
         if (!step->is_final && !step->no_virtual && !is_bare && !t->address.is_literal &&
-            (is_local || routing_is_relay_domain(x->snapshot, t->address.domain)))
+            (t->is_local || routing_is_relay_domain(x->snapshot, t->address.domain)))
                 r = try_virtual(x, t, step);
-        if (r == 0 && !step->is_final && is_local &&
+        if (r == 0 && !step->is_final && t->is_local &&
             snapshot_count(x->snapshot, SNAPSHOT_ALIASES))
                 r = try_alias(x, t, step);
         if (r)
@@ -562,26 +560,27 @@ static int rescue_postmaster(struct expansion *x, struct span rcpt_to)
 }
 
 int route_expand(const struct config *c, const struct snapshot *s, struct span rcpt_to,
-                 struct arena *arena, struct route_list *ret_list)
+                 const struct address *address, struct arena *arena, struct route_list *ret_list)
 {
         struct expansion x = {.config = c, .snapshot = s, .arena = arena,
                               .out.rcpt_to = rcpt_to};
         struct routing t = {.config = c, .arena = arena};
-        struct address address;
+        struct address parsed;
         int r;
 
         t.route.rcpt_to = rcpt_to;
         /* "example.jp." is no Domain in mail, but what it means is plain. */
         if (rcpt_to.len && rcpt_to.p[rcpt_to.len - 1] == '.' && span_find(rcpt_to, '@') != SIZE_MAX)
                 rcpt_to.len--;
-        if (address_parse(rcpt_to, true, &address) < 0) {
+        if (!address && address_parse(rcpt_to, true, &parsed) < 0) {
                 (void) routing_refuse(&t, 553, "5.1.3", "Not a mailbox address");
                 r = add(&x, &t.route);
         } else if (!s) {
                 (void) routing_refuse(&t, 451, "4.3.0", "Tables are not loaded yet");
                 r = add(&x, &t.route);
         } else {
-                r = expand(&x, (struct step) {.text = rcpt_to, .address = &address});
+                r = expand(&x, (struct step) {.text = rcpt_to,
+                                              .address = address ? address : &parsed});
         }
         if (r == 0 && x.is_too_many)
                 r = keep_error(&x, "5.3.4", "The alias has too many recipients");

@@ -246,7 +246,8 @@ TEST(addresses_lead_where_the_tables_say)
 
                 arena_clear(&arena);
                 buffer_clear(&got);
-                CHECK(route_expand(c, the_site(), rcpt_to, &arena, &list) == 0, cases[i].rcpt_to);
+                CHECK(route_expand(c, the_site(), rcpt_to, NULL, &arena, &list) == 0,
+                      cases[i].rcpt_to);
                 for (size_t k = 0; k < list.count; k++) {
                         if (k)
                                 assert_int_equal(buffer_append_string(&got, "; "), 0);
@@ -277,8 +278,8 @@ TEST(without_memory_it_says_so)
                         struct arena arena = ARENA_INIT(size);
                         struct route_list list = {.count = 0};
                         const int r = route_expand(c, the_site(),
-                                                   span_from_string(cases[i].rcpt_to), &arena,
-                                                   &list);
+                                                   span_from_string(cases[i].rcpt_to), NULL,
+                                                   &arena, &list);
 
                         CHECK(r == 0 ? list.count > 0 : r == -12, cases[i].rcpt_to);
                         arena_done(&arena);

@@ -172,27 +172,6 @@ struct span routing_own_domain(const struct config *c)
         return c->domains.count ? c->domains.items[0] : c->hostname;
 }
 
-int routing_settle_domain(struct routing *t)
-{
-        struct address *a = &t->address;
-        char out[ROUTE_DOMAIN_ROOM];
-        size_t len;
-
-        if (a->domain.len == 0 || span_equal_nocase(a->domain, SPAN_LITERAL("localhost")) ||
-            (a->is_literal && is_own_literal(t->config, a->domain))) {
-                a->domain = routing_own_domain(t->config);
-                a->is_literal = false;
-        }
-        if (a->is_literal)
-                return 0;
-        if (!route_normalise_domain(a->domain, out, &len)) {
-                (void) routing_refuse(t, 553, "5.1.2", "Not a domain name");
-                return 1;
-        }
-        a->domain = arena_copy(t->arena, span_make(out, len));
-        return a->domain.p ? 0 : -ENOMEM;
-}
-
 bool routing_is_relay_domain(const struct snapshot *s, struct span domain)
 {
         struct span value;
@@ -207,12 +186,10 @@ bool routing_is_relay_domain(const struct snapshot *s, struct span domain)
         return false;
 }
 
-bool routing_is_local_domain(const struct routing *t)
+static bool is_local_domain(const struct routing *t)
 {
         struct span value;
 
-        if (t->address.is_literal)
-                return false;
         if (snapshot_get(t->snapshot, SNAPSHOT_DOMAINS, t->address.domain, &value, NULL))
                 return true;
         return span_equal_nocase(t->address.domain, t->config->hostname) &&
@@ -242,5 +219,30 @@ int routing_add_step(struct routing *t, struct span rule, struct span origin, st
                 .next = next,
         };
         t->route.steps = step;
+        return 0;
+}
+
+int routing_settle_domain(struct routing *t)
+{
+        struct address *a = &t->address;
+        char out[ROUTE_DOMAIN_ROOM];
+        size_t len;
+
+        if (a->domain.len == 0 || span_equal_nocase(a->domain, SPAN_LITERAL("localhost")) ||
+            (a->is_literal && is_own_literal(t->config, a->domain))) {
+                a->domain = routing_own_domain(t->config);
+                a->is_literal = false;
+        }
+        t->is_local = false;
+        if (a->is_literal)
+                return 0;
+        if (!route_normalise_domain(a->domain, out, &len)) {
+                (void) routing_refuse(t, 553, "5.1.2", "Not a domain name");
+                return 1;
+        }
+        a->domain = arena_copy(t->arena, span_make(out, len));
+        if (!a->domain.p)
+                return -ENOMEM;
+        t->is_local = is_local_domain(t);
         return 0;
 }

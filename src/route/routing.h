@@ -13,6 +13,8 @@ struct routing {
         const struct snapshot *snapshot;
         struct arena *arena;
         struct address address; /* the domain normalised */
+        bool is_local;          /* by routing_settle_domain(): one of domains, or our own name,
+                                 * which is local unless it is a relay domain */
         struct route route;
 };
 
@@ -40,9 +42,6 @@ struct span routing_own_domain(const struct config *c);
 int routing_settle_domain(struct routing *t);
 
 bool routing_is_relay_domain(const struct snapshot *s, struct span domain);
-
-/* One of domains, or our own name, which is local unless it is a relay domain. */
-bool routing_is_local_domain(const struct routing *t);
 
 /* The route of an address that no alias applies to any more: mailertable, local,
  * local_relay, smart_host, MX. The domain is settled. 0 or -ENOMEM. */

@@ -50,6 +50,7 @@ static bool is_listed(struct access_session *s, unsigned type, const union ipc_m
         struct reader each;
         struct ipc_folder_row row;
 
+        *ret = 0; /* compilers do not see that it is not read then */
         if (!m || type != IPC_folder_rows) {
                 s->order = NULL;
                 *ret = access_imap_status(m, m ? m->folder_done.status : 0);

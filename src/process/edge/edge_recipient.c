@@ -48,14 +48,15 @@ static bool own_address(const struct edge_session *s, unsigned char *out)
 static int route(struct edge_session *s, const struct smtp_rcpt *rcpt, struct route_list *ret)
 {
         struct process *p = s->edge->process;
-        struct span path = rcpt->path;
         unsigned char address[16];
 
+        arena_clear(&s->edge->scratch);
         if (rcpt->address.is_literal && own_address(s, address) &&
             route_literal_is(rcpt->address.domain, address))
-                path = rcpt->address.local;
-        arena_clear(&s->edge->scratch);
-        return route_expand(p->config, p->snapshot, path, &s->edge->scratch, ret);
+                return route_expand(p->config, p->snapshot, rcpt->address.local, NULL,
+                                    &s->edge->scratch, ret);
+        return route_expand(p->config, p->snapshot, rcpt->path, &rcpt->address,
+                            &s->edge->scratch, ret);
 }
 
 static uint64_t place_hash(const struct route *r)

@@ -91,7 +91,7 @@ static int add_address(struct forward *f, struct span address)
 {
         const struct process *p = f->keeper->process;
         struct route_list list;
-        int r = route_expand(p->config, p->snapshot, address, &f->arena, &list);
+        int r = route_expand(p->config, p->snapshot, address, NULL, &f->arena, &list);
 
         for (size_t i = 0; r == 0 && i < list.count; i++)
                 r = add_route(f, &list.items[i]);
