@@ -9,42 +9,72 @@
 /* Items: u32 count, then the encoded items as octets. An item: octets that
  * hold its fields. */
 
-static int put_items(struct buffer *b, struct ipc_items items, size_t count_max)
-{
-        int r;
+/* First it is seen how much room all fields take, and whether each is within its limit; then
+ * all are written where there is that room. */
 
-        if (items.count > count_max)
-                return -EMSGSIZE;
-        r = write_u32(b, items.count);
-        return r < 0 ? r : write_octets(b, items.octets);
+#define SIZE_U8(name) sizeof m->name
+#define SIZE_U16(name) sizeof m->name
+#define SIZE_U32(name) sizeof m->name
+#define SIZE_U64(name) sizeof m->name
+#define SIZE_BOOL(name) sizeof m->name
+#define SIZE_OCTETS(name) 4 + m->name.len
+#define SIZE_ITEMS(name) 4 + 4 + m->name.octets.len
+#define FITS_U8(name, size_max) true
+#define FITS_U16(name, size_max) true
+#define FITS_U32(name, size_max) true
+#define FITS_U64(name, size_max) true
+#define FITS_BOOL(name, size_max) true
+#define FITS_OCTETS(name, size_max) m->name.len <= (size_max)
+#define FITS_ITEMS(name, size_max)                                                                 \
+        m->name.count <= (size_max) && m->name.octets.len <= IPC_PAYLOAD_MAX
+#define ADD_SIZE(kind, name, size_max, item)                                                       \
+        fits = fits && FITS_##kind(name, size_max);                                                \
+        size += 1 + SIZE_##kind(name);
+
+static inline char *put_u8(char *to, uint8_t v)
+{
+        *to = (char) v;
+        return to + 1;
 }
 
-static int put_octets(struct buffer *b, struct span s, size_t size_max)
+static inline char *put_octets(char *to, struct span s)
 {
-        return s.len > size_max ? -EMSGSIZE : write_octets(b, s);
+        codec_put_u32(to, (uint32_t) s.len);
+        if (s.len)
+                memcpy(to + 4, s.p, s.len);
+        return to + 4 + s.len;
 }
 
-#define PUT_U8(name, size_max) write_u8(b, m->name)
-#define PUT_U16(name, size_max) write_u16(b, m->name)
-#define PUT_U32(name, size_max) write_u32(b, m->name)
-#define PUT_U64(name, size_max) write_u64(b, m->name)
-#define PUT_BOOL(name, size_max) write_u8(b, m->name)
-#define PUT_OCTETS(name, size_max) put_octets(b, m->name, size_max)
-#define PUT_ITEMS(name, size_max) put_items(b, m->name, size_max)
+static inline char *put_items(char *to, struct ipc_items items)
+{
+        codec_put_u32(to, items.count);
+        return put_octets(to + 4, items.octets);
+}
+
+#define PUT_U8(name) put_u8(to, m->name)
+#define PUT_U16(name) (codec_put_u16(to, m->name), to + 2)
+#define PUT_U32(name) (codec_put_u32(to, m->name), to + 4)
+#define PUT_U64(name) (codec_put_u64(to, m->name), to + 8)
+#define PUT_BOOL(name) put_u8(to, m->name)
+#define PUT_OCTETS(name) put_octets(to, m->name)
+#define PUT_ITEMS(name) put_items(to, m->name)
 #define PUT(kind, name, size_max, item)                                                            \
-        if (r == 0)                                                                                \
-                r = write_u8(b, ++place);                                                          \
-        if (r == 0)                                                                                \
-                r = PUT_##kind(name, size_max);
+        to = put_u8(to, ++place);                                                                  \
+        to = PUT_##kind(name);
 
+/* `*ret_size` octets, or -EMSGSIZE. */
 #define DEFINE_PUT(name)                                                                           \
-        static int put_##name(struct buffer *b, const struct ipc_##name *m)                        \
+        static int measure_##name(const struct ipc_##name *m, size_t *ret_size)                    \
         {                                                                                          \
-                const size_t len = b->len;                                                         \
+                size_t size = 0;                                                                   \
+                bool fits = true;                                                                  \
+                IPC_FIELDS_##name(ADD_SIZE) *ret_size = size;                                      \
+                return fits ? 0 : -EMSGSIZE;                                                       \
+        }                                                                                          \
+        static void put_##name(char *to, const struct ipc_##name *m)                               \
+        {                                                                                          \
                 uint8_t place = 0;                                                                 \
-                int r = 0;                                                                         \
-                IPC_FIELDS_##name(PUT) if (r < 0) b->len = len;                                    \
-                return r;                                                                          \
+                IPC_FIELDS_##name(PUT)                                                             \
         }
 #define DEFINE_PUT_MESSAGE(number, name) DEFINE_PUT(name)
 IPC_ITEM_KINDS(DEFINE_PUT)
@@ -53,24 +83,32 @@ IPC_MESSAGES(DEFINE_PUT_MESSAGE)
 #define DEFINE_ENCODE(number, name)                                                                \
         int ipc_encode_##name(struct buffer *b, const struct ipc_##name *m)                        \
         {                                                                                          \
-                return put_##name(b, m);                                                           \
+                size_t size;                                                                       \
+                char *to;                                                                          \
+                int r = measure_##name(m, &size);                                                  \
+                if (r == 0)                                                                        \
+                        r = buffer_reserve(b, size, &to);                                          \
+                if (r < 0)                                                                         \
+                        return r;                                                                  \
+                put_##name(to, m);                                                                 \
+                buffer_commit(b, size);                                                            \
+                return 0;                                                                          \
         }
 IPC_MESSAGES(DEFINE_ENCODE)
 
 #define DEFINE_ADD(name)                                                                           \
         int ipc_add_##name(struct buffer *b, struct ipc_items *items, const struct ipc_##name *m)  \
         {                                                                                          \
-                const size_t len = b->len;                                                         \
-                int r = write_u32(b, 0);                                                           \
+                size_t size;                                                                       \
+                char *to;                                                                          \
+                int r = measure_##name(m, &size);                                                  \
                 if (r == 0)                                                                        \
-                        r = put_##name(b, m);                                                      \
-                if (r < 0) {                                                                       \
-                        b->len = len;                                                              \
+                        r = buffer_reserve(b, 4 + size, &to);                                      \
+                if (r < 0)                                                                         \
                         return r;                                                                  \
-                }                                                                                  \
-                const size_t size = b->len - len - 4;                                              \
-                for (size_t i = 0; i < 4; i++)                                                     \
-                        b->data[b->start + len + i] = (char) (size >> (8 * i));                    \
+                codec_put_u32(to, (uint32_t) size);                                                \
+                put_##name(to + 4, m);                                                             \
+                buffer_commit(b, 4 + size);                                                        \
                 items->count++;                                                                    \
                 items->octets = buffer_span(b);                                                    \
                 return 0;                                                                          \
@@ -149,7 +187,7 @@ int ipc_encode(struct buffer *b, unsigned type, const union ipc_message *m)
         switch (type) {
 #define ENCODE(number, name)                                                                       \
         case number:                                                                               \
-                return put_##name(b, &m->name);
+                return ipc_encode_##name(b, &m->name);
                 IPC_MESSAGES(ENCODE)
         default:
                 return -EBADMSG;
