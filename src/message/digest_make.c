@@ -64,20 +64,19 @@ static void collect(struct span header, struct header_summary *ret)
 
 enum { QUOTED_MAX = 1000 }; /* octets of a string in quotes */
 
+static octets16 not_printable(octets16 x)
+{
+        return ~octets_between(x, ' ', '~');
+}
+
 static bool is_quotable(struct span s)
 {
-        if (s.len > QUOTED_MAX)
-                return false;
-        for (size_t i = 0; i < s.len; i++)
-                if ((unsigned char) s.p[i] < 32 || (unsigned char) s.p[i] > 126)
-                        return false;
-        return true;
+        return s.len <= QUOTED_MAX && octets_until(s, not_printable) == s.len;
 }
 
 static octets16 not_plain(octets16 x)
 {
-        return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127) |
-               octets_equal(x, '"') | octets_equal(x, '\\');
+        return not_printable(x) | octets_equal(x, '"') | octets_equal(x, '\\');
 }
 
 /* Whether it stands in quotes as it is, as nearly every string does. */
@@ -86,19 +85,34 @@ static bool is_plain(struct span s)
         return s.len <= QUOTED_MAX && octets_until(s, not_plain) == s.len;
 }
 
-static void put_plain(struct writer *w, struct span s)
+/* A place for so many octets, which are to be written; or NULL. */
+static char *take_place(struct writer *w, size_t len)
 {
         char *to;
 
         if (w->result == 0)
-                w->result = buffer_reserve(w->out, s.len + 2, &to);
+                w->result = buffer_reserve(w->out, len, &to);
         if (w->result < 0)
-                return;
-        to[0] = '"';
+                return NULL;
+        buffer_commit(w->out, len);
+        return to;
+}
+
+static char *quote(char *to, struct span s)
+{
+        *to++ = '"';
         if (s.len)
-                memcpy(to + 1, s.p, s.len);
-        to[1 + s.len] = '"';
-        buffer_commit(w->out, s.len + 2);
+                memcpy(to, s.p, s.len);
+        to[s.len] = '"';
+        return to + s.len + 1;
+}
+
+static void put_plain(struct writer *w, struct span s)
+{
+        char *to = take_place(w, s.len + 2);
+
+        if (to)
+                quote(to, s);
 }
 
 /* A literal holds none (RFC 9051 section 9, CHAR8): blanks instead. */
@@ -193,21 +207,48 @@ static void put_field(struct writer *w, const struct header_summary *f, enum hea
 
 /* ---- ENVELOPE ---------------------------------------------------------------- */
 
+/* `(NIL NIL "local" "domain")`, or with a name. */
+static void put_plain_address(struct writer *w, const struct address_entry *e, struct span domain)
+{
+        const size_t name_len = e->name.p ? e->name.len + 2 : 3;
+        char *to = take_place(w, 1 + name_len + 5 + e->local.len + 3 + domain.len + 3);
+
+        if (!to)
+                return;
+        *to++ = '(';
+        if (e->name.p)
+                quote(to, e->name);
+        else
+                memcpy(to, "NIL", 3);
+        to += name_len;
+        memcpy(to, " NIL ", 5);
+        to = quote(to + 5, e->local);
+        *to++ = ' ';
+        to = quote(to, domain);
+        *to = ')';
+}
+
 static void put_address(struct writer *w, const struct address_entry *e)
 {
-        PUT(w, "(");
-        if (e->kind == ADDRESS_MAILBOX) {
+        /* An address without a domain would read as a group. */
+        const struct span domain = e->domain.p ? e->domain : SPAN_LITERAL("");
+
+        if (e->kind != ADDRESS_MAILBOX) {
+                PUT(w, "(NIL NIL ");
                 put_nstring(w, e->name);
-                PUT(w, " NIL ");
-                put_string(w, e->local);
-                PUT(w, " ");
-                /* An address without a domain would read as a group. */
-                put_string(w, e->domain.p ? e->domain : SPAN_LITERAL(""));
-        } else {
-                PUT(w, "NIL NIL ");
-                put_nstring(w, e->name);
-                PUT(w, " NIL");
+                PUT(w, " NIL)");
+                return;
         }
+        if (is_plain(e->name) && is_plain(e->local) && is_plain(domain)) {
+                put_plain_address(w, e, domain);
+                return;
+        }
+        PUT(w, "(");
+        put_nstring(w, e->name);
+        PUT(w, " NIL ");
+        put_string(w, e->local);
+        PUT(w, " ");
+        put_string(w, domain);
         PUT(w, ")");
 }
 
@@ -215,16 +256,20 @@ static void put_address(struct writer *w, const struct address_entry *e)
 static bool is_plain_list(struct span text, const struct address_entry *e, size_t count)
 {
         struct span words[6];
+        size_t len = 0;
 
         if (count != 1 || e->kind != ADDRESS_MAILBOX || !e->domain.p)
                 return false;
         digest_plain_address(e->name, e->local, e->domain, words);
-        for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++)
+                len += words[i].len;
+        for (unsigned i = 0; len == text.len && i < sizeof words / sizeof words[0]; i++) {
                 if (!span_equal(span_first(text, words[i].len), words[i]))
                         return false;
                 text = span_skip(text, words[i].len);
+                len -= words[i].len;
         }
-        return text.len == 0;
+        return len == text.len;
 }
 
 static void put_list(struct writer *w, struct span value, bool *has_any, bool *ret_is_plain)
@@ -535,7 +580,8 @@ static bool is_decoded(struct span value)
 {
         const struct span text = span_trim(value);
 
-        return is_quotable(text) && !memmem(text.p, text.len, "=?", 2);
+        return is_quotable(text) && (span_find(text, '?') == SIZE_MAX ||
+                                     !memmem(text.p, text.len, "=?", 2));
 }
 
 static void put_decoded_value(struct writer *w, struct span value)

@@ -179,8 +179,10 @@ static int add_recipient(struct edge_session *s, const struct smtp_rcpt *rcpt,
         };
         int error = make_room(t);
 
-        if (error == 0 && same == UINT32_MAX && r->kind != ROUTE_DISCARD)
+        if (error == 0 && same == UINT32_MAX && r->kind != ROUTE_DISCARD) {
                 error = ipc_add_recipient(&t->recipient_octets, &t->recipients, &recipient);
+                t->has_local |= r->kind == ROUTE_LOCAL;
+        }
         if (error == 0)
                 error = edge_record_accepted(t, t->next_index, same, r, rule);
         if (error < 0)
@@ -205,6 +207,7 @@ static int add_recipients(struct edge_session *s, const struct smtp_rcpt *rcpt,
         const size_t octets_before = t->recipient_octets.len, steps_before = t->steps.len;
         const size_t rcpts_before = t->rcpt_count;
         const uint32_t index_before = t->next_index;
+        const bool had_local = t->has_local;
         struct smtp_rcpt member = *rcpt;
         int error = 0;
 
@@ -224,6 +227,7 @@ static int add_recipients(struct edge_session *s, const struct smtp_rcpt *rcpt,
                 t->steps.len = steps_before;
                 t->rcpt_count = rcpts_before;
                 t->next_index = index_before;
+                t->has_local = had_local;
                 return error;
         }
         if (t->rcpt_commands++ == 0)

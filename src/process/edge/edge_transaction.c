@@ -96,6 +96,7 @@ static void give_back(struct edge_transaction *t)
                 (struct span) {0};
         t->first_account = (struct span) {0};
         t->access = (struct edge_access) {0};
+        t->has_local = false;
         t->rcpt_count = 0;
         t->rcpt_commands = t->routes_tried = t->next_index = t->refusals = t->flags = 0;
         t->size_announced = t->hold_until_us = t->deliver_by_us = 0;
@@ -334,22 +335,11 @@ static int put_trace(struct edge_transaction *t)
         return r;
 }
 
-static bool has_local_recipient(const struct edge_transaction *t)
-{
-        struct reader items = ipc_items_read(t->recipients);
-        struct ipc_recipient got;
-
-        while (ipc_next_recipient(&items, &got))
-                if (got.kind == ROUTE_LOCAL)
-                        return true;
-        return false;
-}
-
 /* A mailbox here is read by programs that take lines alone (RFC 3030 section 3).
  * One text serves all recipients, so that it is made so for all of them. */
 static bool needs_lines(const struct edge_transaction *t)
 {
-        return t->flags & ENVELOPE_BINARY && has_local_recipient(t);
+        return t->flags & ENVELOPE_BINARY && t->has_local;
 }
 
 /* Whoever submits a message here has it completed (RFC 6409 section 8). */
@@ -550,7 +540,7 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
                 discard(t);
                 return;
         }
-        if (!verdict_is_refusal(&v) && has_local_recipient(t))
+        if (!verdict_is_refusal(&v) && t->has_local)
                 edge_body_digest(&t->body, t->edge, t->message_id, is_known ? &header : NULL);
         if (!verdict_is_refusal(&v) &&
             edge_keeper_order(&s->edge->keeper, t, EDGE_ORDER_COMMIT) < 0)

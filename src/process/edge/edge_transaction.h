@@ -50,6 +50,7 @@ struct edge_transaction {
         struct ipc_items recipients;
         struct edge_rcpt *rcpts;
         size_t rcpt_count, rcpt_room;
+        bool has_local; /* one of those is for a mailbox here */
         uint32_t next_index;
         uint32_t rcpt_commands;   /* accepted ones */
         uint32_t routes_tried;    /* of all RCPT commands: aliases are work */

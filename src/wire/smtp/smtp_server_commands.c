@@ -49,8 +49,11 @@ const size_t smtp_server_command_count =
 /* RFC 5321 section 2.4: verbs in any case. */
 const struct smtp_command *smtp_server_find_command(struct span verb)
 {
+        const char first = verb.len ? (char) (verb.p[0] & ~('a' - 'A')) : '\0';
+
         for (size_t i = 0; i < smtp_server_command_count; i++)
-                if (span_equal_nocase(smtp_server_commands[i].verb, verb))
+                if (smtp_server_commands[i].verb.p[0] == first &&
+                    span_equal_nocase(smtp_server_commands[i].verb, verb))
                         return &smtp_server_commands[i];
         return NULL;
 }

@@ -71,17 +71,24 @@ void smtp_server_say_ready(struct smtp_server *s, struct span lines)
                 s->is_broken = true;
 }
 
+static bool is_digit(char c)
+{
+        return c >= '0' && c <= '9';
+}
+
 /* RFC 3463: class "." subject "." detail, of the class the code has. */
 static bool is_enhanced(struct span e, unsigned code)
 {
         unsigned dots = 0;
 
+        if (e.len == 5 && e.p[0] == (char) ('0' + code / 100) && e.p[1] == '.' && e.p[3] == '.')
+                return is_digit(e.p[2]) && is_digit(e.p[4]); /* as nearly all */
         if (e.len < 5 || e.len > 9 || e.p[0] != (char) ('0' + code / 100) || e.p[1] != '.')
                 return false;
         for (size_t i = 1; i < e.len; i++) {
                 const bool is_dot = e.p[i] == '.';
 
-                if (!is_dot && (e.p[i] < '0' || e.p[i] > '9'))
+                if (!is_dot && !is_digit(e.p[i]))
                         return false;
                 if (is_dot && (e.p[i - 1] == '.' || i + 1 == e.len))
                         return false;
