@@ -2,10 +2,6 @@
 
 #include <errno.h>
 
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
-
 #include "message/header.h"
 
 /* Reads line by line; only CRLF ends a line, as in header.h. Of a body line
@@ -449,75 +445,70 @@ static size_t plain_len(const struct mime_parser *p, struct span octets)
         return len;
 }
 
-#ifdef __SSE2__
-static __m128i load(const char *p)
+enum { BLOCK = 64, RUN = 127 * BLOCK }; /* two are counted in an octet for each block */
+
+typedef unsigned char half __attribute__((vector_size(BLOCK / 2)));
+
+/* All octets of `counts` together. */
+static inline __attribute__((always_inline)) uint64_t sum(const half *counts)
 {
-        return _mm_loadu_si128((const __m128i *) (const void *) p);
+        uint64_t words[sizeof(half) / 8], all = 0;
+
+        memcpy(words, counts, sizeof words);
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+                const uint64_t low = words[i] & UINT64_C(0x00ff00ff00ff00ff);
+                const uint64_t high = words[i] >> 8 & UINT64_C(0x00ff00ff00ff00ff);
+
+                all += (low + high) * UINT64_C(0x0001000100010001) >> 48;
+        }
+        return all;
 }
 
-/* Of sixteen octets, 255 for each LF behind a CR. The octet before them counts, too. */
-static __m128i line_ends16(const char *p)
+static inline __attribute__((always_inline)) void count_ends(const char *p, half *counts)
 {
-        return _mm_and_si128(_mm_cmpeq_epi8(load(p), _mm_set1_epi8('\n')),
-                             _mm_cmpeq_epi8(load(p - 1), _mm_set1_epi8('\r')));
+        half here, before;
+
+        memcpy(&here, p, sizeof here);
+        memcpy(&before, p - 1, sizeof before);
+        *counts -= (half) ((here == '\n') & (before == '\r')); /* which is 255: one more */
 }
 
-enum { BLOCK = 64 };
-
-/* As below, with registers twice as wide. */
-__attribute__((target("avx2"))) static uint64_t count_in_blocks_wide(struct span s, size_t *ret_at)
+/* LFs behind CRs in whole blocks, from the second octet on; `*ret_at` is behind them. Its
+ * callers differ in the registers that it may use. */
+static inline __attribute__((always_inline)) uint64_t count_blocks(struct span s, size_t *ret_at)
 {
-        const __m256i zero = _mm256_setzero_si256(), lf = _mm256_set1_epi8('\n');
-        const __m256i cr = _mm256_set1_epi8('\r');
-        __m256i sums = zero;
-        uint64_t parts[4];
+        uint64_t count = 0;
         size_t at = 1;
 
-        for (; s.len >= at + BLOCK; at += BLOCK) {
-                const __m256i *p = (const __m256i *) (const void *) (s.p + at);
-                const __m256i *before = (const __m256i *) (const void *) (s.p + at - 1);
-                const __m256i ends = _mm256_and_si256(
-                        _mm256_cmpeq_epi8(_mm256_loadu_si256(p), lf),
-                        _mm256_cmpeq_epi8(_mm256_loadu_si256(before), cr));
-                const __m256i more = _mm256_and_si256(
-                        _mm256_cmpeq_epi8(_mm256_loadu_si256(p + 1), lf),
-                        _mm256_cmpeq_epi8(_mm256_loadu_si256(before + 1), cr));
-                const __m256i count = _mm256_sub_epi8(zero, _mm256_add_epi8(ends, more));
+        while (s.len >= at + BLOCK) {
+                const size_t end = s.len - at < RUN ? s.len : at + RUN;
+                half counts = {0};
 
-                sums = _mm256_add_epi64(sums, _mm256_sad_epu8(count, zero));
+                for (; end >= at + BLOCK; at += BLOCK) {
+                        count_ends(s.p + at, &counts);
+                        count_ends(s.p + at + sizeof counts, &counts);
+                }
+                count += sum(&counts);
         }
         *ret_at = at;
-        _mm256_storeu_si256((__m256i *) (void *) parts, sums);
-        return parts[0] + parts[1] + parts[2] + parts[3];
+        return count;
 }
 
-/* Of whole blocks, from the second octet on; `*ret_at` is behind them. */
+#ifdef __SSE2__
+__attribute__((target("avx2"))) static uint64_t count_blocks_wide(struct span s, size_t *ret_at)
+{
+        return count_blocks(s, ret_at);
+}
+
 static uint64_t count_in_blocks(struct span s, size_t *ret_at)
 {
-        const __m128i zero = _mm_setzero_si128();
-        __m128i sums = zero;
-        size_t at = 1;
-
-        if (__builtin_cpu_supports("avx2"))
-                return count_in_blocks_wide(s, ret_at);
-        for (; s.len >= at + BLOCK; at += BLOCK) {
-                const char *p = s.p + at;
-                const __m128i all = _mm_add_epi8(
-                        _mm_add_epi8(line_ends16(p), line_ends16(p + 16)),
-                        _mm_add_epi8(line_ends16(p + 32), line_ends16(p + 48)));
-
-                sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_sub_epi8(zero, all), zero));
-        }
-        *ret_at = at;
-        sums = _mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums));
-        return (uint64_t) _mm_cvtsi128_si64(sums);
+        return __builtin_cpu_supports("avx2") ? count_blocks_wide(s, ret_at)
+                                              : count_blocks(s, ret_at);
 }
 #else
 static uint64_t count_in_blocks(struct span s, size_t *ret_at)
 {
-        (void) s;
-        *ret_at = 1;
-        return 0;
+        return count_blocks(s, ret_at);
 }
 #endif
 

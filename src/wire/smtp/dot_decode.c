@@ -25,70 +25,64 @@ static void check_line(struct dot_decoder *d, const char *line, size_t len)
 enum { BLOCK = 64 };
 
 #ifdef __SSE2__
-static __m128i load(const char *p)
+typedef unsigned char half __attribute__((vector_size(BLOCK / 2)));
+
+/* Adds marks of an LF that is not behind a CR, of what is behind a CR and no LF, and of a dot
+ * that starts a line. */
+static inline __attribute__((always_inline)) void mark_odd(const char *p, half *marks)
 {
-        return _mm_loadu_si128((const __m128i *) (const void *) p);
+        half here, before;
+
+        memcpy(&here, p, sizeof here);
+        memcpy(&before, p - 1, sizeof before);
+        *marks |= (half) ((here == '\n') ^ (before == '\r')) |
+                  (half) ((here == '.') & (before == '\n'));
 }
 
-/* Of sixteen octets, as is_plain_block(): not zero where one must be looked at by itself. */
-static __m128i odd16(const char *p)
-{
-        const __m128i here = load(p), before = load(p - 1);
-        const __m128i lf = _mm_set1_epi8('\n');
-        const __m128i lone = _mm_xor_si128(_mm_cmpeq_epi8(here, lf),
-                                           _mm_cmpeq_epi8(before, _mm_set1_epi8('\r')));
-        const __m128i dot = _mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8('.')),
-                                          _mm_cmpeq_epi8(before, lf));
-
-        return _mm_or_si128(lone, dot);
-}
-
-/* Whether in a block each LF stands behind a CR, each CR but a last one in front of an LF,
- * and no line starts with a dot. The octet before the block counts, too. */
-static bool is_plain_block(const char *p)
-{
-        const __m128i odd = _mm_or_si128(_mm_or_si128(odd16(p), odd16(p + 16)),
-                                         _mm_or_si128(odd16(p + 32), odd16(p + 48)));
-
-        return _mm_movemask_epi8(odd) == 0;
-}
-
-/* The same with registers twice as wide, where there are some. */
-#define WIDE __attribute__((target("avx2")))
-
-static inline WIDE __m256i odd32(const char *p)
-{
-        const __m256i here = _mm256_loadu_si256((const __m256i *) (const void *) p);
-        const __m256i before = _mm256_loadu_si256((const __m256i *) (const void *) (p - 1));
-        const __m256i lf = _mm256_set1_epi8('\n');
-        const __m256i lone = _mm256_xor_si256(_mm256_cmpeq_epi8(here, lf),
-                                              _mm256_cmpeq_epi8(before, _mm256_set1_epi8('\r')));
-        const __m256i dot = _mm256_and_si256(_mm256_cmpeq_epi8(here, _mm256_set1_epi8('.')),
-                                             _mm256_cmpeq_epi8(before, lf));
-
-        return _mm256_or_si256(lone, dot);
-}
-
-static WIDE size_t plain_blocks_wide(struct span in, size_t at)
+/* Where blocks end that begin at `at` and in which each LF stands behind a CR, each CR but a
+ * last one in front of an LF, and no line starts with a dot. The octet before them counts, too.
+ * Its callers differ in the registers that it may use. */
+static inline __attribute__((always_inline)) size_t skip_plain(struct span in, size_t at,
+                                                               bool is_any(const half *marks))
 {
         for (; in.len - at >= BLOCK; at += BLOCK) {
-                const char *p = in.p + at;
-                const __m256i odd = _mm256_or_si256(odd32(p), odd32(p + BLOCK / 2));
+                half odd = {0};
 
-                if (!_mm256_testz_si256(odd, odd))
+                mark_odd(in.p + at, &odd);
+                mark_odd(in.p + at + sizeof odd, &odd);
+                if (is_any(&odd))
                         break;
         }
         return at;
 }
 
-/* Where plain blocks end that begin at `at`. */
+static inline bool is_any(const half *marks)
+{
+        __m128i halves[2];
+
+        memcpy(halves, marks, sizeof halves);
+        return _mm_movemask_epi8(_mm_or_si128(halves[0], halves[1])) != 0;
+}
+
+#define WIDE __attribute__((target("avx2")))
+
+static inline WIDE bool is_any_wide(const half *marks)
+{
+        __m256i all;
+
+        memcpy(&all, marks, sizeof all);
+        return !_mm256_testz_si256(all, all);
+}
+
+static WIDE size_t plain_blocks_wide(struct span in, size_t at)
+{
+        return skip_plain(in, at, is_any_wide);
+}
+
 static size_t plain_blocks(struct span in, size_t at)
 {
-        if (__builtin_cpu_supports("avx2"))
-                return plain_blocks_wide(in, at);
-        while (in.len - at >= BLOCK && is_plain_block(in.p + at))
-                at += BLOCK;
-        return at;
+        return __builtin_cpu_supports("avx2") ? plain_blocks_wide(in, at)
+                                              : skip_plain(in, at, is_any);
 }
 #else
 static size_t plain_blocks(struct span in, size_t at)
