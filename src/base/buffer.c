@@ -41,7 +41,7 @@ static int grow(struct buffer *b, size_t need)
         return 0;
 }
 
-int buffer_reserve_slowly(struct buffer *b, size_t n, char **ret_p)
+int buffer_make_room(struct buffer *b, size_t n)
 {
         if (n > b->size_max - b->len)
                 return -EMSGSIZE;
@@ -57,7 +57,6 @@ int buffer_reserve_slowly(struct buffer *b, size_t n, char **ret_p)
                                 return r;
                 }
         }
-        *ret_p = b->data ? b->data + b->start + b->len : NULL; /* no octets, no memory yet */
         return 0;
 }
 

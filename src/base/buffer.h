@@ -39,13 +39,18 @@ static inline struct span buffer_span(const struct buffer *b)
 
 /* Makes room for `n` more octets and sets `*ret_p` to it; buffer_commit()
  * says how many were written. -EMSGSIZE over size_max, -ENOMEM. */
-int buffer_reserve_slowly(struct buffer *b, size_t n, char **ret_p);
+int buffer_make_room(struct buffer *b, size_t n);
 static inline int buffer_reserve(struct buffer *b, size_t n, char **ret_p)
 {
-        /* Nearly always there is room; what is left for the rest to say is why not. */
-        if (!b->data || n > b->room - b->start - b->len || n > b->size_max - b->len)
-                return buffer_reserve_slowly(b, n, ret_p);
-        *ret_p = b->data + b->start + b->len;
+        /* Nearly always there is room; what is left for the rest to say is why not. The
+         * address of the caller's pointer goes nowhere, so that it stays in a register. */
+        if (!b->data || n > b->room - b->start - b->len || n > b->size_max - b->len) {
+                const int r = buffer_make_room(b, n);
+
+                if (r < 0)
+                        return r;
+        }
+        *ret_p = b->data ? b->data + b->start + b->len : NULL; /* no octets, no memory yet */
         return 0;
 }
 static inline void buffer_commit(struct buffer *b, size_t n)

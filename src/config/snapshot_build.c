@@ -239,7 +239,7 @@ static int lay_table(struct snapshot_build *b, const struct build_table *t,
 {
         const uint32_t home_count = (uint32_t) (t->count * 10 / 6 + 1);
         uint64_t cell_count = 0, at = 0, size;
-        char *to;
+        char *to = NULL;
         int r = pad(&b->whole, SNAPSHOT_CELL_ALIGN);
 
         for (size_t i = 0; i < t->count; i++)

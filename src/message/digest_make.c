@@ -88,7 +88,7 @@ static bool is_plain(struct span s)
 /* A place for so many octets, which are to be written; or NULL. */
 static char *take_place(struct writer *w, size_t len)
 {
-        char *to;
+        char *to = NULL;
 
         if (w->result == 0)
                 w->result = buffer_reserve(w->out, len, &to);

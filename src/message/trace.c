@@ -31,7 +31,7 @@ static char *begin_word(struct fold *f, size_t len)
 {
         const bool is_full = f->column + 1 + len > COLUMNS_MAX;
         const size_t gap = is_full ? 3 : 1;
-        char *to;
+        char *to = NULL;
 
         if (f->failed == 0)
                 f->failed = buffer_reserve(f->out, gap + len, &to);

@@ -119,7 +119,7 @@ size_t store_batch_memory(const struct store_batch *b)
 /* Room for an operation of `n` octets behind its kind, or NULL: remembered. */
 static char *add(struct store_batch *b, enum batch_op_kind kind, size_t n)
 {
-        char *p;
+        char *p = NULL;
         int r = b->error ? b->error : buffer_reserve(&b->record, n + 1, &p);
 
         if (r < 0) {

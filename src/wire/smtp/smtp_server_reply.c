@@ -7,40 +7,32 @@
 
 static octets16 not_printable(octets16 x)
 {
-        return octets_above_ascii(x) | octets_below(x, ' ') | octets_equal(x, 127);
+        return ~octets_between(x, ' ', '~');
 }
 
 /* Nothing but printable text reaches the wire: a CR, LF or other control in a
  * text that came from elsewhere would start a reply of its own, or play with
  * somebody's terminal. Octets above 127 only where the client knows of them
  * (RFC 6531 section 3.7.4.1). */
-static void put_clean(const struct smtp_server *s, struct span text, char *out)
+static void clean(const struct smtp_server *s, char *text, size_t len)
 {
-        size_t i = octets_until(text, not_printable);
-        bool is_utf8;
+        const bool is_utf8 = s->smtputf8 && utf8_is_valid(span_make(text, len));
 
-        if (i)
-                memcpy(out, text.p, i);
-        if (i == text.len)
-                return;
-        is_utf8 = s->smtputf8 && utf8_is_valid(text);
-        for (; i < text.len; i++) {
-                const unsigned char c = (unsigned char) text.p[i];
+        for (size_t i = 0; i < len; i++) {
+                const unsigned char c = (unsigned char) text[i];
 
                 if (c < 32 || c == 127)
-                        out[i] = ' ';
-                else
-                        out[i] = c > 127 && !is_utf8 ? '?' : text.p[i];
+                        text[i] = ' ';
+                else if (c > 127 && !is_utf8)
+                        text[i] = '?';
         }
 }
 
-/* `enhanced` empty: none. */
+/* `enhanced` empty: none. `is_clean`: the text is printable ASCII. */
 static void append_line(struct smtp_server *s, unsigned code, struct span enhanced, bool is_last,
-                        struct span text)
+                        struct span text, bool is_clean)
 {
-        const char head[] = {(char) ('0' + code / 100), (char) ('0' + code / 10 % 10),
-                             (char) ('0' + code % 10), is_last ? ' ' : '-'};
-        const size_t before = sizeof head + (enhanced.len ? enhanced.len + 1 : 0);
+        const size_t head = 4, before = head + (enhanced.len ? enhanced.len + 1 : 0);
         char *out;
 
         text = span_first(text, utf8_cut(text, SMTP_SERVER_REPLY_LINE_MAX - before - 2));
@@ -50,19 +42,30 @@ static void append_line(struct smtp_server *s, unsigned code, struct span enhanc
                 s->is_broken = true;
                 return;
         }
-        memcpy(out, head, sizeof head);
+        out[0] = (char) ('0' + code / 100);
+        out[1] = (char) ('0' + code / 10 % 10);
+        out[2] = (char) ('0' + code % 10);
+        out[3] = is_last ? ' ' : '-';
         if (enhanced.len) {
-                memcpy(out + sizeof head, enhanced.p, enhanced.len);
+                memcpy(out + head, enhanced.p, enhanced.len);
                 out[before - 1] = ' ';
         }
-        put_clean(s, text, out + before);
+        if (text.len)
+                memcpy(out + before, text.p, text.len);
+        if (!is_clean)
+                clean(s, out + before, text.len);
         memcpy(out + before + text.len, "\r\n", 2);
         buffer_commit(&s->output, before + text.len + 2);
 }
 
+static bool is_printable(struct span text)
+{
+        return octets_until(text, not_printable) == text.len;
+}
+
 void smtp_server_say_line(struct smtp_server *s, unsigned code, bool is_last, struct span text)
 {
-        append_line(s, code, (struct span) {NULL, 0}, is_last, text);
+        append_line(s, code, (struct span) {NULL, 0}, is_last, text, is_printable(text));
 }
 
 void smtp_server_say_ready(struct smtp_server *s, struct span lines)
@@ -109,8 +112,8 @@ void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced,
         if (code / 100 == 3)
                 e.len = 0; /* RFC 2034 section 3: only 2yz, 4yz, 5yz have one */
         rest = span_from_string(text && *text ? text : code < 400 ? "Ok" : "Refused");
-        if (span_find(rest, '\n') == SIZE_MAX) {
-                append_line(s, code, e, true, rest);
+        if (is_printable(rest)) { /* one line, as nearly every text */
+                append_line(s, code, e, true, rest, true);
                 return;
         }
         while (rest.len && rest.p[rest.len - 1] == '\n')
@@ -118,7 +121,7 @@ void smtp_server_say(struct smtp_server *s, unsigned code, const char *enhanced,
         while (span_split(&rest, '\n', &line)) {
                 if (++count == SMTP_SERVER_REPLY_LINES_MAX)
                         rest = (struct span) {NULL, 0};
-                append_line(s, code, e, !rest.p, line);
+                append_line(s, code, e, !rest.p, line, false);
         }
 }
 
