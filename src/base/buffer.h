@@ -47,8 +47,10 @@ static inline int buffer_reserve(struct buffer *b, size_t n, char **ret_p)
         if (!b->data || n > b->room - b->start - b->len || n > b->size_max - b->len) {
                 const int r = buffer_make_room(b, n);
 
-                if (r < 0)
+                if (r < 0) {
+                        *ret_p = NULL; /* who looks at it all the same faults */
                         return r;
+                }
         }
         *ret_p = b->data ? b->data + b->start + b->len : NULL; /* no octets, no memory yet */
         return 0;
