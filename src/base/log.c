@@ -175,9 +175,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
         put(&l, ' ');
         put_string(&l, event);
         for (size_t i = 0; i < field_count; i++) {
-                put(&l, ' ');
-                put_string(&l, fields[i].name);
-                put(&l, '=');
+                put_octets(&l, fields[i].before.p, fields[i].before.len);
                 if (fields[i].is_number)
                         put_number(&l, fields[i].number);
                 else

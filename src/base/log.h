@@ -21,17 +21,18 @@
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
 
 struct log_field {
-        const char *name;
+        struct span before; /* " name=" */
         struct span text; /* used when is_number is 0 */
         uint64_t number;
         int is_number;
 };
 
-#define LOG_SPAN(n, s) ((struct log_field) {.name = (n), .text = (s)})
-#define LOG_TEXT(n, s) ((struct log_field) {.name = (n), .text = span_from_string(s)})
-#define LOG_U64(n, v) ((struct log_field) {.name = (n), .number = (uint64_t) (v), .is_number = 1})
+#define LOG_SPAN(n, s) ((struct log_field) {.before = SPAN(" " n "="), .text = (s)})
+#define LOG_TEXT(n, s) ((struct log_field) {.before = SPAN(" " n "="), .text = span_from_string(s)})
+#define LOG_U64(n, v)                                                                              \
+        ((struct log_field) {.before = SPAN(" " n "="), .number = (uint64_t) (v), .is_number = 1})
 /* A negative errno, as its text. */
-#define LOG_ERRNO(n, r) ((struct log_field) {.name = (n), .text = span_from_string(strerror(-(r)))})
+#define LOG_ERRNO(n, r) LOG_TEXT(n, strerror(-(r)))
 
 /* The name in front of every line, "edge/0"; copied. */
 void log_set_process(const char *name);

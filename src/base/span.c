@@ -73,20 +73,6 @@ size_t span_find_last(struct span s, char c)
         return found ? (size_t) (found - s.p) : SIZE_MAX;
 }
 
-static bool is_blank(char c)
-{
-        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-struct span span_trim(struct span s)
-{
-        while (s.len && is_blank(s.p[0]))
-                s = span_skip(s, 1);
-        while (s.len && is_blank(s.p[s.len - 1]))
-                s.len--;
-        return s;
-}
-
 bool span_split(struct span *s, char separator, struct span *ret_word)
 {
         size_t at;

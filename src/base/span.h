@@ -56,7 +56,20 @@ size_t span_find(struct span s, char c);
 size_t span_find_last(struct span s, char c);
 
 /* Without leading and trailing SP, HT, CR and LF. */
-struct span span_trim(struct span s);
+static inline bool span_is_blank(char c)
+{
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+static inline struct span span_trim(struct span s)
+{
+        while (s.len && span_is_blank(s.p[0])) {
+                s.p++;
+                s.len--;
+        }
+        while (s.len && span_is_blank(s.p[s.len - 1]))
+                s.len--;
+        return s;
+}
 
 /* Cuts the text before the first `separator` off the front of `*s` into
  * `*ret_word`; `*s` keeps what stands behind the separator. Without a separator

@@ -27,7 +27,7 @@ static void append(struct list *l, const struct address_entry *e)
 {
         if (l->count == l->room) {
                 const size_t room = l->room ? 2 * l->room : 4;
-                struct address_entry *grown = arena_alloc(l->arena, room * sizeof *grown);
+                struct address_entry *grown = arena_take(l->arena, room * sizeof *grown);
 
                 if (!grown) {
                         l->is_broken = true;
@@ -300,7 +300,7 @@ int address_list_parse(struct span value, struct arena *arena, struct address_en
                        size_t *ret_count)
 {
         struct list l = {.rest = value, .arena = arena};
-        struct address_entry *plain = arena_alloc(arena, sizeof *plain);
+        struct address_entry *plain = arena_take(arena, sizeof *plain);
 
         if (!plain)
                 return -ENOMEM;
@@ -309,7 +309,7 @@ int address_list_parse(struct span value, struct arena *arena, struct address_en
                 *ret_count = 1;
                 return 0;
         }
-        l.text = arena_alloc(arena, 2 * value.len + 2);
+        l.text = arena_take(arena, 2 * value.len + 2);
         if (!l.text)
                 return -ENOMEM;
         while (l.rest.len && !l.is_broken && l.count < ADDRESS_LIST_MAX)

@@ -244,33 +244,28 @@ static void put_printable(struct span s, char *to)
 }
 
 /* A field that is an address alone. */
-static int put_address(const char *before, struct span address, const char *after,
+static int put_address(struct span before, struct span address, struct span after,
                        struct buffer *out)
 {
-        const size_t len = out->len;
-        char *text;
-        int r = buffer_append_string(out, before);
+        const size_t len = before.len + address.len + after.len;
+        char *to;
+        const int r = buffer_reserve(out, len, &to);
 
-        if (r == 0 && address.len) {
-                r = buffer_reserve(out, address.len, &text);
-                if (r == 0) {
-                        put_printable(address, text);
-                        buffer_commit(out, address.len);
-                }
-        }
-        if (r == 0)
-                r = buffer_append_string(out, after);
         if (r < 0)
-                out->len = len;
-        return r;
+                return r;
+        memcpy(to, before.p, before.len);
+        put_printable(address, to + before.len);
+        memcpy(to + before.len + address.len, after.p, after.len);
+        buffer_commit(out, len);
+        return 0;
 }
 
 int trace_format_return_path(struct span mail_from, struct buffer *out)
 {
-        return put_address("Return-Path: <", mail_from, ">\r\n", out);
+        return put_address(SPAN_LITERAL("Return-Path: <"), mail_from, SPAN_LITERAL(">\r\n"), out);
 }
 
 int trace_format_delivered_to(struct span account, struct buffer *out)
 {
-        return put_address("Delivered-To: ", account, "\r\n", out);
+        return put_address(SPAN_LITERAL("Delivered-To: "), account, SPAN_LITERAL("\r\n"), out);
 }
