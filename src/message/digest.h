@@ -78,10 +78,10 @@ enum {
 int digest_make(struct span message, struct arena *arena, struct buffer *out);
 
 /* Appends what lies beside the message `id` from now on: all but the preview. `header`: what
- * there is in the message's header, where that is known, from a field on before which there are
- * none that a digest has; else NULL. As digest_make(), and -E2BIG: there shall be none, the
- * message is deep, has very many parts or fields longer than DIGEST_STORED_MAX. On failure
- * nothing was appended. */
+ * header_summarize() found in its header, within the standard limits, or in the part of it behind
+ * fields of ours that no digest has; NULL: nobody looked. As digest_make(), and -E2BIG: there
+ * shall be none, the message is deep, has very many parts or fields longer than
+ * DIGEST_STORED_MAX. On failure nothing was appended. */
 int digest_make_stored(struct span message, uint64_t id, const struct header_summary *header,
                        struct arena *arena, struct buffer *out);
 

@@ -69,8 +69,9 @@ void mime_parser_feed(struct mime_parser *p, struct span octets);
 struct mime_part *mime_parser_end(struct mime_parser *p);
 
 /* The tree of a message that is there as a whole, from which the headers of its parts
- * borrow: as the three above. `header`: what there is in the header of the whole, or of that
- * what is behind other fields than those of the content; NULL: not known. NULL without memory. */
+ * borrow: as the three above. `header`: what header_summarize() found in its header, or in
+ * the part of it behind fields that are none of the content's; NULL: nobody looked. NULL without
+ * memory. */
 struct mime_part *mime_parse(const struct mime_limits *limits, struct span message,
                              const struct header_summary *header, struct arena *arena);
 
