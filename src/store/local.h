@@ -178,8 +178,9 @@ static inline void local_measure(struct commit *c)
                         c->queue_size += c->batches[i]->record.len;
 }
 
-/* A thread wakes one to lead, if none does and a group may be begun. With the mutex. */
-void local_call_leader(struct local *l, uint64_t now_us);
+/* One is called to lead, if none does and a group may be begun: `may_lead` is to be
+ * signalled as soon as the mutex, which the caller holds, is free. */
+bool local_call_leader(struct local *l, uint64_t now_us);
 
 /* What was committed in this round of the loop goes to the sync threads; the loop's. */
 void local_hand_over(struct local *l);

@@ -43,19 +43,19 @@ static uint64_t begin_due_us(const struct local *l)
         return under_way == 1 ? l->begun_us + atomic_load(&l->slow_us) : NOT_YET;
 }
 
-void local_call_leader(struct local *l, uint64_t now_us)
+bool local_call_leader(struct local *l, uint64_t now_us)
 {
         const bool is_syncing = l->begun_count != l->answered_count;
 
         if (l->leader != LOCAL_LEADER_NONE || (l->urgent == 0 && list_is_empty(&l->moves)))
-                return;
+                return false;
         /* Where the disk is quick, a thread that is nearly done does as well, unless there
          * is so much to admit meanwhile that it is worth another's waking up. */
         if (!is_slow(l) && (!is_syncing || (l->urgent < LOCAL_WORTH_WAKING &&
                                             now_us < begin_due_us(l))))
-                return;
+                return false;
         l->leader = LOCAL_LEADER_CALLED;
-        pthread_cond_signal(&l->may_lead);
+        return true;
 }
 
 static void wait_until(struct local *l, pthread_cond_t *changed, uint64_t due_us)
@@ -126,10 +126,14 @@ static bool lead(struct local *l)
 
 static void follow(struct local *l)
 {
+        bool is_called;
+
         pthread_mutex_lock(&l->mutex);
         l->leader = LOCAL_LEADER_NONE;
-        local_call_leader(l, clock_monotonic_us());
+        is_called = local_call_leader(l, clock_monotonic_us());
         pthread_mutex_unlock(&l->mutex);
+        if (is_called)
+                pthread_cond_signal(&l->may_lead);
 }
 
 /* ---- taking a group ------------------------------------------------------ */
@@ -617,16 +621,40 @@ static void hand_over(struct local *l, struct group *g)
                 l->done_group = g->behind.group;
 }
 
-/* In the order of the groups: one is durable when all before it are. After a failure
- * nothing is. */
-static void answer(struct local *l, struct group *g)
+/* In the order of the groups: one is durable when all before it are. */
+static void wait_for_turn(struct local *l, const struct group *g)
 {
-        uint64_t now_us, others_us = clock_monotonic_us();
-
         pthread_mutex_lock(&l->mutex);
-        while (l->answered_count + 1 != g->number && !atomic_load(&l->is_hasty))
+        while (l->answered_count + 1 != g->number)
                 pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         pthread_mutex_unlock(&l->mutex);
+}
+
+/* With the mutex held. */
+static void note_answered(struct local *l, const struct group *g, uint64_t took_us,
+                          uint64_t others_us)
+{
+        l->answered_count++;
+        if (g->applied) {
+                if (g->under_way == 0 && l->begun_count == g->number)
+                        note_sync(l, g->sync_us);
+                note_time(l, took_us, g->sync_us + others_us);
+        }
+        if (g->number >= l->alone)
+                l->alone = g->number + (g->sync_us >= atomic_load(&l->slow_us)
+                                                ? LOCAL_ALONE_SELDOM : LOCAL_ALONE_OFTEN);
+}
+
+/* After a failure nothing is durable. Whoever is woken may have this processor at once: so
+ * nobody is while the mutex is held, which all others would then wait for. */
+static void answer(struct local *l, struct group *g)
+{
+        const bool is_hasty = atomic_load(&l->is_hasty);
+        uint64_t now_us, others_us = clock_monotonic_us();
+        bool is_called;
+
+        if (!is_hasty)
+                wait_for_turn(l, g);
         others_us = clock_monotonic_us() - others_us;
         if (atomic_load(&l->has_failed))
                 g->result = -EIO;
@@ -637,22 +665,20 @@ static void answer(struct local *l, struct group *g)
         now_us = clock_monotonic_us();
         pthread_mutex_lock(&l->mutex);
         hand_over(l, g);
-        waker_wake(l->waker);
-        while (l->answered_count + 1 != g->number) /* only if it was hasty */
-                pthread_cond_wait(turn_of(l, g->number), &l->mutex);
-        l->answered_count++;
-        if (g->applied) {
-                if (g->under_way == 0 && l->begun_count == g->number)
-                        note_sync(l, g->sync_us);
-                note_time(l, now_us - g->begun_us, g->sync_us + others_us);
+        if (is_hasty) {
+                pthread_mutex_unlock(&l->mutex);
+                waker_wake(l->waker);
+                wait_for_turn(l, g);
+                pthread_mutex_lock(&l->mutex);
         }
-        if (g->number >= l->alone)
-                l->alone = g->number + (g->sync_us >= atomic_load(&l->slow_us)
-                                                ? LOCAL_ALONE_SELDOM : LOCAL_ALONE_OFTEN);
+        note_answered(l, g, now_us - g->begun_us, others_us);
+        is_called = local_call_leader(l, now_us);
+        pthread_mutex_unlock(&l->mutex);
+        waker_wake(l->waker);
         pthread_cond_signal(turn_of(l, g->number + 1));
         pthread_cond_signal(&l->may_begin);
-        local_call_leader(l, now_us);
-        pthread_mutex_unlock(&l->mutex);
+        if (is_called)
+                pthread_cond_signal(&l->may_lead);
 }
 
 /* ---- and the index ---------------------------------------------------------- */
@@ -728,10 +754,10 @@ static void tell_index(struct local *l, const struct group *g)
         }
         pthread_mutex_lock(&l->mutex);
         l->ended++;
-        pthread_cond_signal(turn_of(l, g->number + 1));
         if (l->ended == l->taken)
                 pthread_cond_broadcast(&l->has_ended);
         pthread_mutex_unlock(&l->mutex);
+        pthread_cond_signal(turn_of(l, g->number + 1));
 }
 
 /* ---- the threads -------------------------------------------------------------- */
