@@ -674,11 +674,11 @@ static void answer(struct local *l, struct group *g)
         note_answered(l, g, now_us - g->begun_us, others_us);
         is_called = local_call_leader(l, now_us);
         pthread_mutex_unlock(&l->mutex);
-        waker_wake(l->waker);
         pthread_cond_signal(turn_of(l, g->number + 1));
         pthread_cond_signal(&l->may_begin);
         if (is_called)
                 pthread_cond_signal(&l->may_lead);
+        waker_wake(l->waker);
 }
 
 /* ---- and the index ---------------------------------------------------------- */
