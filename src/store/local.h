@@ -52,7 +52,7 @@ enum {
          * So they are begun when a group that is alone needs so long; one in so many is left
          * alone, to see. That has all others wait: seldom, while it says the same. */
         LOCAL_SLOW_US = 1000,
-        LOCAL_WORTH_WAKING = 8, /* commits, to be admitted while a group is synced */
+        LOCAL_WORTH_WAKING = 16, /* commits, to be admitted while a group is synced */
         LOCAL_ALONE_OFTEN = 64,
         LOCAL_ALONE_SELDOM = 1024,
         LOCAL_TIMES = 256,

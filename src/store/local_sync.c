@@ -471,7 +471,7 @@ static void admit_all(struct local *l, struct group *g)
 /* The leader's, with what was taken since. */
 static void admit_fresh(struct local *l, struct group *g)
 {
-        int r = 0;
+        int r;
 
         if (g->has_range)
                 wait_for_index(l, g);
