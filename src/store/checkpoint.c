@@ -15,6 +15,7 @@ enum {
         CHUNK = 256 * 1024, /* ends behind the entry that fills it */
         CHUNK_MAX = CHUNK + KEYS_MAX + STORE_VALUE_MAX + 64,
         END = 16 + 2 * LOG_POSITION_OCTETS + 8,
+        STEP = 2 * 1024 * 1024, /* made durable, then paced */
 };
 
 static const uint32_t HEAD_MAGIC = 0x31435948, END_MAGIC = 0x31455948; /* "HYC1", "HYE1" */
@@ -42,7 +43,7 @@ struct writing {
         const struct checkpoint_pace *pace;
         struct checkpoint made;
         struct buffer chunk; /* CHUNK_HEAD, entries */
-        uint64_t chunk_count, at;
+        uint64_t chunk_count, at, synced;
         bool has_position;
         int file, result;
 };
@@ -79,10 +80,12 @@ static int end_chunk(struct writing *w)
         memcpy(w->chunk.data + w->chunk.start + 8, &checksum, sizeof checksum);
         r = put_octets(w, buffer_span(&w->chunk));
         w->chunk_count++;
-        if (r == 0) /* by little, so that no commit waits behind much of it */
-                io_begin_sync(w->io, w->file);
-        if (r == 0 && w->pace && !w->pace->goes_on(w->pace->arg))
-                r = -ECANCELED;
+        if (r == 0 && w->at - w->synced >= STEP) {
+                w->synced = w->at;
+                r = io_sync(w->io, w->file);
+                if (r == 0 && w->pace && !w->pace->goes_on(w->pace->arg))
+                        r = -ECANCELED;
+        }
         return r == 0 ? begin_chunk(w) : r;
 }
 

@@ -26,8 +26,8 @@ struct checkpoint {
         uint64_t size, entries;       /* size: octets of the file; 0: there is none */
 };
 
-/* Asked every few hundred KiB, when these are on their way to the disk: may take its
- * time, so that commits come through; false ends it all. */
+/* Asked every few MiB, when these are durable: may take its time, so that commits
+ * come through; false ends it all. */
 struct checkpoint_pace {
         bool (*goes_on)(void *arg);
         void *arg;

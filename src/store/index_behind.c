@@ -521,7 +521,7 @@ static void behind_rest(struct index *i)
 static int behind_get(struct index *i, struct span key, bool may_block, struct buffer *ret_value)
 {
         struct behind *b = behind_of(i);
-        const uint64_t hash = level_hash(b->waiting, key);
+        const uint64_t hash = level_hash(&b->levels[0], key); /* all have one seed */
         const struct level_entry *e;
         int r = 1;
 

@@ -17,7 +17,7 @@ enum {
         SEGMENTS_MIN = 2,     /* dead: fewer are not worth a sync */
         PER_CHECKPOINT = 2,   /* octets given back for each that is written */
         RETRY_US = 60 * 1000 * 1000,
-        PAUSE_US = 1000,
+        PAUSE_US = 2000,
 };
 
 /* What would be the position of one made now. (The engine learns of it late.) */
@@ -49,7 +49,7 @@ static bool is_wanted(struct local *l, const struct log_position *safe)
         return gain >= (is_urgent ? atomic_load(&l->log.new_size) : local_dead_wanted(l));
 }
 
-/* Commits come first: about as long as a piece took, it rests; and segments are made, and
+/* Commits come first: as long as the disk took, it rests; and segments are made, and
  * emptied, meanwhile. */
 static bool goes_on(void *arg)
 {

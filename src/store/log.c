@@ -200,9 +200,7 @@ static int roll(struct log *l, enum log_stream stream, uint64_t part_size)
         is_ready = l->next[stream] != NULL;
         pthread_mutex_unlock(&l->mutex);
         if (!is_ready) {
-                atomic_store(&l->is_waiting, true);
                 pthread_mutex_lock(&l->making); /* perhaps it is nearly ready */
-                atomic_store(&l->is_waiting, false);
                 if (!l->next[stream])
                         r = log_create(l, stream, part_size);
                 pthread_mutex_unlock(&l->making);

@@ -118,7 +118,6 @@ struct log {
         struct log_part part[LOG_STREAMS];
 
         pthread_mutex_t making; /* held while a segment is made: numbers stay in order */
-        _Atomic bool is_waiting; /* the writer, for the one that is made */
         pthread_mutex_t mutex;  /* of what follows */
         struct table by_number;
         struct list_node streams[LOG_STREAMS];

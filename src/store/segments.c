@@ -3,15 +3,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "base/codec.h"
 #include "base/hash.h"
 #include "store/log.h"
 
-enum { SEGMENT_HEAD = 48, NAME_LEN = 20, FILL_STEP = 128 * 1024,
-       FILL_SYNC = 2 * 1024 * 1024, FILL_REST_US_MAX = 2000, TIMES_EMPTIED_MAX = 2,
+enum { SEGMENT_HEAD = 48, NAME_LEN = 20, FILL_STEP = 256 * 1024,
+       FILL_SYNC = 2 * 1024 * 1024, TIMES_EMPTIED_MAX = 2,
        BODY_EXTRA = 128 /* octets of a record and a description, about */ };
 
 /* Never written to, so that it takes no memory. */
@@ -180,29 +178,18 @@ int log_find_segments(struct log *l, char *error)
 
 /* ---- ahead -------------------------------------------------------------- */
 
-/* The disk rests as long as it worked, so that commits do not wait behind all of it;
- * unless they wait for the segment. */
-static void let_commits_pass(struct log *l, uint64_t worked_us)
-{
-        const uint64_t us = worked_us < FILL_REST_US_MAX ? worked_us : FILL_REST_US_MAX;
-        const struct timespec rest = {.tv_nsec = (long) us * 1000};
-
-        if (us && !atomic_load(&l->is_waiting))
-                clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
-}
-
-static int fill_file(struct log *l, const struct segment *s, int file, uint64_t sync_every)
+static int fill_file(struct log *l, const struct segment *s, int file)
 {
         int r = 0;
 
         for (uint64_t at = 0; at < s->size && r == 0; at += FILL_STEP) {
-                const uint64_t begun_us = clock_monotonic_us(), rest = s->size - at;
+                const uint64_t rest = s->size - at;
                 struct iovec part = {zeros, rest < FILL_STEP ? (size_t) rest : FILL_STEP};
 
                 r = io_pwritev(l->io, file, &part, 1, at);
-                if (r == 0 && at && at % sync_every == 0)
+                /* By small steps, so that no commit waits behind all of it. */
+                if (r == 0 && at % FILL_SYNC == 0)
                         r = io_sync(l->io, file);
-                let_commits_pass(l, clock_monotonic_us() - begun_us);
         }
         return r == 0 ? io_sync(l->io, file) : r;
 }
@@ -215,8 +202,7 @@ static const char *path_new(const struct segment *s, char *out)
         return out;
 }
 
-/* Zeros need not pass the system's cache, where that can be avoided: then they are with the
- * disk at once, whose own cache each sync of a commit empties. */
+/* Zeros need not pass the system's cache, where that can be avoided. */
 static int fill(struct log *l, const struct segment *s)
 {
         char path[LOG_PATH_MAX];
@@ -224,9 +210,9 @@ static int fill(struct log *l, const struct segment *s)
         int r = file < 0 ? file : io_allocate(l->io, file, s->size);
 
         if (r == 0)
-                r = fill_file(l, s, file, s->size);
+                r = fill_file(l, s, file);
         io_close(l->io, file);
-        return r == -EINVAL ? fill_file(l, s, s->file, FILL_SYNC) : r;
+        return r == -EINVAL ? fill_file(l, s, s->file) : r;
 }
 
 static int publish(struct log *l, struct segment *s)
