@@ -200,21 +200,23 @@ def numbers(indices):
     return ",".join(str(i + 1) for i in indices)
 
 
-def kill(server, victim):
+def kill(server, victim, killed):
     """Until it is gone: what is starved takes its time even for that."""
     pid = server.kill(victim)
     ports.wait_until(lambda: not is_running(pid), "it is gone")
+    killed.append(victim)
 
 
 def run(server, rounds, seed):
     client, chance = Client(server, seed), random.Random(seed)
     for _ in range(rounds):
         victim = chance.choice(["keeper/0"] * 5 + ["access/0"])
-        killer = threading.Timer(chance.uniform(0.02, 0.4), kill, [server, victim])
-        before = client.acknowledged
+        killed, before = [], client.acknowledged
+        killer = threading.Timer(chance.uniform(0.02, 0.4), kill, [server, victim, killed])
         killer.start()
         while killer.is_alive() or client.acknowledged < before + 5:
             client.step()
+        assert killed == [victim]
         client.settle([client.state])
         ports.wait_until(lambda: {"keeper/0", "access/0"} <= set(server.children()), "restarted")
     return client

@@ -26,6 +26,7 @@ int mailboxes_new(struct store *s, struct mailboxes **ret_m)
                 return -ENOMEM;
         m->store = s;
         list_init(&m->recently_used);
+        list_init(&m->leaving);
         *ret_m = m;
         return 0;
 }
@@ -159,6 +160,8 @@ void account_leave_cache(struct account *a)
                 list_remove(&a->recently_used);
                 a->mailboxes->cached--;
         }
+        if (a->batches_ended < a->batches_made)
+                list_append(&a->mailboxes->leaving, &a->leaving);
 }
 
 struct account *account_ref(struct account *a)
@@ -444,6 +447,37 @@ static void got_sequence(void *arg, int result, struct span value, uint64_t sequ
                 read_on(a, SPAN_LITERAL("h"));
 }
 
+/* Does one of this address still have batches on their way? They may become visible, and be
+ * acknowledged, at any moment: what is read before that is not what there is. */
+static bool is_one_leaving(const struct account *a)
+{
+        LIST_FOR_EACH(node, &a->mailboxes->leaving) {
+                const struct account *other = LIST_OBJECT(node, struct account, leaving);
+
+                if (span_equal(span_make(other->address, other->address_len),
+                               span_make(a->address, a->address_len)))
+                        return true;
+        }
+        return false;
+}
+
+static void begin_reading(struct account *a)
+{
+        a->is_delayed = is_one_leaving(a);
+        /* The sequence first: a commit in between makes ours fail, not lie. */
+        if (!a->is_delayed)
+                store_get(a->mailboxes->store, &a->partition, SPAN_LITERAL("h"), got_sequence, a);
+}
+
+void account_left(struct account *a)
+{
+        struct account *next = find(a->mailboxes, span_make(a->address, a->address_len));
+
+        list_remove(&a->leaving);
+        if (next && next->is_delayed)
+                begin_reading(next);
+}
+
 void account_open(struct mailboxes *m, struct span address, account_open_fn *done, void *arg)
 {
         struct account *a = find(m, address);
@@ -468,8 +502,7 @@ void account_open(struct mailboxes *m, struct span address, account_open_fn *don
                 return;
         a->is_reading = true;
         account_ref(a);
-        /* The sequence first: a commit in between makes ours fail, not lie. */
-        store_get(m->store, &a->partition, SPAN_LITERAL("h"), got_sequence, a);
+        begin_reading(a);
 }
 
 struct account *account_cached(struct mailboxes *m, struct span address)
@@ -483,8 +516,10 @@ struct account *account_cached(struct mailboxes *m, struct span address)
 
 struct store_batch *account_batch(struct account *a)
 {
-        struct store_batch *b = store_batch_new(a->mailboxes->store, &a->partition, a->sequence);
+        struct store_batch *b = NULL;
 
+        if (!a->is_forgotten)
+                b = store_batch_new(a->mailboxes->store, &a->partition, a->sequence);
         if (!b)
                 return NULL;
         a->sequence++;

@@ -105,12 +105,14 @@ struct chore {
 struct account {
         struct table_node by_address;
         struct list_node recently_used, waiting; /* waiting: account_open()s */
+        struct list_node leaving; /* forgotten, with batches on their way */
         struct mailboxes *mailboxes;
         struct partition partition;
         char *address;
         size_t address_len;
         unsigned references;
         bool is_open, is_forgotten, is_reading;
+        bool is_delayed; /* reading begins when one that leaves has ended its batches */
         int result; /* of reading */
 
         uint64_t sequence; /* behind all batches made */
@@ -143,6 +145,7 @@ struct mailboxes {
         struct store *store;
         struct table by_address;
         struct list_node recently_used; /* without a reference, oldest first */
+        struct list_node leaving;
         size_t cached;
         struct expunge_keep keep;
 };
@@ -205,7 +208,12 @@ struct account_settling {
         void (*settled)(struct account_settling *s);
 };
 void account_settle(struct account *a, struct account_settling *s);
+
+/* account.c: the cached state is no more: the next account_open() reads it anew, once what is
+ * on its way for this one is visible. */
 void account_leave_cache(struct account *a);
+/* The last of the batches of one that left has ended. */
+void account_left(struct account *a);
 
 /* Looks whether something is to be done (in this mailbox, or NULL: in any),
  * and reads what it needs. */

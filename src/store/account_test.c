@@ -218,6 +218,51 @@ TEST(deliveries_get_uids_and_keys_count_once)
         end();
 }
 
+/* Forgotten while a delivery is on its way: who opens the account then sees it. */
+static void forget_on_the_way(const char *local_folder, unsigned on_the_way)
+{
+        struct waiting first[3] = {0}, again = {0}, list = {0};
+        struct account *a;
+
+        begin(local_folder);
+        a = open_account("a@example.jp");
+        for (unsigned i = 0; i < on_the_way; i++) {
+                struct store_batch *b = account_batch(a);
+
+                CHECK(b && deliver(a, b, "INBOX", i + 1) == i + 1, "delivered");
+                store_commit(store, &b, 1, 0, committed, &first[i]);
+        }
+        account_forget(a);
+        CHECK(on_the_way == 0 || !account_batch(a), "no more batches of that one");
+        account_release(a);
+        account_open(boxes, S("a@example.jp"), opened, &again);
+        wait_for(&again);
+        for (unsigned i = 0; i < on_the_way; i++)
+                CHECK(first[i].is_done && first[i].result == 0, "it was in time");
+        a = again.account;
+        if (on_the_way) {
+                account_list(a, 1, 1, 1000, listed, &list);
+                wait_for(&list);
+        }
+        CHECK(list.count == on_the_way, "all that was delivered");
+        {
+                struct store_batch *b = account_batch(a);
+
+                CHECK(deliver(a, b, "INBOX", 9) == on_the_way + 1, "the next UID");
+                CHECK(commit(b) == 0, "and its sequence is right");
+        }
+        account_release(a);
+        end();
+}
+
+TEST(who_opens_an_account_anew_sees_what_is_on_its_way)
+{
+        for (unsigned i = 0; i <= 3; i++) {
+                forget_on_the_way("", i);
+                forget_on_the_way("/tmp/account_test.XXXXXX", i);
+        }
+}
+
 TEST(delivery_keys_are_forgotten_after_their_time)
 {
         uint64_t now_us = 1800000000ull * 1000000;

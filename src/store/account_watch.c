@@ -224,6 +224,8 @@ static void batch_ended(void *arg, int result)
                         tell(a, n);
         }
         settle_those(a);
+        if (list_is_linked(&a->leaving) && a->batches_ended == a->batches_made)
+                account_left(a);
         account_release(a);
 }
 

@@ -111,8 +111,9 @@ int account_set_uid_validity(struct account *a, struct span name, uint32_t uid_v
  * Everything put into it is part of the account's state at once. Batches must
  * be committed in the order they were made, each of them: when one is freed
  * instead, or its commit fails, call account_forget(), which drops the cached
- * state; the next account_open() reads it anew. Whoever holds the account must
- * still release it. NULL without memory.
+ * state; the next account_open() reads it anew, once all batches that are on their way
+ * have ended. Whoever holds the account must still release it. NULL without memory,
+ * and of an account that was forgotten.
  *
  * The batch may take work along that is not urgent: entries being folded into
  * runs, old delivery keys, what a deleted mailbox left. account_has_chores()
