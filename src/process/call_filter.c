@@ -181,8 +181,10 @@ static void allow_threads(struct filter *f)
         ADD_IF(f, SCMP_ACT_KILL_PROCESS, "clone", SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
         add(f, SCMP_ACT_ALLOW, "sched_getparam");
         add(f, SCMP_ACT_ALLOW, "sched_getscheduler");
-        ADD_IF(f, SCMP_ACT_ALLOW, "setpriority", SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS),
-               SCMP_A1(SCMP_CMP_EQ, 0)); /* of the thread that asks */
+        /* Of the thread that asks. */
+        ADD_IF(f, SCMP_ACT_ALLOW, "sched_setattr", SCMP_A0(SCMP_CMP_EQ, 0));
+        ADD_IF(f, SCMP_ACT_ALLOW, "getpriority", SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS),
+               SCMP_A1(SCMP_CMP_EQ, 0));
 }
 
 static void allow_reading(struct filter *f)

@@ -521,12 +521,14 @@ static void behind_rest(struct index *i)
 static int behind_get(struct index *i, struct span key, bool may_block, struct buffer *ret_value)
 {
         struct behind *b = behind_of(i);
+        const uint64_t hash = level_hash(&b->levels[0], key); /* all have one seed */
         const struct level_entry *e;
-        uint64_t hash;
         int r = 1;
 
         pthread_mutex_lock(&b->lock);
-        hash = level_hash(b->waiting, key);
+        level_fetch(b->pushing, hash);
+        level_fetch_entry(b->waiting, hash);
+        level_fetch_entry(b->pushing, hash);
         e = level_find(b->waiting, key, hash);
         if (!e)
                 e = level_find(b->pushing, key, hash);

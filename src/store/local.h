@@ -17,9 +17,10 @@
  * time where it is many: a thread that is woken for the first would begin a group
  * without the others.
  *
- * Of the sync threads one leads: it waits for commits, and admits and writes what
- * there is as a group. Then it lets another one lead, and syncs. So groups are
- * written one after the other, and synced side by side; they are answered in their
+ * Of the sync threads one leads: it waits for commits, and admits what there is as a
+ * group. While the one before is synced, it waits, admits what came meanwhile, and
+ * writes. Then it lets another one lead, and syncs. So groups are written one after the
+ * other, and synced side by side where the disk is slow; they are answered in their
  * order, and in their order the index is told of them. What the index does not show
  * yet, admission sees all the same (apply.h).
  *
@@ -51,6 +52,7 @@ enum {
          * So they are begun when a group that is alone needs so long; one in so many is left
          * alone, to see. That has all others wait: seldom, while it says the same. */
         LOCAL_SLOW_US = 1000,
+        LOCAL_WORTH_WAKING = 16, /* commits, to be admitted while a group is synced */
         LOCAL_ALONE_OFTEN = 64,
         LOCAL_ALONE_SELDOM = 1024,
         LOCAL_TIMES = 256,
@@ -105,11 +107,11 @@ struct local {
         pthread_cond_t may_lead, may_begin, has_ended;
         pthread_cond_t has_turn[LOG_SLOTS]; /* of a group, by its number */
         enum local_leader leader;
-        /* Groups, counted: taken, answered, with the index. */
-        uint64_t taken, answered_count, ended;
+        /* Groups, counted: taken, written or about to be, answered, with the index. */
+        uint64_t taken, begun_count, answered_count, ended;
         uint64_t alone;     /* the group that is, if the disk is slow then */
         uint64_t forgotten; /* by apply; of the durable ones; the leader's */
-        uint64_t taken_us;  /* when the last one was */
+        uint64_t begun_us;  /* when the last one was */
         uint64_t sync_us;   /* what a group that is alone needs to become durable: a median */
         uint64_t own_us_max; /* of those times, the longest without syncs and turns */
         uint32_t times[LOCAL_TIMES]; /* of groups, from written to answered: local_sync.c */
@@ -176,8 +178,9 @@ static inline void local_measure(struct commit *c)
                         c->queue_size += c->batches[i]->record.len;
 }
 
-/* A thread wakes one to lead, if none does and a group may be begun. With the mutex. */
-void local_call_leader(struct local *l, uint64_t now_us);
+/* One is called to lead, if none does and a group may be begun: `may_lead` is to be
+ * signalled as soon as the mutex, which the caller holds, is free. */
+bool local_call_leader(struct local *l, uint64_t now_us);
 
 /* What was committed in this round of the loop goes to the sync threads; the loop's. */
 void local_hand_over(struct local *l);

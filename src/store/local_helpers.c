@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/resident.h"
+#include "base/thread.h"
 #include "store/local.h"
 
 enum {
@@ -134,6 +135,7 @@ void *local_helper_run(void *local)
         bool is_closing = false;
 
         pthread_setname_np(pthread_self(), "store-helper");
+        thread_be_interrupted();
         while (!is_closing) {
                 const uint64_t commits = atomic_load(&l->commit_count);
 

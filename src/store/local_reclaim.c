@@ -93,6 +93,7 @@ static void submit(struct local *l)
 {
         struct store_batch *b = l->reclaim.batch;
         struct commit *c = calloc(1, sizeof(struct commit));
+        bool is_called;
 
         pthread_mutex_lock(&l->mutex);
         if (!c || l->is_closing) {
@@ -111,9 +112,9 @@ static void submit(struct local *l)
         l->reclaim.batch = NULL;
         l->reclaim.submitted++;
         list_append(&l->moves, &c->node);
-        pthread_cond_signal(&l->has_commits);
-        local_call_leader(l, c->begun_us);
+        is_called = local_call_leader(l, c->begun_us);
         pthread_mutex_unlock(&l->mutex);
+        pthread_cond_signal(is_called ? &l->may_lead : &l->has_commits);
 }
 
 /* ---- what lives in a group --------------------------------------------------- */

@@ -32,27 +32,30 @@ static bool is_left_alone(const struct local *l, uint64_t group)
  * stops for a while gets one more, so that not all waits for the first. */
 static uint64_t begin_due_us(const struct local *l)
 {
-        const uint64_t under_way = l->taken - l->answered_count;
+        const uint64_t under_way = l->begun_count - l->answered_count;
 
         if (under_way == 0)
                 return 0;
-        if (is_left_alone(l, l->taken) || is_left_alone(l, l->taken + 1))
+        if (is_left_alone(l, l->begun_count) || is_left_alone(l, l->begun_count + 1))
                 return NOT_YET;
         if (is_slow(l))
-                return l->taken_us + l->sync_us / LOG_SLOTS;
-        return under_way == 1 ? l->taken_us + atomic_load(&l->slow_us) : NOT_YET;
+                return l->begun_us + l->sync_us / LOG_SLOTS;
+        return under_way == 1 ? l->begun_us + atomic_load(&l->slow_us) : NOT_YET;
 }
 
-void local_call_leader(struct local *l, uint64_t now_us)
+bool local_call_leader(struct local *l, uint64_t now_us)
 {
+        const bool is_syncing = l->begun_count != l->answered_count;
+
         if (l->leader != LOCAL_LEADER_NONE || (l->urgent == 0 && list_is_empty(&l->moves)))
-                return;
-        /* Where the disk is slow, the leader waits until it may begin; else a thread that
-         * is nearly done does as well. */
-        if (!is_slow(l) && (l->taken == l->answered_count || now_us < begin_due_us(l)))
-                return;
+                return false;
+        /* Where the disk is quick, a thread that is nearly done does as well, unless there
+         * is so much to admit meanwhile that it is worth another's waking up. */
+        if (!is_slow(l) && (!is_syncing || (l->urgent < LOCAL_WORTH_WAKING &&
+                                            now_us < begin_due_us(l))))
+                return false;
         l->leader = LOCAL_LEADER_CALLED;
-        pthread_cond_signal(&l->may_lead);
+        return true;
 }
 
 static void wait_until(struct local *l, pthread_cond_t *changed, uint64_t due_us)
@@ -89,7 +92,7 @@ static bool wait_for_commits(struct local *l)
         return first_of(&l->commits) || first_of(&l->moves) || !l->is_closing;
 }
 
-/* While others are on their way, a group is not begun at once, so that there is
+/* While others are on their way, a group is not written at once, so that there is
  * something in it. With the mutex held. */
 static void keep_pace(struct local *l)
 {
@@ -109,28 +112,28 @@ static void keep_pace(struct local *l)
  * closes. With the mutex held. */
 static bool lead(struct local *l)
 {
-        bool has_work;
-
         while (l->leader == LOCAL_LEADER_WAITS) {
                 if (l->is_closing)
                         return false;
                 pthread_cond_wait(&l->may_lead, &l->mutex);
         }
         l->leader = LOCAL_LEADER_WAITS;
-        has_work = wait_for_commits(l);
-        if (has_work)
-                keep_pace(l);
-        else
-                l->leader = LOCAL_LEADER_NONE;
-        return has_work;
+        if (wait_for_commits(l))
+                return true;
+        l->leader = LOCAL_LEADER_NONE;
+        return false;
 }
 
 static void follow(struct local *l)
 {
+        bool is_called;
+
         pthread_mutex_lock(&l->mutex);
         l->leader = LOCAL_LEADER_NONE;
-        local_call_leader(l, clock_monotonic_us());
+        is_called = local_call_leader(l, clock_monotonic_us());
         pthread_mutex_unlock(&l->mutex);
+        if (is_called)
+                pthread_cond_signal(&l->may_lead);
 }
 
 /* ---- taking a group ------------------------------------------------------ */
@@ -138,12 +141,14 @@ static void follow(struct local *l)
 /* One that is on its way; each sync thread has one at a time. */
 struct group {
         struct list_node commits;
+        struct list_node fresh; /* taken, but not yet admitted */
         struct log_slot *slot;
-        uint64_t sizes[LOG_STREAMS];
+        uint64_t sizes[LOG_STREAMS], size;
         uint64_t number; /* counted as they are taken */
         uint64_t count;  /* of its commits */
+        uint32_t admitted; /* batches */
         unsigned under_way; /* groups before it that are written and not answered */
-        bool has_range;
+        bool has_range, is_in_log;
         uint64_t begun_us, sync_us;
         struct log_position behind; /* the log as far as it, if anything was written */
         const struct apply_group *applied; /* NULL: nothing was */
@@ -178,17 +183,16 @@ static struct commit *next_commit(const struct local *l, bool is_held)
  * keys of its own group a range hits (apply.c). Where more is written than can be moved
  * meanwhile, commits wait after it; what is moved does not, or they would wait for it
  * the longer. With the mutex held. */
-static void take_group(struct local *l, struct group *g)
+static void take_commits(struct local *l, struct group *g)
 {
         const uint64_t now_us = clock_monotonic_us();
         const bool is_held = !l->is_closing && now_us < l->held_until_us;
-        uint64_t total = 0, brake_us = 0;
+        uint64_t brake_us = 0;
         struct commit *c;
 
-        list_init(&g->commits);
         while ((c = next_commit(l, is_held))) {
-                if (total && (total + c->size > LOCAL_GROUP_MAX ||
-                              total + c->size > l->commit_max || c->has & BATCH_HAS_RANGE))
+                if (g->size && (g->size + c->size > LOCAL_GROUP_MAX ||
+                                g->size + c->size > l->commit_max || c->has & BATCH_HAS_RANGE))
                         break;
                 if (!add_sizes(l, c, g->sizes))
                         break;
@@ -198,17 +202,23 @@ static void take_group(struct local *l, struct group *g)
                         brake_us += c->size * atomic_load(&l->brake_us);
                 }
                 list_remove(&c->node);
-                list_append(&g->commits, &c->node);
-                total += c->size;
+                list_append(&g->fresh, &c->node);
+                g->size += c->size;
                 g->count++;
                 g->has_range |= (c->has & BATCH_HAS_RANGE) != 0;
         }
         brake_us /= 1 << 20;
         if (brake_us)
                 l->held_until_us = now_us + (brake_us < BRAKE_MAX_US ? brake_us : BRAKE_MAX_US);
+}
+
+/* With the mutex held. */
+static void take_group(struct local *l, struct group *g)
+{
+        list_init(&g->commits);
+        list_init(&g->fresh);
         g->number = ++l->taken;
-        g->under_way = (unsigned) (l->log.position.group - l->done_group);
-        l->taken_us = now_us;
+        take_commits(l, g);
 }
 
 void local_fail(struct local *l, const char *what, int r)
@@ -323,9 +333,9 @@ static void admit(struct local *l, struct commit *c, uint32_t *number)
 
 /* ---- the group: written ------------------------------------------------------ */
 
-static void fail_all(struct group *g, int result)
+static void fail_all(const struct list_node *commits, int result)
 {
-        LIST_FOR_EACH(node, &g->commits) {
+        LIST_FOR_EACH(node, commits) {
                 struct commit *c = LIST_OBJECT(node, struct commit, node);
 
                 if (c->result == 0)
@@ -422,24 +432,25 @@ struct fetcher {
 
 enum { FETCHERS = 3 };
 
-static void fetch_one(const struct local *l, const struct group *g, struct fetcher *f)
+static void fetch_one(const struct local *l, const struct list_node *commits, struct fetcher *f)
 {
-        if (f->at == &g->commits)
+        if (f->at == commits)
                 return;
         f->fetch(l, LIST_OBJECT(f->at, struct commit, node));
         f->at = f->at->next;
 }
 
 /* One more commit is dealt with. */
-static void fetch_next(const struct local *l, const struct group *g, struct fetcher *fetchers)
+static void fetch_next(const struct local *l, const struct list_node *commits,
+                       struct fetcher *fetchers)
 {
         for (size_t i = 0; i < FETCHERS && fetchers[i].fetch; i++) {
                 const unsigned first = fetchers[i].at ? 0 : fetchers[i].ahead;
 
                 if (!fetchers[i].at)
-                        fetchers[i].at = g->commits.next;
+                        fetchers[i].at = commits->next;
                 for (unsigned k = 0; k <= first; k++)
-                        fetch_one(l, g, &fetchers[i]);
+                        fetch_one(l, commits, &fetchers[i]);
         }
 }
 
@@ -450,37 +461,63 @@ static void admit_all(struct local *l, struct group *g)
                 {.fetch = fetch_records, .ahead = 2},
                 {.fetch = fetch_partitions, .ahead = 1},
         };
-        uint32_t number = 0;
 
-        LIST_FOR_EACH(node, &g->commits) {
-                fetch_next(l, g, fetchers);
-                admit(l, LIST_OBJECT(node, struct commit, node), &number);
+        LIST_FOR_EACH(node, &g->fresh) {
+                fetch_next(l, &g->fresh, fetchers);
+                admit(l, LIST_OBJECT(node, struct commit, node), &g->admitted);
         }
 }
 
-/* The leader's. */
-static void write_group(struct local *l, struct group *g)
+/* The leader's, with what was taken since. */
+static void admit_fresh(struct local *l, struct group *g)
 {
         int r;
 
         if (g->has_range)
                 wait_for_index(l, g);
         forget_applied(l);
-        r = atomic_load(&l->has_failed) ? -EIO : log_begin_group(&l->log, g->slot, g->sizes);
-        if (r == 0) {
+        if (atomic_load(&l->has_failed))
+                r = -EIO;
+        else if (g->is_in_log)
+                r = log_grow_group(&l->log, g->slot, g->sizes);
+        else
+                r = log_begin_group(&l->log, g->slot, g->sizes);
+        g->is_in_log |= r == 0;
+        if (r == 0)
                 admit_all(l, g);
-                g->begun_us = clock_monotonic_us();
-                if (!log_group_is_empty(&l->log))
-                        r = write_admitted(l, g);
-                if (!g->applied)
-                        apply_forget_open(l->apply);
-        } else if (r != -EIO) {
-                fail_all(g, r); /* no room, no descriptor: nothing was written yet */
-                r = 0;
-        } else {
+        else if (r == -EIO)
                 local_fail(l, "making a new segment", r);
-        }
-        g->result = r;
+        else
+                fail_all(&g->fresh, r); /* no room, no descriptor: nothing was written yet */
+        list_append_all(&g->commits, &g->fresh);
+}
+
+/* When the group may be written, what came meanwhile gets into it. */
+static void begin_writing(struct local *l, struct group *g)
+{
+        pthread_mutex_lock(&l->mutex);
+        keep_pace(l);
+        take_commits(l, g);
+        l->begun_count++;
+        l->begun_us = clock_monotonic_us();
+        g->under_way = (unsigned) (l->log.position.group - l->done_group);
+        pthread_mutex_unlock(&l->mutex);
+        if (!list_is_empty(&g->fresh))
+                admit_fresh(l, g);
+}
+
+/* The leader's. What there is is admitted while the group before is synced. */
+static void write_group(struct local *l, struct group *g)
+{
+        admit_fresh(l, g);
+        begin_writing(l, g);
+        g->begun_us = clock_monotonic_us();
+        if (atomic_load(&l->has_failed))
+                g->result = -EIO;
+        else if (g->is_in_log && !log_group_is_empty(&l->log))
+                g->result = write_admitted(l, g);
+        if (!g->applied)
+                apply_forget_open(l->apply);
 }
 
 static void sync_group(struct local *l, struct group *g)
@@ -522,7 +559,7 @@ static void keep_traces(struct local *l, struct group *g)
         LIST_FOR_EACH(node, &g->commits) {
                 const struct commit *c = LIST_OBJECT(node, struct commit, node);
 
-                fetch_next(l, g, fetchers);
+                fetch_next(l, &g->commits, fetchers);
                 for (size_t i = 0; c->result == 0 && i < c->batch_count; i++) {
                         const struct store_batch *b = c->batches[i];
 
@@ -584,42 +621,64 @@ static void hand_over(struct local *l, struct group *g)
                 l->done_group = g->behind.group;
 }
 
-/* In the order of the groups: one is durable when all before it are. After a failure
- * nothing is. */
-static void answer(struct local *l, struct group *g)
+/* In the order of the groups: one is durable when all before it are. */
+static void wait_for_turn(struct local *l, const struct group *g)
 {
-        uint64_t now_us, others_us = clock_monotonic_us();
-
         pthread_mutex_lock(&l->mutex);
-        while (l->answered_count + 1 != g->number && !atomic_load(&l->is_hasty))
+        while (l->answered_count + 1 != g->number)
                 pthread_cond_wait(turn_of(l, g->number), &l->mutex);
         pthread_mutex_unlock(&l->mutex);
+}
+
+/* With the mutex held. */
+static void note_answered(struct local *l, const struct group *g, uint64_t took_us,
+                          uint64_t others_us)
+{
+        l->answered_count++;
+        if (g->applied) {
+                if (g->under_way == 0 && l->begun_count == g->number)
+                        note_sync(l, g->sync_us);
+                note_time(l, took_us, g->sync_us + others_us);
+        }
+        if (g->number >= l->alone)
+                l->alone = g->number + (g->sync_us >= atomic_load(&l->slow_us)
+                                                ? LOCAL_ALONE_SELDOM : LOCAL_ALONE_OFTEN);
+}
+
+/* After a failure nothing is durable. Whoever is woken may have this processor at once: so
+ * nobody is while the mutex is held, which all others would then wait for. */
+static void answer(struct local *l, struct group *g)
+{
+        const bool is_hasty = atomic_load(&l->is_hasty);
+        uint64_t now_us, others_us = clock_monotonic_us();
+        bool is_called;
+
+        if (!is_hasty)
+                wait_for_turn(l, g);
         others_us = clock_monotonic_us() - others_us;
         if (atomic_load(&l->has_failed))
                 g->result = -EIO;
         if (g->result < 0)
-                fail_all(g, g->result);
+                fail_all(&g->commits, g->result);
         else if (g->applied)
                 keep_traces(l, g);
         now_us = clock_monotonic_us();
         pthread_mutex_lock(&l->mutex);
         hand_over(l, g);
-        waker_wake(l->waker);
-        while (l->answered_count + 1 != g->number) /* only if it was hasty */
-                pthread_cond_wait(turn_of(l, g->number), &l->mutex);
-        l->answered_count++;
-        if (g->applied) {
-                if (g->under_way == 0 && l->taken == g->number)
-                        note_sync(l, g->sync_us);
-                note_time(l, now_us - g->begun_us, g->sync_us + others_us);
+        if (is_hasty) {
+                pthread_mutex_unlock(&l->mutex);
+                waker_wake(l->waker);
+                wait_for_turn(l, g);
+                pthread_mutex_lock(&l->mutex);
         }
-        if (g->number >= l->alone)
-                l->alone = g->number + (g->sync_us >= atomic_load(&l->slow_us)
-                                                ? LOCAL_ALONE_SELDOM : LOCAL_ALONE_OFTEN);
+        note_answered(l, g, now_us - g->begun_us, others_us);
+        is_called = local_call_leader(l, now_us);
+        pthread_mutex_unlock(&l->mutex);
         pthread_cond_signal(turn_of(l, g->number + 1));
         pthread_cond_signal(&l->may_begin);
-        local_call_leader(l, now_us);
-        pthread_mutex_unlock(&l->mutex);
+        if (is_called)
+                pthread_cond_signal(&l->may_lead);
+        waker_wake(l->waker);
 }
 
 /* ---- and the index ---------------------------------------------------------- */
@@ -695,10 +754,10 @@ static void tell_index(struct local *l, const struct group *g)
         }
         pthread_mutex_lock(&l->mutex);
         l->ended++;
-        pthread_cond_signal(turn_of(l, g->number + 1));
         if (l->ended == l->taken)
                 pthread_cond_broadcast(&l->has_ended);
         pthread_mutex_unlock(&l->mutex);
+        pthread_cond_signal(turn_of(l, g->number + 1));
 }
 
 /* ---- the threads -------------------------------------------------------------- */

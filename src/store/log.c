@@ -270,6 +270,20 @@ int log_begin_group(struct log *l, struct log_slot *slot, const uint64_t sizes[L
         return r;
 }
 
+int log_grow_group(struct log *l, struct log_slot *slot, const uint64_t sizes[LOG_STREAMS])
+{
+        int r = 0;
+
+        assert(slot->is_busy);
+        for (enum log_stream i = 0; i < LOG_STREAMS && r == 0; i++) {
+                assert(!l->part[i].len || has_room(l->current[i], l->position.at[i].offset,
+                                                   log_part_size(sizes[i])));
+                if (sizes[i])
+                        r = begin_part(l, slot, i, sizes[i]);
+        }
+        return r;
+}
+
 void log_end_group(struct log *l, struct log_slot *slot)
 {
         pthread_mutex_lock(&l->mutex);

@@ -147,6 +147,10 @@ const char *log_path(const struct segment *s, char *out);    /* `out`: LOG_PATH_
  * a segment in which a part has no room stays empty. */
 int log_begin_group(struct log *l, struct log_slot *slot, const uint64_t sizes[LOG_STREAMS]);
 
+/* The group that was begun has parts of at most these sizes now, which log_may_add()
+ * allowed. 0, or what went wrong: what was added before stands. The writer's. */
+int log_grow_group(struct log *l, struct log_slot *slot, const uint64_t sizes[LOG_STREAMS]);
+
 /* May a group with a part of `size` octets have so many more of them in it? Not when
  * these alone would begin a new segment, but for the first; the writer's. */
 bool log_may_add(const struct log *l, enum log_stream stream, uint64_t size, uint64_t more);

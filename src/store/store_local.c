@@ -26,15 +26,17 @@ static struct local *local_of(const struct store *s)
 
 void local_hand_over(struct local *l)
 {
+        bool is_called;
+
         deferred_cancel(&l->hand_over);
         if (!l->gathered_count)
                 return;
         pthread_mutex_lock(&l->mutex);
         list_append_all(&l->commits, &l->gathered);
         l->urgent += l->gathered_urgent;
-        local_call_leader(l, loop_monotonic_us(l->store.loop));
+        is_called = local_call_leader(l, loop_monotonic_us(l->store.loop));
         pthread_mutex_unlock(&l->mutex);
-        pthread_cond_signal(&l->has_commits); /* who wakes finds the mutex free */
+        pthread_cond_signal(is_called ? &l->may_lead : &l->has_commits);
         l->gathered_count = l->gathered_urgent = 0;
 }
 
