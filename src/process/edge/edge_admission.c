@@ -43,7 +43,7 @@ static void admit(struct deferred *d)
 {
         struct edge_admission *a = LIST_OBJECT(d, struct edge_admission, turn);
 
-        while (a->count < a->places && !list_is_empty(&a->waiting)) {
+        while (a->count < EDGE_ADMISSION_PLACES && !list_is_empty(&a->waiting)) {
                 struct edge_place *p = place_of(list_take_first(&a->waiting));
 
                 list_remove(&p->unsaid);
@@ -82,10 +82,7 @@ static void on_overdue(void *arg)
 
 int edge_admission_init(struct edge_admission *a, struct edge *e)
 {
-        *a = (struct edge_admission) {
-                .edge = e, .places = EDGE_ADMISSION_PLACES, .quickest_us = UINT64_MAX,
-                .turn.run = admit,
-        };
+        *a = (struct edge_admission) {.edge = e, .turn.run = admit};
         list_init(&a->taken);
         list_init(&a->waiting);
         list_init(&a->unsaid);
@@ -100,9 +97,9 @@ void edge_admission_done(struct edge_admission *a)
 
 bool edge_admission_enter(struct edge_admission *a, struct edge_place *p)
 {
-        if (a->count >= a->places)
+        if (a->count >= EDGE_ADMISSION_PLACES)
                 take_back(a);
-        if (a->count < a->places && list_is_empty(&a->waiting)) {
+        if (a->count < EDGE_ADMISSION_PLACES && list_is_empty(&a->waiting)) {
                 take(a, p);
                 return true;
         }
@@ -114,35 +111,8 @@ bool edge_admission_enter(struct edge_admission *a, struct edge_place *p)
         return false;
 }
 
-void edge_admission_asks(struct edge_admission *a, struct edge_place *p)
-{
-        p->asked_us = loop_monotonic_us(a->edge->process->loop);
-}
-
-/* The quickest of a period says what the keeper needs; the others also waited for each
- * other. */
-static void note_commit(struct edge_admission *a, uint64_t us)
-{
-        const uint64_t now_ms = loop_now_ms(a->edge->process->loop);
-        uint64_t places;
-
-        if (us < a->quickest_us)
-                a->quickest_us = us;
-        if (now_ms - a->period_ms < EDGE_ADMISSION_PERIOD_MS)
-                return;
-        places = a->quickest_us / EDGE_ADMISSION_PLACE_US;
-        if (places < EDGE_ADMISSION_FEWEST)
-                places = EDGE_ADMISSION_FEWEST;
-        a->places = places < EDGE_ADMISSION_PLACES ? (unsigned) places : EDGE_ADMISSION_PLACES;
-        a->quickest_us = UINT64_MAX;
-        a->period_ms = now_ms;
-}
-
 void edge_admission_leave(struct edge_admission *a, struct edge_place *p)
 {
-        if (p->asked_us)
-                note_commit(a, loop_monotonic_us(a->edge->process->loop) - p->asked_us);
-        p->asked_us = 0;
         list_remove(&p->unsaid);
         if (p->is_taken)
                 give_up(a, p);

@@ -9,8 +9,9 @@
  * its client asked for both at once (RFC 2920 section 3.1). It is not kept back for longer
  * than a place is kept.
  *
- * The quicker the keeper commits, the fewer places keep it busy. More only have more
- * messages wait behind their dot whenever something stands still for some milliseconds. */
+ * More places only have more messages wait behind their dot whenever something stands still
+ * for some milliseconds; fewer, in step with how quick the keeper is, cost a fifth to a third
+ * of the rate of 25 connections an edge. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,9 +24,6 @@ struct edge;
 
 enum {
         EDGE_ADMISSION_PLACES = 32, /* enough for the keeper to commit many at once */
-        EDGE_ADMISSION_FEWEST = 20,
-        EDGE_ADMISSION_PLACE_US = 50, /* of the quickest commit, for one place */
-        EDGE_ADMISSION_PERIOD_MS = 1000,
         EDGE_ADMISSION_MS = 12,
 };
 
@@ -33,7 +31,6 @@ struct edge_place {
         struct list_node node;   /* zero before its first use, as the next */
         struct list_node unsaid; /* of edge_admission.unsaid */
         uint64_t since_ms; /* that it waits, or is taken */
-        uint64_t asked_us; /* when the keeper was asked to commit; 0: it was not */
         bool is_taken; /* false: it waits, or is outside */
 };
 
@@ -42,8 +39,6 @@ struct edge_admission {
         struct list_node taken, waiting; /* struct edge_place, oldest first */
         struct list_node unsaid; /* those of waiting whose replies are kept back, oldest first */
         unsigned count; /* of the taken ones */
-        unsigned places; /* there are now; changes once in a period */
-        uint64_t quickest_us, period_ms; /* commit of this period, and its begin */
         struct deferred turn;
         struct timer *overdue;
 };
@@ -54,9 +49,6 @@ void edge_admission_done(struct edge_admission *a);
 /* False: it waits, and edge_transaction_admitted() will be called; before it, if that
  * takes long, edge_transaction_speaks(). */
 bool edge_admission_enter(struct edge_admission *a, struct edge_place *p);
-
-/* The keeper is asked to commit; the answer comes before it leaves. */
-void edge_admission_asks(struct edge_admission *a, struct edge_place *p);
 
 /* Also while it waits, or outside. */
 void edge_admission_leave(struct edge_admission *a, struct edge_place *p);

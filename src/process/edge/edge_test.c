@@ -438,7 +438,7 @@ TEST(replies_wait_with_the_354_but_not_for_long)
         a = &EDGE->admission;
         c = client_new();
         play(&c, HELLO);
-        a->count = a->places; /* nobody's */
+        a->count = EDGE_ADMISSION_PLACES; /* nobody's */
         say(&c, span_from_string(group));
         WAIT_FOR(!list_is_empty(&a->unsaid));
         client_read(&c);
@@ -451,7 +451,7 @@ TEST(replies_wait_with_the_354_but_not_for_long)
         CHECK(list_is_empty(&a->unsaid), "and it is out of the list");
         play(&c, "S: 250\nS: 250\nS: 354\nC: \nC: text\nC: .\nS: 250 2.0.0\n");
 
-        a->count = a->places;
+        a->count = EDGE_ADMISSION_PLACES;
         say(&c, span_from_string(group));
         WAIT_FOR(!list_is_empty(&a->waiting));
         play(&c, "S: 250\nS: 250");
@@ -460,45 +460,6 @@ TEST(replies_wait_with_the_354_but_not_for_long)
         play(&c, "S: 354\nC: \nC: text\nC: .\nS: 250 2.0.0\n");
         a->count = 0;
         client_done(&c);
-        finish();
-}
-
-TEST(the_quicker_the_keeper_the_fewer_places)
-{
-        static const struct {
-                const char *name;
-                uint64_t commit_us;
-                unsigned places;
-        } rows[] = {
-                {"quick", 100, EDGE_ADMISSION_FEWEST},
-                {"at the lower end", EDGE_ADMISSION_FEWEST * EDGE_ADMISSION_PLACE_US,
-                 EDGE_ADMISSION_FEWEST},
-                {"between", 24 * EDGE_ADMISSION_PLACE_US, 24},
-                {"slow", 2200, EDGE_ADMISSION_PLACES},
-                {"a keeper that died", 3600ull * 1000000, EDGE_ADMISSION_PLACES},
-        };
-        struct edge_place entered = {0};
-        struct edge_admission *a;
-
-        start("");
-        a = &EDGE->admission;
-        CHECK(a->places == EDGE_ADMISSION_PLACES, "as long as nothing is known");
-        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-                a->period_ms = 0; /* a while ago */
-                clock_fake(1000000);
-                edge_admission_asks(a, &entered);
-                clock_fake(1000000 + rows[i].commit_us);
-                edge_admission_leave(a, &entered);
-                CHECK(a->places == rows[i].places, rows[i].name);
-        }
-        clock_fake(1000000);
-        edge_admission_asks(a, &entered);
-        edge_admission_leave(a, &entered);
-        CHECK(a->places == EDGE_ADMISSION_PLACES, "not before the period is over");
-        a->period_ms = 0;
-        edge_admission_leave(a, &entered);
-        CHECK(a->places == EDGE_ADMISSION_PLACES, "what asked for no commit says nothing");
-        clock_fake(0);
         finish();
 }
 

@@ -551,7 +551,6 @@ void edge_transaction_end(struct edge_session *s, enum smtp_fault fault)
                 return;
         }
         t->state = EDGE_COMMITTING;
-        edge_admission_asks(&s->edge->admission, &t->place);
         edge_session_hold(s, EDGE_HOLD_ANSWER);
 }
 
